@@ -1,0 +1,236 @@
+"""Settings of the verbs: defaults < file < `--set` < flags, each a frozen dataclass checked once.
+
+What lives here: the typed settings with their help, and how the four sources are merged. What does
+not: the command line itself (see `cli`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from detkit.codec import field_types, from_plain, to_plain
+from detkit.errors import UsageError, did_you_mean
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+def setting(default: Any, help_text: str) -> Any:
+    """A field with its help beside it."""
+    return field(default=default, metadata={"help": help_text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """Training-time augmentation. Probabilities are 0..1; ranges are symmetric around no change."""
+
+    mosaic: float = setting(1.0, "probability that four pictures are tiled into one")
+    mixup: float = setting(0.0, "probability that two training pictures are blended")
+    close_epochs: int = setting(3, "last epochs without mosaic and mixup")
+    scale: float = setting(0.5, "zoom by 1 - scale to 1 + scale")
+    translate: float = setting(0.1, "shift by up to this share of the side")
+    degrees: float = setting(0.0, "rotate by up to this many degrees")
+    shear: float = setting(0.0, "shear by up to this many degrees")
+    flip: float = setting(0.5, "probability of a left-right flip")
+    flip_vertical: float = setting(0.0, "probability of an upside-down flip")
+    hue: float = setting(0.015, "turn the hue by up to this share of the colour circle")
+    saturation: float = setting(0.5, "scale the saturation by 1 - x to 1 + x")
+    brightness: float = setting(0.4, "scale the brightness by 1 - x to 1 + x")
+
+    def __post_init__(self) -> None:
+        for name in ("mosaic", "mixup", "flip", "flip_vertical"):
+            _check_range(f"augment.{name}", getattr(self, name), 0, 1)
+        for name in ("scale", "translate", "saturation", "brightness"):
+            _check_range(f"augment.{name}", getattr(self, name), 0, 0.95)
+        _check_range("augment.hue", self.hue, 0, 0.5)
+        _check_range("augment.degrees", self.degrees, 0, 180)
+        _check_range("augment.shear", self.shear, 0, 45)
+        _check_range("augment.close_epochs", self.close_epochs, 0, 100_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """AdamW with linear warm-up, cosine decay and an exponential moving average of the weights."""
+
+    lr: float = setting(2e-3, "peak learning rate")
+    final_lr: float = setting(0.05, "learning rate at the end, as a share of the peak")
+    weight_decay: float = setting(0.02, "decoupled decay; not on biases and batch-norms")
+    warmup_epochs: float = setting(1.0, "epochs of linear warm-up")
+    clip_norm: float = setting(10.0, "largest gradient norm")
+    ema: float = setting(0.9997, "decay of the averaged weights")
+    accumulate: int = setting(1, "batches whose gradients are summed for one step")
+
+    def __post_init__(self) -> None:
+        _check_range("optim.lr", self.lr, 1e-12, 10)
+        _check_range("optim.final_lr", self.final_lr, 0, 1)
+        _check_range("optim.weight_decay", self.weight_decay, 0, 1)
+        _check_range("optim.warmup_epochs", self.warmup_epochs, 0, 1e6)
+        _check_range("optim.clip_norm", self.clip_norm, 1e-6, 1e9)
+        _check_range("optim.ema", self.ema, 0, 1)
+        _check_range("optim.accumulate", self.accumulate, 1, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """PPYoloE loss with task-aligned assignment (see `train.loss`)."""
+
+    cls: float = setting(1.0, "weight of the varifocal class loss")
+    iou: float = setting(2.5, "weight of the GIoU loss")
+    dfl: float = setting(0.5, "weight of the distribution focal loss")
+    topk: int = setting(13, "anchor points assigned to a ground truth at most")
+    alpha: float = setting(1.0, "power of the score in the alignment metric")
+    beta: float = setting(6.0, "power of the IoU in the alignment metric")
+
+    def __post_init__(self) -> None:
+        for name in ("cls", "iou", "dfl", "alpha", "beta"):
+            _check_range(f"loss.{name}", getattr(self, name), 0, 1000)
+        _check_range("loss.topk", self.topk, 1, 1000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything a run depends on; `config.toml` of a run folder is exactly this."""
+
+    data: str = setting("", "COCO folder")
+    model: str = setting("yolo-nas-s", "named architecture or ArchSpec JSON file")
+    init: str = setting("", "checkpoint to start from")
+    freeze: str = setting("", "parts kept as they are: backbone, or backbone+neck")
+    imgsz: str = setting("640", "input size, one number or HEIGHTxWIDTH")
+    epochs: int = setting(100, "epochs at most")
+    batch: int = setting(16, "pictures a batch")
+    time_limit: float = setting(0.0, "minutes at most; 0 is no limit")
+    patience: int = setting(0, "epochs without a better AP before stopping; 0 never stops")
+    seed: int = setting(0, "seed of weights, order and augmentation")
+    device: str = setting("auto", "auto, cpu, cuda or cuda:N")
+    workers: int = setting(1, "processes that prepare pictures; 0 is in-process")
+    threads: int = setting(0, "CPU threads; 0 is all cores")
+    amp: str = setting("auto", "mixed precision: auto (where it pays), on or off")
+    cache: str = setting("auto", "decoded pictures in memory: auto (when they fit), on or off")
+    compile: bool = setting(False, "torch.compile the network")
+    checkpoint_minutes: float = setting(5.0, "minutes between states saved within an epoch")
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        _check_range("epochs", self.epochs, 1, 1_000_000)
+        _check_range("batch", self.batch, 1, 65_536)
+        _check_range("time_limit", self.time_limit, 0, 1e9)
+        _check_range("patience", self.patience, 0, 1_000_000)
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+        _check_range("workers", self.workers, 0, 1024)
+        _check_range("threads", self.threads, 0, 4096)
+        _check_range("checkpoint_minutes", self.checkpoint_minutes, 0, 1e6)
+        for name in ("amp", "cache"):
+            if getattr(self, name) not in ("auto", "on", "off"):
+                raise UsageError(f"{name}: expected auto, on or off, got '{getattr(self, name)}'")
+        if self.freeze not in ("", "backbone", "backbone+neck"):
+            raise UsageError(f"freeze: expected backbone or backbone+neck, got '{self.freeze}'")
+
+
+def _check_range(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise UsageError(f"{name}: {value} is not within {low}..{high}")
+
+
+# --- merging the sources -------------------------------------------------------------------------
+
+
+def resolve(
+    cls: type[T],
+    *,
+    file: Path | None = None,
+    sets: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> T:
+    """Defaults < TOML `file` < `key.sub=value` of `sets` < `flags` (None: not given).
+
+    Raises:
+        UsageError: unreadable file, unknown key (with the nearest name), value of the wrong type.
+    """
+    merged: dict[str, Any] = {} if file is None else read_toml(file)
+    for text in sets:
+        _assign(cls, merged, text)
+    merged.update({key: value for key, value in (flags or {}).items() if value is not None})
+    return from_plain(cls, merged, where=file.name if file else "config")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return table
+    except OSError as error:
+        raise UsageError(f"cannot read config {file}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{file}: not valid TOML: {error}") from error
+
+
+def _assign(cls: type[Any], table: dict[str, Any], text: str) -> None:
+    """Puts one `section.key=value` into `table`; the field's type decides how it is read."""
+    path, equals, raw = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: write key=value")
+    *sections, key = path.strip().split(".")
+    kind: Any = cls
+    for section in sections:
+        kind = _field_type(kind, section, text)
+        table = table.setdefault(section, {})
+    table[key] = _read_value(_field_type(kind, key, text), raw.strip(), text)
+
+
+def _field_type(cls: Any, name: str, text: str) -> Any:
+    known = field_types(cls) if isinstance(cls, type) and dataclasses.is_dataclass(cls) else {}
+    if name not in known:
+        raise UsageError(f"--set {text}: unknown key '{name}'", hint=did_you_mean(name, known))
+    return known[name]
+
+
+def _read_value(kind: Any, raw: str, text: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        raise UsageError(f"--set {text}: this is a section; set one of its keys")
+    if kind is str:
+        return raw
+    try:
+        return json.loads(raw)
+    except ValueError as error:
+        name = getattr(kind, "__name__", str(kind))
+        raise UsageError(f"--set {text}: expected {name}, got '{raw}'") from error
+
+
+def to_toml(config: Any) -> str:
+    """TOML text that `resolve` reads back to an equal config."""
+    return "\n".join(_toml_lines(to_plain(config), ())) + "\n"
+
+
+def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    scalars = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines = [f"[{'.'.join(path)}]"] if path and scalars else []
+    lines += [f"{key} = {json.dumps(value)}" for key, value in scalars.items()]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", *_toml_lines(value, (*path, key))]
+    return lines
+
+
+def help_lines(cls: type[Any], prefix: str = "") -> list[str]:
+    """`key = default  help` of every setting, sections flattened with dots."""
+    lines: list[str] = []
+    for item in dataclasses.fields(cls):
+        kind = typing.get_type_hints(cls)[item.name]
+        if dataclasses.is_dataclass(kind):
+            lines += help_lines(typing.cast(type, kind), f"{prefix}{item.name}.")
+        else:
+            value = f"{prefix}{item.name}={json.dumps(item.default)}"
+            lines.append(f"{value:<34}{item.metadata['help']}")
+    return lines

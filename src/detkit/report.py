@@ -1,0 +1,219 @@
+"""What verbs report, as typed records <-> JSON; times carry their unit in the field name.
+
+The same record is printed with `--json` and written to disk. None means "not applicable"
+(the -1 of pycocotools), never zero.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fault:
+    """One thing wrong with a folder. `action` is kept, fixed, dropped or rejected."""
+
+    file: str
+    reason: str
+    action: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReport:
+    """Counts of one split: images + boxes used, and what happened to the rest."""
+
+    split: str
+    images: int
+    images_without_boxes: int
+    boxes: int
+    crowd_boxes: int
+    boxes_per_class: dict[str, int]
+    dropped_images: int
+    dropped_boxes: int
+    fixed_boxes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataReport:
+    schema_version: int = 1
+    root: str
+    layout: str
+    class_names: tuple[str, ...]
+    splits: tuple[SplitReport, ...]
+    counts: dict[str, int]  # reason -> how many
+    faults: tuple[Fault, ...]
+    clean: bool
+    digest: str
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    schema_version: int = 1
+    checkpoint: str
+    model: str
+    arch_digest: str
+    data: str
+    data_digest: str
+    epochs: int
+    best_epoch: int
+    ap: float
+    ap50: float
+    seconds: float
+    images_per_s: float
+    data_wait_share: float
+    images: int
+    boxes: int
+    dropped_images: int
+    dropped_boxes: int
+    stopped_by: str  # epochs, time-limit, patience, signal
+
+
+# --- accuracy ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassScore:
+    """One class; precision and recall are those at the confidence of the best F1, IoU 0.5."""
+
+    ap: float | None
+    ap50: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    confidence: float | None
+    boxes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalReport:
+    """The 12 COCO figures, 0..1, and what they were measured on."""
+
+    schema_version: int = 1
+    ap: float | None
+    ap50: float | None
+    ap75: float | None
+    ap_small: float | None
+    ap_medium: float | None
+    ap_large: float | None
+    ar1: float | None
+    ar10: float | None
+    ar100: float | None
+    ar_small: float | None
+    ar_medium: float | None
+    ar_large: float | None
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    confidence: float | None
+    per_class: dict[str, ClassScore]
+    images: int
+    detections: int
+    engine: str
+    engine_version: str
+    model: str
+    model_sha256: str
+    runtime: str
+    precision_mode: str
+    data: str
+    split: str
+    score_threshold: float
+    nms_iou: float
+    max_detections: int
+    seconds: float
+
+
+# --- differences between one form of a model and the next ----------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Largest absolute difference over `images` pictures from `source` (a folder, or drawn)."""
+
+    score: float
+    box_px: float
+    images: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionReport:
+    """A reparam, an import or an export: the file made, its parent, and how far it strayed."""
+
+    schema_version: int = 1
+    file: str
+    parent: str
+    parameters: int
+    macs: int
+    bytes: int
+    difference: Difference | None
+    notes: dict[str, str] = field(default_factory=dict)
+
+
+# --- speed ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyStats:
+    """Milliseconds over `count` runs; `spread` is the interquartile range over the median."""
+
+    p50: float
+    p90: float
+    p99: float
+    mean: float
+    min: float
+    spread: float
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EndToEnd:
+    """Median milliseconds a batch from a file's bytes to boxes: decode + letterbox, engine, NMS."""
+
+    preprocess: float
+    engine: float
+    nms: float
+    total: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelLatency:
+    file: str
+    sha256: str
+    runtime: str
+    precision: str
+    image_size: tuple[int, int]
+    batch: int
+    threads: int
+    latency_ms: LatencyStats
+    end_to_end_ms: EndToEnd
+    images_per_s: float
+    ratio_to_first: float  # median of the paired ratios, this model over the first one
+    warmup_runs: int
+    samples_ms: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchReport:
+    schema_version: int = 1
+    models: tuple[ModelLatency, ...]
+    fingerprint: dict[str, str]
+    valid: bool
+    reasons: tuple[str, ...]  # why it is not valid
+
+
+# --- detections ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictReport:
+    schema_version: int = 1
+    detections_file: str
+    images: int
+    detections: int
+    pictures: tuple[str, ...]

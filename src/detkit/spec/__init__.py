@@ -1,0 +1,1 @@
+"""Architectures, preprocessing and (later) search spaces and quantization schemes, AS DATA."""

@@ -1,0 +1,104 @@
+"""An architecture as data: the free choices of a YOLO-NAS-like detector, nothing derived.
+
+Source of the family: super-gradients 3.7.1 (Apache-2.0), YOLO-NAS, Deci AI 2023. The free choices
+are those its search varied between S, M and L, so every member and every search result is a point
+of this one type.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+
+from detkit.codec import digest_of
+from detkit.errors import UsageError, did_you_mean
+
+BLOCK_KINDS = ("qarepvgg", "repvgg")
+ACTIVATIONS = ("relu", "silu", "hardswish")
+STRIDES = (8, 16, 32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """One backbone stage: a stride-2 block to `out` channels, then a CSP layer."""
+
+    out: int
+    hidden: int
+    blocks: int
+    concat: bool = False  # concatenate every intermediate bottleneck, not only the last
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeckSpec:
+    """One neck stage (two up, then two down): CSP layer of `blocks` bottlenecks."""
+
+    out: int
+    hidden: int
+    blocks: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArchSpec:
+    """A detector. `image_size` is (height, width) in pixels, each a multiple of 32."""
+
+    name: str
+    block: str = "qarepvgg"
+    activation: str = "relu"
+    stem: int = 48
+    stages: tuple[StageSpec, ...]
+    neck: tuple[NeckSpec, ...]
+    head_widths: tuple[int, ...]
+    reg_max: int = 16
+    num_classes: int = 80
+    image_size: tuple[int, int] = (640, 640)
+
+    def __post_init__(self) -> None:
+        _check_choice("block", self.block, BLOCK_KINDS)
+        _check_choice("activation", self.activation, ACTIVATIONS)
+        for field, length in (("stages", 4), ("neck", 4), ("head_widths", 3)):
+            if len(getattr(self, field)) != length:
+                raise UsageError(f"arch: {field} needs {length} entries")
+        stages: tuple[StageSpec | NeckSpec, ...] = (*self.stages, *self.neck)
+        counts = [n for stage in stages for n in (stage.out, stage.hidden, stage.blocks)]
+        if min(*counts, self.stem, *self.head_widths, self.reg_max, self.num_classes) < 1:
+            raise UsageError("arch: every width, depth and count must be at least 1")
+        if any(stage.out % 2 for stage in self.neck[2:]):
+            raise UsageError("arch: the last two neck stages need an even `out`")
+        check_image_size(self.image_size)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """16 hex digits over every choice but the name: equal networks, equal digests."""
+        return digest_of(dataclasses.replace(self, name=""))
+
+    @property
+    def num_anchors(self) -> int:
+        """Anchor points at `image_size`: one for each cell of the three levels."""
+        height, width = self.image_size
+        return sum((height // stride) * (width // stride) for stride in STRIDES)
+
+
+def check_image_size(image_size: tuple[int, int]) -> None:
+    """Raises UsageError unless both sides are positive multiples of 32."""
+    if any(side < 32 or side % 32 for side in image_size):
+        height, width = image_size
+        raise UsageError(
+            f"image size {height}x{width}: both sides must be multiples of 32",
+            hint=f"try {max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32}",
+        )
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """`"640"` or `"480x640"` (height x width) as (height, width)."""
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"image size '{text}': write one number, or HEIGHTxWIDTH")
+    size = (int(parts[0]), int(parts[-1]))
+    check_image_size(size)
+    return size
+
+
+def _check_choice(field: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"arch: unknown {field} '{value}'", hint=did_you_mean(value, known))
