@@ -18,6 +18,8 @@ import importlib.metadata
 import json
 import os
 import platform
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -92,6 +94,12 @@ def versions(*packages: str) -> dict[str, str]:
     return found
 
 
+def command_line(verb: str) -> str:
+    """How the running process was called, where that was on the command line; else the verb."""
+    program, *args = sys.argv or [""]
+    return shlex.join(["detkit", *args]) if Path(program).name == "detkit" else verb
+
+
 def sha256_of(path: Path) -> str:
     """Hex SHA-256 of the file's bytes."""
     digest = hashlib.sha256()
@@ -120,7 +128,7 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
     try:
         newer = json.loads(text).get("schema_version", 0) > SCHEMA_VERSION
         manifest = None if newer else from_json(Manifest, text, where=path.name)
-    except (UsageError, ValueError, AttributeError, TypeError) as error:
+    except (UsageError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: unreadable manifest: {error}") from error
     if manifest is None:
         raise ArtifactError(f"{path} was made by a newer detkit", hint="upgrade detkit")
@@ -167,9 +175,9 @@ def _onnx_metadata(path: Path) -> str | None:
     """Walks the protobuf fields of ModelProto; metadata_props is field 14 (onnx.proto3)."""
     data = path.read_bytes()
     try:
-        for number, value in _protobuf_fields(data):
+        for number, value in protobuf_fields(data):
             if number == 14 and isinstance(value, memoryview):
-                entry = {n: bytes(v) for n, v in _protobuf_fields(value) if not isinstance(v, int)}
+                entry = {n: bytes(v) for n, v in protobuf_fields(value) if not isinstance(v, int)}
                 if entry.get(1) == METADATA_KEY.encode():
                     return entry[2].decode()
     except (IndexError, ValueError, KeyError) as error:
@@ -177,7 +185,7 @@ def _onnx_metadata(path: Path) -> str | None:
     return None
 
 
-def _protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+def protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """(field number, integer or bytes) in wire order; ValueError where the bytes make no sense."""
     view, at = memoryview(data), 0
     while at < len(view):
@@ -258,8 +266,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise write_error(path, error) from error
     partial = Path(name)
     try:
-        os.chmod(partial, 0o666 & ~_umask())  # noqa: PTH101
         yield partial
+        partial.chmod(0o666 & ~_umask())
         _sync(partial)
         os.replace(partial, path)  # noqa: PTH105
         _sync(path.parent)

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -96,8 +97,8 @@ def convert(kind: Any, value: Any, where: str) -> Any:
         return {str(k): convert(args[1], item, f"{where}.{k}") for k, item in value.items()}
     if dataclasses.is_dataclass(kind):
         return from_plain(typing.cast(type, kind), value, where=where)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return _finite(value, where)
     if kind is Any or (isinstance(value, kind) and (kind is bool) == isinstance(value, bool)):
         return value
     raise _mismatch(kind.__name__, value, where)
@@ -127,6 +128,13 @@ def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, 
         convert(arg, item, f"{where}[{i}]")
         for i, (arg, item) in enumerate(zip(args, value, strict=True))
     )
+
+
+def _finite(value: float, where: str) -> float:
+    """JSON and TOML can say numbers that are none, and whole ones no float can hold."""
+    if not -sys.float_info.max <= value <= sys.float_info.max:
+        raise _mismatch("a finite number", value, where)
+    return float(value)
 
 
 def _mismatch(expected: str, value: Any, where: str) -> UsageError:

@@ -46,7 +46,7 @@ class AugmentConfig:
     flip_vertical: float = setting(0.0, "probability of an upside-down flip")
     hue: float = setting(0.015, "turn the hue by up to this share of the colour circle")
     saturation: float = setting(0.5, "scale the saturation by 1 - x to 1 + x")
-    brightness: float = setting(0.4, "scale the brightness by 1 - x to 1 + x")
+    brightness: float = setting(0.25, "scale the brightness by 1 - x to 1 + x")
 
     def __post_init__(self) -> None:
         for name in ("mosaic", "mixup", "flip", "flip_vertical"):
@@ -103,10 +103,10 @@ class TrainConfig:
     """Everything a run depends on; `config.toml` of a run folder is exactly this."""
 
     data: str = setting("", "COCO folder")
-    model: str = setting("yolo-nas-s", "named architecture or ArchSpec JSON file")
+    model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
     init: str = setting("", "checkpoint to start from")
     freeze: str = setting("", "parts kept as they are: backbone, or backbone+neck")
-    imgsz: str = setting("640", "input size, one number or HEIGHTxWIDTH")
+    imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else the architecture's own")
     epochs: int = setting(100, "epochs at most")
     batch: int = setting(16, "pictures a batch")
     time_limit: float = setting(0.0, "minutes at most; 0 is no limit")
@@ -172,7 +172,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         return table
     except OSError as error:
         raise UsageError(f"cannot read config {file}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not valid TOML: {error}") from error
 
 
@@ -186,6 +186,8 @@ def _assign(cls: type[Any], table: dict[str, Any], text: str) -> None:
     for section in sections:
         kind = _field_type(kind, section, text)
         table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {text}: the file says {section} = {table!r}")
     table[key] = _read_value(_field_type(kind, key, text), raw.strip(), text)
 
 
@@ -203,7 +205,7 @@ def _read_value(kind: Any, raw: str, text: str) -> Any:
         return raw
     try:
         return json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         name = getattr(kind, "__name__", str(kind))
         raise UsageError(f"--set {text}: expected {name}, got '{raw}'") from error
 
@@ -216,11 +218,16 @@ def to_toml(config: Any) -> str:
 def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
     scalars = {key: value for key, value in table.items() if not isinstance(value, dict)}
     lines = [f"[{'.'.join(path)}]"] if path and scalars else []
-    lines += [f"{key} = {json.dumps(value)}" for key, value in scalars.items()]
+    lines += [f"{key} = {_toml_value(value)}" for key, value in scalars.items()]
     for key, value in table.items():
         if isinstance(value, dict):
             lines += ["", *_toml_lines(value, (*path, key))]
     return lines
+
+
+def _toml_value(value: Any) -> str:
+    """JSON but for what TOML forbids: escaped surrogates and a bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def help_lines(cls: type[Any], prefix: str = "") -> list[str]:

@@ -79,7 +79,7 @@ class TrainReport:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """One class; precision and recall are those at the confidence of the best F1, IoU 0.5."""
+    """One class; precision, recall and F1 at its own best confidence (see `matching.best_f1`)."""
 
     ap: float | None
     ap50: float | None
@@ -91,10 +91,9 @@ class ClassScore:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalReport:
-    """The 12 COCO figures, 0..1, and what they were measured on."""
+class Figures:
+    """The 12 COCO figures, 0..1, then those at the confidence of the best mean F1, IoU 0.5."""
 
-    schema_version: int = 1
     ap: float | None
     ap50: float | None
     ap75: float | None
@@ -113,19 +112,29 @@ class EvalReport:
     confidence: float | None
     per_class: dict[str, ClassScore]
     images: int
+    boxes: int
     detections: int
     engine: str
     engine_version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalReport(Figures):
+    """The figures and what they were measured on; the same model and data give the same report.
+
+    The three limits of the suppression are None where the model's own graph holds it.
+    """
+
+    schema_version: int = 1
     model: str
     model_sha256: str
     runtime: str
     precision_mode: str
     data: str
     split: str
-    score_threshold: float
-    nms_iou: float
-    max_detections: int
-    seconds: float
+    score_threshold: float | None
+    nms_iou: float | None
+    max_detections: int | None
 
 
 # --- differences between one form of a model and the next ----------------------------------------
@@ -173,20 +182,30 @@ class LatencyStats:
 
 @dataclass(frozen=True, kw_only=True)
 class EndToEnd:
-    """Median milliseconds a batch from a file's bytes to boxes: decode + letterbox, engine, NMS."""
+    """Milliseconds a batch from picture files to boxes: decode + letterbox, engine, NMS.
+
+    Medians, but for the other percentiles of the total.
+    """
 
     preprocess: float
     engine: float
     nms: float
     total: float
+    total_p90: float
+    total_p99: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelLatency:
+    """One model; `latency_ms` is its engine alone, a batch."""
+
     file: str
     sha256: str
+    bytes: int
     runtime: str
     precision: str
+    form: str
+    device: str
     image_size: tuple[int, int]
     batch: int
     threads: int
@@ -194,6 +213,7 @@ class ModelLatency:
     end_to_end_ms: EndToEnd
     images_per_s: float
     ratio_to_first: float  # median of the paired ratios, this model over the first one
+    block_spread: float  # largest minus smallest block median, over the median
     warmup_runs: int
     samples_ms: tuple[float, ...] = ()
 
@@ -202,6 +222,7 @@ class ModelLatency:
 class BenchReport:
     schema_version: int = 1
     models: tuple[ModelLatency, ...]
+    pictures: str  # the folder they came from, or that they were drawn
     fingerprint: dict[str, str]
     valid: bool
     reasons: tuple[str, ...]  # why it is not valid
@@ -216,4 +237,5 @@ class PredictReport:
     detections_file: str
     images: int
     detections: int
-    pictures: tuple[str, ...]
+    pictures: tuple[str, ...]  # drawn, one for each image
+    skipped: tuple[str, ...]  # images that could not be read, and why

@@ -92,7 +92,7 @@ def check_image_size(image_size: tuple[int, int]) -> None:
 def parse_image_size(text: str) -> tuple[int, int]:
     """`"640"` or `"480x640"` (height x width) as (height, width)."""
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.isdecimal() for part in parts):
+    if len(parts) > 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
         raise UsageError(f"image size '{text}': write one number, or HEIGHTxWIDTH")
     size = (int(parts[0]), int(parts[-1]))
     check_image_size(size)

@@ -38,12 +38,12 @@ ZOO: dict[str, ArchSpec] = {
         ),
         ArchSpec(
             name="yolo-nas-n",
-            stem=24,
+            stem=16,
             stages=_stages(
-                (48, 24, 1, False), (80, 40, 2, False), (160, 56, 3, False), (256, 96, 1, False)
+                (48, 16, 1, False), (96, 32, 2, False), (192, 64, 3, False), (320, 96, 1, False)
             ),
-            neck=_neck((96, 40, 1), (64, 32, 1), (96, 40, 1), (160, 48, 1)),
-            head_widths=(48, 80, 112),
+            neck=_neck((96, 48, 2), (64, 32, 2), (96, 48, 2), (160, 64, 2)),
+            head_widths=(48, 80, 96),
         ),
         ArchSpec(
             name="yolo-nas-s",
@@ -86,7 +86,11 @@ def find_arch(model: str) -> ArchSpec:
         raise UsageError(f"unknown model '{model}'", hint=did_you_mean(model, ZOO))
     if not path.is_file():
         raise UsageError(f"no such architecture file: {path}")
-    return from_json(ArchSpec, path.read_text(encoding="utf-8"), where=path.name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: not UTF-8 text") from error
+    return from_json(ArchSpec, text, where=path.name)
 
 
 def with_task(spec: ArchSpec, num_classes: int, image_size: tuple[int, int]) -> ArchSpec:

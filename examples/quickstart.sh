@@ -1,0 +1,56 @@
+#!/usr/bin/env bash
+# The whole pipeline, from nothing to a picture of detections.
+#
+#   examples/quickstart.sh              on a small COCO folder that detkit draws itself
+#   examples/quickstart.sh --data DIR   on a COCO folder of yours
+#
+# Needs python3 >= 3.10 with its venv module. Everything is written to runs/quickstart.
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/examples/venv.sh"
+
+data=
+case ${1:-} in
+    "") ;;
+    --data) data=$(cd "${2:?--data needs a folder}" && pwd) ;;
+    *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
+
+make_venv "$root"
+PATH=$root/.venv/bin:$PATH
+out=$root/runs/quickstart
+rm -rf "$out" && mkdir -p "$out"
+cd "$out"
+began=$SECONDS
+
+step() { printf '\n[%3ds] %s\n' $((SECONDS - began)) "$*"; }
+run() { step "detkit $*"; detkit "$@"; }
+
+if [ -z "$data" ]; then
+    run data synth -o shapes --train 240 --val 40 --test 40 --size 192
+    data=shapes
+    training="--model yolo-nas-p --imgsz 160 --epochs 12"
+else
+    training="--model yolo-nas-n --imgsz 320 --epochs 30"
+fi
+run data check "$data" || echo "(what is listed above is left out)"
+
+step "detkit train $data $training -o train"
+# shellcheck disable=SC2086
+best=$(detkit train "$data" $training -o train)
+fused=$(step "detkit reparam $best" >&2; detkit reparam "$best")
+onnx=$(step "detkit export --to onnx $fused" >&2; detkit export --to onnx "$fused")
+ls -l "$best" "$fused" "$onnx" | awk '{print $5, $9}'
+
+run bench "$best" "$fused" "$onnx" --data "$data" -o bench.json
+split=test
+detkit data check "$data" --json | grep -q '"split": "test"' || split=val
+for model in "$best" "$fused" "$onnx"; do
+    run eval "$model" "$data" --split "$split"
+done
+run info "$onnx"
+step "detkit predict $onnx"
+pictures=$(detkit eval "$onnx" "$data" --split "$split" --list-pictures 8)
+# shellcheck disable=SC2086
+detkit predict "$onnx" $pictures -o detections
+step "done: look at $out/train/val_detections.jpg, $out/detections and $out/train/report.html"

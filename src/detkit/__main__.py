@@ -1,0 +1,7 @@
+"""`python -m detkit` is `detkit`."""
+
+import sys
+
+from detkit.cli.app import main
+
+sys.exit(main())

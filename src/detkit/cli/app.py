@@ -1,0 +1,186 @@
+"""`detkit`: the plain top help, and the one place where an error becomes an exit code.
+
+Nothing heavy is imported before a verb is known: not typer, rich, numpy, Pillow or torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from types import FrameType
+
+from detkit.cli import console
+from detkit.cli.verbs import VERBS
+from detkit.errors import BackendError, DetkitError, UsageError, did_you_mean
+
+EXIT_BUG = 70
+EXIT_SIGINT, EXIT_SIGPIPE, EXIT_SIGTERM = 130, 141, 143
+
+
+INTRO = """\
+detkit takes a COCO folder to a measured real-time object detector on your device.
+
+Usage: detkit VERB [ARGUMENTS] [FLAGS]        detkit VERB --help
+
+The pipeline; every file says what it is, who its parents are and how it was made:
+  detkit data check coco/                 what is wrong with the data, file by file
+  detkit train coco/ -o runs/a            a YOLO-NAS from scratch, or from --init weights
+  detkit reparam BEST.safetensors         branches fused: the same boxes, less time
+  detkit export --to onnx MODEL           one ONNX file with decoded boxes and scores
+  detkit bench MODEL...                   latency of the engine and end to end, measured here
+  detkit eval MODEL coco/ --min-ap 0.45   COCO figures of any of these files, as a gate
+"""
+
+OUTRO = """\
+Settings: defaults < -c FILE.toml < --set key=value < flags; `detkit train --help` lists all.
+Streams:  stdout is data only (paths, tables, or one JSON object with --json), stderr the rest.
+Network:  never used.
+
+Exit codes:
+  0  done                                  4    a backend or device is absent
+  1  data, an artifact or the disk         5    a measurement that cannot be trusted
+  2  a flag or a setting                   70   a bug of ours: please report it
+  3  it ran, and a gate was not met        130, 143   interrupted, terminated
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb and returns the exit code of the process. Never raises for what a user did."""
+    _prepare_process()
+    try:
+        code = _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
+    except DetkitError as error:
+        return _fail(error)
+    except KeyboardInterrupt:
+        console.error("interrupted")
+        return EXIT_SIGINT
+    except BrokenPipeError:
+        _silence_stdout()
+        return EXIT_SIGPIPE
+    except OSError as error:
+        return _fail(DetkitError(_os_message(error)))
+    except MemoryError:
+        return _fail(
+            DetkitError("out of memory", hint="a smaller batch or picture size needs less")
+        )
+    except ModuleNotFoundError as error:
+        return _bug() if _is_ours(error) else _fail(_missing_package(error))
+    except Exception:
+        return _bug()
+
+
+def top_help() -> str:
+    """The text of `detkit --help`."""
+    width = max(map(len, VERBS)) + 2
+    verbs = "".join(f"  {name:<{width}}{verb.help}\n" for name, verb in VERBS.items())
+    return f"{INTRO}\nVerbs:\n{verbs}\n{OUTRO}"
+
+
+def _dispatch(args: list[str]) -> int:
+    if not args or args in (["-h"], ["--help"], ["help"]):
+        sys.stdout.write(top_help())
+        return 0
+    if args == ["--version"]:
+        sys.stdout.write(f"detkit {_version()}\n")
+        return 0
+    if args[0] in ("help", "-h", "--help"):
+        args = [*args[1:], "--help"]
+    name, rest = _find_verb(args)
+    if not name:
+        sys.stdout.write(_group_help(args[0]))
+        return 0
+    from detkit.cli.command import run
+
+    return run(name, VERBS[name], rest)
+
+
+def _find_verb(args: list[str]) -> tuple[str, list[str]]:
+    """The verb's name of one or two words and its arguments; no name where a group asks for help.
+
+    Raises:
+        UsageError: no such verb.
+    """
+    first, second = args[0], args[1] if len(args) > 1 else "--help"
+    if first in VERBS:
+        return first, args[1:]
+    if first.startswith("-"):
+        raise UsageError(f"unknown flag '{first}' before the verb", hint="detkit VERB [FLAGS]")
+    group = [name.split()[1] for name in VERBS if name.startswith(f"{first} ")]
+    if not group:
+        verbs = {name.split()[0] for name in VERBS}
+        raise UsageError(f"unknown verb '{first}'", hint=did_you_mean(first, verbs))
+    if second in group:
+        return f"{first} {second}", args[2:]
+    if second in ("-h", "--help"):
+        return "", []
+    raise UsageError(f"unknown verb '{first} {second}'", hint=did_you_mean(second, group))
+
+
+def _group_help(group: str) -> str:
+    rows = {name: verb for name, verb in VERBS.items() if name.startswith(f"{group} ")}
+    lines = "".join(f"  detkit {name:<16}{verb.help}\n" for name, verb in rows.items())
+    return f"Usage: detkit {group} VERB [ARGUMENTS] [FLAGS]\n\n{lines}"
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return version("detkit")
+
+
+# --- the process ---------------------------------------------------------------------------------
+
+
+def _prepare_process() -> None:
+    """Streams that can carry any file name, and a SIGTERM that unwinds, so temporary files go."""
+    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding="utf-8", errors=errors)
+    signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise SystemExit(EXIT_SIGTERM)
+
+
+def _silence_stdout() -> None:
+    """The reader is gone: what is still buffered must not complain at exit."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def _fail(error: DetkitError) -> int:
+    if console.is_verbose():
+        console.traceback_lines(traceback.format_exc())
+    console.error(str(error), hint=error.hint)
+    return error.exit_code
+
+
+def _bug() -> int:
+    console.traceback_lines(traceback.format_exc())
+    console.error(f"this is a bug in detkit {_version()}: please report it with the lines above")
+    return EXIT_BUG
+
+
+def _os_message(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    return f"{error.filename}: {reason}" if error.filename else reason
+
+
+def _is_ours(error: ModuleNotFoundError) -> bool:
+    return (error.name or "detkit").split(".")[0] == "detkit"
+
+
+def _missing_package(error: ModuleNotFoundError) -> DetkitError:
+    package = (error.name or "").split(".")[0]
+    return BackendError(f"this verb needs {package}, which is not installed here")

@@ -1,0 +1,187 @@
+"""What verbs say: data on stdout, everything else on stderr, and nothing from outside unescaped."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from detkit.codec import to_json
+
+NUMERIC = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?[%a-zA-Z/]+)?|-|")
+
+
+@dataclass
+class _Volume:
+    """How much the process says; set once by the verb from -q and -v."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+_volume = _Volume()
+
+
+def setup(quiet: bool, verbose: bool) -> None:
+    """`-q` silences the log and the bars, not warnings; `-v` adds details and tracebacks."""
+    _volume.quiet, _volume.verbose = quiet, verbose
+
+
+def is_verbose() -> bool:
+    return _volume.verbose
+
+
+# --- stderr --------------------------------------------------------------------------------------
+
+
+def log(text: str) -> None:
+    """Lines of progress on stderr; silent with -q."""
+    if not _volume.quiet:
+        _to_stderr(text)
+
+
+def detail(text: str) -> None:
+    """Lines on stderr that only -v shows."""
+    if _volume.verbose:
+        _to_stderr(text)
+
+
+def warn(text: str) -> None:
+    """`warning: ...` on stderr, also with -q."""
+    _to_stderr(f"warning: {safe(text)}")
+
+
+def error(text: str, *, hint: str = "") -> None:
+    """`error: ...` and, where there is one, `hint: ...` on stderr."""
+    _to_stderr(f"error: {safe(text)}")
+    if hint:
+        _to_stderr(f"hint: {safe(hint)}")
+
+
+def traceback_lines(text: str) -> None:
+    _to_stderr(text.rstrip("\n"))
+
+
+def _to_stderr(text: str) -> None:
+    for line in text.split("\n"):
+        print(safe(line), file=sys.stderr)
+    sys.stderr.flush()
+
+
+# --- stdout --------------------------------------------------------------------------------------
+
+
+def emit(report: Any, *, json: bool, lines: Sequence[str]) -> None:
+    """The verb's result: with `json` the report as one JSON object, else `lines`, one a line.
+
+    The JSON text is `to_json(report)` and a newline, as report files are written.
+    """
+    text = to_json(report) + "\n" if json else "".join(f"{safe(line)}\n" for line in lines)
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def made(*paths: Path) -> None:
+    """The paths of what was made, one a line, exact for scripts and safe on a terminal."""
+    exact = not sys.stdout.isatty()
+    sys.stdout.write("".join(f"{path if exact else safe(str(path))}\n" for path in paths))
+    sys.stdout.flush()
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of aligned text; columns of numbers are set to the right."""
+    cells = [[safe(cell) for cell in row] for row in (headers, *rows)]
+    columns = list(zip(*cells, strict=True))
+    widths = [max(map(_width, column)) for column in columns]
+    right = [bool(rows) and all(map(NUMERIC.fullmatch, column[1:])) for column in columns]
+    return ["  ".join(map(_pad, row, widths, right)).rstrip() for row in cells]
+
+
+def _pad(text: str, width: int, right: bool) -> str:
+    blank = " " * (width - _width(text))
+    return blank + text if right else text + blank
+
+
+def _width(text: str) -> int:
+    """Terminal cells: two for wide East Asian characters, none for combining marks."""
+    wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
+    return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def safe(text: str) -> str:
+    """One printable line: control, format and separator characters become visible escapes.
+
+    So that a class name or a file name can neither move the cursor, nor colour or forge lines,
+    nor turn the text around. Lone surrogates stay: they are the bytes of a file name.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if _is_harmless(char) else _escape(char) for char in text)
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or unicodedata.category(char) in ("Zs", "Cs")
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+# --- progress ------------------------------------------------------------------------------------
+
+
+class Progress(Protocol):
+    def advance(self, n: int = 1, text: str = "") -> None:
+        """`n` more are done; `text` replaces what stands at the end of the bar."""
+        ...
+
+
+class _Silent:
+    def advance(self, n: int = 1, text: str = "") -> None:
+        pass
+
+
+@contextmanager
+def progress(total: int | None, label: str) -> Iterator[Progress]:
+    """A bar on stderr while the block runs, if stderr is a terminal and -q was not given."""
+    if _volume.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield _Silent()
+        return
+    with _bar(total, label) as bar:
+        yield bar
+
+
+@contextmanager
+def _bar(total: int | None, label: str) -> Iterator[Progress]:
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[text]}"),
+    )
+    # stdout is left alone: while a bar is up it must still carry data, byte for byte.
+    rich = RichProgress(
+        *columns, console=Console(stderr=True), transient=True, redirect_stdout=False
+    )
+    task = rich.add_task(escape(safe(label)), total=total, text="")
+
+    class Bar:
+        def advance(self, n: int = 1, text: str = "") -> None:
+            if text:
+                rich.update(task, text=escape(safe(text)))
+            rich.advance(task, n)
+
+    with rich:
+        yield Bar()

@@ -1,0 +1,77 @@
+"""`detkit export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.options import Force, Json, Out, Quiet, Verbose
+from detkit.cli.outcome import emit_conversion, output_path
+
+EXAMPLES = {
+    "export": (
+        "detkit export --to onnx runs/a/best.fused.safetensors",
+        "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms -o det.onnx",
+    ),
+}
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")],
+    to: Annotated[str, typer.Option("--to", help="What to export to: onnx.")] = "onnx",
+    imgsz: Annotated[
+        str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
+    ] = "",
+    uint8: Annotated[
+        bool, typer.Option("--uint8", help="uint8 (B,H,W,3) input, scaled in the graph.")
+    ] = False,
+    nms: Annotated[
+        bool, typer.Option("--nms", help="Suppress in the graph: num_dets, det_boxes, ...")
+    ] = False,
+    conf: Annotated[
+        float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")
+    ] = 0.25,
+    iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="COCO folder of comparison pictures; else the training data."),
+    ] = None,
+    exporter: Annotated[
+        str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
+    ] = "torchscript",
+    out: Out = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a checkpoint as ONNX, compared with it; prints the path of the new file.
+
+    Outputs decoded boxes (B,A,4) xyxy in input pixels and scores (B,A,C) for any batch size. The
+    file is compared with torch on real pictures and not written when it strays (exit 3).
+    """
+    console.setup(quiet, verbose)
+    import dataclasses
+
+    from detkit.boxes import PREDICT_NMS
+    from detkit.errors import UsageError, did_you_mean
+    from detkit.export import ExportOptions, find_exporter
+    from detkit.spec.arch import parse_image_size
+
+    if exporter not in ("torchscript", "dynamo"):
+        raise UsageError(
+            f"unknown exporter '{exporter}'", hint=did_you_mean(exporter, ("torchscript", "dynamo"))
+        )
+    options = ExportOptions(
+        image_size=parse_image_size(imgsz) if imgsz else (0, 0),
+        uint8=uint8,
+        nms=nms,
+        nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
+        exporter=exporter,
+        data=data,
+    )
+    path = output_path(out, checkpoint, f".{to}", force=force)
+    emit_conversion(find_exporter(to)(checkpoint, path, options), json=json)

@@ -1,0 +1,60 @@
+"""Flags that mean the same on every verb; a verb takes those that mean something for it.
+
+Use: `def bench(models: list[Path], quiet: Quiet = False, threads: Threads = 0)`. The `...Setting`
+twins are None when not given, for verbs whose config file may say it instead.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def _runtimes() -> list[str]:
+    from detkit.runtime import RUNTIMES
+
+    return list(RUNTIMES)
+
+
+def _devices() -> list[str]:
+    return ["auto", "cpu", "cuda"]
+
+
+_OUT = typer.Option("--out", "-o", metavar="PATH", help="Where to write; the name is yours.")
+_SEED = typer.Option("--seed", min=0, help="Seed of everything drawn at random.")
+_DEVICE = typer.Option(
+    "--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.", autocompletion=_devices
+)
+_THREADS = typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to the engine.")
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More on stderr.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
+Out = Annotated[Path | None, _OUT]
+Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
+Seed = Annotated[int, _SEED]
+SeedSetting = Annotated[int | None, _SEED]
+Device = Annotated[str, _DEVICE]
+DeviceSetting = Annotated[str | None, _DEVICE]
+Threads = Annotated[int, _THREADS]
+ThreadsSetting = Annotated[int | None, _THREADS]
+Runtime = Annotated[
+    str,
+    typer.Option(
+        "--runtime",
+        metavar="NAME",
+        help="torch or onnxruntime; by default what the file is for.",
+        autocompletion=_runtimes,
+    ),
+]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", metavar="FILE.toml", help="Settings from a file."),
+]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated."),
+]

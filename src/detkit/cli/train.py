@@ -1,0 +1,165 @@
+"""`detkit train`."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.options import (
+    Config,
+    DeviceSetting,
+    DryRun,
+    Force,
+    Json,
+    Out,
+    Quiet,
+    SeedSetting,
+    Sets,
+    ThreadsSetting,
+    Verbose,
+)
+
+if TYPE_CHECKING:
+    from detkit.train.loop import Interruption
+    from detkit.train.progress import Progress
+
+EXAMPLES = {
+    "train": (
+        "detkit train coco/ --model yolo-nas-s -o runs/a",
+        "detkit train coco/ --init yolo_nas_s.safetensors --set optim.lr=5e-4 -o runs/b",
+    ),
+}
+SECONDS_BETWEEN_LINES = 10
+
+
+def EPILOG() -> list[str]:  # noqa: N802
+    from detkit.config import TrainConfig, help_lines
+
+    return [
+        "Settings (-c FILE.toml, --set key=value):",
+        *(f"  {line}" for line in help_lines(TrainConfig)),
+    ]
+
+
+def train(
+    data: Annotated[Path | None, typer.Argument(help="COCO folder.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="yolo-nas-p, n, s, m, l or an ArchSpec JSON file.")
+    ] = None,
+    init: Annotated[
+        Path | None, typer.Option("--init", help="Checkpoint to start from, of any classes.")
+    ] = None,
+    freeze: Annotated[
+        str | None, typer.Option("--freeze", help="backbone, or backbone+neck: not trained.")
+    ] = None,
+    imgsz: Annotated[
+        str | None, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs at most.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Pictures a batch.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", help="Minutes at most; the schedule fits in.")
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option("--patience", help="Stop after so many epochs without a better AP."),
+    ] = None,
+    out: Out = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the run in -o stopped, bit for bit.")
+    ] = False,
+    config: Config = None,
+    sets: Sets = None,
+    seed: SeedSetting = None,
+    device: DeviceSetting = None,
+    threads: ThreadsSetting = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Train a detector on a COCO folder; prints the path of the best checkpoint.
+
+    The run folder (-o, by default runs/DATA-MODEL) gets config.toml, metrics.jsonl,
+    best.safetensors, last.safetensors, report.json, report.html, log.txt and the state to resume
+    from. Each epoch is scored by the COCO metric on the validation split; the best AP wins.
+    """
+    console.setup(quiet, verbose)
+    from detkit.train.run import Request, find_run_folder, resolve_config, start
+
+    flags = {
+        "data": str(data) if data else None,
+        "model": model,
+        "init": str(init) if init else None,
+        "freeze": freeze,
+        "imgsz": imgsz,
+        "epochs": epochs,
+        "batch": batch,
+        "time_limit": time_limit,
+        "patience": patience,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+    }
+    request = Request(flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force)
+    settings = resolve_config(request, out)
+    folder = find_run_folder(out, settings)
+    with _listen() as interruption:
+        report = start(
+            settings,
+            folder,
+            request,
+            dry_run=dry_run,
+            log=console.log,
+            notify=_printer(),
+            interruption=interruption,
+        )
+    if report is None:
+        return
+    console.emit(report, json=json, lines=[report.checkpoint])
+    if report.stopped_by == "signal":
+        console.warn(f"interrupted; go on with: detkit train -o {folder} --resume")
+        raise typer.Exit(128 + interruption.signal)
+
+
+@contextmanager
+def _listen() -> Iterator[Interruption]:
+    """SIGINT and SIGTERM ask the run to save and end; a second one ends it at once."""
+    from detkit.train.loop import Interruption
+
+    interruption = Interruption()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        interruption.signal = number
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _printer() -> Callable[[Progress], None]:
+    """Prints every epoch's result, and in between a line every ten seconds."""
+    last = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if progress.ap is not None or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            console.log(progress.line())
+            last = time.monotonic()
+
+    return show

@@ -1,0 +1,32 @@
+"""The verb table: one file and one line here make a verb."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """`target` is "module:function", imported only when the verb is called."""
+
+    target: str
+    help: str
+
+
+VERBS = {
+    "train": Verb("detkit.cli.train:train", "Train a detector on a COCO folder."),
+    "eval": Verb(
+        "detkit.cli.eval:eval_", "Score a model on a COCO folder: the 12 figures, per class, gates."
+    ),
+    "reparam": Verb("detkit.cli.reparam:reparam", "Fuse a checkpoint's branches for deployment."),
+    "export": Verb("detkit.cli.export:export", "Write a checkpoint as ONNX, compared with it."),
+    "bench": Verb("detkit.cli.bench:bench", "Time models here, interleaved: p50, p90, p99."),
+    "predict": Verb("detkit.cli.predict:predict", "Draw a model's boxes on pictures."),
+    "import": Verb(
+        "detkit.cli.import_:import_", "Turn a YOLO-NAS .pth file into a detkit checkpoint."
+    ),
+    "data check": Verb("detkit.cli.data:check", "List every fault of a COCO folder."),
+    "data convert": Verb("detkit.cli.data:convert", "Make a COCO folder of VOC or YOLO labels."),
+    "data synth": Verb("detkit.cli.data:synth", "Draw a small COCO folder to try things on."),
+    "info": Verb("detkit.cli.info:info", "Say what a file is: its architecture, parents, figures."),
+    "report": Verb("detkit.cli.report:report", "Make one HTML page of a run folder."),
+}

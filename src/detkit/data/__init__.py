@@ -1,0 +1,1 @@
+"""COCO folders and pictures: reading, checking, augmenting, batching, drawing, making."""

@@ -1,0 +1,1 @@
+"""The `import` verb: foreign checkpoints become detkit checkpoints, executing nothing."""

@@ -1,0 +1,185 @@
+"""Reads the tensors and plain values of a foreign .pth file without executing anything in it.
+
+A torch checkpoint is a zip of one pickle and raw storages. The unpickler here knows the handful of
+functions that rebuild tensors and plain values; every other global becomes an inert `Record`, so a
+hostile pickle can name `os.system` but only ever gets a record called "os.system". Storages are
+read by ourselves with every size checked, so torch.load is not involved at all.
+"""
+
+from __future__ import annotations
+
+import collections
+import io
+import math
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detkit.errors import ArtifactError
+
+MAX_PICKLE_BYTES = 64_000_000
+DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class Record:
+    """What any unknown class or function of the file becomes: its name and its contents, inert."""
+
+    origin = ""
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: Any, **_: Any) -> Record:
+        record = super().__new__(cls)
+        record.args, record.state = args, None
+        return record
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        """Everything was taken by `__new__`, which is all that pickle calls for some classes."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+    def append(self, item: Any) -> None:
+        """Takes part of a list-like class; dropped, as no such class matters to an import."""
+
+    def extend(self, items: list[Any]) -> None:
+        """See `append`."""
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        """See `append`, for dict-like classes."""
+
+
+def inert(name: str) -> type[Record]:
+    """A class that remembers it was asked for as `name` and does nothing."""
+    return type("Record", (Record,), {"origin": name})
+
+
+@dataclass(frozen=True)
+class Storage:
+    """A checked, not yet read storage of the archive."""
+
+    read: Callable[[], bytearray]
+    dtype: torch.dtype
+    numel: int
+
+
+def read_checkpoint(path: Path) -> Any:
+    """The object saved by `torch.save`, made of dicts, lists, strings, numbers and tensors.
+
+    Raises:
+        ArtifactError: not a zip checkpoint, damaged, or lying about its sizes.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            return _Reader(archive).load()
+    except zipfile.BadZipFile as error:
+        raise ArtifactError(
+            f"{path} is not a torch checkpoint in the zip format",
+            hint="files from before torch 1.6: load and torch.save them again with a newer torch",
+        ) from error
+    except RecursionError as error:
+        raise ArtifactError(f"{path} is not readable: nested too deeply") from error
+    except ArtifactError as error:
+        raise ArtifactError(f"{path}: {error}") from error
+    except Exception as error:  # a hostile pickle can make the unpickler fail in any way
+        raise ArtifactError(f"{path} is not readable: {type(error).__name__}: {error}") from error
+
+
+class _Reader(pickle.Unpickler):
+    def __init__(self, archive: zipfile.ZipFile) -> None:
+        self.archive = archive
+        entries = {info.filename: info for info in archive.infolist()}
+        pickles = [name for name in entries if name.endswith("/data.pkl") or name == "data.pkl"]
+        if len(pickles) != 1:
+            raise ArtifactError("not a torch checkpoint: it holds no data.pkl")
+        self.entries = entries
+        self.prefix = pickles[0].removesuffix("data.pkl")
+        if entries[pickles[0]].file_size > MAX_PICKLE_BYTES:
+            raise ArtifactError("its pickle is larger than any checkpoint needs")
+        super().__init__(io.BytesIO(archive.read(pickles[0])))
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = KNOWN_GLOBALS.get((module, name))
+        if known is not None:
+            return known
+        if module in ("torch", "torch.storage") and name in DTYPES:
+            return DTYPES[name]
+        return inert(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Storage:
+        kind, dtype, key, _location, numel = pid
+        if kind != "storage" or not isinstance(dtype, torch.dtype):
+            raise ArtifactError(f"unknown storage {pid!r}")
+        info = self.entries.get(f"{self.prefix}data/{key}")
+        if info is None or info.file_size != numel * dtype.itemsize:
+            raise ArtifactError(f"storage {key} is missing or has another size than stated")
+        if info.compress_type != zipfile.ZIP_STORED:
+            raise ArtifactError("compressed storages are refused: torch does not write them")
+        return Storage(lambda: bytearray(self.archive.read(info)), dtype, numel)
+
+
+def _rebuild_tensor(
+    storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+) -> Tensor:
+    """As torch._utils._rebuild_tensor_v2, with the extent checked against the storage."""
+    count = math.prod(size)
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if count and (offset < 0 or min(stride, default=0) < 0 or last >= storage.numel):
+        raise ArtifactError("a tensor reaches beyond its storage")
+    if count > storage.numel:
+        raise ArtifactError("a tensor is larger than its storage")
+    if not count:
+        return torch.empty(size, dtype=storage.dtype)
+    flat = torch.frombuffer(storage.read(), dtype=storage.dtype)
+    return flat.as_strided(size, stride, offset).clone(memory_format=torch.contiguous_format)
+
+
+def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
+    return data
+
+
+def _numpy_scalar(dtype: Any, raw: Any) -> Any:
+    """numpy's pickled scalar: strings (UTF-32) become str, the rest an inert record."""
+    code = dtype.args[0] if isinstance(dtype, Record) and dtype.args else ""
+    if isinstance(code, str) and code.startswith(("U", "<U")) and isinstance(raw, bytes):
+        return raw.decode("utf-32-le").rstrip("\0")
+    return inert("numpy.scalar")(dtype, raw)
+
+
+def _encode(text: str, encoding: str = "utf-8") -> bytes:
+    if encoding not in ("latin1", "latin-1", "utf-8", "ascii"):
+        raise ArtifactError(f"unknown encoding {encoding!r}")
+    return text.encode(encoding)
+
+
+KNOWN_GLOBALS: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): collections.OrderedDict,
+    ("builtins", "dict"): dict,
+    ("builtins", "list"): list,
+    ("builtins", "set"): set,
+    ("torch", "Size"): tuple,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    ("_codecs", "encode"): _encode,
+    ("numpy.core.multiarray", "scalar"): _numpy_scalar,
+    ("numpy._core.multiarray", "scalar"): _numpy_scalar,
+}

@@ -1,0 +1,211 @@
+"""YOLO-NAS checkpoints of super-gradients: which tensors count, which network, which input.
+
+Facts from super-gradients 3.7.1 (Apache-2.0): a trainer's file holds `net` and `ema_net` (the EMA
+copy is the one that was validated), DataParallel prefixes names with `module.`, and every
+re-parameterizable block stores an unused random `rbr_reparam` beside its branches. Fine-tuned
+networks may expect BGR or 0..255 input, as their `processing_params` say; both are linear, so they
+are folded into the stem and every detkit artifact takes RGB in 0..1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from detkit.errors import ArtifactError
+from detkit.importing.unpickle import Record
+from detkit.nn.detector import build
+from detkit.spec.arch import ArchSpec
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.zoo import ZOO
+
+PUBLISHED = Preprocess(size=(640, 640), fit=(636, 636))
+STEM_KERNELS = (
+    "backbone.stem.conv.branch_3x3.conv.weight",
+    "backbone.stem.conv.branch_1x1.weight",
+)
+COCO_NAMES = tuple(
+    (
+        "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
+        "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"
+        "backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,"
+        "baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,"
+        "fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,"
+        "cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,"
+        "cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,"
+        "hair drier,toothbrush"
+    ).split(",")
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """A foreign checkpoint understood: weights by published name, and what they expect."""
+
+    spec: ArchSpec
+    tensors: dict[str, Tensor]
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    notes: dict[str, str]
+
+
+@dataclass(frozen=True)
+class _Input:
+    """What the network expects to be fed."""
+
+    preprocess: Preprocess = PUBLISHED
+    bgr: bool = False
+    scaled: bool = True  # 0..1 rather than 0..255
+
+
+def understand(saved: Any) -> Imported:
+    """Reads a super-gradients checkpoint as loaded by `unpickle.read_checkpoint`.
+
+    Raises:
+        ArtifactError: no YOLO-NAS state dict in it, an unknown width, or an input it cannot serve.
+    """
+    tensors, source = _pick_tensors(saved)
+    tensors, ignored = _drop_placeholders(tensors)
+    spec = _recognise(tensors)
+    params = saved.get("processing_params") if isinstance(saved, Mapping) else None
+    params = params if isinstance(params, Mapping) else {}
+    wanted = _read_input(params)
+    names, names_from = _class_names(params, spec.num_classes)
+    notes = {
+        "weights": source,
+        "ignored_placeholders": str(ignored),
+        "class_names": names_from,
+        "preprocess": "from the checkpoint" if params else "assumed as published",
+    }
+    if wanted.bgr or not wanted.scaled:
+        notes["folded_into_stem"] = " and ".join(
+            ["BGR order"] * wanted.bgr + ["0..255 scale"] * (not wanted.scaled)
+        )
+    return Imported(
+        spec=dataclasses.replace(spec, image_size=wanted.preprocess.size),
+        tensors=_fold_input(tensors, wanted),
+        class_names=names,
+        preprocess=wanted.preprocess,
+        notes=notes,
+    )
+
+
+def _pick_tensors(saved: Any) -> tuple[dict[str, Tensor], str]:
+    """EMA copy before network before a bare state dict; `module.` stripped where all have it."""
+    for key in ("ema_net", "net", "state_dict", ""):
+        found = saved.get(key) if key and isinstance(saved, Mapping) else saved
+        if isinstance(found, Mapping) and found:
+            tensors = {str(n): t for n, t in found.items() if isinstance(t, Tensor)}
+            if all(name.startswith("module.") for name in tensors):
+                tensors = {n.removeprefix("module."): t for n, t in tensors.items()}
+            if "heads.head1.cls_pred.weight" in tensors:
+                return tensors, key or "state dict"
+    raise ArtifactError("no YOLO-NAS weights in it (no heads.head1.cls_pred.weight)")
+
+
+def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
+    """Without the `rbr_reparam` that stand unused beside trained branches."""
+    marker = ".rbr_reparam."
+    placeholders = {name for name in tensors if marker in name}
+    for name in placeholders:
+        if name.split(marker)[0] + ".branch_3x3.conv.weight" not in tensors:
+            raise ArtifactError(
+                "its blocks are already fused, the branches are gone",
+                hint="import the checkpoint from before fusion",
+            )
+    return {n: t for n, t in tensors.items() if n not in placeholders}, len(placeholders)
+
+
+def _recognise(tensors: dict[str, Tensor]) -> ArchSpec:
+    """The named architecture whose every tensor name and shape these are."""
+    num_classes = tensors["heads.head1.cls_pred.weight"].shape[0]
+    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    for named in ZOO.values():
+        spec = dataclasses.replace(named, num_classes=num_classes)
+        wanted = {n: tuple(t.shape) for n, t in build(spec, "training").state_dict().items()}
+        if wanted == shapes:
+            return spec
+    raise ArtifactError(
+        f"its {len(shapes)} tensors are not those of {', '.join(ZOO)}",
+        hint="only unmodified YOLO-NAS architectures can be imported",
+    )
+
+
+def _class_names(params: Mapping[str, Any], num_classes: int) -> tuple[tuple[str, ...], str]:
+    names = _plain(params.get("class_names"))
+    if isinstance(names, (list, tuple)) and len(names) == num_classes:
+        return tuple(str(name) for name in names), "from the checkpoint"
+    if num_classes == len(COCO_NAMES):
+        return COCO_NAMES, "COCO's, assumed from the count of 80"
+    return tuple(f"class{i}" for i in range(num_classes)), "numbered, the checkpoint has none"
+
+
+def _read_input(params: Mapping[str, Any]) -> _Input:
+    """The input the stored processing chain produces; the published one where none is stored."""
+    processor = _plain(params.get("image_processor"))
+    if not isinstance(processor, Mapping):
+        return _Input()
+    steps = processor.get("ComposeProcessing", processor).get("processings", [])
+    size: tuple[int, int] | None = None
+    fit, pad_value, pad_place, reversals, scaled = PUBLISHED.fit, 114, "center", 0, False
+    for step in steps:
+        name, options = _step(step)
+        if name == "ReverseImageChannels":
+            reversals += 1
+        elif name in ("DetectionLongestMaxSizeRescale", "SegmentationRescale"):
+            fit = _pair(options["output_shape"])
+        elif name in ("DetectionCenterPadding", "DetectionBottomRightPadding"):
+            size, pad_value = _pair(options["output_shape"]), int(options["pad_value"])
+            pad_place = "center" if name == "DetectionCenterPadding" else "corner"
+        elif name == "StandardizeImage":
+            scaled = float(options.get("max_value", 255.0)) == 255.0
+        elif name != "ImagePermute":
+            raise ArtifactError(f"its preprocessing step {name} is not supported")
+    # predict() loads RGB, so the network sees BGR after an odd number of reversals
+    preprocess = Preprocess(size=size or fit, fit=fit, pad_value=pad_value, pad_place=pad_place)
+    return _Input(preprocess, bgr=reversals % 2 == 1, scaled=scaled)
+
+
+def _step(step: Any) -> tuple[str, Mapping[str, Any]]:
+    """A stored processing step: a name, or a mapping of one name to its options."""
+    if isinstance(step, str):
+        return step, {}
+    if isinstance(step, Mapping) and len(step) == 1:
+        name, options = next(iter(step.items()))
+        return str(name), options if isinstance(options, Mapping) else {}
+    raise ArtifactError(f"its preprocessing step {step!r} is not understood")
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    height, width = value
+    return int(height), int(width)
+
+
+def _plain(value: Any) -> Any:
+    """Lists and dicts out of the inert records of an omegaconf container."""
+    if isinstance(value, Record):
+        state = value.state if isinstance(value.state, Mapping) else {}
+        return _plain(state.get("_content", state.get("_val")))
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _fold_input(tensors: dict[str, Tensor], wanted: _Input) -> dict[str, Tensor]:
+    """The stem rewritten so that RGB in 0..1 gives what the network's own input gave; exact."""
+    folded = dict(tensors)
+    for name in STEM_KERNELS:
+        kernel = folded[name]
+        if wanted.bgr:
+            kernel = kernel[:, torch.tensor([2, 1, 0])]
+        if not wanted.scaled:
+            kernel = kernel * 255.0
+        folded[name] = kernel.contiguous()
+    return folded

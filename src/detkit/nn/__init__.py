@@ -1,0 +1,1 @@
+"""The networks: blocks, backbone, neck, heads, decoding, fusing and their checkpoints."""

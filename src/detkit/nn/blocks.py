@@ -1,0 +1,174 @@
+"""Plain building blocks: convolution units, bottleneck, CSP layer, SPP.
+
+Attribute names are the published tensor names of YOLO-NAS (super-gradients 3.7.1), so that a
+foreign state dict loads strictly. Every unit with a batch-norm knows how to `fuse()` into a
+`FusedConv`, the only kind of unit a deployed network has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+BN_EPS = 1e-3  # YOLO-NAS sets both on every batch-norm of the network
+BN_MOMENTUM = 0.03
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": lambda: nn.ReLU(inplace=True),
+    "silu": lambda: nn.SiLU(inplace=True),
+    "hardswish": lambda: nn.Hardswish(inplace=True),
+}
+
+Unit = Callable[[int, int], nn.Module]  # (in channels, out channels) -> a block of stride 1
+
+
+@runtime_checkable
+class Fusable(Protocol):
+    """A block that can say what single convolution it equals in evaluation mode."""
+
+    def fuse(self) -> nn.Module: ...
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+def bn_scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Evaluation-mode batch-norm as y = scale * x + shift, both (C,) float64."""
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    scale = bn.weight.double() / torch.sqrt(bn.running_var.double() + bn.eps)
+    return scale, bn.bias.double() - bn.running_mean.double() * scale
+
+
+class FusedConv(nn.Module):
+    """Convolution with bias, then the activation: what every block becomes when deployed."""
+
+    def __init__(self, weight: Tensor, bias: Tensor, *, stride: int, act: nn.Module) -> None:
+        super().__init__()
+        c_out, c_in, kernel, _ = weight.shape
+        self.conv = nn.Conv2d(
+            c_in, c_out, kernel, stride, kernel // 2, device=weight.device, dtype=torch.float32
+        )
+        with torch.no_grad():
+            self.conv.weight.copy_(weight)
+            self.conv.bias.copy_(bias)  # type: ignore[union-attr]
+        self.act = act
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.conv(x))
+        return out
+
+
+class ConvBN(nn.Module):
+    """Convolution without bias, then batch-norm; keys `conv.weight`, `bn.*`."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+        self.bn = batch_norm(c_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(x))
+        return out
+
+    def kernel_and_bias(self) -> tuple[Tensor, Tensor]:
+        """The one convolution this equals in evaluation mode, float64."""
+        scale, shift = bn_scale_shift(self.bn)
+        return self.conv.weight.double() * scale[:, None, None, None], shift
+
+
+class Conv(ConvBN):
+    """Convolution, batch-norm, activation."""
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, activation: str
+    ) -> None:
+        super().__init__(c_in, c_out, kernel, stride)
+        self.act = ACTIVATIONS[activation]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(super().forward(x))
+        return out
+
+    def fuse(self) -> FusedConv:
+        return FusedConv(*self.kernel_and_bias(), stride=self.conv.stride[0], act=self.act)
+
+
+class SeqConv(nn.Module):
+    """The same unit under the heads' published keys, `seq.conv.weight` and `seq.bn.*`."""
+
+    def __init__(self, c_in: int, c_out: int, kernel: int, *, activation: str) -> None:
+        super().__init__()
+        self.seq = Conv(c_in, c_out, kernel, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.seq(x)
+        return out
+
+
+class Bottleneck(nn.Module):
+    """`alpha * x + cv2(cv1(x))`; alpha is learnt and scales the shortcut."""
+
+    def __init__(self, channels: int, unit: Unit) -> None:
+        super().__init__()
+        self.cv1 = unit(channels, channels)
+        self.cv2 = unit(channels, channels)
+        self.alpha = nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.alpha * x + self.cv2(self.cv1(x))
+        return out
+
+
+class CSPLayer(nn.Module):
+    """Two 1x1 paths, one through bottlenecks; concatenated and mixed by a third 1x1.
+
+    With `concat` every intermediate result is concatenated, otherwise only the last.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        hidden: int,
+        blocks: int,
+        concat: bool,
+        unit: Unit,
+        activation: str,
+    ) -> None:
+        super().__init__()
+        self.concat = concat
+        num_paths = blocks + 2 if concat else 2
+        self.conv1 = Conv(c_in, hidden, 1, activation=activation)
+        self.conv2 = Conv(c_in, hidden, 1, activation=activation)
+        self.conv3 = Conv(num_paths * hidden, c_out, 1, activation=activation)
+        self.bottlenecks = nn.ModuleList(Bottleneck(hidden, unit) for _ in range(blocks))
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = [self.conv1(x)]
+        for bottleneck in self.bottlenecks:
+            steps.append(bottleneck(steps[-1]))
+        paths = steps if self.concat else steps[-1:]
+        out: Tensor = self.conv3(torch.cat([*paths, self.conv2(x)], dim=1))
+        return out
+
+
+class SPP(nn.Module):
+    """Spatial pyramid pooling: 1x1 to half, max-pools 5, 9, 13 beside it, 1x1 back."""
+
+    def __init__(self, channels: int, *, activation: str) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.cv1 = Conv(channels, hidden, 1, activation=activation)
+        self.cv2 = Conv(hidden * 4, channels, 1, activation=activation)
+        self.pools = nn.ModuleList(nn.MaxPool2d(k, stride=1, padding=k // 2) for k in (5, 9, 13))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.cv1(x)
+        out: Tensor = self.cv2(torch.cat([x, *(pool(x) for pool in self.pools)], dim=1))
+        return out

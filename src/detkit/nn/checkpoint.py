@@ -1,0 +1,74 @@
+"""A detector on disk: safetensors weights with the manifest in the header. No pickle anywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from detkit.artifact import METADATA_KEY, Manifest, TensorInfo, read_manifest, write_artifact
+from detkit.errors import ArtifactError
+from detkit.nn.detector import Detector, build
+from detkit.spec.arch import ArchSpec
+
+
+def save_checkpoint(path: Path, model: Detector, manifest: Manifest) -> Manifest:
+    """Writes weights and manifest atomically; returns the manifest as sealed."""
+    tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+
+    def write(partial: Path, manifest_json: str) -> None:
+        safetensors.torch.save_file(tensors, partial, metadata={METADATA_KEY: manifest_json})
+
+    return write_artifact(path, manifest, write)
+
+
+def load_checkpoint(path: Path) -> tuple[Detector, Manifest]:
+    """The detector on the CPU, in the form it was saved in, and its manifest.
+
+    Raises:
+        ArtifactError: not a detkit checkpoint, damaged, or its tensors do not fit its ArchSpec.
+    """
+    manifest = read_manifest(path)
+    if manifest.kind != "checkpoint":
+        raise ArtifactError(f"{path} is not a checkpoint but of kind '{manifest.kind}'")
+    try:
+        tensors = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path}: cannot read the weights: {error}") from error
+    model = build(manifest.arch, manifest.form)
+    assign_strictly(model, tensors, where=str(path))
+    return model, manifest
+
+
+def assign_strictly(model: Detector, tensors: dict[str, Tensor], *, where: str) -> None:
+    """Gives `model` (also on the meta device) these weights; every name and shape must fit."""
+    wanted = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    missing = sorted(wanted.keys() - tensors.keys())
+    extra = sorted(tensors.keys() - wanted.keys())
+    wrong = sorted(n for n in wanted.keys() & tensors.keys() if wanted[n] != tensors[n].shape)
+    for fault, names in (("missing", missing), ("unknown", extra), ("of another shape", wrong)):
+        if names:
+            shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+            raise ArtifactError(f"{where}: {len(names)} tensors {fault}: {shown}")
+    model.load_state_dict(tensors, strict=True, assign=True)
+
+
+def new_detector(spec: ArchSpec, seed: int) -> Detector:
+    """A detector with freshly drawn weights: the same seed, the same weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Detector(spec)
+
+
+def input_output(spec: ArchSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:
+    """The contract every raw model keeps: images in, decoded boxes and scores out."""
+    height, width = spec.image_size
+    images = TensorInfo(name="images", dtype="float32", shape=("batch", 3, height, width))
+    boxes = TensorInfo(name="boxes", dtype="float32", shape=("batch", spec.num_anchors, 4))
+    scores = TensorInfo(
+        name="scores", dtype="float32", shape=("batch", spec.num_anchors, spec.num_classes)
+    )
+    return (images,), (boxes, scores)

@@ -1,0 +1,103 @@
+"""The detector: backbone, neck and heads of an ArchSpec, and its deployed (fused) form."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from detkit.nn.backbone import Backbone
+from detkit.nn.blocks import Fusable
+from detkit.nn.head import Heads
+from detkit.nn.neck import Neck
+from detkit.nn.qarep import BLOCKS
+from detkit.spec.arch import ArchSpec
+
+
+class Detector(nn.Module):
+    """Images (B, 3, H, W) RGB 0..1 -> class logits (B, A, C), distance logits (B, A, D)."""
+
+    def __init__(self, spec: ArchSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.backbone = Backbone(spec)
+        self.neck = Neck(spec)
+        self.heads = Heads(spec)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        out: tuple[Tensor, Tensor] = self.heads(self.neck(self.backbone(images)))
+        return out
+
+
+@torch.no_grad()
+def fuse(model: Detector) -> Detector:
+    """A deployed copy: every block of branches and batch-norms becomes one convolution.
+
+    Exact up to float rounding (sums are done in float64). `model` is left as it is.
+    """
+    deployed = copy.deepcopy(model).eval()
+    _fuse_children(deployed, Fusable)
+    return deployed.requires_grad_(False)
+
+
+def _fuse_children(module: nn.Module, kind: type | tuple[type, ...]) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, kind):
+            setattr(module, name, cast(Fusable, child).fuse())
+        else:
+            _fuse_children(child, kind)
+
+
+def build(spec: ArchSpec, form: str) -> Detector:
+    """A detector in `form` (training or deployed) with unset weights, on the meta device."""
+    with torch.device("meta"):
+        model = Detector(spec)
+    return fuse(model) if form == "deployed" else model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """`macs` are the multiply-adds of all convolutions for one picture."""
+
+    parameters: int
+    macs: int
+
+    @property
+    def flops(self) -> int:
+        """One multiply-add is two operations."""
+        return 2 * self.macs
+
+
+def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
+    """Counts `spec` at its own image size without allocating it.
+
+    Deployed parameters are counted as YOLO-NAS publishes them: re-parameterizable blocks fused,
+    plain convolutions still with their batch-norms (folding those too, as `fuse` does, saves
+    another 0.07 %).
+    """
+    model = build(spec, "training").eval()
+    if form == "deployed":
+        with torch.no_grad():
+            _fuse_children(model, tuple(BLOCKS.values()))
+    images = torch.empty(1, 3, *spec.image_size, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(images)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(parameters=parameters, macs=counter.get_total_flops() // 2)
+
+
+def cost_metrics(spec: ArchSpec) -> dict[str, float]:
+    """The manifest's figures of size: deployed, and as trained with every branch."""
+    deployed, training = cost_of(spec), cost_of(spec, "training")
+    return {
+        "parameters": deployed.parameters,
+        "macs": deployed.macs,
+        "flops": deployed.flops,
+        "parameters_training": training.parameters,
+        "macs_training": training.macs,
+        "flops_training": training.flops,
+    }

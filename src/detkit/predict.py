@@ -1,0 +1,138 @@
+"""Pictures -> detections, drawn and as COCO-format JSON. No ground truth, no torch.
+
+`write_predictions` leaves in its folder, beside the drawn pictures, `detections.json`, a list that
+pycocotools' `loadRes` reads, and `images.json`, the pictures and classes its ids stand for.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detkit.artifact import write_text
+from detkit.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
+from detkit.data.draw import draw_detections, save_picture
+from detkit.data.picture import Pixels, letterbox, network_input, read_image
+from detkit.data.place import in_picture
+from detkit.errors import DataError
+from detkit.report import PredictReport
+from detkit.runtime import Session, infer
+
+DETECTIONS_FILE, IMAGES_FILE = "detections.json", "images.json"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A picture (H, W, 3) uint8 and what the model found in it, in its pixels."""
+
+    path: Path
+    image: Pixels
+    detections: Detections
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A picture that could not be decoded."""
+
+    path: Path
+    reason: str
+
+
+def predict(
+    session: Session, paths: Sequence[Path], nms: NmsConfig = PREDICT_NMS
+) -> Iterator[Prediction | Unreadable]:
+    """One result for each path, in order.
+
+    Raises:
+        ArtifactError: the model gives NaN or Inf.
+    """
+    for path in paths:
+        try:
+            image = read_image(path)
+        except DataError as error:
+            yield Unreadable(path, str(error))
+            continue
+        padded, place = letterbox(image, session.manifest.preprocess)
+        (found,) = infer(session, network_input([padded])).detections(nms)
+        yield Prediction(path, image, in_picture(found, place))
+
+
+def write_predictions(
+    results: Iterator[Prediction | Unreadable],
+    names: Sequence[Path],
+    class_names: Sequence[str],
+    folder: Path,
+    *,
+    on_picture: Callable[[int], None] = lambda _: None,
+) -> PredictReport:
+    """Draws every result into `folder` and writes the two JSON files there.
+
+    Args:
+        names: of each result, its distinct relative path, which names the drawn picture.
+        on_picture: called with 1 after each.
+
+    Raises:
+        DetkitError: the folder cannot be written to.
+    """
+    pictures, skipped, images, entries = [], [], [], []
+    rows = zip(results, names, drawn_names(names), strict=True)
+    for image_id, (result, name, drawn_name) in enumerate(rows, 1):
+        on_picture(1)
+        if isinstance(result, Unreadable):
+            skipped.append(result.reason)
+            continue
+        target = folder / drawn_name
+        save_picture(target, draw_detections(result.image, result.detections, class_names))
+        pictures.append(str(target))
+        images.append(_image_entry(image_id, name, result.image))
+        entries += _detection_entries(image_id, name, result.detections, class_names)
+    categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
+    listing = {"info": {}, "images": images, "categories": categories, "annotations": []}
+    write_text(folder / IMAGES_FILE, json.dumps(listing) + "\n")
+    write_text(folder / DETECTIONS_FILE, json.dumps(entries) + "\n")
+    return PredictReport(
+        detections_file=str(folder / DETECTIONS_FILE),
+        images=len(images),
+        detections=len(entries),
+        pictures=tuple(pictures),
+        skipped=tuple(skipped),
+    )
+
+
+def drawn_names(names: Sequence[Path]) -> list[Path]:
+    """`a/b.png` -> `a/b.jpg`; where that is taken, `a/b.png.jpg`."""
+    taken: dict[Path, None] = {}
+    for name in names:
+        target = name.with_suffix(".jpg")
+        while target in taken:
+            name = name.with_name(f"{name.name}.jpg")
+            target = name
+        taken[target] = None
+    return list(taken)
+
+
+def _image_entry(image_id: int, name: Path, image: Pixels) -> dict[str, Any]:
+    height, width = image.shape[:2]
+    return {"id": image_id, "file_name": name.as_posix(), "width": width, "height": height}
+
+
+def _detection_entries(
+    image_id: int, name: Path, found: Detections, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """In COCO's result format; category ids count from 1 in the order of the class names."""
+    boxes_xywh = xywh_from_xyxy(found.boxes_xyxy).tolist()
+    rows = zip(found.classes.tolist(), boxes_xywh, found.scores.tolist(), strict=True)
+    return [
+        {
+            "image_id": image_id,
+            "file_name": name.as_posix(),
+            "category_id": class_index + 1,
+            "category_name": class_names[class_index],
+            "bbox": [round(side, 3) for side in box],
+            "score": round(score, 6),
+        }
+        for class_index, box, score in rows
+    ]

@@ -1,0 +1,60 @@
+"""Structural re-parameterization: trained branches become single convolutions, and it is measured.
+
+RepVGG, arXiv 2101.03697; QARepVGG, arXiv 2212.01593. The maths is in `nn.qarep`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from detkit.artifact import command_line, parent_of, versions
+from detkit.data.samples import comparison_pictures
+from detkit.errors import ArtifactError
+from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.nn.detector import cost_metrics, fuse
+from detkit.report import ConversionReport
+from detkit.runtime import Placement
+from detkit.runtime.compare import compare
+from detkit.runtime.torch import TorchSession
+
+NUM_PICTURES = 8
+
+
+def reparam(checkpoint: Path, out: Path, *, data: Path | None = None) -> ConversionReport:
+    """Writes the fused form of `checkpoint` to `out`; pictures for the comparison from `data`.
+
+    Raises:
+        ArtifactError: not a detkit checkpoint, or fused already.
+    """
+    model, parent = load_checkpoint(checkpoint)
+    if parent.form != "training":
+        raise ArtifactError(f"{checkpoint} is fused already")
+    model.eval()
+    deployed = fuse(model)
+    images, source = comparison_pictures(
+        data or "", parent.preprocess, NUM_PICTURES, recorded=parent.data
+    )
+    before = TorchSession(model, parent, Placement())
+    after = TorchSession(deployed, parent, Placement())
+    difference = compare(before, after, images, source=source)
+    cost = cost_metrics(parent.arch)
+    metrics = {"difference_score": difference.score, "difference_box_px": difference.box_px}
+    manifest = dataclasses.replace(
+        parent,
+        form="deployed",
+        parents=(parent_of(checkpoint),),
+        command=command_line("reparam"),
+        versions=versions("torch"),
+        metrics={**parent.metrics, **cost, **metrics},
+    )
+    save_checkpoint(out, deployed, manifest)
+    return ConversionReport(
+        file=str(out),
+        parent=str(checkpoint),
+        parameters=int(cost["parameters"]),
+        macs=int(cost["macs"]),
+        bytes=out.stat().st_size,
+        difference=difference,
+        notes={"tensors": f"{len(model.state_dict())} -> {len(deployed.state_dict())}"},
+    )

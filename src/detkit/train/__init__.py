@@ -1,0 +1,1 @@
+"""The `train` verb: assignment, loss, optimiser, exact resume and the loop over epochs."""

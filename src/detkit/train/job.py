@@ -1,0 +1,147 @@
+"""What a run trains: the data as checked, the architecture, the first weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from detkit.artifact import Manifest, Parent, command_line, parent_of, versions
+from detkit.config import TrainConfig
+from detkit.data.coco import CocoFolder, CocoSplit, open_folder, require_usable
+from detkit.errors import ArtifactError, DataError, UsageError
+from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
+from detkit.nn.detector import Detector, cost_metrics
+from detkit.spec.arch import ArchSpec, parse_image_size
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.zoo import find_arch, with_task
+
+DEFAULT_MODEL = "yolo-nas-s"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Everything a run starts from. `model` holds the first weights."""
+
+    folder: CocoFolder
+    train: CocoSplit
+    val: CocoSplit
+    model: Detector
+    preprocess: Preprocess
+    parents: tuple[Parent, ...]
+    notes: tuple[str, ...]
+
+    def manifest(self, config: TrainConfig, metrics: dict[str, float]) -> Manifest:
+        """The manifest of a checkpoint of this run."""
+        spec = self.model.spec
+        inputs, outputs = input_output(spec)
+        return Manifest(
+            kind="checkpoint",
+            arch=spec,
+            class_names=self.train.class_names,
+            preprocess=self.preprocess,
+            inputs=inputs,
+            outputs=outputs,
+            parents=self.parents,
+            command=command_line("train"),
+            data=config.data,
+            versions=versions("torch", "numpy", "pillow"),
+            metrics={**cost_metrics(spec), **metrics},
+        )
+
+
+def prepare(config: TrainConfig) -> Job:
+    """Checks the folder, builds the network and loads what it starts from.
+
+    Raises:
+        DataError: no folder, no train or val split, or too much of it unusable.
+        UsageError: an unknown model, or one that contradicts `init`.
+    """
+    folder = open_folder(Path(config.data), splits=("train", "val"))
+    require_usable(folder)
+    for name in ("train", "val"):
+        if name not in folder.splits:
+            raise DataError(f"{config.data} has no {name} split", hint="detkit data check DIR")
+    train = folder.splits["train"]
+    if not any(len(record.classes) for record in train.records):
+        raise DataError(f"{config.data}: the train split has no boxes to learn from")
+    model, parents, notes = _first_weights(config, train.class_names)
+    freeze(model, config.freeze)
+    size = model.spec.image_size
+    return Job(
+        folder=folder,
+        train=train,
+        val=folder.splits["val"],
+        model=model,
+        preprocess=Preprocess(size=size, fit=size),
+        parents=parents,
+        notes=notes,
+    )
+
+
+def frozen_parts(model: Detector, freeze: str) -> list[nn.Module]:
+    """The modules named by `--freeze`; they also keep their batch-norm statistics."""
+    parts = {"backbone": model.backbone, "neck": model.neck}
+    return [parts[name] for name in freeze.split("+") if name]
+
+
+def freeze(model: Detector, parts: str) -> None:
+    for part in frozen_parts(model, parts):
+        part.requires_grad_(False)
+
+
+def _first_weights(
+    config: TrainConfig, class_names: tuple[str, ...]
+) -> tuple[Detector, tuple[Parent, ...], tuple[str, ...]]:
+    """Fresh weights, or those of `init` with the class predictors re-made where classes differ."""
+    if not config.init:
+        spec = _task_spec(find_arch(config.model or DEFAULT_MODEL), config, class_names)
+        return new_detector(spec, config.seed), (), ()
+    path = Path(config.init)
+    parent, manifest = load_checkpoint(path)
+    if manifest.form != "training":
+        raise ArtifactError(
+            f"{path} is fused and cannot be trained",
+            hint="start from the checkpoint before reparam",
+        )
+    if config.model and not _same_network(find_arch(config.model), parent.spec):
+        raise UsageError(
+            f"model '{config.model}' is not the network of {path} ({parent.spec.name})",
+            hint="leave the model out: it is taken from the checkpoint",
+        )
+    spec = _task_spec(parent.spec, config, class_names)
+    model = new_detector(spec, config.seed)
+    kept = transfer(parent, manifest.class_names, model, class_names)
+    note = f"weights of {path.name}; {kept} of {len(class_names)} classes known to it"
+    return model, (parent_of(path),), (note,)
+
+
+def _task_spec(spec: ArchSpec, config: TrainConfig, class_names: tuple[str, ...]) -> ArchSpec:
+    size = parse_image_size(config.imgsz) if config.imgsz else spec.image_size
+    return with_task(spec, len(class_names), size)
+
+
+def _same_network(a: ArchSpec, b: ArchSpec) -> bool:
+    return dataclasses.replace(with_task(a, b.num_classes, b.image_size), name=b.name) == b
+
+
+@torch.no_grad()
+def transfer(
+    parent: Detector, parent_names: tuple[str, ...], model: Detector, names: tuple[str, ...]
+) -> int:
+    """Copies all weights; class predictors row by row for the classes both know by name.
+
+    Returns how many classes were carried over; the others keep their fresh rows.
+    """
+    rows = [(i, parent_names.index(name)) for i, name in enumerate(names) if name in parent_names]
+    mine, theirs = [i for i, _ in rows], [j for _, j in rows]
+    source: dict[str, Tensor] = parent.state_dict()
+    for name, tensor in model.state_dict().items():
+        if ".cls_pred." in name:
+            tensor[mine] = source[name][theirs]
+        else:
+            tensor.copy_(source[name])
+    return len(rows)

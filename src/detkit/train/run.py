@@ -1,0 +1,157 @@
+"""From what was asked to a finished run: settings, the run folder, the log, the report page."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from detkit.artifact import write_text
+from detkit.codec import to_plain
+from detkit.config import TrainConfig, resolve
+from detkit.errors import UsageError
+from detkit.page import render_run
+from detkit.report import TrainReport
+from detkit.train.job import DEFAULT_MODEL, Job, prepare
+from detkit.train.loop import Interruption, Trainer
+from detkit.train.progress import Progress
+
+MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
+OURS = (
+    "config.toml",
+    "metrics.jsonl",
+    "best.safetensors",
+    "last.safetensors",
+    "report.json",
+    "report.html",
+    "log.txt",
+    "train_batch.jpg",
+    "val_detections.jpg",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user said, before defaults: flags (None where not given), --set, a file."""
+
+    flags: Mapping[str, Any]
+    sets: tuple[str, ...] = ()
+    file: Path | None = None
+    resume: bool = False
+    force: bool = False
+
+
+def resolve_config(request: Request, out: Path | None) -> TrainConfig:
+    """The settings of the run. When resuming, those of its folder and what may change.
+
+    Raises:
+        UsageError: unknown or wrong settings, or one that a resumed run cannot change.
+    """
+    file = request.file
+    if request.resume:
+        if out is None:
+            raise UsageError("--resume goes on with the run in -o DIR", hint="say which: -o DIR")
+        file = out / "config.toml"
+    flags = dict(request.flags)
+    for key in ("data", "init"):
+        if flags.get(key):
+            flags[key] = str(Path(flags[key]).resolve())
+    config = resolve(TrainConfig, file=file, sets=request.sets, flags=flags)
+    if request.resume:
+        _check_unchanged(resolve(TrainConfig, file=file), config)
+    if not config.data:
+        raise UsageError("no COCO folder to train on", hint="detkit train DIR")
+    return config
+
+
+def _check_unchanged(before: TrainConfig, now: TrainConfig) -> None:
+    old, new = to_plain(before), to_plain(now)
+    changed = [key for key in old if old[key] != new[key] and key not in MAY_CHANGE]
+    if changed:
+        raise UsageError(
+            f"a resumed run cannot change {', '.join(changed)}",
+            hint=f"it may change {', '.join(MAY_CHANGE)}; for a new run use --init",
+        )
+
+
+def find_run_folder(out: Path | None, config: TrainConfig) -> Path:
+    """`-o`, or a name made of the data and the model; never numbered."""
+    if out is not None:
+        return out
+    model = Path(config.model).stem if config.model else Path(config.init).stem or DEFAULT_MODEL
+    return Path("runs") / f"{Path(config.data).name}-{model}"
+
+
+def start(
+    config: TrainConfig,
+    folder: Path,
+    request: Request,
+    *,
+    dry_run: bool,
+    log: Callable[[str], None],
+    notify: Callable[[Progress], None],
+    interruption: Interruption,
+) -> TrainReport | None:
+    """Trains in `folder`; None after a dry run.
+
+    Raises:
+        UsageError: the folder holds something already.
+        DataError, TrainingError: see `job.prepare` and `loop.Trainer.run`.
+    """
+    if not (request.resume or request.force) and folder.is_dir() and any(folder.iterdir()):
+        raise UsageError(
+            f"{folder} is not empty", hint="--resume goes on with it, --force begins it anew"
+        )
+    job = prepare(config)
+    for line in describe(config, job, folder):
+        log(line)
+    if dry_run:
+        return None
+    if not request.resume:
+        _clear(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log.txt").open("a", encoding="utf-8", buffering=1) as file:
+
+        def told(progress: Progress) -> None:
+            if progress.ap is not None:
+                file.write(progress.line() + "\n")
+            notify(progress)
+
+        file.writelines(f"{line}\n" for line in describe(config, job, folder))
+        trainer = Trainer(config, job, folder, notify=told, interruption=interruption)
+        report = trainer.run(resume=request.resume)
+    write_text(folder / "report.html", render_run(folder))
+    return report
+
+
+def describe(config: TrainConfig, job: Job, folder: Path) -> list[str]:
+    """What is about to be trained, on what, and what of the data was lost."""
+    spec, report = job.model.spec, job.folder.report
+    metrics = job.manifest(config, {}).metrics
+    height, width = spec.image_size
+    lines = [
+        f"{spec.name} ({spec.digest}) at {height}x{width}, {spec.num_classes} classes:"
+        f" {metrics['parameters'] / 1e6:.2f} M parameters and {metrics['macs'] / 1e9:.2f} GMACs"
+        " deployed"
+    ]
+    for split in report.splits:
+        lost = f"dropped {split.dropped_images} pictures and {split.dropped_boxes} boxes"
+        fixed = f", fixed {split.fixed_boxes} boxes" if split.fixed_boxes else ""
+        lines.append(
+            f"{split.split}: {split.images} pictures ({split.images_without_boxes} without boxes),"
+            f" {split.boxes} boxes; {lost}{fixed}"
+        )
+    if report.counts:
+        faults = ", ".join(f"{count} x {reason}" for reason, count in report.counts.items())
+        lines.append(f"faults: {faults} (detkit data check lists them)")
+    return [*lines, *job.notes, f"run folder: {folder}"]
+
+
+def _clear(folder: Path) -> None:
+    """Removes what an earlier run of ours left, and nothing else."""
+    for name in OURS:
+        (folder / name).unlink(missing_ok=True)
+    if (folder / "state").is_dir():
+        shutil.rmtree(folder / "state")

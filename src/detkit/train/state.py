@@ -1,0 +1,89 @@
+"""Exact resume: everything a step depends on, in one safetensors file written atomically.
+
+The next step depends on the weights, the optimiser's moments, the averaged weights and the place
+in the run. Order and augmentation are functions of (seed, epoch, image), so no generator state is
+kept. One file rather than several: a kill cannot leave halves of two different steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from detkit.artifact import atomic_path
+from detkit.codec import from_json, to_json
+from detkit.errors import ArtifactError, DetkitError
+from detkit.nn.detector import Detector
+from detkit.train.optim import Ema
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a run stands: the next batch to train on, and the best so far."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0  # optimiser steps done
+    best_ap: float = -1.0
+    best_ap50: float = 0.0
+    best_epoch: int = -1
+    seconds: float = 0.0
+    threads: int = 0
+    ema_updates: int = 0
+    loss_sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # of the epoch: total, cls, iou, dfl
+
+
+def save_state(
+    path: Path, place: Place, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer
+) -> None:
+    """Writes the state of a run so that `load_state` continues bit for bit."""
+    tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
+    tensors |= {f"ema.{n}": t for n, t in ema.model.state_dict().items()}
+    for index, moments in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
+    tensors |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
+    saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with atomic_path(path) as partial:
+        safetensors.torch.save_file(saved, partial, metadata={"place": to_json(place)})
+
+
+def load_state(path: Path, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer) -> Place:
+    """Puts a saved state back into freshly made objects of the same run.
+
+    Raises:
+        ArtifactError: no state there, damaged, or of another network.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"nothing to resume: no {path}")
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            place = from_json(Place, file.metadata()["place"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        model.load_state_dict(_part(tensors, "model."))
+        ema.model.load_state_dict(_part(tensors, "ema."))
+        _load_optimizer(optimizer, _part(tensors, "optimizer."))
+    except (SafetensorError, DetkitError, RuntimeError, KeyError, TypeError) as error:
+        raise ArtifactError(f"{path}: cannot resume from it: {error}") from error
+    for name, gradient in _part(tensors, "grad.").items():
+        parameter = model.get_parameter(name)
+        parameter.grad = gradient.to(parameter.device)
+    ema.updates = place.ema_updates
+    return place
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in moments.items():
+        index, key = name.split(".")
+        state.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

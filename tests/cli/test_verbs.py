@@ -1,0 +1,64 @@
+"""What every verb of the table keeps to: its help, its examples, flags that mean the same."""
+
+from __future__ import annotations
+
+import shlex
+
+import pytest
+
+from detkit.cli.command import build
+from detkit.cli.verbs import VERBS
+
+HEAVY = ("torch", "numpy", "PIL", "rich", "onnx", "onnxruntime", "pycocotools", "safetensors")
+NAMES = {
+    "--json": ("--json",),
+    "--force": ("--force",),
+    "--out": ("-o", "--out"),
+    "--quiet": ("-q", "--quiet"),
+    "--verbose": ("-v", "--verbose"),
+    "--config": ("-c", "--config"),
+    "--set": ("--set",),
+}
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_help_is_plain_ends_with_two_examples_and_imports_nothing_heavy(detkit, name):
+    script = f"""
+import sys
+from detkit.cli.app import main
+code = main({name.split()} + ["--help"])
+print(*(name for name in {HEAVY} if name in sys.modules), file=sys.stderr)
+sys.exit(code)
+"""
+    done = detkit(script=script, env={"GITHUB_ACTIONS": "true", "FORCE_COLOR": "1"})
+    assert (done.returncode, done.stderr) == (0, "\n")
+    assert done.stdout.startswith(f"Usage: detkit {name} ")
+    assert "\x1b" not in done.stdout
+    lines = done.stdout.splitlines()
+    assert lines[-3] == "Examples:"
+    assert all(line.startswith(f"  detkit {name} ") for line in lines[-2:])
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_examples_are_understood_by_the_verb(name):
+    command = build(name, VERBS[name])
+    for example in command.module.EXAMPLES[name]:
+        words = shlex.split(example)
+        end = min((words.index(word) for word in (">", "|") if word in words), default=len(words))
+        command.make_context(name, words[1 + len(name.split()) : end])
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_line_of_the_table_opens_the_help_of_the_verb(name):
+    command = build(name, VERBS[name])
+    assert (command.help or "").startswith(VERBS[name].help.rstrip("."))
+    assert len(VERBS[name].help) <= 70
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_flags_have_help_and_mean_the_same_on_every_verb(name):
+    for flag in build(name, VERBS[name]).flags():
+        assert flag.help, f"detkit {name} {flag.label} has no help"
+        for shared, names in NAMES.items():
+            if shared in flag.names:
+                assert flag.names == names

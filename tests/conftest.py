@@ -1,0 +1,268 @@
+"""Fixtures of every room."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import subprocess
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from detkit.codec import field_types
+
+# Threads that spin for work on a busy machine cost far more than they give on pictures this small.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+PLAIN = {str: "text", int: 3, float: 0.5, bool: True}
+
+
+def fill(kind: Any) -> Any:
+    """A value of the annotated type `kind` with nothing left empty."""
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        return fill(args[0])
+    if origin is tuple:
+        return (fill(args[0]),) if args[-1] is Ellipsis else tuple(map(fill, args))
+    if origin is dict:
+        return {"key": fill(args[1])}
+    if dataclasses.is_dataclass(kind):
+        return kind(**{name: fill(item) for name, item in field_types(kind).items()})
+    return PLAIN[kind]
+
+
+@pytest.fixture
+def sample() -> Callable[..., Any]:
+    """`sample(Report, field=value, ...)`: a filled record, so that new fields need no new tests."""
+
+    def make(cls: type, **fields: Any) -> Any:
+        schema = {"schema_version": 1} if "schema_version" in field_types(cls) else {}
+        return dataclasses.replace(fill(cls), **schema, **fields)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def parity() -> Path:
+    """Folder of numeric fixtures computed by the original implementation."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "parity"
+    if not folder.is_dir():
+        pytest.skip("no parity fixtures beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_pth(parity: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """`make_pth(KIND)`: a checkpoint of YOLO-NAS S as super-gradients lays it out."""
+    folder = tmp_path_factory.mktemp("foreign")
+
+    def make(kind: str) -> Path:
+        path = folder / f"{kind}.pth"
+        if not path.exists():
+            tensors = parity / "yolo_nas_s_seed1_tensors.json"
+            script = [sys.executable, str(parity / "make_ckpt.py"), str(tensors), str(path), kind]
+            subprocess.run(script, check=True, capture_output=True, timeout=120)
+        return path
+
+    return make
+
+
+# --- a detector that can be worked out by hand ---------------------------------------------------
+
+CELL = 32
+
+
+@pytest.fixture
+def cell_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an exported model of 64x64 input that sees which 32x32 cells are red or green.
+
+    Its 4 anchors are the cells, in rows; the score of class 0 is 2 * red - 1 of the cell's mean,
+    that of class 1 the same of green. Gray gives 0. `uint8` and `nms` are the forms of export.
+    """
+
+    def write(
+        name: str = "cells.onnx",
+        *,
+        class_names: tuple[str, ...] = ("red", "green"),
+        uint8: bool = False,
+        nms: bool = False,
+        score_factor: float = 2.0,
+        data: str = "",
+    ) -> Path:
+        from detkit.artifact import Manifest, TensorInfo, write_artifact
+        from detkit.spec.preprocess import Preprocess
+        from detkit.spec.zoo import ZOO, with_task
+
+        model = cell_graph(score_factor, uint8=uint8)
+        if nms:
+            from detkit.boxes import EVAL_NMS
+            from detkit.export.nms import append_nms
+
+            model = append_nms(model, EVAL_NMS)
+        dtype, shape = ("uint8", ("B", 64, 64, 3)) if uint8 else ("float32", ("B", 3, 64, 64))
+        manifest = Manifest(
+            kind="onnx",
+            arch=with_task(ZOO["yolo-nas-p"], len(class_names), (64, 64)),
+            form="nms" if nms else "deployed",
+            class_names=class_names,
+            preprocess=Preprocess(size=(64, 64), fit=(64, 64)),
+            inputs=(TensorInfo(name="images", dtype=dtype, shape=shape),),
+            data=data,
+        )
+        write_artifact(tmp_path / name, manifest, functools.partial(save_onnx, model))
+        return tmp_path / name
+
+    return write
+
+
+def save_onnx(model: Any, path: Path, manifest_json: str) -> None:
+    import onnx
+
+    onnx.helper.set_model_props(model, {"detkit": manifest_json})
+    onnx.save(model, path)
+
+
+def cell_graph(score_factor: float, *, uint8: bool) -> Any:
+    import onnx
+
+    scale = "0.00392156862745098" if uint8 else "1.0"
+    images = "uint8[batch,64,64,3]" if uint8 else "float[batch,3,64,64]"
+    to_planes = "Transpose <perm = [0, 3, 1, 2]>" if uint8 else "Identity"
+    return onnx.parser.parse_model(f"""
+<ir_version: 8, opset_import: ["" : 17]>
+cells ({images} images) => (float[batch,4,4] boxes, float[batch,4,2] scores)
+{{
+  levels = Cast <to = 1> (images)
+  planes = {to_planes} (levels)
+  scale = Constant <value = float[1] {{{scale}}}> ()
+  unit = Mul (planes, scale)
+  means = AveragePool <kernel_shape = [{CELL}, {CELL}], strides = [{CELL}, {CELL}]> (unit)
+  first = Constant <value = int64[1] {{0}}> ()
+  two = Constant <value = int64[1] {{2}}> ()
+  channels = Constant <value = int64[1] {{1}}> ()
+  red_green = Slice (means, first, two, channels)
+  planes_first = Constant <value = int64[3] {{0, 2, 4}}> ()
+  by_class = Reshape (red_green, planes_first)
+  by_cell = Transpose <perm = [0, 2, 1]> (by_class)
+  factor = Constant <value = float[1] {{{score_factor}}}> ()
+  doubled = Mul (by_cell, factor)
+  offset = Constant <value = float[1] {{-1.0}}> ()
+  shifted = Add (doubled, offset)
+  low = Constant <value = float {{0.0}}> ()
+  high = Constant <value = float {{1.0}}> ()
+  scores = Clip (shifted, low, high)
+  cells = Constant <value = float[1,4,4] {{0.0, 0.0, 32.0, 32.0, 32.0, 0.0, 64.0, 32.0,
+                                           0.0, 32.0, 32.0, 64.0, 32.0, 32.0, 64.0, 64.0}}> ()
+  batch_size = Shape <start = 0, end = 1> (images)
+  rest = Constant <value = int64[2] {{4, 4}}> ()
+  box_shape = Concat <axis = 0> (batch_size, rest)
+  boxes = Expand (cells, box_shape)
+}}
+""")
+
+
+COLOURS = {"red": (255, 0, 0), "green": (0, 230, 0), "": (114, 114, 114)}
+PICTURES = {  # the four cells in rows, as `cell_model` sees them
+    "a.png": ("red", "", "", "green"),
+    "b.png": ("", "green", "", ""),
+    "deep/c.png": ("", "", "red", "red"),
+    "d.png": ("", "", "", ""),
+}
+
+
+@pytest.fixture
+def cell_folder(tmp_path: Path) -> Path:
+    """A COCO folder, split val, of four 64x64 pictures on which `cell_model` makes no mistake."""
+    import numpy as np
+
+    from detkit.data.draw import save_picture
+    from detkit.data.write import LabelledImage, write_split
+
+    names, images = ("red", "green"), []
+    for file_name, cells in PICTURES.items():
+        grid = np.array([COLOURS[cell] for cell in cells], np.uint8).reshape(2, 2, 3)
+        pixels = grid.repeat(CELL, axis=0).repeat(CELL, axis=1)
+        save_picture(tmp_path / "coco" / "images" / file_name, pixels)
+        found = [(i, names.index(cell)) for i, cell in enumerate(cells) if cell]
+        corners = np.array([[i % 2, i // 2, i % 2 + 1, i // 2 + 1] for i, _ in found])
+        images.append(
+            LabelledImage(
+                file_name=file_name,
+                width=2 * CELL,
+                height=2 * CELL,
+                boxes_xyxy=(corners.reshape(-1, 4) * CELL).astype(np.float32),
+                classes=np.array([label for _, label in found], np.int64),
+            )
+        )
+    write_split(tmp_path / "coco", "val", images, names)
+    return tmp_path / "coco"
+
+
+# --- annotations and detections without pictures -------------------------------------------------
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Any]:
+    """`make_record(boxes_xyxy, classes, crowd=..., area=...)`: the annotations of one picture."""
+    import numpy as np
+
+    from detkit.data.records import ImageRecord
+
+    def make(boxes_xyxy: Any, classes: Any, *, crowd: Any = False, area: Any = None) -> ImageRecord:
+        boxes = np.array(boxes_xyxy, np.float32).reshape(-1, 4)
+        sides = boxes[:, 2:] - boxes[:, :2]
+        return ImageRecord(
+            image_id=7,
+            path=Path("picture.jpg"),
+            file_name="picture.jpg",
+            width=640,
+            height=640,
+            boxes_xyxy=boxes,
+            classes=np.array(classes, np.int64),
+            crowd=np.broadcast_to(np.array(crowd, bool), len(boxes)),
+            area=np.array(sides.prod(axis=1) if area is None else area, np.float64),
+        )
+
+    return make
+
+
+@pytest.fixture
+def random_set(make_record: Callable[..., Any]) -> Callable[..., Any]:
+    """`random_set(seed, num_classes=K)`: records of all sizes, with crowds and empty pictures, and
+    detections that are near, far, doubled, of the wrong class, more than 100, with tied scores."""
+    import numpy as np
+
+    from detkit.boxes import Detections
+
+    def make(seed: int, *, num_classes: int, pictures: int = 12) -> tuple[list[Any], list[Any]]:
+        rng = np.random.default_rng(seed)
+        records, detections = [], []
+        for number in range(pictures):
+            count = 0 if number == 1 else int(rng.integers(1, 12))
+            corner = rng.uniform(0, 400, (count, 2))
+            sides = np.exp(rng.uniform(np.log(8), np.log(200), (count, 2)))
+            boxes = np.concatenate([corner, corner + sides], axis=1)
+            labels = rng.integers(0, num_classes, count)
+            crowd, area = rng.random(count) < 0.15, sides.prod(axis=1) * rng.uniform(0.4, 1, count)
+            records.append(make_record(boxes, labels, crowd=crowd, area=area))
+            found = 0 if number == 2 else int(rng.integers(1, 60)) * (8 if number == 3 else 1)
+            source = rng.integers(0, max(count, 1), found)
+            near = boxes[source] if count else np.sort(rng.uniform(0, 400, (found, 4)), axis=1)
+            noise = rng.normal(0, 0.07, (found, 4)) * (
+                near[:, [2, 3, 2, 3]] - near[:, [0, 1, 0, 1]]
+            )
+            guess = rng.integers(0, num_classes, found)
+            right = (rng.random(found) < 0.8) & (count > 0)
+            classes = np.where(right, labels[source] if count else 0, guess)
+            scores = np.sort(rng.random(found).round(2).astype(np.float32))[::-1]
+            moved = (near + noise * (rng.random((found, 1)) < 0.8)).astype(np.float32)
+            detections.append(Detections(moved, scores, classes))
+        return records, detections
+
+    return make

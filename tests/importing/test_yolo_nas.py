@@ -1,0 +1,150 @@
+"""super-gradients checkpoints: layouts, inputs, names."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from detkit.artifact import read_manifest
+from detkit.errors import ArtifactError
+from detkit.importing.run import import_checkpoint
+from detkit.importing.unpickle import inert, read_checkpoint
+from detkit.importing.yolo_nas import understand
+from detkit.nn.checkpoint import load_checkpoint, new_detector
+from detkit.nn.decode import Predictor
+from detkit.spec.zoo import ZOO, with_task
+
+LAYOUTS = {
+    "plain": "state dict",
+    "published": "net",
+    "dataparallel": "net",
+    "trainer": "ema_net",
+    "trainer_numpy": "ema_net",
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_gives_the_same_weights(make_pth: Callable[[str], Path], layout: str) -> None:
+    reference = understand(read_checkpoint(make_pth("plain"))).tensors
+    found = understand(read_checkpoint(make_pth(layout)))
+    assert found.notes["weights"] == LAYOUTS[layout]
+    assert found.notes["ignored_placeholders"] == "74"
+    assert found.spec == ZOO["yolo-nas-s"]
+    assert (found.preprocess.size, found.preprocess.fit) == ((640, 640), (636, 636))
+    assert found.class_names[0] == ("class00" if layout.startswith("trainer") else "person")
+    assert reference.keys() == found.tensors.keys()
+    assert all(torch.equal(reference[name], found.tensors[name]) for name in reference)
+
+
+def test_import_writes_a_checkpoint_that_says_where_it_came_from(
+    make_pth: Callable[[str], Path], tmp_path: Path
+) -> None:
+    source = make_pth("trainer_numpy")
+    report = import_checkpoint(source, tmp_path / "s.safetensors")
+    manifest = read_manifest(tmp_path / "s.safetensors")
+    assert report.parameters == 12_175_888
+    assert manifest.parents[0].name == source.name
+    assert manifest.class_names[79] == "class79"
+    model, _ = load_checkpoint(tmp_path / "s.safetensors")
+    assert len(model.state_dict()) == 847
+
+
+def checkpoint(steps: list[Any]) -> tuple[dict[str, Any], torch.nn.Module]:
+    """A small trained-like checkpoint with this processing chain, and its network."""
+    model = new_detector(with_task(ZOO["yolo-nas-p"], 2, (64, 64)), 0).eval()
+    params = {
+        "class_names": ["x", "y"],
+        "image_processor": {"ComposeProcessing": {"processings": steps}},
+    }
+    return {"net": model.state_dict(), "processing_params": params}, model
+
+
+FINE_TUNED: list[Any] = [
+    {"ReverseImageChannels": {}},
+    {"DetectionLongestMaxSizeRescale": {"output_shape": (64, 64)}},
+    {"DetectionBottomRightPadding": {"output_shape": (64, 64), "pad_value": 114}},
+    {"ImagePermute": {"permutation": (2, 0, 1)}},
+]
+
+
+def test_bgr_and_unscaled_input_is_folded_into_the_stem() -> None:
+    saved, network = checkpoint(FINE_TUNED)
+    found = understand(saved)
+    assert found.preprocess.pad_place == "corner"
+    assert found.notes["folded_into_stem"] == "BGR order and 0..255 scale"
+    rgb = torch.rand(1, 3, 64, 64)
+    bgr_255 = rgb.flip(1) * 255
+    with torch.no_grad():
+        wanted = network(bgr_255)  # type: ignore[operator]
+        network.load_state_dict(found.tensors)
+        got = network(rgb)  # type: ignore[operator]
+    for a, b in zip(wanted, got, strict=True):
+        assert torch.allclose(a, b, atol=1e-4)
+
+
+def test_class_names_survive_an_omegaconf_list() -> None:
+    saved, _ = checkpoint(FINE_TUNED)
+    nodes = []
+    for name in ("cat", "dog"):
+        node = inert("omegaconf.nodes.AnyNode")()
+        node.__setstate__({"_val": name})
+        nodes.append(node)
+    names = inert("omegaconf.listconfig.ListConfig")()
+    names.__setstate__({"_content": nodes})
+    saved["processing_params"]["class_names"] = names
+    assert understand(saved).class_names == ("cat", "dog")
+
+
+def test_an_unknown_processing_step_is_refused() -> None:
+    saved, _ = checkpoint([{"NormalizeImage": {"mean": [1], "std": [2]}}])
+    with pytest.raises(ArtifactError, match="NormalizeImage is not supported"):
+        understand(saved)
+
+
+def test_already_fused_blocks_are_refused() -> None:
+    saved, _ = checkpoint(FINE_TUNED)
+    net = {n: t for n, t in saved["net"].items() if ".branch_" not in n}
+    net["backbone.stem.conv.rbr_reparam.weight"] = torch.zeros(16, 3, 3, 3)
+    with pytest.raises(ArtifactError, match="already fused"):
+        understand({"net": net})
+
+
+def test_another_network_is_refused() -> None:
+    saved, _ = checkpoint(FINE_TUNED)
+    del saved["net"]["backbone.stage1.blocks.bottlenecks.0.alpha"]
+    with pytest.raises(ArtifactError, match="are not those of yolo-nas-p"):
+        understand(saved)
+    with pytest.raises(ArtifactError, match="no YOLO-NAS weights"):
+        understand({"net": {"w": torch.ones(1)}})
+
+
+def test_the_verb_prints_one_path(make_pth: Callable[[str], Path], tmp_path: Path) -> None:
+    out = tmp_path / "s.safetensors"
+    script = "import sys; from detkit.cli.app import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", script, "import", str(make_pth("published")), "-o", str(out)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
+    assert "12.18 M parameters" in done.stderr
+
+
+def test_predictions_of_an_imported_network_need_no_original_code(tmp_path: Path) -> None:
+    saved, network = checkpoint(FINE_TUNED)
+    torch.save(saved, tmp_path / "p.pth")
+    import_checkpoint(tmp_path / "p.pth", tmp_path / "p.safetensors")
+    model, _ = load_checkpoint(tmp_path / "p.safetensors")
+    rgb = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        boxes, _ = Predictor(model.eval(), (64, 64))(rgb)
+        wanted, _ = Predictor(network, (64, 64))(rgb.flip(1) * 255)  # type: ignore[arg-type]
+    assert torch.allclose(boxes, wanted, atol=1e-2)

@@ -1,0 +1,59 @@
+"""Checkpoints on disk."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from detkit.artifact import Manifest, read_manifest
+from detkit.errors import ArtifactError
+from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.nn.detector import Detector, fuse
+from detkit.spec.preprocess import Preprocess
+
+
+def manifest_of(model: Detector, form: str = "training") -> Manifest:
+    size = model.spec.image_size
+    return Manifest(
+        kind="checkpoint",
+        arch=model.spec,
+        form=form,
+        class_names=("a", "b", "\u00fc"),
+        preprocess=Preprocess(size=size, fit=size),
+    )
+
+
+@pytest.mark.parametrize("form", ["training", "deployed"])
+def test_saved_and_loaded_are_the_same(tiny: Detector, tmp_path: Path, form: str) -> None:
+    model = fuse(tiny) if form == "deployed" else tiny
+    saved = save_checkpoint(tmp_path / "m.safetensors", model, manifest_of(model, form))
+    loaded, manifest = load_checkpoint(tmp_path / "m.safetensors")
+    assert manifest == saved
+    assert len(manifest.digest) == 64
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        for a, b in zip(model.eval()(images), loaded.eval()(images), strict=True):
+            assert torch.equal(a, b)
+
+
+def test_every_flipped_bit_is_noticed(tiny: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, tiny, manifest_of(tiny))
+    data = path.read_bytes()
+    for place in range(0, len(data), len(data) // 40):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 4]) + data[place + 1 :])
+        with pytest.raises(ArtifactError):
+            load_checkpoint(path)
+    path.write_bytes(data)
+    assert read_manifest(path).class_names[2] == "\u00fc"
+
+
+def test_weights_of_another_architecture_are_refused(tiny: Detector, tmp_path: Path) -> None:
+    wrong = dataclasses.replace(tiny.spec, stem=24)
+    manifest = dataclasses.replace(manifest_of(tiny), arch=wrong)
+    save_checkpoint(tmp_path / "m.safetensors", tiny, manifest)
+    with pytest.raises(ArtifactError, match=r"of another shape: backbone\.stage1"):
+        load_checkpoint(tmp_path / "m.safetensors")

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Makes .venv with the development extras, then runs ruff, mypy and pytest (arguments go to pytest).
+set -euo pipefail
+root=$(cd "$(dirname "$0")/.." && pwd)
+. "$root/examples/venv.sh"
+make_venv "$root" dev
+cd "$root"
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+.venv/bin/mypy
+exec .venv/bin/python -m pytest "$@"

@@ -1,0 +1,82 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from detkit.codec import from_json, to_json
+from detkit.errors import UsageError
+from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec, check_image_size, parse_image_size
+from detkit.spec.zoo import ZOO
+
+SPEC = ZOO["yolo-nas-s"]
+
+
+def test_digest_is_of_the_choices_and_not_of_the_name():
+    assert dataclasses.replace(SPEC, name="mine").digest == SPEC.digest
+    for change in (
+        {"stem": 32},
+        {"block": "repvgg"},
+        {"activation": "silu"},
+        {"num_classes": 3},
+        {"image_size": (640, 320)},
+        {"stages": (dataclasses.replace(SPEC.stages[0], concat=True), *SPEC.stages[1:])},
+    ):
+        assert dataclasses.replace(SPEC, **change).digest != SPEC.digest
+
+
+def test_digest_survives_the_round_trip_through_json():
+    assert from_json(ArchSpec, to_json(SPEC)).digest == SPEC.digest
+
+
+@pytest.mark.parametrize(
+    ("size", "anchors"), [((640, 640), 8400), ((320, 640), 4200), ((32, 32), 16 + 4 + 1)]
+)
+def test_anchors_are_one_for_each_cell_of_three_levels(size, anchors):
+    assert dataclasses.replace(SPEC, image_size=size).num_anchors == anchors
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"block": "qarep"}, "arch: unknown block 'qarep'"),
+        ({"activation": "gelu"}, "arch: unknown activation 'gelu'"),
+        ({"stages": SPEC.stages[:3]}, "arch: stages needs 4 entries"),
+        ({"neck": (*SPEC.neck, SPEC.neck[0])}, "arch: neck needs 4 entries"),
+        ({"head_widths": ()}, "arch: head_widths needs 3 entries"),
+        ({"stem": 0}, "must be at least 1"),
+        ({"reg_max": -1}, "must be at least 1"),
+        ({"num_classes": 0}, "must be at least 1"),
+        ({"head_widths": (1, 0, 1)}, "must be at least 1"),
+        ({"stages": (StageSpec(out=8, hidden=8, blocks=0), *SPEC.stages[1:])}, "at least 1"),
+        ({"neck": (*SPEC.neck[:3], NeckSpec(out=9, hidden=8, blocks=1))}, "need an even `out`"),
+        ({"image_size": (640, 100)}, "both sides must be multiples of 32"),
+    ],
+)
+def test_impossible_architecture_is_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        dataclasses.replace(SPEC, **change)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("640", (640, 640)), ("480x640", (480, 640)), ("32X64", (32, 64))]
+)
+def test_image_size_is_height_by_width(text, size):
+    assert parse_image_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x", "640x", "x640", "1x2x3", "-32", "3.2", "\u00b2", "six", "9" * 5000]
+)
+def test_text_that_is_no_image_size_is_refused(text):
+    with pytest.raises(UsageError, match="write one number, or HEIGHTxWIDTH"):
+        parse_image_size(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "hint"), [((100, 640), "try 96x640"), ((0, 31), "try 32x32"), ((47, 49), "try 32x64")]
+)
+def test_size_that_is_no_multiple_of_32_suggests_the_nearest(size, hint):
+    with pytest.raises(UsageError) as caught:
+        check_image_size(size)
+    assert caught.value.hint == hint

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import pytest
+
+from detkit.codec import from_json, to_json
+from detkit.errors import UsageError
+from detkit.spec.preprocess import Preprocess
+
+
+def test_recipe_survives_json_with_its_scale_exact():
+    recipe = Preprocess(size=(320, 640), fit=(316, 636), pad_place="corner", pad_value=0)
+    assert from_json(Preprocess, to_json(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"size": (100, 640)},
+        {"fit": (641, 640)},
+        {"fit": (0, 640)},
+        {"pad_place": "left"},
+        {"pad_value": 256},
+        {"pad_value": -1},
+        {"channel_order": "bgr"},
+        {"scale": 1.0},
+    ],
+)
+def test_recipe_that_no_runtime_follows_is_refused(change):
+    with pytest.raises(UsageError):
+        Preprocess(**change)
+
+
+def test_resized_keeps_the_margin_and_the_padding():
+    recipe = Preprocess(size=(640, 640), fit=(636, 636), pad_value=7, pad_place="corner")
+    small = recipe.resized((320, 416))
+    assert (small.size, small.fit) == ((320, 416), (316, 412))
+    assert (small.pad_value, small.pad_place) == (7, "corner")
+    assert small.resized((640, 640)) == recipe

@@ -1,0 +1,252 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detkit import artifact
+from detkit.artifact import (
+    METADATA_KEY,
+    Manifest,
+    Parent,
+    TensorInfo,
+    atomic_path,
+    parent_of,
+    read_manifest,
+    sha256_of,
+    versions,
+    write_artifact,
+    write_text,
+)
+from detkit.codec import to_json
+from detkit.errors import ArtifactError, UsageError
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.zoo import ZOO, with_task
+
+SUFFIXES = (".safetensors", ".onnx")
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number >= 0x80:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def field(number: int, payload: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def safetensors_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
+    header = json.dumps({"__metadata__": {METADATA_KEY: text}}, ensure_ascii=False).encode()
+    return len(header).to_bytes(8, "little") + header + tensors
+
+
+def onnx_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
+    """A ModelProto: ir_version, a graph, another tool's metadata, ours."""
+    other = field(1, b"author") + field(2, b"somebody")
+    ours = field(1, METADATA_KEY.encode()) + field(2, text.encode())
+    return b"\x08\x0a" + field(7, tensors) + field(14, other) + field(14, ours)
+
+
+FORMATS = {".safetensors": safetensors_bytes, ".onnx": onnx_bytes}
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return Manifest(
+        kind="checkpoint",
+        arch=with_task(ZOO["yolo-nas-p"], 2, (64, 96)),
+        class_names=("cell", '\u6587 "x" \x1b'),
+        preprocess=Preprocess(size=(64, 96), fit=(60, 96)),
+        inputs=(TensorInfo(name="images", dtype="float32", shape=("batch", 3, 64, 96)),),
+        parents=(Parent(name="a.pth", sha256="0" * 64),),
+        metrics={"ap": 0.5},
+    )
+
+
+def write(path: Path, manifest: Manifest) -> Manifest:
+    content = FORMATS[path.suffix]
+    return write_artifact(
+        path, manifest, lambda partial, text: partial.write_bytes(content(text)) and None
+    )
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_manifest_reads_back_with_the_digest_it_was_sealed_with(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    sealed = write(path, manifest)
+    assert read_manifest(path) == sealed
+    assert dataclasses.replace(sealed, digest="") == manifest
+    assert len(sealed.digest) == 64
+    assert write(path, manifest) == sealed  # the same content, the same digest
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_flipped_bit_is_noticed(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    write(path, manifest)
+    data = path.read_bytes()
+    for at in range(0, len(data), 37):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(ArtifactError):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_file_cut_short_anywhere_is_refused(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    write(path, manifest)
+    data = path.read_bytes()
+    for length in range(0, len(data), 61):
+        path.write_bytes(data[:length])
+        with pytest.raises(ArtifactError):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_verification_may_be_skipped(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    sealed = write(path, manifest)
+    path.write_bytes(path.read_bytes().replace(b"weights ", b"WEIGHTS ", 1))
+    assert read_manifest(path, verify=False) == sealed
+    with pytest.raises(ArtifactError, match="is damaged"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("lost.onnx", None, "no such file"),
+        ("x.pth", b"\x80\x02", "is a foreign checkpoint"),
+        ("x.bin", b"PK\x03\x04", "is a foreign checkpoint"),
+        ("x.txt", b"hello", "is not a detkit artifact"),
+        ("x.safetensors", b"", "not a safetensors file, or is cut short"),
+        ("x.safetensors", b"\xff" * 64, "not a safetensors file, or is cut short"),
+        ("x.safetensors", b"\x02" + bytes(7) + b"[]", "header is damaged"),
+        ("x.safetensors", b"\x02" + bytes(7) + b"{}", "carries no detkit manifest"),
+        ("x.safetensors", safetensors_bytes("[]"), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes("[" * 99_999), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes('{"schema_version": "x"}'), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes('{"schema_version": 1}'), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes('{"schema_version": 2}'), "made by a newer detkit"),
+        ("x.onnx", b"", "carries no detkit manifest"),
+        ("x.onnx", b"\x08", "not an ONNX file, or is cut short"),
+        ("x.onnx", b"\xff" * 20, "not an ONNX file, or is cut short"),
+        ("x.onnx", b"\x72\xff\xff\xff\xff\x0f", "not an ONNX file, or is cut short"),
+        ("x.onnx", b"\x0b", "not an ONNX file, or is cut short"),
+        ("x.onnx", field(14, field(1, b"author")), "carries no detkit manifest"),
+        ("x.onnx", field(14, field(1, b"detkit")), "not an ONNX file, or is cut short"),
+        ("x.onnx", onnx_bytes("{"), "unreadable manifest"),
+    ],
+)
+def test_foreign_and_broken_files_are_refused(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=message):
+        read_manifest(path)
+
+
+def test_class_names_must_be_as_many_as_the_classes(manifest):
+    with pytest.raises(UsageError, match="1 class names for 2 classes"):
+        dataclasses.replace(manifest, class_names=("cell",))
+
+
+def test_parent_is_what_sha256sum_prints(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert parent_of(path) == Parent(name="a.txt", sha256=digest)
+    assert sha256_of(path) == digest
+
+
+def test_versions_name_what_is_installed_and_nothing_else():
+    found = versions("typer", "no-such-package")
+    assert {"detkit", "python", "typer"} == set(found)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def fail_after_half(path: Path) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text("half")
+        raise KeyError
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyError):
+        fail_after_half(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+def test_missing_folders_are_made_and_the_mode_is_that_of_any_file(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_text(path, "\u6587")
+    (tmp_path / "plain").touch()
+    assert path.read_text(encoding="utf-8") == "\u6587"
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_kill_while_writing_leaves_the_old_file_and_the_next_write_sweeps(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    script = f"""
+import pathlib, time
+from detkit.artifact import atomic_path
+with atomic_path(pathlib.Path({str(path)!r})) as partial:
+    partial.write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    write_text(path, "while another writes")
+    assert len(list(tmp_path.iterdir())) == 2  # a living writer's file stays
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert path.read_text() == "while another writes"
+    write_text(path, "new")
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "new"
+
+
+def test_place_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"cannot write .*file/a.txt: "):
+        write_text(tmp_path / "file" / "a.txt", "x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ArtifactError, match=r"cannot write .*folder: Is a directory"):
+        write_text(tmp_path / "folder", "x")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_full_disk_is_said_so_also_when_a_library_hides_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    with pytest.raises(ArtifactError, match="the disk is full"), atomic_path(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(artifact, "_free_bytes", lambda folder: 0)
+    with pytest.raises(ArtifactError, match="the disk is full"), atomic_path(path):
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+    monkeypatch.setattr(artifact, "_free_bytes", lambda folder: 1 << 40)
+    with pytest.raises(RuntimeError, match="a bug"), atomic_path(path):
+        raise RuntimeError("a bug")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_manifest_json_is_small_enough_for_a_header(manifest):
+    assert len(to_json(manifest)) < 5000

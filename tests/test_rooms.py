@@ -1,0 +1,147 @@
+"""The architecture, checked: who may import whom, who owns which third party, how long a file is.
+
+A room is a module or a package directly under `detkit`. Imports inside functions and under
+`TYPE_CHECKING` count like any other.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import detkit
+
+ROOT = Path(detkit.__file__).parent
+MAX_LINES = 400
+
+# A room imports only rooms on lower steps, never one beside it.
+STEPS = (
+    ("errors",),
+    ("codec",),
+    ("config", "report", "spec"),
+    ("artifact", "boxes"),
+    ("data", "nn", "runtime"),
+    ("chart", "importing", "matching", "reparam", "run_folder"),
+    ("bench", "evaluate", "identify", "page", "predict"),
+    ("train",),
+    ("export", "quantize"),
+    ("search",),
+    ("cli",),
+    ("__main__",),
+)
+BESIDE_BY_NAME = {("runtime/torch.py", "nn")}
+
+# Third party -> the only files and folders that import it. What is not here is not imported.
+OWNERS = {
+    "typer": ("cli/",),
+    "rich": ("cli/",),
+    "PIL": ("data/",),
+    "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
+    + ("train/", "export/"),
+    "torch": ("nn/", "runtime/torch.py", "data/loader.py", "importing/", "reparam.py", "train/")
+    + ("export/",),
+    "safetensors": ("nn/checkpoint.py", "train/state.py"),
+    "pycocotools": ("evaluate.py",),
+    "faster_coco_eval": ("evaluate.py",),
+    "onnx": ("export/",),
+    "onnxsim": ("export/",),
+    "onnxslim": ("export/",),
+    "onnxruntime": ("runtime/onnxruntime.py", "export/"),
+    "tomli": ("config.py",),
+}
+
+# An exported model is checked, scored, timed and drawn with on a device that has no torch.
+WITHOUT_TORCH = tuple(
+    f"detkit.{name}"
+    for name in ("artifact", "boxes", "data.coco", "data.draw", "data.picture", "evaluate")
+    + ("bench", "cli", "identify", "page", "predict", "runtime.onnxruntime")
+)
+
+
+def files() -> list[str]:
+    return sorted(path.relative_to(ROOT).as_posix() for path in ROOT.rglob("*.py"))
+
+
+def imports(file: str) -> Iterator[str]:
+    """Dotted names that a file imports; `from a import b` is `a.b`."""
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively: write the full name"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(file: str) -> str:
+    return file.split("/")[0].removesuffix(".py")
+
+
+def step_of(room: str) -> int:
+    found = [i for i, rooms in enumerate(STEPS) if room in rooms]
+    assert found, f"'{room}' is a new room: give it its step in STEPS"
+    return found[0]
+
+
+def file_of(name: str) -> str:
+    """The file of `detkit.x.y`, which may be a name inside the file of `detkit.x`."""
+    parts = name.split(".")[1:]
+    for end in range(len(parts), -1, -1):
+        path = "/".join(parts[:end])
+        for candidate in (f"{path}.py", f"{path}/__init__.py".lstrip("/")):
+            if (ROOT / candidate).is_file():
+                return candidate
+    raise AssertionError(f"nothing is called {name}")
+
+
+@pytest.mark.parametrize("file", files())
+def test_imports_go_down_the_steps(file):
+    room = room_of(file)
+    for name in imports(file):
+        other = name.split(".")[1] if name.startswith("detkit.") else room
+        if other == room or room == "__init__" or (file, other) in BESIDE_BY_NAME:
+            continue
+        assert step_of(other) < step_of(room), f"{file} must not import detkit.{other}"
+
+
+@pytest.mark.parametrize("file", files())
+def test_third_parties_stay_at_home(file):
+    for name in imports(file):
+        party = name.split(".")[0]
+        if party == "detkit" or party in sys.stdlib_module_names:
+            continue
+        homes = OWNERS.get(party, ())
+        at_home = any(file == home or (home[-1] == "/" and file.startswith(home)) for home in homes)
+        assert at_home, f"{file} must not import {party}, whose home is {homes or 'nowhere'}"
+
+
+def test_files_do_not_import_in_circles():
+    graph = {
+        file: {file_of(name) for name in imports(file) if name.startswith("detkit.")} - {file}
+        for file in files()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        pytest.fail(f"import cycle: {' <- '.join(error.args[1])}")
+
+
+@pytest.mark.parametrize("file", files())
+def test_files_stay_short(file):
+    lines = len((ROOT / file).read_text(encoding="utf-8").splitlines())
+    assert lines <= MAX_LINES, f"{file} has {lines} lines: split it"
+
+
+def test_devices_without_torch_can_use_what_is_exported():
+    names = ["detkit." + file[:-3].replace("/", ".").removesuffix(".__init__") for file in files()]
+    wanted = [name for name in names if name.startswith(WITHOUT_TORCH)]
+    script = f"import sys; sys.modules['torch'] = None\nfor name in {wanted}: __import__(name)"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,51 @@
+"""Parts of the loss on hand-worked values; the whole against the original in nn/test_parity."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from detkit.config import LossConfig
+from detkit.train.loss import DetectionLoss, distribution_focal_loss, giou_loss
+
+
+def test_giou_of_known_pairs() -> None:
+    boxes = torch.tensor([[0, 0, 2, 2], [0, 0, 1, 1.0]])
+    targets = torch.tensor([[0, 0, 2, 2], [2, 0, 3, 1.0]])
+    assert torch.allclose(giou_loss(boxes, targets), torch.tensor([0.0, 1 + 1 / 3]), atol=1e-6)
+
+
+def test_distribution_focal_loss_is_least_at_the_wanted_distance() -> None:
+    logits = torch.full((1, 4, 17), -20.0)
+    logits[..., 3] = logits[..., 4] = 0.0  # expects 3.5
+    wanted = torch.tensor([[3.5] * 4])
+    assert torch.allclose(distribution_focal_loss(logits, wanted), torch.tensor([math.log(2)]))
+    assert distribution_focal_loss(logits, wanted + 2) > 10
+
+
+def test_a_distance_beyond_the_last_bin_is_clipped() -> None:
+    logits = torch.zeros(1, 4, 17)
+    loss = distribution_focal_loss(logits, torch.tensor([[40.0, -3.0, 16.0, 15.99]]))
+    assert torch.allclose(loss, torch.tensor([math.log(17)]))
+
+
+def test_pictures_without_boxes_train_the_background_only() -> None:
+    loss = DetectionLoss(LossConfig(), (64, 64))
+    logits = torch.zeros(2, 84, 3, requires_grad=True)
+    distances = torch.zeros(2, 84, 68, requires_grad=True)
+    parts = loss(logits, distances, torch.zeros(0, 6))
+    parts.total.backward()
+    assert parts.iou == parts.dfl == 0
+    assert parts.cls > 0
+    assert logits.grad is not None
+    assert (logits.grad > 0).all()  # every score is pushed down
+
+
+def test_the_parts_add_up() -> None:
+    torch.manual_seed(0)
+    loss = DetectionLoss(LossConfig(), (64, 64))
+    targets = torch.tensor([[0, 1, 8, 8, 40, 40], [1, 2, 0, 16, 64, 60.0]])
+    parts = loss(torch.randn(2, 84, 3), torch.randn(2, 84, 68), targets)
+    assert torch.allclose(parts.total, parts.cls + parts.iou + parts.dfl)
+    assert parts.dfl > 0
