@@ -49,8 +49,7 @@ for model in "$best" "$fused" "$onnx"; do
     run eval "$model" "$data" --split "$split"
 done
 run info "$onnx"
-step "detkit predict $onnx"
-pictures=$(detkit eval "$onnx" "$data" --split "$split" --list-pictures 8)
-# shellcheck disable=SC2086
-detkit predict "$onnx" $pictures -o detections
+pictures=$(find "$data" -type f \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \) | sort | tail -n 8)
+step "detkit predict $onnx (8 pictures) -o detections"
+echo "$pictures" | tr '\n' '\0' | xargs -0 detkit predict "$onnx" -o detections --
 step "done: look at $out/train/val_detections.jpg, $out/detections and $out/train/report.html"

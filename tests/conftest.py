@@ -73,6 +73,35 @@ def make_pth(parity: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable
     return make
 
 
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """yolo-nas-p of 3 classes at 64 px whose scores spread over 0..1."""
+    import torch
+
+    from detkit.artifact import Manifest
+    from detkit.nn.checkpoint import new_detector, save_checkpoint
+    from detkit.spec.preprocess import Preprocess
+    from detkit.spec.zoo import ZOO, with_task
+
+    spec = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
+    model = new_detector(spec, 0).train()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for _ in range(3):
+            model(torch.rand(4, 3, 64, 64))  # moves the statistics away from 0 and 1
+        for head in (model.heads.head1, model.heads.head2, model.heads.head3):
+            head.cls_pred.weight.normal_(std=1.0)
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    manifest = Manifest(
+        kind="checkpoint",
+        arch=spec,
+        class_names=("a", "b", "c"),
+        preprocess=Preprocess(size=(64, 64), fit=(64, 64)),
+    )
+    save_checkpoint(path, model, manifest)
+    return path
+
+
 # --- a detector that can be worked out by hand ---------------------------------------------------
 
 CELL = 32

@@ -1,0 +1,104 @@
+"""The shell pipeline: each verb takes what the one before printed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
+import pytest
+
+Detkit = Callable[..., "CompletedProcess[str]"]
+SMALL = "--model yolo-nas-p --imgsz 64 --epochs 1 --batch 4 --threads 1 --device cpu".split()
+
+
+@pytest.fixture
+def data(detkit: Detkit, tmp_path: Path) -> Path:
+    folder = tmp_path / "coco"
+    sizes = ("--train", "8", "--val", "4", "--test", "4", "--size", "96")
+    done = detkit("data", "synth", "-o", str(folder), *sizes)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def only_path(done: CompletedProcess[str]) -> str:
+    """What was printed, which must be one existing path and nothing else."""
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert Path(line).is_file()
+    return line
+
+
+def test_train_reparam_export_bench_eval_predict(
+    detkit: Detkit, data: Path, tmp_path: Path
+) -> None:
+    best = only_path(detkit("train", str(data), *SMALL, "-o", str(tmp_path / "run")))
+    fused = only_path(detkit("reparam", best))
+    onnx = only_path(detkit("export", "--to", "onnx", fused))
+    assert onnx == f"{tmp_path}/run/best.fused.onnx"
+
+    bench = json.loads(
+        detkit("bench", best, onnx, "--seconds", "0.1", "--runs", "5", "--json").stdout
+    )
+    assert [model["runtime"] for model in bench["models"]] == ["torch", "onnxruntime"]
+    assert bench["models"][1]["latency_ms"]["p50"] > 0
+
+    scores = [
+        json.loads(detkit("eval", path, str(data), "--split", "test", "--json").stdout)
+        for path in (best, fused, onnx)
+    ]
+    assert max(s["ap"] for s in scores) - min(s["ap"] for s in scores) <= 1e-3
+    assert all(s["images"] == 4 for s in scores)
+
+    done = detkit("predict", onnx, str(data / "images"), "-o", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "out" / "detections.json").read_text()) is not None
+
+    lineage = json.loads(detkit("info", onnx, "--json").stdout)
+    assert "best.fused.safetensors" in json.dumps(lineage)
+    assert "detkit export" in json.dumps(lineage) or "export" in json.dumps(lineage)
+
+
+def test_train_refuses_what_it_cannot_do_with_the_right_code(
+    detkit: Detkit, data: Path, tmp_path: Path
+) -> None:
+    def refused(*args: str) -> tuple[int, str]:
+        done = detkit("train", *args)
+        assert done.stdout == ""
+        assert "Traceback" not in done.stderr
+        assert done.stderr.splitlines()[-1].startswith(("error: ", "hint: "))
+        return done.returncode, done.stderr
+
+    out = ("-o", str(tmp_path / "run"))
+    assert refused() == (2, "error: no COCO folder to train on\nhint: detkit train DIR\n")
+    code, text = refused(str(data), "--model", "yolo-nas-x", *out)
+    assert (code, "did you mean 'yolo-nas-" in text) == (2, True)
+    code, text = refused(str(data), "--set", "optim.lrr=1", *out)
+    assert (code, "did you mean 'lr'?" in text) == (2, True)
+    code, text = refused(str(data), "--imgsz", "100", *out)
+    assert (code, "multiples of 32" in text) == (2, True)
+    assert refused(str(tmp_path / "nothing"), *out)[0] == 1
+    assert refused(str(data), "--init", str(data / "no.safetensors"), *out)[0] == 1
+    assert refused(str(data), *SMALL, "--device", "cuda:7", *out)[0] == 4
+    assert refused("--resume")[0] == 2
+    (tmp_path / "run").mkdir(exist_ok=True)
+    (tmp_path / "run" / "mine").touch()
+    code, text = refused(str(data), *SMALL, *out)
+    assert (code, "is not empty" in text) == (2, True)
+
+
+def test_a_dry_run_trains_nothing(detkit: Detkit, data: Path, tmp_path: Path) -> None:
+    done = detkit("train", str(data), *SMALL, "--dry-run", "-o", str(tmp_path / "run"))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "yolo-nas-p" in done.stderr
+    assert "train: 8 pictures" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_json_of_train_is_its_report_file(detkit: Detkit, data: Path, tmp_path: Path) -> None:
+    done = detkit("train", str(data), *SMALL, "--json", "-q", "-o", str(tmp_path / "run"))
+    assert done.stdout == (tmp_path / "run" / "report.json").read_text()
+    assert done.stderr == ""
+    made = json.loads(detkit("info", str(tmp_path / "run" / "best.safetensors"), "--json").stdout)
+    assert "train" in json.dumps(made)
