@@ -63,7 +63,7 @@ class AugmentConfig:
 class OptimConfig:
     """AdamW with linear warm-up, cosine decay and an exponential moving average of the weights."""
 
-    lr: float = setting(2e-3, "peak learning rate")
+    lr: float = setting(1e-3, "peak learning rate")
     final_lr: float = setting(0.05, "learning rate at the end, as a share of the peak")
     weight_decay: float = setting(0.02, "decoupled decay; not on biases and batch-norms")
     warmup_epochs: float = setting(1.0, "epochs of linear warm-up")
@@ -108,7 +108,7 @@ class TrainConfig:
     freeze: str = setting("", "parts kept as they are: backbone, or backbone+neck")
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else the architecture's own")
     epochs: int = setting(100, "epochs at most")
-    batch: int = setting(16, "pictures a batch")
+    batch: int = setting(8, "pictures a batch")
     time_limit: float = setting(0.0, "minutes at most; 0 is no limit")
     patience: int = setting(0, "epochs without a better AP before stopping; 0 never stops")
     seed: int = setting(0, "seed of weights, order and augmentation")

@@ -39,7 +39,9 @@ def test_train_reparam_export_bench_eval_predict(
     assert onnx == f"{tmp_path}/run/best.fused.onnx"
 
     bench = json.loads(
-        detkit("bench", best, onnx, "--seconds", "0.1", "--runs", "5", "--json").stdout
+        detkit(
+            "bench", best, onnx, "--seconds", "0.1", "--runs", "10", "--threads", "1", "--json"
+        ).stdout
     )
     assert [model["runtime"] for model in bench["models"]] == ["torch", "onnxruntime"]
     assert bench["models"][1]["latency_ms"]["p50"] > 0

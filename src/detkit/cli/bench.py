@@ -68,7 +68,7 @@ def bench(
         runtime=runtime,
         placement=Placement(device=device, threads=threads),
         batch=batch,
-        plan=Plan(min_seconds=seconds, min_runs=runs),
+        plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=min(runs, 50)),
         data=data,
         tell=console.log,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -85,7 +86,7 @@ class PictureStore:
 
     def _cached(self, cache: str) -> bool:
         needed, available = int(self._offsets[-1]), available_bytes()
-        if cache == "on" and needed > available:
+        if cache == "on" and 0 < available < needed:
             raise DataError(
                 f"the picture cache needs {needed >> 20} MiB and {available >> 20} MiB are free",
                 hint="cache=off",
@@ -110,10 +111,21 @@ def shared_bytes(count: int) -> Pixels:
 
 
 def available_bytes() -> int:
-    """Memory that can be had without swapping; 0 where the system does not say."""
+    """Memory that can be had without swapping, in the container if there is one; 0 if unknown."""
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         return 0
-    return int(kib) << 10
+    return min(int(kib) << 10, _container_bytes())
+
+
+def _container_bytes() -> int:
+    """What the control group still allows, its page cache counted as used."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return sys.maxsize
+    return max(0, int(limit) - used) if limit.isdecimal() else sys.maxsize

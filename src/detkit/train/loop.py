@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.pictures import draw_first_batch, draw_validation
 from detkit.train.progress import Progress
 from detkit.train.state import Place, load_state, save_state
+from detkit.train.stopwatch import Stopwatch
 
 STATE = Path("state") / "state.safetensors"
 
@@ -78,8 +78,9 @@ class Trainer:
         batches = self.loader.batches_per_epoch
         self.steps_per_epoch = math.ceil(batches / config.optim.accumulate)
         self.place = Place(threads=torch.get_num_threads())
+        self.rate = self.wait_share = 0.0  # of the last epoch that trained
         self.losses = torch.zeros(4)  # sums of the epoch: total, cls, iou, dfl
-        self.began = self.saved = time.monotonic()
+        self.watch = Stopwatch(spent_s=0.0, limit_s=config.time_limit * 60)
 
     def run(self, *, resume: bool) -> TrainReport:
         """Trains to the end, or to the first reason to stop.
@@ -94,7 +95,7 @@ class Trainer:
         else:
             draw_first_batch(self.out, self.loader, self.job.train.class_names)
         write_text(self.out / "config.toml", to_toml(self.config))
-        self.began = self.saved = time.monotonic() - self.place.seconds
+        self.watch = Stopwatch(spent_s=self.place.seconds, limit_s=self.config.time_limit * 60)
         try:
             stopped_by = self._epochs()
         finally:
@@ -113,7 +114,7 @@ class Trainer:
             since_best = self.place.epoch - 1 - self.place.best_epoch
             if self.config.patience and since_best >= self.config.patience:
                 return "patience"
-            if self._share_of_time() >= 1:
+            if self.watch.share_of_limit >= 1:
                 return "time-limit"
         return "epochs"
 
@@ -122,50 +123,48 @@ class Trainer:
         self.model.train()
         for part in frozen_parts(self.model, self.config.freeze):
             part.eval()
-        start, begun, waited = self.place.batch, time.monotonic(), 0.0
-        batches = self.loader.epoch(self.place.epoch, close=self._mosaic_closed(), start=start)
-        asked = time.monotonic()
-        for batch in batches:
-            waited += time.monotonic() - asked
+        batches = self.loader.epoch(
+            self.place.epoch, close=self._mosaic_closed(), start=self.place.batch
+        )
+        for batch in self.watch.watch(batches, self.config.batch):
             self._step(batch)
-            done, spent = self.place.batch - start, time.monotonic() - begun
-            self.rate, self.wait_share = done * self.config.batch / spent, waited / spent
+            self.rate, self.wait_share = self.watch.images_per_s, self.watch.data_wait_share
             if self.interruption.signal:
                 return False
             self.notify(self._progress())
-            if self._share_of_time() >= 1:
+            if self.watch.share_of_limit >= 1:
                 break
-            if time.monotonic() - self.saved > self.config.checkpoint_minutes * 60:
+            if self.watch.seconds_since_saved > self.config.checkpoint_minutes * 60:
                 self._save_state()
-            asked = time.monotonic()
         return True
 
     def _step(self, batch: Batch) -> None:
-        """Forward, backward and, at the end of an accumulation, one optimiser step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._lr()
+        """Forward and backward of one batch; an update where an accumulation ends."""
         images = batch.images.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             logits, distances = self.forward(images)
         parts: LossParts = self.loss(logits, distances, batch.boxes.to(self.device))
         (parts.total / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
         losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl]).detach().cpu()
-        next_batch = self.place.batch + 1
-        ends_step = next_batch % self.config.optim.accumulate == 0
-        if ends_step or next_batch == self.loader.batches_per_epoch:
-            norm = torch.nn.utils.clip_grad_norm_(
-                self.model.parameters(), self.config.optim.clip_norm
-            )
-            if not (torch.isfinite(losses).all() and torch.isfinite(norm)):
-                self._give_up(losses)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
-            self.ema.update(self.model)
-            self.place = dataclasses.replace(self.place, step=self.place.step + 1)
-        elif not torch.isfinite(losses).all():
+        if not torch.isfinite(losses).all():
             self._give_up(losses)
+        done = self.place.batch + 1
+        if done % self.config.optim.accumulate == 0 or done == self.loader.batches_per_epoch:
+            self._update(losses)
         self.losses += losses
-        self.place = dataclasses.replace(self.place, batch=next_batch)
+        self.place = dataclasses.replace(self.place, batch=done)
+
+    def _update(self, losses: torch.Tensor) -> None:
+        """One optimiser step with the gradients summed so far."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._lr()
+        clip = self.config.optim.clip_norm
+        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)):
+            self._give_up(losses)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.ema.update(self.model)
+        self.place = dataclasses.replace(self.place, step=self.place.step + 1)
 
     def _give_up(self, losses: torch.Tensor) -> None:
         """Saves the weights from before the bad step and says so."""
@@ -205,7 +204,7 @@ class Trainer:
             place = dataclasses.replace(
                 place, best_ap=ap, best_ap50=ap50, best_epoch=self.place.epoch
             )
-        append_metrics(self.out / "metrics.jsonl", progress, figures, self._seconds())
+        append_metrics(self.out / "metrics.jsonl", progress, figures, self.watch.seconds)
         self.place, self.losses = place, torch.zeros(4)
         self._save_state()
         self.notify(progress)
@@ -223,7 +222,7 @@ class Trainer:
             best_epoch=self.place.best_epoch + 1,
             ap=max(self.place.best_ap, 0.0),
             ap50=self.place.best_ap50,
-            seconds=round(self._seconds(), 3),
+            seconds=round(self.watch.seconds, 3),
             images_per_s=round(self.rate, 3),
             data_wait_share=round(self.wait_share, 4),
             images=counts.images,
@@ -235,37 +234,25 @@ class Trainer:
         write_text(self.out / "report.json", to_json(report) + "\n")
         return report
 
-    # --- small questions ---
-
-    rate: float = 0.0
-    wait_share: float = 0.0
-
-    def _seconds(self) -> float:
-        return time.monotonic() - self.began
-
-    def _share_of_time(self) -> float:
-        limit = self.config.time_limit * 60
-        return self._seconds() / limit if limit else 0.0
-
     def _lr(self) -> float:
         """By the steps done, or by the time gone where the limit will come first."""
         total = self.config.epochs * self.steps_per_epoch
-        step = max(self.place.step, int(min(self._share_of_time(), 1) * total))
+        step = max(self.place.step, int(min(self.watch.share_of_limit, 1) * total))
         return learning_rate(self.config.optim, step, self.steps_per_epoch, total)
 
     def _mosaic_closed(self) -> bool:
         left = self.config.epochs - self.place.epoch
         if self.config.time_limit and self.place.epoch:
-            share_an_epoch = self._share_of_time() / self.place.epoch
-            left = min(left, math.ceil((1 - self._share_of_time()) / share_an_epoch))
+            share_an_epoch = self.watch.share_of_limit / self.place.epoch
+            left = min(left, math.ceil((1 - self.watch.share_of_limit) / share_an_epoch))
         return left <= self.config.augment.close_epochs
 
     def _progress(self) -> Progress:
         batches = self.loader.batches_per_epoch
         done = self.place.epoch * batches + self.place.batch
-        eta = self._seconds() / max(done, 1) * (self.config.epochs * batches - done)
+        eta = self.watch.seconds / max(done, 1) * (self.config.epochs * batches - done)
         if self.config.time_limit:
-            eta = min(eta, self.config.time_limit * 60 - self._seconds())
+            eta = min(eta, self.config.time_limit * 60 - self.watch.seconds)
         total, cls, iou, dfl = (self.losses / max(self.place.batch, 1)).tolist()
         return Progress(
             epoch=self.place.epoch + 1,
@@ -290,12 +277,12 @@ class Trainer:
     def _save_state(self) -> None:
         self.place = dataclasses.replace(
             self.place,
-            seconds=self._seconds(),
+            seconds=self.watch.seconds,
             ema_updates=self.ema.updates,
             loss_sums=tuple(self.losses.tolist()),
         )
         save_state(self.out / STATE, self.place, self.model, self.ema, self.optimizer)
-        self.saved = time.monotonic()
+        self.watch.note_saved()
 
 
 def uses_bfloat16(setting: str, device: torch.device) -> bool:

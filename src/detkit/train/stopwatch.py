@@ -1,0 +1,57 @@
+"""The only clock of a run: its time so far, its limit, and where an epoch's time goes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+class Stopwatch:
+    """Starts at `spent_s`, the seconds of the run before it was resumed."""
+
+    def __init__(self, *, spent_s: float, limit_s: float) -> None:
+        self._began = time.monotonic() - spent_s
+        self._limit_s = limit_s
+        self._saved = time.monotonic()
+        self._epoch_began = time.monotonic()
+        self._waited_s = 0.0
+        self._pictures = 0
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    @property
+    def share_of_limit(self) -> float:
+        """0 at the start, 1 when the time is up; 0 without a limit."""
+        return self.seconds / self._limit_s if self._limit_s else 0.0
+
+    def watch(self, batches: Iterable[T], pictures: int) -> Iterator[T]:
+        """Passes an epoch's batches on, noting how long each was waited for."""
+        self._epoch_began = asked = time.monotonic()
+        self._waited_s, self._pictures = 0.0, 0
+        for batch in batches:
+            self._waited_s += time.monotonic() - asked
+            self._pictures += pictures
+            yield batch
+            asked = time.monotonic()
+
+    @property
+    def images_per_s(self) -> float:
+        """Of the current epoch, the batch in hand counted as done."""
+        return self._pictures / max(time.monotonic() - self._epoch_began, 1e-9)
+
+    @property
+    def data_wait_share(self) -> float:
+        """Of the current epoch's time."""
+        return self._waited_s / max(time.monotonic() - self._epoch_began, 1e-9)
+
+    def note_saved(self) -> None:
+        self._saved = time.monotonic()
+
+    @property
+    def seconds_since_saved(self) -> float:
+        return time.monotonic() - self._saved
