@@ -27,9 +27,9 @@ step() { printf '\n[%3ds] %s\n' $((SECONDS - began)) "$*"; }
 run() { step "detkit $*"; detkit "$@"; }
 
 if [ -z "$data" ]; then
-    run data synth -o shapes --train 240 --val 40 --test 40 --size 192
+    run data synth -o shapes --train 320 --val 60 --test 60 --size 192
     data=shapes
-    training="--model yolo-nas-p --imgsz 160 --epochs 12"
+    training="--model yolo-nas-p --imgsz 160 --epochs 22 --set optim.lr=2e-3"
 else
     training="--model yolo-nas-n --imgsz 320 --epochs 30"
 fi

@@ -26,8 +26,9 @@ Rng = np.random.Generator
 SUPERSAMPLING = 2
 MIN_VISIBLE = 0.4  # of a shape's pixels; what shows less gets no box
 MIN_SIDE = 4  # pixels of a box
-SMALLEST, LARGEST = 0.07, 0.45  # side of a shape as a share of the picture's
-MIN_CONTRAST = 70.0  # between a shape's colour and what lies beneath it, Euclidean in RGB
+SMALLEST, LARGEST = 0.11, 0.5  # side of a shape as a share of the picture's
+TYPICAL, COLOUR_SPREAD = 0.7, 35.0  # share of shapes in their class's colour, and how nearly
+MIN_CONTRAST = 80.0  # between a shape's colour and what lies beneath it, Euclidean in RGB
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,11 @@ SHAPES: dict[str, tuple[Points, ...]] = {  # outline, then holes
     "cross": (_cross(0.36),),
 }
 
+TYPICAL_COLOURS = np.array(
+    [(220, 60, 50), (60, 90, 220), (60, 190, 80), (225, 200, 60), (180, 70, 200), (70, 200, 210)],
+    np.float64,
+)  # in the order of SHAPES
+
 
 def _shape_mask(rng: Rng, name: str, side: float) -> Mask:
     """The shape with its longer side `side`, turned and a little squeezed, in a tight frame."""
@@ -88,11 +94,13 @@ def _colour(rng: Rng) -> Points:
     return rng.uniform(20, 235, 3)
 
 
-def _contrasting(rng: Rng, beneath: Points) -> Points:
-    """A colour that can be told from `beneath`."""
-    while np.linalg.norm((colour := _colour(rng)) - beneath) < MIN_CONTRAST:
-        pass
-    return colour
+def _contrasting(rng: Rng, label: int, beneath: Points) -> Points:
+    """A colour that can be told from `beneath`: often about the class's own, else any."""
+    while True:
+        own = TYPICAL_COLOURS[label] + rng.normal(0, COLOUR_SPREAD, 3)
+        colour = np.clip(own, 20, 235) if rng.random() < TYPICAL else _colour(rng)
+        if np.linalg.norm(colour - beneath) >= MIN_CONTRAST:
+            return colour
 
 
 def _noise(rng: Rng, height: int, width: int, cells: int) -> npt.NDArray[np.float32]:
@@ -119,7 +127,7 @@ def _surface(rng: Rng, height: int, width: int, colour: Points) -> npt.NDArray[n
         lambda: rng.random((height, width), np.float32) - np.float32(0.5),
     )
     pattern = patterns[rng.integers(len(patterns))]()
-    return (pattern[:, :, None] * 70 + colour).astype(np.float32)
+    return (pattern[:, :, None] * 50 + colour).astype(np.float32)
 
 
 def _background(rng: Rng, side: int) -> npt.NDArray[np.float32]:
@@ -152,19 +160,19 @@ def _add_distractors(rng: Rng, canvas: npt.NDArray[np.float32]) -> None:
 
 
 def draw_scene(rng: Rng, size: int, num_classes: int = len(SHAPES)) -> Scene:
-    """One square scene of `size` pixels a side with up to nine shapes of the first classes."""
+    """One square scene of `size` pixels a side with up to seven shapes of the first classes."""
     side = size * SUPERSAMPLING
     canvas = _background(rng, side)
     _add_distractors(rng, canvas)
     owner = np.full((side, side), -1, np.int64)  # which shape is on top of each pixel
     drawn: list[tuple[int, int]] = []  # class, pixels
-    for number in range(int(rng.integers(0, 10))):
+    for number in range(int(rng.integers(0, 8))):
         label = int(rng.integers(num_classes))
         mask = _shape_mask(rng, list(SHAPES)[label], _random_side(rng, side))
         x, y = _free_place(rng, owner, mask)
         height, width = mask.shape
         region = (slice(y, y + height), slice(x, x + width))
-        colour = _contrasting(rng, canvas[region][mask].mean(axis=0))
+        colour = _contrasting(rng, label, canvas[region][mask].mean(axis=0))
         canvas[region][mask] = _surface(rng, height, width, colour)[mask]
         owner[region][mask] = number
         drawn.append((label, int(mask.sum())))
