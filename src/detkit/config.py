@@ -98,11 +98,18 @@ class LossConfig:
         _check_range("loss.topk", self.topk, 1, 1000)
 
 
+PATHS_OF_SPLITS = ("train_json", "train_images", "val_json", "val_images")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything a run depends on; `config.toml` of a run folder is exactly this."""
 
     data: str = setting("", "COCO folder")
+    train_json: str = setting("", "annotation file, where the folder has no known layout")
+    train_images: str = setting("", "its picture folder")
+    val_json: str = setting("", "the same for validation")
+    val_images: str = setting("", "the same for validation")
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
     init: str = setting("", "checkpoint to start from")
     freeze: str = setting("", "parts kept as they are: backbone, or backbone+neck")
@@ -132,6 +139,9 @@ class TrainConfig:
         _check_range("workers", self.workers, 0, 1024)
         _check_range("threads", self.threads, 0, 4096)
         _check_range("checkpoint_minutes", self.checkpoint_minutes, 0, 1e6)
+        named = [bool(getattr(self, name)) for name in PATHS_OF_SPLITS]
+        if any(named) and not all(named):
+            raise UsageError(f"{', '.join(PATHS_OF_SPLITS)}: all four of them, or none")
         for name in ("amp", "cache"):
             if getattr(self, name) not in ("auto", "on", "off"):
                 raise UsageError(f"{name}: expected auto, on or off, got '{getattr(self, name)}'")

@@ -90,6 +90,19 @@ def test_train_refuses_what_it_cannot_do_with_the_right_code(
     assert (code, "is not empty" in text) == (2, True)
 
 
+def test_folders_of_no_known_layout_are_named_file_by_file(
+    detkit: Detkit, data: Path, tmp_path: Path
+) -> None:
+    where = data / "annotations"
+    files = [f"--train-json={where}/instances_train.json", f"--train-images={data}/images"]
+    files += [f"--val-json={where}/instances_val.json", f"--val-images={data}/images"]
+    done = detkit("train", *files, *SMALL, "--dry-run", "-o", str(tmp_path / "run"))
+    assert done.returncode == 0, done.stderr
+    assert "val: 4 pictures" in done.stderr
+    done = detkit("train", *files[:3], *SMALL, "--dry-run")
+    assert (done.returncode, "all four" in done.stderr) == (2, True)
+
+
 def test_a_dry_run_trains_nothing(detkit: Detkit, data: Path, tmp_path: Path) -> None:
     done = detkit("train", str(data), *SMALL, "--dry-run", "-o", str(tmp_path / "run"))
     assert (done.returncode, done.stdout) == (0, "")

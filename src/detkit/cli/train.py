@@ -51,6 +51,19 @@ def EPILOG() -> list[str]:  # noqa: N802
 
 def train(
     data: Annotated[Path | None, typer.Argument(help="COCO folder.")] = None,
+    train_json: Annotated[
+        Path | None,
+        typer.Option("--train-json", help="Annotations, if DATA is laid out otherwise."),
+    ] = None,
+    train_images: Annotated[
+        Path | None, typer.Option("--train-images", help="Their picture folder.")
+    ] = None,
+    val_json: Annotated[
+        Path | None, typer.Option("--val-json", help="The same for validation.")
+    ] = None,
+    val_images: Annotated[
+        Path | None, typer.Option("--val-images", help="The same for validation.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="yolo-nas-p, n, s, m, l or an ArchSpec JSON file.")
     ] = None,
@@ -96,10 +109,17 @@ def train(
     console.setup(quiet, verbose)
     from detkit.train.run import Request, find_run_folder, resolve_config, start
 
+    paths = {
+        "data": data,
+        "init": init,
+        "train_json": train_json,
+        "train_images": train_images,
+        "val_json": val_json,
+        "val_images": val_images,
+    }
     flags = {
-        "data": str(data) if data else None,
+        **{name: str(path) for name, path in paths.items() if path},
         "model": model,
-        "init": str(init) if init else None,
         "freeze": freeze,
         "imgsz": imgsz,
         "epochs": epochs,

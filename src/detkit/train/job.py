@@ -60,7 +60,7 @@ def prepare(config: TrainConfig) -> Job:
         DataError: no folder, no train or val split, or too much of it unusable.
         UsageError: an unknown model, or one that contradicts `init`.
     """
-    folder = open_folder(Path(config.data), splits=("train", "val"))
+    folder = open_folder(Path(config.data), files=named_files(config), splits=("train", "val"))
     require_usable(folder)
     for name in ("train", "val"):
         if name not in folder.splits:
@@ -80,6 +80,16 @@ def prepare(config: TrainConfig) -> Job:
         parents=parents,
         notes=notes,
     )
+
+
+def named_files(config: TrainConfig) -> dict[str, tuple[Path, Path]]:
+    """Annotation file and picture folder of each split, where the user named them."""
+    if not config.train_json:
+        return {}
+    return {
+        "train": (Path(config.train_json), Path(config.train_images)),
+        "val": (Path(config.val_json), Path(config.val_images)),
+    }
 
 
 def frozen_parts(model: Detector, freeze: str) -> list[nn.Module]:

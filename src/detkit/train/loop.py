@@ -106,6 +106,7 @@ class Trainer:
         """Runs epochs until one of them is the last; returns the reason."""
         while self.place.epoch < self.config.epochs:
             if not self._train_epoch():
+                self._save_checkpoint("last", {})
                 self._save_state()
                 return "signal"
             self._end_epoch(self._validate())

@@ -10,7 +10,7 @@ from typing import Any
 
 from detkit.artifact import write_text
 from detkit.codec import to_plain
-from detkit.config import TrainConfig, resolve
+from detkit.config import PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.errors import UsageError
 from detkit.page import render_run
 from detkit.report import TrainReport
@@ -55,7 +55,8 @@ def resolve_config(request: Request, out: Path | None) -> TrainConfig:
             raise UsageError("--resume goes on with the run in -o DIR", hint="say which: -o DIR")
         file = out / "config.toml"
     flags = dict(request.flags)
-    for key in ("data", "init"):
+    flags["data"] = flags.get("data") or flags.get("train_images")
+    for key in ("data", "init", *PATHS_OF_SPLITS):
         if flags.get(key):
             flags[key] = str(Path(flags[key]).resolve())
     config = resolve(TrainConfig, file=file, sets=request.sets, flags=flags)
