@@ -53,6 +53,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "model": args.model,
         "imgsz": args.imgsz,
+        "date": time.strftime("%Y-%m-%d"),
         "wall_s": round(wall_s, 1),
         "train": train,
         "curve": [round(json.loads(line)["ap"], 4) for line in lines],
@@ -61,6 +62,17 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "eval": scores,
         "bench": bench,
     }
+
+
+def without_folders(value: Any) -> Any:
+    """Paths as file names, and no raw samples: a result is read on other machines."""
+    if isinstance(value, dict):
+        return {key: without_folders(item) for key, item in value.items() if key != "samples_ms"}
+    if isinstance(value, list):
+        return [without_folders(item) for item in value]
+    if isinstance(value, str) and Path(value.split(" (")[0]).is_absolute():
+        return value.replace(f"{Path(value.split(' (')[0]).parent}/", "")
+    return value
 
 
 def summary(found: dict[str, Any]) -> list[str]:
@@ -102,7 +114,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="detkit-bench-") as folder:
         found = measure(args, Path(folder))
     if args.out:
-        args.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        args.out.write_text(json.dumps(without_folders(found), indent=1) + "\n", encoding="utf-8")
     print("\n".join(summary(found)))
     check(found)
 

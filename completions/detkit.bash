@@ -21,7 +21,27 @@ _detkit() {
         return
     fi
     case "$verb $prev" in
-    'train --model'|\
+    'train --train-json'|\
+    'train --train-images'|\
+    'train --val-json'|\
+    'train --val-images'|\
+    'train --init'|\
+    'train -o'|'train --out'|\
+    'train -c'|'train --config'|\
+    'eval --annotations'|\
+    'eval -o'|'eval --out'|\
+    'reparam --data'|\
+    'reparam -o'|'reparam --out'|\
+    'export --data'|\
+    'export -o'|'export --out'|\
+    'bench --data'|\
+    'bench -o'|'bench --out'|\
+    'predict -o'|'predict --out'|\
+    'import -o'|'import --out'|\
+    'data convert -o'|'data convert --out'|\
+    'data synth -o'|'data synth --out'|\
+    'report -o'|'report --out') compopt -o default; return ;;
+    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l' -- "$cur")); return ;;
     'train --freeze'|\
     'train --imgsz'|\
     'train --epochs'|\
@@ -31,7 +51,6 @@ _detkit() {
     'train --set'|\
     'train --seed'|\
     'train --threads'|\
-    'eval --split'|\
     'eval --batch'|\
     'eval --min-ap'|\
     'eval --min-ap50'|\
@@ -54,26 +73,11 @@ _detkit() {
     'data synth --test'|\
     'data synth --size'|\
     'data synth --seed') return ;;
-    'train --init'|\
-    'train -o'|'train --out'|\
-    'train -c'|'train --config'|\
-    'eval --annotations'|\
-    'eval -o'|'eval --out'|\
-    'reparam --data'|\
-    'reparam -o'|'reparam --out'|\
-    'export --data'|\
-    'export -o'|'export --out'|\
-    'bench --data'|\
-    'bench -o'|'bench --out'|\
-    'predict -o'|'predict --out'|\
-    'import -o'|'import --out'|\
-    'data convert -o'|'data convert --out'|\
-    'data synth -o'|'data synth --out'|\
-    'report -o'|'report --out') compopt -o default; return ;;
     'train --device'|\
     'eval --device'|\
     'bench --device'|\
     'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
+    'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
     'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
@@ -85,7 +89,7 @@ _detkit() {
         return
     fi
     case $verb in
-    'train') flags='--model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
+    'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --data --exporter --out --force --json --quiet --verbose --help' ;;

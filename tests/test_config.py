@@ -151,7 +151,7 @@ def test_every_setting_has_its_help_and_every_help_is_printed():
     plain = [item for item in dataclasses.fields(TrainConfig) if "help" in item.metadata]
     nested = [item for section in SECTIONS for item in dataclasses.fields(section)]
     assert len(lines) == len(plain) + len(nested)
-    assert "optim.lr=0.002" in "\n".join(lines)
+    assert "optim.lr=0.001" in "\n".join(lines)
     for line, item in zip(lines, plain, strict=False):
         assert line.startswith(f"{item.name}={json.dumps(item.default)}")
         assert line.endswith(item.metadata["help"])

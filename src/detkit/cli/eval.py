@@ -36,7 +36,12 @@ EXAMPLES = {
 def eval_(
     model: Annotated[Path, typer.Argument(help="Checkpoint or exported model.")],
     data: Annotated[Path, typer.Argument(help="COCO folder.")],
-    split: Annotated[str, typer.Option("--split", help="train, val or test.")] = "val",
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", help="train, val or test.", autocompletion=lambda: ["train", "val", "test"]
+        ),
+    ] = "val",
     annotations: Annotated[
         Path | None,
         typer.Option("--annotations", help="Annotation file, DATA being its picture folder."),

@@ -26,6 +26,7 @@ from detkit.cli.options import (
     ThreadsSetting,
     Verbose,
 )
+from detkit.spec.zoo import ZOO
 
 if TYPE_CHECKING:
     from detkit.train.loop import Interruption
@@ -65,7 +66,12 @@ def train(
         Path | None, typer.Option("--val-images", help="The same for validation.")
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="yolo-nas-p, n, s, m, l or an ArchSpec JSON file.")
+        str | None,
+        typer.Option(
+            "--model",
+            help="yolo-nas-p, n, s, m, l or an ArchSpec JSON file.",
+            autocompletion=lambda: list(ZOO),
+        ),
     ] = None,
     init: Annotated[
         Path | None, typer.Option("--init", help="Checkpoint to start from, of any classes.")
