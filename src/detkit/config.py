@@ -110,6 +110,7 @@ class TrainConfig:
     train_images: str = setting("", "its picture folder")
     val_json: str = setting("", "the same for validation")
     val_images: str = setting("", "the same for validation")
+    max_dropped: float = setting(0.01, "share of a split that may be unusable")
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
     init: str = setting("", "checkpoint to start from")
     freeze: str = setting("", "parts kept as they are: backbone, or backbone+neck")
@@ -131,6 +132,7 @@ class TrainConfig:
     loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
+        _check_range("max_dropped", self.max_dropped, 0, 1)
         _check_range("epochs", self.epochs, 1, 1_000_000)
         _check_range("batch", self.batch, 1, 65_536)
         _check_range("time_limit", self.time_limit, 0, 1e9)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,19 @@ def test_a_folder_without_validation_is_refused(config: TrainConfig, tmp_path: P
     synthesize(tmp_path / "one", images={"train": 2}, size=64, seed=0)
     with pytest.raises(DataError, match="val"):
         prepare(dataclasses.replace(config, data=str(tmp_path / "one")))
+
+
+def test_more_than_a_little_loss_of_data_is_refused_unless_allowed(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "coco"
+    shutil.copytree(config.data, folder)
+    broken = sorted((folder / "images" / "train").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    damaged = dataclasses.replace(config, data=str(folder))
+    with pytest.raises(DataError, match="1 of 16 pictures of 'train' cannot be used") as raised:
+        prepare(damaged)
+    assert "max_dropped" in raised.value.hint
+    job = prepare(dataclasses.replace(damaged, max_dropped=0.5))
+    assert len(job.train.records) == 15
+    assert job.folder.report.splits[0].dropped_images == 1

@@ -61,7 +61,7 @@ def prepare(config: TrainConfig) -> Job:
         UsageError: an unknown model, or one that contradicts `init`.
     """
     folder = open_folder(Path(config.data), files=named_files(config), splits=("train", "val"))
-    require_usable(folder)
+    require_usable(folder, max_dropped_share=config.max_dropped)
     for name in ("train", "val"):
         if name not in folder.splits:
             raise DataError(f"{config.data} has no {name} split", hint="detkit data check DIR")
