@@ -26,6 +26,7 @@ LAYOUTS = {
     "dataparallel": "net",
     "trainer": "ema_net",
     "trainer_numpy": "ema_net",
+    "trainer_hydra": "ema_net",
 }
 
 
