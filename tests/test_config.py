@@ -45,7 +45,6 @@ def test_flags_beat_sets_beat_file_beat_defaults(tmp_path):
         TrainConfig(
             data='C:\\dir "x"\ttab\nline',
             model="\u6587\u4ef6 \U0001f600 \x7f\x01\u2028.json",
-            compile=True,
             time_limit=1e-7,
             seed=2**63 - 1,
             optim=OptimConfig(lr=1e-12, clip_norm=1e9),
@@ -101,7 +100,6 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
             "epochs=" + "[" * 9999,
             "--set epochs=" + "[" * 9999 + ": expected int, got '" + "[" * 9999 + "'",
         ),
-        ("compile=1", "config.compile: expected bool, got 1"),
         ("optim.lr=NaN", "config.optim.lr: expected a finite number, got nan"),
         ("optim.lr=1e999", "config.optim.lr: expected a finite number, got inf"),
     ],

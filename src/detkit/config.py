@@ -125,7 +125,6 @@ class TrainConfig:
     threads: int = setting(0, "CPU threads; 0 is all cores")
     amp: str = setting("auto", "mixed precision: auto (where it pays), on or off")
     cache: str = setting("auto", "decoded pictures in memory: auto (when they fit), on or off")
-    compile: bool = setting(False, "torch.compile the network")
     checkpoint_minutes: float = setting(5.0, "minutes between states saved within an epoch")
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)

@@ -61,7 +61,6 @@ class Trainer:
         torch.set_num_threads(config.threads or torch.get_num_threads())
         self.device = find_device(config.device)
         self.model = job.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.forward = torch.compile(self.model) if config.compile else self.model
         self.ema = Ema(self.model, config.optim.ema)
         self.optimizer = make_optimizer(self.model, config.optim)
         self.loss = DetectionLoss(config.loss, self.model.spec.image_size).to(self.device)
@@ -143,7 +142,7 @@ class Trainer:
         """Forward and backward of one batch; an update where an accumulation ends."""
         images = batch.images.to(self.device, memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            logits, distances = self.forward(images)
+            logits, distances = self.model(images)
         parts: LossParts = self.loss(logits, distances, batch.boxes.to(self.device))
         (parts.total / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
         losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl]).detach().cpu()
