@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from detkit.cli import console
-from detkit.cli.options import Force, Json, Out, Quiet, Verbose
+from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
 from detkit.cli.outcome import emit_conversion, output_path
 
 EXAMPLES = {
@@ -35,10 +35,7 @@ def export(
         float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")
     ] = 0.25,
     iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="COCO folder of comparison pictures; else the training data."),
-    ] = None,
+    data: ComparisonData = None,
     exporter: Annotated[
         str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
     ] = "torchscript",

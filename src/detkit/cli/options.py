@@ -58,3 +58,7 @@ Sets = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting; may be repeated."),
 ]
+ComparisonData = Annotated[
+    Path | None,
+    typer.Option("--data", help="COCO folder of comparison pictures; else the training data."),
+]

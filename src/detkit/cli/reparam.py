@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from detkit.cli import console
-from detkit.cli.options import Force, Json, Out, Quiet, Verbose
+from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
 from detkit.cli.outcome import emit_conversion, output_path
 
 EXAMPLES = {
@@ -21,10 +21,7 @@ EXAMPLES = {
 
 def reparam(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of `detkit train` or `import`.")],
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", help="COCO folder of comparison pictures; else the training data."),
-    ] = None,
+    data: ComparisonData = None,
     out: Out = None,
     force: Force = False,
     json: Json = False,
