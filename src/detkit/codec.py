@@ -91,7 +91,7 @@ def convert(kind: Any, value: Any, where: str) -> Any:
         return _convert_union(args, value, where)
     if origin is tuple:
         return _convert_tuple(args, value, where)
-    if origin in (dict, Mapping) or origin is typing.get_origin(Mapping[str, Any]):
+    if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise _mismatch("a table", value, where)
         return {str(k): convert(args[1], item, f"{where}.{k}") for k, item in value.items()}

@@ -25,13 +25,16 @@ def save_checkpoint(path: Path, model: Detector, manifest: Manifest) -> Manifest
     return write_artifact(path, manifest, write)
 
 
-def load_checkpoint(path: Path) -> tuple[Detector, Manifest]:
+def load_checkpoint(path: Path, manifest: Manifest | None = None) -> tuple[Detector, Manifest]:
     """The detector on the CPU, in the form it was saved in, and its manifest.
+
+    Args:
+        manifest: as already read from `path` and verified; read here by default.
 
     Raises:
         ArtifactError: not a detkit checkpoint, damaged, or its tensors do not fit its ArchSpec.
     """
-    manifest = read_manifest(path)
+    manifest = manifest or read_manifest(path)
     if manifest.kind != "checkpoint":
         raise ArtifactError(f"{path} is not a checkpoint but of kind '{manifest.kind}'")
     try:

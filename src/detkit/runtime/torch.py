@@ -42,7 +42,7 @@ class TorchSession:
 
 def open_session(path: Path, manifest: Manifest, placement: Placement) -> TorchSession:
     """Opens a checkpoint; see `runtime.open_session`."""
-    model, _ = load_checkpoint(path)
+    model, _ = load_checkpoint(path, manifest)
     return TorchSession(model, manifest, placement)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +35,11 @@ class Job:
     parents: tuple[Parent, ...]
     notes: tuple[str, ...]
 
+    @functools.cached_property
+    def costs(self) -> dict[str, float]:
+        """Figures of size; counted once, as counting takes longer than saving a checkpoint."""
+        return cost_metrics(self.model.spec)
+
     def manifest(self, config: TrainConfig, metrics: dict[str, float]) -> Manifest:
         """The manifest of a checkpoint of this run."""
         spec = self.model.spec
@@ -49,7 +55,7 @@ class Job:
             command=command_line("train"),
             data=config.data,
             versions=versions("torch", "numpy", "pillow"),
-            metrics={**cost_metrics(spec), **metrics},
+            metrics={**self.costs, **metrics},
         )
 
 

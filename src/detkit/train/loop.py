@@ -76,10 +76,9 @@ class Trainer:
         )
         batches = self.loader.batches_per_epoch
         self.steps_per_epoch = math.ceil(batches / config.optim.accumulate)
-        self.place = Place(threads=torch.get_num_threads())
+        self.place = Place()
         self.rate = self.wait_share = 0.0  # of the last epoch that trained
         self.losses = torch.zeros(4)  # sums of the epoch: total, cls, iou, dfl
-        self.watch = Stopwatch(spent_s=0.0, limit_s=config.time_limit * 60)
 
     def run(self, *, resume: bool) -> TrainReport:
         """Trains to the end, or to the first reason to stop.

@@ -106,7 +106,8 @@ def start(
             f"{folder} is not empty", hint="--resume goes on with it, --force begins it anew"
         )
     job = prepare(config)
-    for line in describe(config, job, folder):
+    told_first = describe(job, folder)
+    for line in told_first:
         log(line)
     if dry_run:
         return None
@@ -120,21 +121,21 @@ def start(
                 file.write(progress.line() + "\n")
             notify(progress)
 
-        file.writelines(f"{line}\n" for line in describe(config, job, folder))
+        file.writelines(f"{line}\n" for line in told_first)
         trainer = Trainer(config, job, folder, notify=told, interruption=interruption)
         report = trainer.run(resume=request.resume)
     write_text(folder / "report.html", render_run(folder))
     return report
 
 
-def describe(config: TrainConfig, job: Job, folder: Path) -> list[str]:
+def describe(job: Job, folder: Path) -> list[str]:
     """What is about to be trained, on what, and what of the data was lost."""
     spec, report = job.model.spec, job.folder.report
-    metrics = job.manifest(config, {}).metrics
     height, width = spec.image_size
     lines = [
         f"{spec.name} ({spec.digest}) at {height}x{width}, {spec.num_classes} classes:"
-        f" {metrics['parameters'] / 1e6:.2f} M parameters and {metrics['macs'] / 1e9:.2f} GMACs"
+        f" {job.costs['parameters'] / 1e6:.2f} M parameters and"
+        f" {job.costs['macs'] / 1e9:.2f} GMACs"
         " deployed"
     ]
     for split in report.splits:

@@ -34,7 +34,6 @@ class Place:
     best_ap50: float = 0.0
     best_epoch: int = -1
     seconds: float = 0.0
-    threads: int = 0
     ema_updates: int = 0
     loss_sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # of the epoch: total, cls, iou, dfl
 
