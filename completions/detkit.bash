@@ -81,7 +81,7 @@ _detkit() {
     'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
-    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime' -- "$cur")); return ;;
+    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then

@@ -26,8 +26,12 @@ Pixels = npt.NDArray[np.uint8]
 RUNTIMES = {
     "torch": "detkit.runtime.torch:open_session",
     "onnxruntime": "detkit.runtime.onnxruntime:open_session",
+    "openvino": "detkit.runtime.openvino:open_session",
 }
-DEFAULT_RUNTIME = {"checkpoint": "torch", "onnx": "onnxruntime"}  # by Manifest.kind
+RUNTIMES_OF = {  # Manifest.kind -> what can run it, the default first
+    "checkpoint": ("torch",),
+    "onnx": ("onnxruntime", "openvino"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,11 +139,15 @@ def open_session(path: Path, *, runtime: str = "", placement: Placement | None =
         ArtifactError: the file is missing, damaged or foreign.
     """
     manifest = read_manifest(path)
-    name = runtime or DEFAULT_RUNTIME[manifest.kind]
+    suitable = RUNTIMES_OF[manifest.kind]
+    name = runtime or suitable[0]
     if name not in RUNTIMES:
         raise UsageError(f"unknown runtime '{name}'", hint=did_you_mean(name, RUNTIMES))
-    if name != DEFAULT_RUNTIME[manifest.kind]:
-        raise UsageError(f"{name} cannot run {path.name}, a file of kind '{manifest.kind}'")
+    if name not in suitable:
+        raise UsageError(
+            f"{name} cannot run {path.name}, a file of kind '{manifest.kind}'",
+            hint=f"{' or '.join(suitable)} can",
+        )
     module, function = RUNTIMES[name].split(":")
     try:
         opener = getattr(importlib.import_module(module), function)
