@@ -29,6 +29,7 @@ from detkit.codec import from_json, to_json
 from detkit.errors import ArtifactError, DetkitError, UsageError
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
+from detkit.spec.quant import QuantSpec
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "detkit"
@@ -58,7 +59,8 @@ class Manifest:
     """The self-description inside every artifact.
 
     `kind` is checkpoint or onnx; `form` is training (branches), deployed (fused) or nms (boxes
-    already suppressed). `data` is the COCO folder it was trained on, where verbs look for real
+    already suppressed). `quant` is there where `precision` is int8.
+    `data` is the COCO folder it was trained on, where verbs look for real
     pictures to compare with; it may be gone.
     """
 
@@ -67,6 +69,7 @@ class Manifest:
     arch: ArchSpec
     form: str = "training"
     precision: str = "fp32"
+    quant: QuantSpec | None = None
     class_names: tuple[str, ...]
     preprocess: Preprocess
     inputs: tuple[TensorInfo, ...] = ()
