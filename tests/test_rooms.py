@@ -24,7 +24,7 @@ MAX_LINES = 400
 # A room imports only rooms on lower steps, never one beside it.
 STEPS = (
     ("errors",),
-    ("codec",),
+    ("codec", "metadata", "plugin"),
     ("config", "report", "spec"),
     ("artifact", "boxes"),
     ("data", "nn", "runtime"),
@@ -55,7 +55,7 @@ OWNERS = {
     "onnxsim": ("export/",),
     "onnxslim": ("export/",),
     "onnxruntime": ("runtime/onnxruntime.py",),
-    "openvino": ("runtime/openvino.py", "export/openvino.py"),
+    "openvino": ("runtime/openvino_api.py",),
     "tomli": ("config.py",),
 }
 

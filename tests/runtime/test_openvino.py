@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
+import onnx
 import pytest
 
-from detkit.errors import BackendError
+from detkit.artifact import read_manifest, write_pair
+from detkit.errors import ArtifactError, BackendError, UsageError
 from detkit.export import ExportOptions
 from detkit.export.onnx import export
 from detkit.runtime import Placement, open_session
@@ -63,6 +67,66 @@ def test_results_outlive_the_next_run(cell_model):
     assert np.array_equal(first, kept)
 
 
+@pytest.fixture
+def cell_pair(cell_model, tmp_path):
+    """`cell_model` as OpenVINO's two files, the .xml changed by `change(text)` before the seal."""
+
+    def write(change=lambda text: text) -> Path:
+        from detkit.export.openvino import write_openvino
+
+        cells, pair = cell_model(), tmp_path / "cells.xml"
+        sealed = write_openvino(onnx.load(cells), read_manifest(cells), pair)
+        text, weights = pair.read_text(), pair.with_suffix(".bin").read_bytes()
+
+        def rewrite(partial: Path, partial_weights: Path, manifest_json: str) -> None:
+            entry = f"<rt_info><detkit value={quoteattr(manifest_json)} /></rt_info>"
+            bare = re.sub("\t<rt_info>.*?\n\t</rt_info>", "", text, flags=re.DOTALL)
+            partial.write_text(change(bare).replace("</net>", f"{entry}</net>"))
+            partial_weights.write_bytes(weights)
+
+        write_pair(pair, sealed, rewrite)
+        return pair
+
+    return write
+
+
+@needs_openvino
+def test_a_pair_of_its_own_format_gives_what_the_onnx_file_gives(cell_model, cell_pair):
+    images = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
+    (boxes, scores), (other_boxes, other_scores) = (
+        session.run(images) for session in (open_session(cell_pair()), open_session(cell_model()))
+    )
+    assert np.array_equal(boxes, other_boxes)
+    assert np.allclose(scores, other_scores, atol=1e-6)
+
+
+@needs_openvino
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ('names="scores"', 'names="points"', "no output scores"),
+        ('type="AvgPool"', 'type="NoSuchLayer"', "cannot be loaded: .*NoSuchLayer"),
+        ('size="16"', 'size="99999"', "cannot be loaded: "),  # beyond the end of the .bin
+    ],
+)
+def test_a_network_openvino_cannot_use_is_refused(cell_pair, before, after, message):
+    def change(text: str) -> str:
+        assert before in text
+        return text.replace(before, after)
+
+    pair = cell_pair(change)
+    with pytest.raises(ArtifactError, match=message):
+        open_session(pair)
+
+
+@needs_openvino
+@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
+def test_its_own_format_is_for_no_other_engine(cell_pair, runtime):
+    with pytest.raises(UsageError, match=f"{runtime} cannot run cells.xml") as caught:
+        open_session(cell_pair(), runtime=runtime)
+    assert caught.value.hint == "openvino can"
+
+
 @needs_openvino
 def test_devices_that_are_not_here_are_told(cell_model):
     for device in ("cuda", "gpu", "npu", "cpu:1"):
@@ -90,7 +154,8 @@ def test_opening_a_model_loads_no_telemetry(tmp_path):
 
 def test_a_machine_without_openvino_is_told_what_to_install(cell_model, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
-    monkeypatch.delitem(sys.modules, "detkit.runtime.openvino", raising=False)
+    for name in ("openvino", "openvino_api"):
+        monkeypatch.delitem(sys.modules, f"detkit.runtime.{name}", raising=False)
     with pytest.raises(BackendError, match="openvino is not installed") as caught:
         open_openvino(cell_model())
     assert caught.value.hint == "pip install openvino"

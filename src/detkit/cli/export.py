@@ -19,9 +19,17 @@ EXAMPLES = {
 }
 
 
+def _targets() -> list[str]:
+    from detkit.export import EXPORTERS
+
+    return list(EXPORTERS)
+
+
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")],
-    to: Annotated[str, typer.Option("--to", help="What to export to: onnx.")] = "onnx",
+    to: Annotated[
+        str, typer.Option("--to", help="onnx or openvino.", autocompletion=_targets)
+    ] = "onnx",
     imgsz: Annotated[
         str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
     ] = "",
@@ -35,6 +43,9 @@ def export(
         float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")
     ] = 0.25,
     iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
+    half: Annotated[
+        bool, typer.Option("--half", help="float16 weights in the file, with --to openvino.")
+    ] = False,
     data: ComparisonData = None,
     exporter: Annotated[
         str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
@@ -45,17 +56,18 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a checkpoint as ONNX, compared with it; prints the path of the new file.
+    """Write a checkpoint as ONNX or OpenVINO, compared with it; prints the path of the new file.
 
     Outputs decoded boxes (B,A,4) xyxy in input pixels and scores (B,A,C) for any batch size. The
-    file is compared with torch on real pictures and not written when it strays (exit 3).
+    file is compared with torch on real pictures and not written when it strays (exit 3). OpenVINO's
+    is NAME.xml with its weights in NAME.bin.
     """
     console.setup(quiet, verbose)
     import dataclasses
 
     from detkit.boxes import PREDICT_NMS
     from detkit.errors import UsageError, did_you_mean
-    from detkit.export import ExportOptions, find_exporter
+    from detkit.export import ExportOptions, find_exporter, load_exporter
     from detkit.spec.arch import parse_image_size
 
     if exporter not in ("torchscript", "dynamo"):
@@ -67,8 +79,9 @@ def export(
         uint8=uint8,
         nms=nms,
         nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
+        half=half,
         exporter=exporter,
         data=data,
     )
-    path = output_path(out, checkpoint, f".{to}", force=force)
-    emit_conversion(find_exporter(to)(checkpoint, path, options), json=json)
+    path = output_path(out, checkpoint, find_exporter(to).suffix, force=force)
+    emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)

@@ -1,20 +1,32 @@
 """The `export` verb: a checkpoint becomes what an engine runs.
 
-`EXPORTERS` is the plug-in table: the name after `--to` -> "module:function".
+`EXPORTERS` is the plug-in table: the name after `--to` -> how its files end, and what makes them.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from detkit.boxes import PREDICT_NMS, NmsConfig
 from detkit.errors import UsageError, did_you_mean
+from detkit.plugin import load_plugin
 from detkit.report import ConversionReport
 
-EXPORTERS = {"onnx": "detkit.export.onnx:export"}
+
+class Exporter(NamedTuple):
+    """`target` is "module:function", imported only when it is called for."""
+
+    suffix: str
+    target: str
+
+
+EXPORTERS = {
+    "onnx": Exporter(".onnx", "detkit.export.onnx:export"),
+    "openvino": Exporter(".xml", "detkit.export.openvino:export"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +37,31 @@ class ExportOptions:
     uint8: bool = False  # uint8 NHWC input, scaled in the graph
     nms: bool = False  # suppressed detections instead of raw predictions
     nms_config: NmsConfig = PREDICT_NMS
+    half: bool = False  # keep float32 weights as float16, where the format can
     exporter: str = "torchscript"  # or dynamo
     data: Path | None = None  # where to take comparison pictures from
 
 
-Exporter = Callable[[Path, Path, ExportOptions], ConversionReport]
+Export = Callable[[Path, Path, ExportOptions], ConversionReport]
 
 
 def find_exporter(name: str) -> Exporter:
-    """The exporter called `name`.
+    """The table's line of this name.
 
     Raises:
-        UsageError: there is none of this name.
+        UsageError: there is none.
     """
     if name not in EXPORTERS:
         raise UsageError(f"cannot export to '{name}'", hint=did_you_mean(name, EXPORTERS))
-    module, function = EXPORTERS[name].split(":")
-    exporter: Exporter = getattr(importlib.import_module(module), function)
+    return EXPORTERS[name]
+
+
+def load_exporter(name: str) -> Export:
+    """The function that exports to `name`.
+
+    Raises:
+        UsageError: there is none.
+        BackendError: it needs a package that is not installed here.
+    """
+    exporter: Export = load_plugin(name, find_exporter(name).target)
     return exporter

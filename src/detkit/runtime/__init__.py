@@ -9,7 +9,6 @@ Legend: B batch, A anchor points, C classes, M detections of a picture at most.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -19,7 +18,8 @@ import numpy.typing as npt
 
 from detkit.artifact import Manifest, read_manifest
 from detkit.boxes import Array, Detections, NmsConfig, nms
-from detkit.errors import ArtifactError, BackendError, UsageError, did_you_mean
+from detkit.errors import ArtifactError, UsageError, did_you_mean
+from detkit.plugin import load_plugin
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -31,6 +31,7 @@ RUNTIMES = {
 RUNTIMES_OF = {  # Manifest.kind -> what can run it, the default first
     "checkpoint": ("torch",),
     "onnx": ("onnxruntime", "openvino"),
+    "openvino": ("openvino",),
 }
 
 
@@ -148,12 +149,6 @@ def open_session(path: Path, *, runtime: str = "", placement: Placement | None =
             f"{name} cannot run {path.name}, a file of kind '{manifest.kind}'",
             hint=f"{' or '.join(suitable)} can",
         )
-    module, function = RUNTIMES[name].split(":")
-    try:
-        opener = getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as error:
-        raise BackendError(
-            f"{name} is not installed: no module '{error.name}'", hint=f"pip install {error.name}"
-        ) from error
+    opener = load_plugin(name, RUNTIMES[name])
     session: Session = opener(path, manifest, placement or Placement())
     return session

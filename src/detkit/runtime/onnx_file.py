@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from detkit.artifact import protobuf_fields
 from detkit.errors import ArtifactError
+from detkit.metadata import protobuf_fields
 
 # Where tensors hide in an ONNX file: message -> field number -> message (onnx.proto3).
 _MESSAGES = {

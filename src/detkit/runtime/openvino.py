@@ -1,14 +1,9 @@
-"""OpenVINO: an exported file on the CPU, in float32 unless the graph itself is quantized.
-
-The package's own telemetry, which calls out to a server on import, is kept from loading.
-"""
+"""OpenVINO: an exported file, ONNX or its own, on the CPU; float32 where it is not quantized."""
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +13,7 @@ from detkit.errors import ArtifactError, BackendError
 from detkit.runtime import Pixels, Placement
 from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
 from detkit.runtime.onnx_file import read_onnx
-
-
-@contextlib.contextmanager
-def _without(module: str) -> Iterator[None]:
-    """While the block runs, importing `module` fails as if it were not installed."""
-    before = sys.modules.get(module)
-    sys.modules[module] = None  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        del sys.modules[module]
-        if before is not None:
-            sys.modules[module] = before
-
-
-with _without("openvino_telemetry"):
-    import openvino as ov
-    import openvino.properties as properties
-    import openvino.properties.hint as hint
+from detkit.runtime.openvino_api import hint, ov, properties
 
 DEVICES = ("auto", "cpu")
 _PREAMBLE = ("Exception from", "Check ", "FrontEnd API", "Model wasn't", "Summary:")
@@ -71,7 +48,7 @@ class OpenVinoEngine:
 
 
 def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
-    """Opens an ONNX artifact; see `runtime.open_session`."""
+    """Opens an ONNX or OpenVINO artifact; see `runtime.open_session`."""
     return session_of(OpenVinoEngine(path, placement), path, manifest)
 
 
@@ -91,8 +68,9 @@ def compile_file(path: Path, *, threads: int = 0) -> Any:
     if threads:
         settings[properties.inference_num_threads] = threads
     core = ov.Core()
+    source = read_onnx(path) if path.suffix == ".onnx" else path
     try:
-        return core.compile_model(core.read_model(read_onnx(path)), "CPU", settings)
+        return core.compile_model(core.read_model(source), "CPU", settings)
     except RuntimeError as error:
         raise ArtifactError(f"{path} cannot be loaded: {_reason(error)}") from error
 

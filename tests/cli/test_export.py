@@ -1,0 +1,75 @@
+"""`detkit export` by its flags; what the files hold is in `tests/export`."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+
+from detkit.artifact import read_manifest, size_of
+
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed here"
+)
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "onnx", "onnxruntime"):
+    sys.modules[name] = None  # importing it raises
+from detkit.cli.app import main
+sys.exit(main())
+"""
+
+
+@needs_openvino
+def test_stdout_is_the_path_of_the_xml(detkit, checkpoint, tmp_path):
+    done = detkit("export", "--to", "openvino", str(checkpoint), "-o", str(tmp_path / "m.xml"))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/m.xml\n"), done.stderr
+    assert "largest difference on 8 pictures" in done.stderr
+    assert "weights: float32" in done.stderr
+
+
+@needs_openvino
+def test_a_device_without_torch_does_everything_with_an_openvino_pair(
+    detkit, cell_model, cell_folder, tmp_path
+):
+    from detkit.export.openvino import write_openvino
+
+    cells = cell_model()
+    write_openvino(onnx.load(cells), read_manifest(cells), tmp_path / "m.xml")
+    model, data = str(tmp_path / "m.xml"), str(cell_folder)
+
+    def run(*args: str) -> dict[str, object]:
+        done = detkit(*args, "--json", script=WITHOUT_TORCH)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    info = run("info", model)
+    assert (info["kind"], info["bytes"]) == ("openvino", size_of(Path(model)))
+    report = run("eval", model, data)
+    assert (report["runtime"], report["ap50"]) == ("openvino", 1.0)
+    short = ("--seconds", "0.1", "--runs", "10", "--threads", "1")
+    (row,) = run("bench", model, "--data", data, *short)["models"]  # type: ignore[misc]
+    assert (row["runtime"], row["bytes"]) == ("openvino", info["bytes"])
+    assert run("predict", model, data, "-o", str(tmp_path / "found"))["images"] == 4
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ("--to openvin", "cannot export to 'openvin'"),
+        ("--to openvino -o {dir}/m.onnx", "m.onnx: the name of this file must end in .xml"),
+        ("--to onnx -o {dir}/m", "m: the name of this file must end in .onnx"),
+        ("--to openvino -o {dir}/taken.xml", "taken.bin is there already"),
+        ("--to onnx --half -o {dir}/m.onnx", "--half: an ONNX file keeps"),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error(detkit, checkpoint, tmp_path, args, message):
+    (tmp_path / "taken.bin").write_text("somebody's")
+    done = detkit("export", *args.format(dir=tmp_path).split(), str(checkpoint))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert message in done.stderr
+    assert [item.name for item in tmp_path.iterdir()] == ["taken.bin"]
