@@ -113,13 +113,15 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`settled(activation)`: as `checkpoint`, but it does not amplify the noise of rounding.
 
     Freshly drawn weights make a chaotic network, trained ones do not. Here every activation is
-    centred where its function is nearly linear, and statistics are those of drawn pictures.
+    centred where its function is nearly linear, and statistics are those of drawn pictures. Scales
+    of shortcuts are not 1, as training leaves them.
     """
     import numpy as np
     import torch
 
     from detkit.artifact import Manifest
     from detkit.data.synth import draw_pictures
+    from detkit.nn.blocks import Bottleneck
     from detkit.nn.checkpoint import input_output, new_detector, save_checkpoint
     from detkit.nn.detector import cost_metrics
     from detkit.spec.preprocess import Preprocess
@@ -135,6 +137,8 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.momentum = 1.0
                 layer.bias.data.fill_(1.0)
+            if isinstance(layer, Bottleneck):
+                layer.alpha.data.uniform_(0.5, 1.5)
         pixels = torch.from_numpy(np.stack(draw_pictures(16, size=64)))
         with torch.no_grad():
             model(pixels.permute(0, 3, 1, 2) / 255)
