@@ -55,6 +55,7 @@ def test_convolutions_of_a_float_graph_run_in_float(checkpoint, tmp_path):
     found = precision_of_convolutions(tmp_path / "m.onnx")
     assert list(found) == ["f32"]
     assert found["f32"] > 50
+    assert precision_of_convolutions(open_openvino(tmp_path / "m.onnx")) == found
 
 
 @needs_openvino

@@ -75,19 +75,26 @@ def compile_file(path: Path, *, threads: int = 0) -> Any:
         raise ArtifactError(f"{path} cannot be loaded: {_reason(error)}") from error
 
 
-def precision_of_convolutions(path: Path) -> dict[str, int]:
+def precision_of_convolutions(source: Path | GraphSession) -> dict[str, int]:
     """How many convolutions run in which precision here, such as {"u8": 50, "f32": 6}.
 
     It is asked of the graph as compiled for this CPU, not of the file.
+
+    Args:
+        source: an ONNX or OpenVINO file, or a session that this engine opened.
     """
-    layers = (layer.get_rt_info() for layer in compile_file(path).get_runtime_model().get_ops())
-    return dict(
-        Counter(
-            info["runtimePrecision"].astype(str)
-            for info in layers
-            if info["layerType"].astype(str) == "Convolution"
-        ).most_common()
+    if isinstance(source, Path):
+        graph = compile_file(source)
+    else:
+        assert isinstance(source.engine, OpenVinoEngine), "a session of another engine"
+        graph = source.engine.graph
+    layers = [layer.get_rt_info() for layer in graph.get_runtime_model().get_ops()]
+    precisions = Counter(
+        info["runtimePrecision"].astype(str)
+        for info in layers
+        if info["layerType"].astype(str) == "Convolution"
     )
+    return dict(precisions.most_common())
 
 
 def _reason(error: Exception) -> str:
