@@ -31,7 +31,8 @@ STEPS = (
     ("chart", "importing", "matching", "reparam", "run_folder"),
     ("bench", "evaluate", "identify", "page", "predict"),
     ("train",),
-    ("export", "quantize"),
+    ("export",),
+    ("quantize",),
     ("search",),
     ("cli",),
     ("__main__",),
@@ -44,9 +45,9 @@ OWNERS = {
     "rich": ("cli/",),
     "PIL": ("data/",),
     "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
-    + ("train/", "export/"),
+    + ("train/", "export/", "quantize/"),
     "torch": ("nn/", "runtime/torch.py", "data/loader.py", "importing/", "reparam.py", "train/")
-    + ("export/",),
+    + ("export/", "quantize/"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluate.py",),
     "faster_coco_eval": ("evaluate.py",),

@@ -33,6 +33,7 @@ from detkit.errors import ArtifactError, DetkitError, UsageError
 from detkit.metadata import embedded_text
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
+from detkit.spec.quant import QuantSpec
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "detkit"
@@ -62,8 +63,8 @@ class Manifest:
     """The self-description inside every artifact.
 
     `kind` is checkpoint, onnx or openvino; `form` is training (branches), deployed (fused) or nms
-    (boxes already suppressed). `data` is the COCO folder it was trained on, where verbs look for
-    real pictures to compare with; it may be gone.
+    (boxes already suppressed); `quant` is there where `precision` is int8. `data` is the COCO
+    folder it was trained on, where verbs look for real pictures to compare with; it may be gone.
     """
 
     kind: str
@@ -71,6 +72,7 @@ class Manifest:
     arch: ArchSpec
     form: str = "training"
     precision: str = "fp32"
+    quant: QuantSpec | None = None
     class_names: tuple[str, ...]
     preprocess: Preprocess
     inputs: tuple[TensorInfo, ...] = ()

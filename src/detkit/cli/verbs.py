@@ -18,6 +18,9 @@ VERBS = {
         "detkit.cli.eval:eval_", "Score a model on a COCO folder: the 12 figures, per class, gates."
     ),
     "reparam": Verb("detkit.cli.reparam:reparam", "Fuse a checkpoint's branches for deployment."),
+    "quantize": Verb(
+        "detkit.cli.quantize:quantize", "Make a checkpoint INT8, its loss of AP measured."
+    ),
     "export": Verb(
         "detkit.cli.export:export", "Write a checkpoint as ONNX or OpenVINO, compared with it."
     ),
