@@ -210,3 +210,16 @@ def test_constants_in_nodes_turn_like_initialisers():
 def test_a_graph_without_convolutions_stays_as_it_is(run_graph):
     model = parse("a = Sigmoid (x) y = Add (a, x)")
     assert [node.op_type for node in to_half(model).graph.node] == ["Sigmoid", "Add"]
+
+
+@pytest.mark.parametrize("name", ["yolo-nas-p", "yolo-nas-n"])
+@pytest.mark.parametrize("uint8", [False, True])
+def test_rtx_builds_both_precisions(float_graph, rtx_refusal, name, uint8):
+    graph = float_graph(name, uint8=uint8)
+    assert rtx_refusal(graph) == ""
+    assert rtx_refusal(to_half(graph)) == ""
+
+
+def test_rtx_builds_int8_with_the_rest_in_both_precisions(quantized_graph, rtx_refusal):
+    assert rtx_refusal(quantized_graph) == ""
+    assert rtx_refusal(to_half(quantized_graph)) == ""
