@@ -55,10 +55,11 @@ _detkit() {
     'eval --min-ap'|\
     'eval --min-ap50'|\
     'eval --threads'|\
-    'export --to'|\
     'export --imgsz'|\
     'export --conf'|\
     'export --iou'|\
+    'export --precision'|\
+    'export --batches'|\
     'export --exporter'|\
     'bench --batch'|\
     'bench --seconds'|\
@@ -81,7 +82,8 @@ _detkit() {
     'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
-    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime' -- "$cur")); return ;;
+    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime tensorrt tensorrt-rtx' -- "$cur")); return ;;
+    'export --to') COMPREPLY=($(compgen -W 'onnx tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -92,7 +94,7 @@ _detkit() {
     'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
-    'export') flags='--to --imgsz --uint8 --nms --conf --iou --data --exporter --out --force --json --quiet --verbose --help' ;;
+    'export') flags='--to --imgsz --uint8 --nms --conf --iou --precision --batches --data --exporter --out --force --json --quiet --verbose --help' ;;
     'bench') flags='--data --batch --seconds --runs --max-ms --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;

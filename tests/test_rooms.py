@@ -44,7 +44,15 @@ OWNERS = {
     "PIL": ("data/",),
     "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
     + ("train/", "export/"),
-    "torch": ("nn/", "runtime/torch.py", "data/loader.py", "importing/", "reparam.py", "train/")
+    "torch": (
+        "nn/",
+        "runtime/torch.py",
+        "runtime/device.py",
+        "data/loader.py",
+        "importing/",
+        "reparam.py",
+        "train/",
+    )
     + ("export/",),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluate.py",),
@@ -53,6 +61,10 @@ OWNERS = {
     "onnxsim": ("export/",),
     "onnxslim": ("export/",),
     "onnxruntime": ("runtime/onnxruntime.py", "export/"),
+    "tensorrt": ("runtime/target.py",),
+    "tensorrt_rtx": ("runtime/target.py",),
+    "pycuda": ("runtime/device.py",),
+    "cuda": ("runtime/device.py",),
     "tomli": ("config.py",),
 }
 
@@ -60,7 +72,7 @@ OWNERS = {
 WITHOUT_TORCH = tuple(
     f"detkit.{name}"
     for name in ("artifact", "boxes", "data.coco", "data.draw", "data.picture", "evaluate")
-    + ("bench", "cli", "identify", "page", "predict", "runtime.onnxruntime")
+    + ("bench", "cli", "identify", "page", "predict", "runtime.onnxruntime", "runtime.tensorrt")
 )
 
 

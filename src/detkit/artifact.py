@@ -57,9 +57,9 @@ class Parent:
 class Manifest:
     """The self-description inside every artifact.
 
-    `kind` is checkpoint or onnx; `form` is training (branches), deployed (fused) or nms (boxes
-    already suppressed). `data` is the COCO folder it was trained on, where verbs look for real
-    pictures to compare with; it may be gone.
+    `kind` is checkpoint, onnx, tensorrt or tensorrt-rtx; `form` is training (branches), deployed
+    (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on, where
+    verbs look for real pictures to compare with; it may be gone.
     """
 
     kind: str
@@ -147,12 +147,14 @@ def _manifest_text(path: Path) -> str:
         text = _safetensors_metadata(path)
     elif path.suffix == ".onnx":
         text = _onnx_metadata(path)
+    elif path.suffix == ".engine":
+        text = _sidecar_manifest(path)
     elif head[:2] == b"PK" or path.suffix in (".pth", ".pt", ".ckpt"):
         raise ArtifactError(
             f"{path} is a foreign checkpoint", hint=f"detkit import {path} -o model.safetensors"
         )
     else:
-        raise ArtifactError(f"{path} is not a detkit artifact (.safetensors or .onnx)")
+        raise ArtifactError(f"{path} is not a detkit artifact (.safetensors, .onnx or .engine)")
     if text is None:
         raise ArtifactError(f"{path} carries no detkit manifest: another tool made it")
     return text
@@ -183,6 +185,22 @@ def _onnx_metadata(path: Path) -> str | None:
     except (IndexError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
     return None
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file that speaks for one in whose format there is no room for a manifest."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _sidecar_manifest(path: Path) -> str:
+    try:
+        return json.dumps(json.loads(sidecar_of(path).read_bytes())["manifest"])
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path} has no {sidecar_of(path).name} beside it", hint="copy both files together"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{sidecar_of(path)} is damaged: {error!r}") from error
 
 
 def protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:

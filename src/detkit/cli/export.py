@@ -15,13 +15,39 @@ EXAMPLES = {
     "export": (
         "detkit export --to onnx runs/a/best.fused.safetensors",
         "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms -o det.onnx",
+        "detkit export --to tensorrt best.fused.safetensors --precision fp16 --batches 1:4:16",
     ),
 }
 
 
+def _targets() -> list[str]:
+    from detkit.export import EXPORTERS
+
+    return list(EXPORTERS)
+
+
+def _parse_batches(text: str) -> tuple[int, int, int]:
+    """`LEAST:TUNED:MOST`, or one number that is all three."""
+    from detkit.errors import UsageError
+
+    parts = text.split(":")
+    if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"'{text}' are no batch sizes", hint="N or LEAST:TUNED:MOST, as 1:1:8")
+    least, tuned, most = (int(part) for part in parts * (3 // len(parts)))
+    return least, tuned, most
+
+
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")],
-    to: Annotated[str, typer.Option("--to", help="What to export to: onnx.")] = "onnx",
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to",
+            metavar="NAME",
+            help="onnx, tensorrt, or tensorrt-rtx.",
+            autocompletion=_targets,
+        ),
+    ] = "onnx",
     imgsz: Annotated[
         str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
     ] = "",
@@ -35,6 +61,12 @@ def export(
         float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")
     ] = 0.25,
     iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32, or fp16 of an engine.")
+    ] = "fp32",
+    batches: Annotated[
+        str, typer.Option("--batches", metavar="N:N:N", help="Least, tuned for, most; an engine.")
+    ] = "1:1:8",
     data: ComparisonData = None,
     exporter: Annotated[
         str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
@@ -45,17 +77,18 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a checkpoint as ONNX, compared with it; prints the path of the new file.
+    """Write a checkpoint as ONNX or an engine, compared with it; prints the path of the new file.
 
     Outputs decoded boxes (B,A,4) xyxy in input pixels and scores (B,A,C) for any batch size. The
-    file is compared with torch on real pictures and not written when it strays (exit 3).
+    file is compared with torch on real pictures and not written when it strays (exit 3). tensorrt
+    builds for the GPU that is here; tensorrt-rtx needs none to build, and then nothing is compared.
     """
     console.setup(quiet, verbose)
     import dataclasses
 
     from detkit.boxes import PREDICT_NMS
     from detkit.errors import UsageError, did_you_mean
-    from detkit.export import ExportOptions, find_exporter
+    from detkit.export import SUFFIXES, ExportOptions, find_exporter
     from detkit.spec.arch import parse_image_size
 
     if exporter not in ("torchscript", "dynamo"):
@@ -69,6 +102,9 @@ def export(
         nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
         exporter=exporter,
         data=data,
+        precision=precision,
+        batches=_parse_batches(batches),
     )
-    path = output_path(out, checkpoint, f".{to}", force=force)
-    emit_conversion(find_exporter(to)(checkpoint, path, options), json=json)
+    exporter_to = find_exporter(to)
+    path = output_path(out, checkpoint, SUFFIXES[to], force=force)
+    emit_conversion(exporter_to(checkpoint, path, options), json=json)

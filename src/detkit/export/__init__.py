@@ -14,7 +14,12 @@ from detkit.boxes import PREDICT_NMS, NmsConfig
 from detkit.errors import UsageError, did_you_mean
 from detkit.report import ConversionReport
 
-EXPORTERS = {"onnx": "detkit.export.onnx:export"}
+EXPORTERS = {
+    "onnx": "detkit.export.onnx:export",
+    "tensorrt": "detkit.export.tensorrt:export",
+    "tensorrt-rtx": "detkit.export.tensorrt:export_rtx",
+}
+SUFFIXES = {"onnx": ".onnx", "tensorrt": ".engine", "tensorrt-rtx": ".engine"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +32,8 @@ class ExportOptions:
     nms_config: NmsConfig = PREDICT_NMS
     exporter: str = "torchscript"  # or dynamo
     data: Path | None = None  # where to take comparison pictures from
+    precision: str = "fp32"  # or fp16, of an engine
+    batches: tuple[int, int, int] = (1, 1, 8)  # least, tuned for and most, of an engine
 
 
 Exporter = Callable[[Path, Path, ExportOptions], ConversionReport]

@@ -24,7 +24,7 @@ from detkit.artifact import (
     write_artifact,
 )
 from detkit.data.samples import comparison_pictures
-from detkit.errors import GateError
+from detkit.errors import GateError, UsageError
 from detkit.export import ExportOptions
 from detkit.export.nms import append_nms
 from detkit.nn.checkpoint import input_output, load_checkpoint
@@ -63,7 +63,10 @@ def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionRep
     Raises:
         GateError: it differs by more than 1e-4 of a score or 0.01 px; nothing is written.
         ArtifactError: not a detkit checkpoint.
+        UsageError: a precision that is for engines.
     """
+    if options.precision != "fp32":
+        raise UsageError(f"an ONNX file is of fp32, not {options.precision}", hint="--to tensorrt")
     model, parent = load_checkpoint(checkpoint)
     model = model.eval()
     manifest = _manifest(parent, checkpoint, options)

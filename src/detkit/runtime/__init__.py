@@ -26,8 +26,15 @@ Pixels = npt.NDArray[np.uint8]
 RUNTIMES = {
     "torch": "detkit.runtime.torch:open_session",
     "onnxruntime": "detkit.runtime.onnxruntime:open_session",
+    "tensorrt": "detkit.runtime.tensorrt:open_session",
+    "tensorrt-rtx": "detkit.runtime.tensorrt:open_session",
 }
-DEFAULT_RUNTIME = {"checkpoint": "torch", "onnx": "onnxruntime"}  # by Manifest.kind
+DEFAULT_RUNTIME = {  # by Manifest.kind
+    "checkpoint": "torch",
+    "onnx": "onnxruntime",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt-rtx",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +131,13 @@ def infer(session: Session, images: Array | Pixels) -> RawOutputs | SuppressedOu
 def takes_pixels(manifest: Manifest) -> bool:
     """Whether the graph itself scales and transposes: exported with uint8 (B, H, W, 3) input."""
     return bool(manifest.inputs) and manifest.inputs[0].dtype == "uint8"
+
+
+def to_pixels(images: Array | Pixels) -> Pixels:
+    """The contract's (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
+    if images.dtype == np.uint8:
+        return np.asarray(images, np.uint8)
+    return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
 def open_session(path: Path, *, runtime: str = "", placement: Placement | None = None) -> Session:

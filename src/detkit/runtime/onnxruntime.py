@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from detkit.artifact import Manifest, protobuf_fields
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
-from detkit.runtime import Pixels, Placement, SuppressedOutputs, takes_pixels
+from detkit.runtime import Pixels, Placement, SuppressedOutputs, takes_pixels, to_pixels
 
 RAW = ("boxes", "scores")
 SUPPRESSED = ("num_dets", "det_boxes", "det_scores", "det_classes")
@@ -69,7 +68,7 @@ class OnnxSession:
         Raises:
             ArtifactError: the graph refuses this batch.
         """
-        feed = _to_pixels(images) if takes_pixels(self.manifest) else images
+        feed = to_pixels(images) if takes_pixels(self.manifest) else images
         try:
             outputs: list[Any] = self.engine.run(list(self.outputs), {self.input_name: feed})
         except _REFUSALS as error:
@@ -102,13 +101,6 @@ def open_session(path: Path, manifest: Manifest, placement: Placement) -> OnnxSe
     """Opens an ONNX artifact; see `runtime.open_session`."""
     kind = SuppressingOnnxSession if manifest.form == "nms" else OnnxSession
     return kind(path, manifest, placement)
-
-
-def _to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:
-    """The contract's (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
-    if images.dtype == np.uint8:
-        return np.asarray(images, np.uint8)
-    return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))
 
 
 # --- loading -------------------------------------------------------------------------------------

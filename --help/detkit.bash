@@ -1,0 +1,122 @@
+# Made by `python -m detkit.cli.completion completions/`: edit the verbs, not this file.
+_detkit() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local verb=${COMP_WORDS[1]} at=1 values='' flags=''
+    if [[ $cur == = ]]; then cur=''; elif [[ $prev == = ]]; then
+        prev=${COMP_WORDS[COMP_CWORD - 2]}
+    fi
+    COMPREPLY=()
+    case $verb in data)
+        at=2
+        ((COMP_CWORD > 2)) && verb+=" ${COMP_WORDS[2]}" ;;
+    esac
+    if ((COMP_CWORD == 1)) || [[ $verb == help ]]; then
+        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench predict import info report data help --help --version' -- "$cur"))
+        return
+    fi
+    if ((COMP_CWORD <= at)); then
+        case $verb in
+        data) COMPREPLY=($(compgen -W 'check convert synth' -- "$cur")) ;;
+        esac
+        return
+    fi
+    case "$verb $prev" in
+    'train --train-json'|\
+    'train --train-images'|\
+    'train --val-json'|\
+    'train --val-images'|\
+    'train --init'|\
+    'train -o'|'train --out'|\
+    'train -c'|'train --config'|\
+    'eval --annotations'|\
+    'eval -o'|'eval --out'|\
+    'reparam --data'|\
+    'reparam -o'|'reparam --out'|\
+    'quantize --data'|\
+    'quantize -o'|'quantize --out'|\
+    'quantize -c'|'quantize --config'|\
+    'export --data'|\
+    'export -o'|'export --out'|\
+    'bench --data'|\
+    'bench -o'|'bench --out'|\
+    'predict -o'|'predict --out'|\
+    'import -o'|'import --out'|\
+    'data convert -o'|'data convert --out'|\
+    'data synth -o'|'data synth --out'|\
+    'report -o'|'report --out') compopt -o default; return ;;
+    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l' -- "$cur")); return ;;
+    'train --freeze'|\
+    'train --imgsz'|\
+    'train --epochs'|\
+    'train --batch'|\
+    'train --time-limit'|\
+    'train --patience'|\
+    'train --set'|\
+    'train --seed'|\
+    'train --threads'|\
+    'eval --batch'|\
+    'eval --min-ap'|\
+    'eval --min-ap50'|\
+    'eval --threads'|\
+    'quantize --epochs'|\
+    'quantize --max-drop'|\
+    'quantize --pick'|\
+    'quantize --target'|\
+    'quantize --images'|\
+    'quantize --calibrator'|\
+    'quantize --weight-bits'|\
+    'quantize --set'|\
+    'quantize --seed'|\
+    'quantize --threads'|\
+    'export --to'|\
+    'export --imgsz'|\
+    'export --conf'|\
+    'export --iou'|\
+    'export --exporter'|\
+    'bench --batch'|\
+    'bench --seconds'|\
+    'bench --runs'|\
+    'bench --max-ms'|\
+    'bench --threads'|\
+    'predict --conf'|\
+    'predict --iou'|\
+    'predict --threads'|\
+    'data synth --train'|\
+    'data synth --val'|\
+    'data synth --test'|\
+    'data synth --size'|\
+    'data synth --seed') return ;;
+    'train --device'|\
+    'eval --device'|\
+    'quantize --device'|\
+    'bench --device'|\
+    'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
+    'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
+    'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
+    'eval --runtime'|\
+    'bench --runtime'|\
+    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino' -- "$cur")); return ;;
+    'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
+    esac
+    if [[ $cur != -* ]]; then
+        compopt -o default
+        return
+    fi
+    case $verb in
+    'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
+    'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
+    'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
+    'export') flags='--to --imgsz --uint8 --nms --conf --iou --data --exporter --out --force --json --quiet --verbose --help' ;;
+    'bench') flags='--data --batch --seconds --runs --max-ms --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
+    'import') flags='--out --force --json --quiet --verbose --help' ;;
+    'data check') flags='--strict --json --quiet --verbose --help' ;;
+    'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;
+    'data synth') flags='--out --train --val --test --size --seed --force --quiet --verbose --help' ;;
+    'info') flags='--json --help' ;;
+    'report') flags='--out --help' ;;
+    esac
+    COMPREPLY=($(compgen -W "$flags" -- "$cur"))
+}
+complete -F _detkit detkit

@@ -1,0 +1,125 @@
+"""The TensorRT Session: an engine on an NVIDIA GPU, of TensorRT or of TensorRT-RTX.
+
+An engine of another machine is refused before TensorRT reads it. Buffers are made once, for the
+largest batch of the engine; a batch size that comes again is launched as one CUDA graph. Not run
+on a GPU yet: see `examples/gpu_check.sh`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detkit.artifact import Manifest
+from detkit.boxes import Array
+from detkit.errors import ArtifactError
+from detkit.runtime import Pixels, Placement, takes_pixels, to_pixels
+from detkit.runtime.device import Device, open_device
+from detkit.runtime.engine_file import EngineRecord, check_fits, read_record
+from detkit.runtime.gpu import gpu_index
+from detkit.runtime.target import load, target_here
+from detkit.runtime.trt_api import Engine
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceTimes:
+    """Milliseconds on the GPU of one run, between events in its stream."""
+
+    upload: float
+    compute: float
+    download: float
+
+
+class TensorrtSession:
+    """Runs raw outputs; see `runtime.Session`. `last_times` are those of the last run."""
+
+    def __init__(self, path: Path, record: EngineRecord, engine: Engine, device: Device) -> None:
+        self.manifest = record.manifest
+        self.runtime = record.manifest.kind
+        self.path = path
+        self.last_times = DeviceTimes(upload=0.0, compute=0.0, download=0.0)
+        self._engine, self._device = engine, device
+        (self._input,) = (tensor for tensor in engine.tensors if tensor.is_input)
+        self._outputs = {t.name: t for t in engine.tensors if not t.is_input}
+        self._least, _, self._most = record.batches
+        self._addresses = {t.name: device.allocate(_bytes(t, self._most)) for t in engine.tensors}
+        for name, address in self._addresses.items():
+            engine.context.set_tensor_address(name, address)
+        self._events = [device.event() for _ in range(4)]
+        self._shape: tuple[int, ...] = ()
+        self._launch: Callable[[], None] = self._execute
+        self._is_captured = False
+
+    def run(self, images_bchw: Array) -> tuple[Array, Array]:
+        """As `Session.run`; a graph that `takes_pixels` is also fed with (B, H, W, 3) uint8.
+
+        Raises:
+            ArtifactError: the engine does not hold this batch size, or does not run.
+        """
+        feed = self._feed(images_bchw)
+        self._prepare(feed.shape)
+        shapes = {n: tuple(self._engine.context.get_tensor_shape(n)) for n in self._outputs}
+        results = {n: np.empty(shapes[n], self._outputs[n].dtype) for n in self._outputs}
+        device, events = self._device, self._events
+        device.record(events[0])
+        device.upload(self._addresses[self._input.name], feed)
+        device.record(events[1])
+        self._launch()
+        device.record(events[2])
+        for name, target in results.items():
+            device.download(target, self._addresses[name])
+        device.record(events[3])
+        device.synchronize()
+        upload, compute, download = map(device.elapsed_ms, events[:-1], events[1:])
+        self.last_times = DeviceTimes(upload=upload, compute=compute, download=download)
+        return results["boxes"], results["scores"]
+
+    def _feed(self, images: Array | Pixels) -> Any:
+        if takes_pixels(self.manifest):
+            return np.ascontiguousarray(to_pixels(images))
+        return np.ascontiguousarray(images, np.float32)
+
+    def _prepare(self, shape: tuple[int, ...]) -> None:
+        """Sets the input's shape; the second run of a shape, and those after it, are a graph."""
+        if shape == self._shape:
+            if not self._is_captured:
+                self._launch, self._is_captured = self._device.capture(self._execute), True
+            return
+        self._launch, self._is_captured, self._shape = self._execute, False, ()
+        fits = self._least <= shape[0] <= self._most
+        if not fits or not self._engine.context.set_input_shape(self._input.name, shape):
+            raise ArtifactError(
+                f"{self.path}: cannot run an input of {'x'.join(map(str, shape))}",
+                hint=f"it was built for batches of {self._least} to {self._most}",
+            )
+        self._shape = shape
+
+    def _execute(self) -> None:
+        if not self._engine.context.execute_async_v3(self._device.stream):
+            reasons = "; ".join(self._engine.log.errors[-3:])
+            raise ArtifactError(f"{self.path}: the engine does not run: {reasons}")
+
+
+def _bytes(tensor: Any, batch: int) -> int:
+    """Room for the largest batch; of an output, all but the batch is fixed."""
+    return int(math.prod((batch, *tensor.most[1:])) * np.dtype(tensor.dtype).itemsize)
+
+
+def open_session(path: Path, manifest: Manifest, placement: Placement) -> TensorrtSession:
+    """Opens an engine; see `runtime.open_session`.
+
+    Raises:
+        BackendError: no GPU, no TensorRT, or the engine is for another.
+        ArtifactError: the engine or its sidecar is damaged.
+    """
+    index = gpu_index(placement.device)
+    trt = load(manifest.kind)
+    record = read_record(path)
+    check_fits(path, record, target_here(manifest.kind, trt, index))
+    device = open_device(index)
+    return TensorrtSession(path, record, Engine(trt, path.read_bytes()), device)
