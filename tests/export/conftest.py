@@ -149,30 +149,19 @@ def run_graph() -> Callable[..., list[Any]]:
 @pytest.fixture(scope="session")
 def rtx_refusal() -> Callable[[ModelProto], str]:
     """`rtx_refusal(model)`: why TensorRT-RTX does not parse or build it; nothing where it does."""
+    from detkit.errors import ArtifactError
+    from detkit.export.engine_plan import EnginePlan
+    from detkit.runtime.trt_api import build
+
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed here")
-
-    class Log(trt.ILogger):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-
-        def log(self, severity: Any, message: str) -> None:
-            pass
-
-    log = Log()
+    plan = EnginePlan(batches=(1, 2, 4))
 
     def refusal(model: ModelProto) -> str:
-        builder = trt.Builder(log)
-        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        parser = trt.OnnxParser(network, log)
-        if not parser.parse(model.SerializeToString()):
-            return f"parser: {parser.get_error(0).desc()}"
-        config, profile = builder.create_builder_config(), builder.create_optimization_profile()
-        for index in range(network.num_inputs):
-            tensor = network.get_input(index)
-            shapes = [tuple(n if d < 0 else d for d in tensor.shape) for n in (1, 2, 4)]
-            if -1 in tensor.shape:
-                profile.set_shape(tensor.name, *shapes)
-        config.add_optimization_profile(profile)
-        return "" if builder.build_serialized_network(network, config) else "builder"
+        data, profile = model.SerializeToString(), plan.profile(model)
+        try:
+            build(trt, data, profile=profile, flags=plan.flags, level=plan.level)
+        except ArtifactError as error:
+            return str(error)
+        return ""
 
     return refusal

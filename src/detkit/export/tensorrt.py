@@ -85,9 +85,9 @@ def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngi
         profile=plan.profile(graph),
         flags=plan.flags,
         level=plan.level,
-        timing_cache=cache.read_bytes() if cache and cache.is_file() else b"",
+        timing_cache=None if cache is None else _read(cache),
     )
-    if cache:
+    if cache is not None:
         with atomic_path(cache) as partial:
             partial.write_bytes(built.timing_cache)
     return BuiltEngine(
@@ -100,11 +100,15 @@ def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngi
 
 
 def _timing_cache(target: Target) -> Path | None:
-    """Where tactics are remembered; TensorRT-RTX measures none."""
+    """Where the times of kernels are kept; TensorRT-RTX takes none."""
     folder = cache_folder()
     if folder is None or target.library == RTX:
         return None
     return folder / "tensorrt" / timing_cache_name(target)
+
+
+def _read(cache: Path) -> bytes:
+    return cache.read_bytes() if cache.is_file() else b""
 
 
 # --- from a checkpoint ---------------------------------------------------------------------------
@@ -127,8 +131,8 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
             f"unknown precision '{options.precision}'",
             hint=did_you_mean(options.precision, PRECISIONS),
         )
-    build_target(library, load(library))  # before minutes of work, not after
     plan = EnginePlan(batches=options.batches)
+    build_target(library, load(library))  # before minutes of work, not after
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
         draft = Path(name) / "draft.onnx"
         report = export_onnx(checkpoint, draft, dataclasses.replace(options, precision="fp32"))

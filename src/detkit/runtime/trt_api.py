@@ -40,7 +40,7 @@ def make_log(trt: Any) -> Any:
 
 @dataclass(frozen=True)
 class Built:
-    """`timing_cache` is worth keeping for the next build on the same GPU."""
+    """`timing_cache` is worth keeping for the next build on the same GPU; may be empty."""
 
     engine: bytes
     timing_cache: bytes
@@ -54,7 +54,7 @@ def build(
     profile: Mapping[str, Shapes],
     flags: Mapping[str, bool],
     level: int,
-    timing_cache: bytes = b"",
+    timing_cache: bytes | None = None,
 ) -> Built:
     """Builds a strongly typed network.
 
@@ -62,6 +62,7 @@ def build(
         profile: the shapes of each input that has free dimensions.
         flags: names of `BuilderFlag`, set or cleared.
         level: how long to search, 0 to 5.
+        timing_cache: of an earlier build, or empty; None where the library keeps no times.
 
     Raises:
         ArtifactError: TensorRT refuses the graph, or finds no way to run it.
@@ -83,14 +84,21 @@ def build(
         for name, (least, best, most) in profile.items():
             shapes.set_shape(name, least, best, most)
         config.add_optimization_profile(shapes)
-    cache = config.create_timing_cache(timing_cache)
-    if not config.set_timing_cache(cache, False):  # of another GPU or version: begin anew
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
+    cache = None if timing_cache is None else _set_timing_cache(config, timing_cache)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
         raise ArtifactError(f"TensorRT cannot build the engine: {'; '.join(log.errors[-3:])}")
-    return Built(bytes(engine), bytes(cache.serialize()), network.num_layers)
+    times = bytes(cache.serialize()) if cache is not None else b""
+    return Built(bytes(engine), times, network.num_layers)
+
+
+def _set_timing_cache(config: Any, data: bytes) -> Any:
+    """A cache of another GPU or version is not taken; then an empty one is begun."""
+    for content in (data, b""):
+        cache = config.create_timing_cache(content)
+        if config.set_timing_cache(cache, False):
+            break
+    return cache
 
 
 def _fault(error: Any) -> str:
