@@ -15,11 +15,12 @@ from onnx import ModelProto
 
 from detkit.artifact import Manifest
 from detkit.export.engine_plan import EnginePlan
-from detkit.export.onnx import build_graph
-from detkit.export.tensorrt import PRECISIONS, build_engine
+from detkit.export.graph import build_graph
+from detkit.export.half import to_half
+from detkit.export.tensorrt import build_engine
 from detkit.nn.checkpoint import input_output, new_detector
 from detkit.nn.detector import fuse
-from detkit.runtime.target import RTX
+from detkit.runtime.machine import RTX
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
@@ -32,8 +33,7 @@ def main(names: list[str]) -> None:
         start = time.perf_counter()
         source = float_graph(ZOO[name])
         exported = time.perf_counter() - start
-        for precision, convert in PRECISIONS.items():
-            graph = convert(source)
+        for precision, graph in (("fp32", source), ("fp16", to_half(source))):
             start = time.perf_counter()
             built = build_engine(graph, RTX, EnginePlan())
             seconds = time.perf_counter() - start

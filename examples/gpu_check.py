@@ -58,10 +58,10 @@ def torch_latency(folder: Path) -> dict[str, Any]:
 def engine(folder: Path, library: str, precision: str) -> dict[str, Any]:
     """Built, compared with torch by the export itself, and timed."""
     name = f"{library}-{precision}.engine"
+    half = ["--half"] * (precision == "fp16")
     report = detkit(
-        folder, "export", "--to", library, "fused.safetensors", "--precision", precision,
-        "-o", name, "--json",
-    )  # fmt: skip
+        folder, "export", "--to", library, "fused.safetensors", *half, "-o", name, "--json"
+    )
     return {"difference": json.loads(report)["difference"], **latency(folder, name)}
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import hashlib
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import pytest
 
@@ -22,8 +24,10 @@ from detkit.artifact import (
     parent_of,
     read_manifest,
     sha256_of,
+    size_of,
     versions,
     write_artifact,
+    write_pair,
     write_text,
 )
 from detkit.codec import to_json
@@ -31,7 +35,7 @@ from detkit.errors import ArtifactError, UsageError
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
-SUFFIXES = (".safetensors", ".onnx")
+SUFFIXES = (".safetensors", ".onnx", ".xml")
 
 
 def varint(number: int) -> bytes:
@@ -58,7 +62,16 @@ def onnx_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
     return b"\x08\x0a" + field(7, tensors) + field(14, other) + field(14, ours)
 
 
-FORMATS = {".safetensors": safetensors_bytes, ".onnx": onnx_bytes}
+def xml_bytes(text: str) -> bytes:
+    """A network of one layer; the metadata is in rt_info, where a layer has one of its own."""
+    layer = '<layer name="weights "><rt_info><detkit value="another" /></rt_info></layer>'
+    ours = (
+        f"<rt_info><detkit value={quoteattr(text)} /><other><detkit value='x' /></other></rt_info>"
+    )
+    return f'<?xml version="1.0"?>\n<net>{layer}{ours}</net>\n'.encode()
+
+
+FORMATS = {".safetensors": safetensors_bytes, ".onnx": onnx_bytes, ".xml": xml_bytes}
 
 
 @pytest.fixture
@@ -76,9 +89,19 @@ def manifest() -> Manifest:
 
 def write(path: Path, manifest: Manifest) -> Manifest:
     content = FORMATS[path.suffix]
+    if path.suffix == ".xml":
+        return write_xml_and_bin(path, manifest, b"weights" * 100)
     return write_artifact(
         path, manifest, lambda partial, text: partial.write_bytes(content(text)) and None
     )
+
+
+def write_xml_and_bin(path: Path, manifest: Manifest, weights: bytes) -> Manifest:
+    def write_files(partial: Path, partial_weights: Path, text: str) -> None:
+        partial.write_bytes(xml_bytes(text))
+        partial_weights.write_bytes(weights)
+
+    return write_pair(path, manifest, write_files)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -86,7 +109,7 @@ def test_manifest_reads_back_with_the_digest_it_was_sealed_with(tmp_path, manife
     path = tmp_path / f"model{suffix}"
     sealed = write(path, manifest)
     assert read_manifest(path) == sealed
-    assert dataclasses.replace(sealed, digest="") == manifest
+    assert dataclasses.replace(sealed, digest="", weights_sha256="") == manifest
     assert len(sealed.digest) == 64
     assert write(path, manifest) == sealed  # the same content, the same digest
 
@@ -147,6 +170,15 @@ def test_verification_may_be_skipped(tmp_path, manifest, suffix):
         ("x.onnx", field(14, field(1, b"author")), "carries no detkit manifest"),
         ("x.onnx", field(14, field(1, b"detkit")), "not an ONNX file, or is cut short"),
         ("x.onnx", onnx_bytes("{"), "unreadable manifest"),
+        ("x.xml", b"", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"<net>", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"\xff\xff<net/>", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"<net>&lost;</net>", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"<net/>", "carries no detkit manifest"),
+        ("x.xml", b"<net>" + b"<a>" * 99_999 + b"</a>" * 99_999 + b"</net>", "no detkit manifest"),
+        ("x.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><net>&b;</net>', "has a DOCTYPE"),
+        ("x.xml", b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><net/>', "has a DOCTYPE"),
+        ("x.xml", xml_bytes("{"), "unreadable manifest"),
     ],
 )
 def test_foreign_and_broken_files_are_refused(tmp_path, name, content, message):
@@ -246,6 +278,88 @@ def test_full_disk_is_said_so_also_when_a_library_hides_it(tmp_path, monkeypatch
     with pytest.raises(RuntimeError, match="a bug"), atomic_path(path):
         raise RuntimeError("a bug")
     assert list(tmp_path.iterdir()) == []
+
+
+# --- two files, one artifact ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path, manifest: Manifest) -> Path:
+    path = tmp_path / "model.xml"
+    write_xml_and_bin(path, manifest, b"old weights")
+    return path
+
+
+def test_the_digest_of_an_xml_covers_its_bin(pair):
+    weights = pair.with_suffix(".bin")
+    data = weights.read_bytes()
+    assert size_of(pair) == pair.stat().st_size + len(data)
+    for at in range(len(data)):
+        weights.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(ArtifactError, match=r"model.bin is damaged, or was not made with"):
+            read_manifest(pair)
+    assert read_manifest(pair, verify=False).weights_sha256
+
+
+def test_an_xml_without_its_bin_is_told_which_file_is_missing(pair):
+    pair.with_suffix(".bin").unlink()
+    with pytest.raises(ArtifactError, match=r"weights are missing: no such file: .*model.bin") as e:
+        read_manifest(pair)
+    assert e.value.hint == "the two files belong together: copy both"
+
+
+KILLED = """
+import os, pathlib, sys
+from xml.sax.saxutils import quoteattr
+from detkit.artifact import read_manifest, write_pair
+path, last = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+replace, count = os.replace, 0
+
+def killing(*args):
+    global count
+    if count == last:
+        os.kill(os.getpid(), 9)
+    count += 1
+    replace(*args)
+
+def write_files(partial, partial_weights, text):
+    partial_weights.write_bytes(b"new weights")
+    partial.write_text(f"<net><rt_info><detkit value={quoteattr(text)}/></rt_info></net>")
+
+os.replace = killing
+write_pair(path, read_manifest(path), write_files)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("renames", "weights"), [(0, b"old weights"), (1, None), (2, b"new weights")]
+)
+def test_kill_between_the_renames_of_a_pair_leaves_nothing_that_passes_for_a_model(
+    pair, manifest, renames, weights
+):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(pair), str(renames)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    if weights is None:
+        with pytest.raises(ArtifactError, match="was not made with model"):
+            read_manifest(pair)
+    else:
+        assert read_manifest(pair).weights_sha256 == hashlib.sha256(weights).hexdigest()
+    sealed = write_xml_and_bin(pair, manifest, b"third weights")
+    assert read_manifest(pair) == sealed
+    assert sorted(item.name for item in pair.parent.iterdir()) == ["model.bin", "model.xml"]
+
+
+def test_a_pair_that_cannot_be_written_leaves_the_old_one(pair):
+    def fail(partial: Path, partial_weights: Path, text: str) -> None:
+        partial_weights.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = read_manifest(pair)
+    with pytest.raises(ArtifactError, match="the disk is full"):
+        write_pair(pair, before, fail)
+    assert read_manifest(pair) == before
+    assert sorted(item.name for item in pair.parent.iterdir()) == ["model.bin", "model.xml"]
 
 
 def test_manifest_json_is_small_enough_for_a_header(manifest):

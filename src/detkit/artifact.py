@@ -1,11 +1,15 @@
 """What every file made by detkit says of itself, and how it reaches the disk whole.
 
-What lives here: the manifest, its place in safetensors and ONNX files, the content digest, lineage
-and the atomic write. What does not: tensors and graphs (see `nn.checkpoint`, `export`). Nothing
-here imports torch, onnx or numpy, so `detkit info` is quick and works on any device.
+What lives here: the manifest, the content digest, lineage and the atomic write. What does not: the
+manifest's place in each file format (see `metadata`), tensors and graphs (see `nn.checkpoint`,
+`export`). Nothing here imports torch, onnx or numpy, so `detkit info` is quick and works anywhere.
 
 The digest is the SHA-256 of the whole file with the digest's own 64 characters replaced by
 `PLACEHOLDER`; one flipped bit anywhere is noticed, which neither torch.load nor safetensors does.
+
+An OpenVINO artifact is two files, NAME.xml and NAME.bin. Its digest is that of the .xml, whose
+manifest holds the SHA-256 of the .bin, so it covers both. A TensorRT engine has no room for a
+manifest, which lies beside it (see `runtime.engine_file`).
 """
 
 from __future__ import annotations
@@ -25,15 +29,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detkit.codec import from_json, to_json
+from detkit.codec import from_json, to_json, to_plain
 from detkit.errors import ArtifactError, DetkitError, UsageError
+from detkit.metadata import embedded_text, sidecar_of
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
+from detkit.spec.quant import QuantSpec
 
 SCHEMA_VERSION = 1
 METADATA_KEY = "detkit"
 PLACEHOLDER = "digest-of-the-file-with-this-text-in-the-place-of-the-digest----"
-MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header
+WEIGHTS_PLACEHOLDER = "sha256-of-the-weights-file-with-this-text-in-its-place----------"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,9 +63,10 @@ class Parent:
 class Manifest:
     """The self-description inside every artifact.
 
-    `kind` is checkpoint, onnx, tensorrt or tensorrt-rtx; `form` is training (branches), deployed
-    (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on, where
-    verbs look for real pictures to compare with; it may be gone.
+    `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
+    deployed (fused) or nms (boxes already suppressed); `quant` is there where `precision` is int8.
+    `data` is the COCO folder it was trained on, where verbs look for real pictures to compare
+    with; it may be gone.
     """
 
     kind: str
@@ -67,6 +74,7 @@ class Manifest:
     arch: ArchSpec
     form: str = "training"
     precision: str = "fp32"
+    quant: QuantSpec | None = None
     class_names: tuple[str, ...]
     preprocess: Preprocess
     inputs: tuple[TensorInfo, ...] = ()
@@ -76,6 +84,7 @@ class Manifest:
     data: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    weights_sha256: str = ""  # of the .bin beside an .xml
     digest: str = ""
 
     def __post_init__(self) -> None:
@@ -117,14 +126,14 @@ def parent_of(path: Path) -> Parent:
 
 
 def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
-    """The manifest inside a detkit checkpoint or ONNX file.
+    """The manifest inside a detkit checkpoint, ONNX or OpenVINO file.
 
     Raises:
         ArtifactError: missing, not a detkit artifact, of a newer schema, or damaged.
     """
     if not path.is_file():
         raise ArtifactError(f"no such file: {path}")
-    text = _manifest_text(path)
+    text = embedded_text(path, METADATA_KEY)
     try:
         newer = json.loads(text).get("schema_version", 0) > SCHEMA_VERSION
         manifest = None if newer else from_json(Manifest, text, where=path.name)
@@ -132,111 +141,41 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
         raise ArtifactError(f"{path}: unreadable manifest: {error}") from error
     if manifest is None:
         raise ArtifactError(f"{path} was made by a newer detkit", hint="upgrade detkit")
-    if verify and _file_digest(path, manifest.digest) != manifest.digest:
+    if verify:
+        _verify(path, manifest)
+    return manifest
+
+
+def _verify(path: Path, manifest: Manifest) -> None:
+    if _file_digest(path, manifest.digest) != manifest.digest:
         raise ArtifactError(
             f"{path} is damaged: its content does not match its digest",
             hint="copy or make it again",
         )
-    return manifest
+    for weights in files_of(path)[1:] if path.suffix == ".xml" else ():
+        if not weights.is_file():
+            raise ArtifactError(
+                f"{path}: its weights are missing: no such file: {weights}",
+                hint="the two files belong together: copy both",
+            )
+        if sha256_of(weights) != manifest.weights_sha256:
+            raise ArtifactError(
+                f"{weights} is damaged, or was not made with {path.name}: its content does not"
+                " match",
+                hint="copy both files or make them again",
+            )
 
 
-def _manifest_text(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(8)
-    if path.suffix == ".safetensors":
-        text = _safetensors_metadata(path)
-    elif path.suffix == ".onnx":
-        text = _onnx_metadata(path)
-    elif path.suffix == ".engine":
-        text = _sidecar_manifest(path)
-    elif head[:2] == b"PK" or path.suffix in (".pth", ".pt", ".ckpt"):
-        raise ArtifactError(
-            f"{path} is a foreign checkpoint", hint=f"detkit import {path} -o model.safetensors"
-        )
-    else:
-        raise ArtifactError(f"{path} is not a detkit artifact (.safetensors, .onnx or .engine)")
-    if text is None:
-        raise ArtifactError(f"{path} carries no detkit manifest: another tool made it")
-    return text
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Every file the artifact called `path` consists of, itself first."""
+    if path.suffix == ".xml":
+        return path, path.with_suffix(".bin")
+    return (path, sidecar_of(path)) if path.suffix == ".engine" else (path,)
 
 
-def _safetensors_metadata(path: Path) -> str | None:
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
-            raise ArtifactError(f"{path} is not a safetensors file, or is cut short")
-        raw = file.read(length)
-    try:
-        text = json.loads(raw).get("__metadata__", {}).get(METADATA_KEY)
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path}: the safetensors header is damaged") from error
-    return text if isinstance(text, str) else None
-
-
-def _onnx_metadata(path: Path) -> str | None:
-    """Walks the protobuf fields of ModelProto; metadata_props is field 14 (onnx.proto3)."""
-    data = path.read_bytes()
-    try:
-        for number, value in protobuf_fields(data):
-            if number == 14 and isinstance(value, memoryview):
-                entry = {n: bytes(v) for n, v in protobuf_fields(value) if not isinstance(v, int)}
-                if entry.get(1) == METADATA_KEY.encode():
-                    return entry[2].decode()
-    except (IndexError, ValueError, KeyError) as error:
-        raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
-    return None
-
-
-def sidecar_of(path: Path) -> Path:
-    """The file that speaks for one in whose format there is no room for a manifest."""
-    return path.with_name(f"{path.name}.json")
-
-
-def _sidecar_manifest(path: Path) -> str:
-    try:
-        return json.dumps(json.loads(sidecar_of(path).read_bytes())["manifest"])
-    except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{path} has no {sidecar_of(path).name} beside it", hint="copy both files together"
-        ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{sidecar_of(path)} is damaged: {error!r}") from error
-
-
-def protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, integer or bytes) in wire order; ValueError where the bytes make no sense."""
-    view, at = memoryview(data), 0
-    while at < len(view):
-        tag, at = _varint(view, at)
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            value, at = _varint(view, at)
-            yield number, value
-            continue
-        fixed = {1: 8, 5: 4}
-        if wire_type == 2:
-            length, at = _varint(view, at)
-        elif wire_type in fixed:
-            length = fixed[wire_type]
-        else:
-            raise ValueError("unknown wire type")
-        if at + length > len(view):
-            raise ValueError("cut short")
-        yield number, view[at : at + length]
-        at += length
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
-        if shift > 63:
-            raise ValueError("endless number")
+def size_of(path: Path) -> int:
+    """Bytes on disk, of all the artifact's files."""
+    return sum(file.stat().st_size for file in files_of(path))
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -252,12 +191,47 @@ def write_artifact(
     """
     with atomic_path(path) as partial:
         write_file(partial, to_json(dataclasses.replace(manifest, digest=PLACEHOLDER), indent=None))
-        digest = sha256_of(partial)
-        with partial.open("r+b") as file:
-            at = file.read().index(PLACEHOLDER.encode())
-            file.seek(at)
-            file.write(digest.encode())
+        digest = _seal(partial)
     return dataclasses.replace(manifest, digest=digest)
+
+
+def write_pair(
+    path: Path, manifest: Manifest, write_files: Callable[[Path, Path, str], None]
+) -> Manifest:
+    """Writes NAME.xml and its NAME.bin, sealed by one digest; old files stay whole until the end.
+
+    `write_files(partial_xml, partial_bin, manifest_json)` is as in `write_artifact`; the JSON is
+    ASCII, since XML has no way to write some characters.
+
+    No file system renames two files at once, so what is promised is that a mixture is never taken
+    for a model. Both files are complete and on disk before the first rename; then the .bin gets its
+    name, and at once the .xml. A kill before leaves the old pair, a kill after the new one. Between
+    them lies the new .bin beside the old .xml, or beside none: the old .xml names the SHA-256 of
+    the old .bin and is refused, unless both have the same weights and nothing is mixed. The same
+    holds for renames that a power cut lets through in the other order.
+    """
+    unsealed = dataclasses.replace(manifest, weights_sha256=WEIGHTS_PLACEHOLDER, digest=PLACEHOLDER)
+    with atomic_path(path) as partial, atomic_path(path.with_suffix(".bin")) as partial_weights:
+        write_files(partial, partial_weights, json.dumps(to_plain(unsealed), allow_nan=False))
+        weights_sha256 = sha256_of(partial_weights)
+        _put(partial, weights_sha256, WEIGHTS_PLACEHOLDER)
+        digest = _seal(partial)
+        _sync(partial)  # nothing slow is left for the time between the renames
+    return dataclasses.replace(manifest, weights_sha256=weights_sha256, digest=digest)
+
+
+def _seal(path: Path) -> str:
+    """Puts the digest into the file, and returns it."""
+    digest = sha256_of(path)
+    _put(path, digest, PLACEHOLDER)
+    return digest
+
+
+def _put(path: Path, text: str, placeholder: str) -> None:
+    with path.open("r+b") as file:
+        at = file.read().index(placeholder.encode())
+        file.seek(at)
+        file.write(text.encode())
 
 
 def _file_digest(path: Path, digest: str) -> str:

@@ -150,6 +150,58 @@ class TrainConfig:
             raise UsageError(f"freeze: expected backbone or backbone+neck, got '{self.freeze}'")
 
 
+@dataclass(frozen=True, kw_only=True)
+class QatConfig:
+    """Quantization-aware training: a short run at a low rate from the calibrated ranges.
+
+    Defaults after super-gradients' recipe (a tenth of the epochs, a hundredth of the rate) and
+    YOLOv6's (distillation from the float parent).
+    """
+
+    epochs: int = setting(3, "epochs; a tenth of those of the float training is usual")
+    batch: int = setting(8, "pictures a batch")
+    lr: float = setting(1e-5, "peak learning rate, a hundredth of the float training's")
+    distill_cls: float = setting(1.0, "weight of the parent's class scores")
+    distill_box: float = setting(1.0, "weight of the parent's distance distributions")
+    learned_scales: bool = setting(False, "learn the ranges too (LSQ)")
+    patience: int = setting(3, "epochs without a better AP before stopping; 0 never stops")
+
+    def __post_init__(self) -> None:
+        _check_range("qat.epochs", self.epochs, 1, 1_000_000)
+        _check_range("qat.batch", self.batch, 1, 65_536)
+        _check_range("qat.lr", self.lr, 1e-12, 10)
+        _check_range("qat.distill_cls", self.distill_cls, 0, 1000)
+        _check_range("qat.distill_box", self.distill_box, 0, 1000)
+        _check_range("qat.patience", self.patience, 0, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeConfig:
+    """Everything an INT8 checkpoint depends on beside its parent and the data."""
+
+    target: str = setting("onnxruntime", "engine that AP and time are measured on")
+    calibrator: str = setting("auto", "auto, max, percentile, mse or entropy")
+    images: int = setting(256, "calibration pictures, of the training split")
+    weight_bits: int = setting(8, "7 for CPUs without VNNI, whose sums saturate")
+    bias_correction: bool = setting(True, "take out the mean error of the rounded weights")
+    split: str = setting("val", "split that AP is measured on")
+    eval_images: int = setting(500, "its pictures, evenly spread; 0 is all")
+    noise_images: int = setting(32, "pictures for the noise of each group")
+    confirm: int = setting(10, "noisiest groups whose effect on AP is measured")
+    max_dropped: float = setting(0.01, "share of a split that may be unusable")
+    seed: int = setting(0, "seed of the order and the augmentation of training")
+    device: str = setting("cpu", "device of training: auto, cpu, cuda or cuda:N")
+    threads: int = setting(0, "CPU threads; 0 is all")
+    qat: QatConfig = field(default_factory=QatConfig)
+
+    def __post_init__(self) -> None:
+        for name, low in (("images", 1), ("eval_images", 0), ("noise_images", 1), ("confirm", 1)):
+            _check_range(name, getattr(self, name), low, 1_000_000)
+        _check_range("max_dropped", self.max_dropped, 0, 1)
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+        _check_range("threads", self.threads, 0, 4096)
+
+
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise UsageError(f"{name}: {value} is not within {low}..{high}")

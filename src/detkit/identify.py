@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact import Manifest, read_manifest, sha256_of
+from detkit.artifact import Manifest, read_manifest, sha256_of, size_of
 from detkit.errors import ArtifactError
 from detkit.run_folder import Record, Run, read_record, read_run
 
@@ -15,7 +15,7 @@ class FileInfo:
     """`kind` says what `content` is: that of a manifest, a key of `RECORDS`, or "run folder".
 
     `sha256` is as `sha256sum` prints it, to compare with the parents of other files; it is empty
-    for a folder. An artifact's own digest has been verified.
+    for a folder. An artifact's own digest has been verified, and `bytes` counts all its files.
     """
 
     schema_version: int = 1
@@ -39,8 +39,8 @@ def identify(path: Path) -> FileInfo:
     if not path.is_file():
         raise ArtifactError(f"no such file: {path}")
     kind, content = _read(path)
-    size = path.stat().st_size
-    return FileInfo(file=str(path), kind=kind, bytes=size, sha256=sha256_of(path), content=content)
+    size, sha256 = size_of(path), sha256_of(path)
+    return FileInfo(file=str(path), kind=kind, bytes=size, sha256=sha256, content=content)
 
 
 def _read(path: Path) -> tuple[str, Manifest | Record]:

@@ -64,7 +64,7 @@ def test_file_has_no_syntax_error(name):
         (("train", "coco", "--res"), {"--resume"}),
         (("train", "coco", "--out", ""), {"FILES"}),
         (("train", "coco", "--epochs", ""), set()),
-        (("eval", "m.onnx", "coco", "--runtime", "o"), {"onnxruntime"}),
+        (("eval", "m.onnx", "coco", "--runtime", "on"), {"onnxruntime"}),
         (("eval", "m.onnx", "coco", "--runtime", "=", "to"), {"torch"}),
         (("eval", "m.onnx", "coco", "--device", "="), {"auto", "cpu", "cuda"}),
         (("unknown", "--x"), set()),

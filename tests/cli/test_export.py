@@ -1,60 +1,75 @@
-"""`detkit export` to engines: names, refusals and exit codes."""
+"""`detkit export` by its flags; what the files hold is in `tests/export`."""
 
 from __future__ import annotations
 
+import importlib.util
 import json
+from pathlib import Path
 
+import onnx
 import pytest
 
-from detkit.artifact import read_manifest
-from detkit.errors import BackendError
-from detkit.runtime.gpu import find_gpu
+from detkit.artifact import read_manifest, size_of
 
-NO_TENSORRT = "import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\n"
-MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
-
-
-@pytest.mark.parametrize("library", ["tensorrt", "tensorrt-rtx"])
-def test_without_the_library_it_exits_4_and_names_it(detkit, checkpoint, tmp_path, library):
-    args = ("export", "--to", library, str(checkpoint), "-o", str(tmp_path / "m.engine"))
-    done = detkit(*args, script=NO_TENSORRT + MAIN)
-    assert (done.returncode, done.stdout) == (4, "")
-    assert f"error: {library} is not installed here" in done.stderr
-    assert "hint: pip install tensorrt" in done.stderr
-    assert list(tmp_path.iterdir()) == []
+needs_openvino = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None, reason="openvino is not installed here"
+)
+WITHOUT_TORCH = """
+import sys
+for name in ("torch", "onnx", "onnxruntime"):
+    sys.modules[name] = None  # importing it raises
+from detkit.cli.app import main
+sys.exit(main())
+"""
 
 
-def test_an_engine_by_rtx_is_one_path_and_a_bench_of_it_needs_a_gpu(detkit, checkpoint, tmp_path):
-    pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed here")
-    out = tmp_path / "m.engine"
-    args = ("export", "--to", "tensorrt-rtx", str(checkpoint), "-o", str(out))
-    done = detkit(*args, "--precision", "fp16", "--batches", "1:2:4")
-    assert (done.returncode, done.stdout) == (0, f"{out}\n"), done.stderr
-    assert read_manifest(out).precision == "fp16"
-    assert "batches: 1:2:4" in done.stderr
-    info = json.loads(detkit("info", str(out), "--json").stdout)
-    assert info["kind"] == "tensorrt-rtx"
-    assert "--device cuda" in detkit("bench", str(out)).stderr
-    try:
-        find_gpu()
-    except BackendError:
-        done = detkit("bench", str(out), "--device", "cuda")
-        assert done.returncode == 4
-        assert "no NVIDIA GPU here" in done.stderr
+@needs_openvino
+def test_stdout_is_the_path_of_the_xml(detkit, checkpoint, tmp_path):
+    done = detkit("export", "--to", "openvino", str(checkpoint), "-o", str(tmp_path / "m.xml"))
+    assert (done.returncode, done.stdout) == (0, f"{tmp_path}/m.xml\n"), done.stderr
+    assert "largest difference on 8 pictures" in done.stderr
+    assert "weights: float32" in done.stderr
+
+
+@needs_openvino
+def test_a_device_without_torch_does_everything_with_an_openvino_pair(
+    detkit, cell_model, cell_folder, tmp_path
+):
+    from detkit.export.openvino import write_openvino
+
+    cells = cell_model()
+    write_openvino(onnx.load(cells), read_manifest(cells), tmp_path / "m.xml")
+    model, data = str(tmp_path / "m.xml"), str(cell_folder)
+
+    def run(*args: str) -> dict[str, object]:
+        done = detkit(*args, "--json", script=WITHOUT_TORCH)
+        assert done.returncode == 0, done.stderr
+        found: dict[str, object] = json.loads(done.stdout)
+        return found
+
+    info = run("info", model)
+    assert (info["kind"], info["bytes"]) == ("openvino", size_of(Path(model)))
+    report = run("eval", model, data)
+    assert (report["runtime"], report["ap50"]) == ("openvino", 1.0)
+    short = ("--seconds", "0.1", "--runs", "10", "--threads", "1")
+    (row,) = run("bench", model, "--data", data, *short)["models"]  # type: ignore[misc]
+    assert (row["runtime"], row["bytes"]) == ("openvino", info["bytes"])
+    assert run("predict", model, data, "-o", str(tmp_path / "found"))["images"] == 4
 
 
 @pytest.mark.parametrize(
-    ("flags", "words"),
+    ("args", "message"),
     [
-        (("--batches", "1:2"), "'1:2' are no batch sizes"),
-        (("--batches", "one"), "'one' are no batch sizes"),
-        (("--to", "tensorrt-rtx", "--batches", "4:2:8"), "batches 4:2:8 make no sense"),
-        (("--to", "tensorrt-rtx", "--precision", "int4"), "unknown precision 'int4'"),
-        (("--precision", "fp16"), "an ONNX file is of fp32, not fp16"),
-        (("--to", "tensorr"), "cannot export to 'tensorr'"),
+        ("--to openvin", "cannot export to 'openvin'"),
+        ("--to openvino -o {dir}/m.onnx", "m.onnx: the name of this file must end in .xml"),
+        ("--to onnx -o {dir}/m", "m: the name of this file must end in .onnx"),
+        ("--to openvino -o {dir}/taken.xml", "taken.bin is there already"),
+        ("--to onnx --half -o {dir}/m.onnx", "--half: an ONNX file keeps"),
     ],
 )
-def test_flags_that_make_no_sense_exit_2(detkit, checkpoint, tmp_path, flags, words):
-    done = detkit("export", str(checkpoint), *flags, "-o", str(tmp_path / "m.engine"))
+def test_what_cannot_be_is_a_usage_error(detkit, checkpoint, tmp_path, args, message):
+    (tmp_path / "taken.bin").write_text("somebody's")
+    done = detkit("export", *args.format(dir=tmp_path).split(), str(checkpoint))
     assert (done.returncode, done.stdout) == (2, "")
-    assert words in done.stderr
+    assert message in done.stderr
+    assert [item.name for item in tmp_path.iterdir()] == ["taken.bin"]

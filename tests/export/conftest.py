@@ -17,7 +17,7 @@ def float_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model
     import torch
 
     from detkit.artifact import Manifest
-    from detkit.export.onnx import build_graph
+    from detkit.export.graph import build_graph
     from detkit.nn.checkpoint import input_output, new_detector
     from detkit.nn.detector import fuse
     from detkit.spec.preprocess import Preprocess

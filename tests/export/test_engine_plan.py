@@ -7,7 +7,7 @@ import pytest
 
 from detkit.errors import UsageError
 from detkit.export.engine_plan import EnginePlan, timing_cache_name
-from detkit.runtime.target import Target
+from detkit.runtime.machine import Machine
 
 
 def graph(*inputs: str) -> onnx.ModelProto:
@@ -43,5 +43,5 @@ def test_fp32_is_not_rounded_to_tf32_unless_asked_for() -> None:
 
 
 def test_tactics_are_remembered_for_one_gpu_and_version() -> None:
-    target = Target(gpu="Orin", compute_capability="8.7", library="tensorrt", version="10.3.0")
-    assert timing_cache_name(target) == "tensorrt-10.3.0-sm8.7.timing"
+    machine = Machine(gpu="Orin", compute_capability="8.7", library="tensorrt", version="10.3.0")
+    assert timing_cache_name(machine) == "tensorrt-10.3.0-sm8.7.timing"

@@ -10,11 +10,11 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-import detkit.export.onnx as exporter
+import detkit.export.convert as exporter
 from detkit.artifact import read_manifest, sha256_of
 from detkit.boxes import NmsConfig
 from detkit.errors import ArtifactError, GateError, UsageError
-from detkit.export import EXPORTERS, ExportOptions, find_exporter
+from detkit.export import EXPORTERS, ExportOptions, find_exporter, load_exporter
 from detkit.export.onnx import export
 from detkit.runtime import RawOutputs, SuppressedOutputs, infer, open_session
 
@@ -145,7 +145,7 @@ def test_wrong_sizes_and_targets_are_usage_errors(checkpoint: Path, tmp_path: Pa
     with pytest.raises(UsageError, match="cannot export to 'onx'") as raised:
         find_exporter("onx")
     assert raised.value.hint == "did you mean 'onnx'?"
-    assert all(find_exporter(name) for name in EXPORTERS)
+    assert all(load_exporter(name) for name in EXPORTERS)
 
 
 def test_an_exported_model_cannot_be_exported(checkpoint: Path, tmp_path: Path) -> None:

@@ -50,6 +50,20 @@ def test_outputs_that_cannot_be_compared_are_told(cell_model, boxes, scores, mes
         compare(session, other, IMAGES, source="")
 
 
+def test_boxes_where_nothing_is_seen_can_be_left_out(cell_model):
+    session = open_session(cell_model())
+    images = np.zeros_like(IMAGES)
+    images[:, 0, :32, :32] = 0.75  # a score of 0.5 in the first cell
+    boxes, scores = (output[:1].copy() for output in session.run(images))
+    boxes[0, 0], boxes[0, 3] = boxes[0, 0] + 2, boxes[0, 3] + 9
+    moved = Fixed(session.manifest, boxes, scores)
+    found = [
+        compare(session, moved, images, source="", least_score=least).box_px
+        for least in (0.0, 0.5, 0.6)
+    ]
+    assert found == [9, 2, 0]
+
+
 def test_no_pictures_is_an_error_not_a_difference_of_zero(cell_model):
     session = open_session(cell_model())
     with pytest.raises(ArtifactError, match="no pictures"):

@@ -11,18 +11,18 @@ import pytest
 from detkit.artifact import Manifest, Parent, read_manifest
 from detkit.errors import ArtifactError, BackendError
 from detkit.runtime.engine_file import EngineRecord, check_fits, read_record, write_engine
-from detkit.runtime.target import RTX, Target
+from detkit.runtime.machine import RTX, Machine
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
 
-ORIN = Target(
+ORIN = Machine(
     gpu="Orin", compute_capability="8.7", driver="12.6", library="tensorrt", version="10.3.0"
 )
 
 
-def record(target: Target = ORIN) -> EngineRecord:
+def record(machine: Machine = ORIN) -> EngineRecord:
     manifest = Manifest(
-        kind=target.library,
+        kind=machine.library,
         arch=ZOO["yolo-nas-p"],
         form="deployed",
         precision="fp16",
@@ -30,7 +30,9 @@ def record(target: Target = ORIN) -> EngineRecord:
         preprocess=Preprocess(size=(640, 640), fit=(640, 640)),
         parents=(Parent(name="best.safetensors", sha256="0" * 64),),
     )
-    return EngineRecord(manifest=manifest, target=target, batches=(1, 1, 8), graph_sha256="1" * 64)
+    return EngineRecord(
+        manifest=manifest, machine=machine, batches=(1, 1, 8), graph_sha256="1" * 64
+    )
 
 
 @pytest.fixture
@@ -45,7 +47,7 @@ def test_both_files_come_back_as_written(engine: Path) -> None:
     assert manifest.precision == "fp16"
     found = read_record(engine)
     assert found.manifest == manifest
-    assert found.target == ORIN
+    assert found.machine == ORIN
     assert sorted(path.name for path in engine.parent.iterdir()) == ["m.engine", "m.engine.json"]
 
 
@@ -58,7 +60,7 @@ def test_a_flipped_bit_of_the_engine_is_refused(engine: Path) -> None:
 def test_a_changed_sidecar_is_refused(engine: Path) -> None:
     sidecar = engine.with_name("m.engine.json")
     plain = json.loads(sidecar.read_text())
-    plain["target"]["gpu"] = "another"
+    plain["machine"]["gpu"] = "another"
     sidecar.write_text(json.dumps(plain))
     with pytest.raises(ArtifactError, match="json is damaged"):
         read_record(engine)
@@ -106,7 +108,7 @@ def test_elsewhere_it_says_what_differs_and_how_to_build_it(
 
 
 def test_an_engine_for_any_gpu_asks_for_the_version_only(engine: Path) -> None:
-    anywhere = record(Target(library=RTX, version="1.7"))
+    anywhere = record(Machine(library=RTX, version="1.7"))
     check_fits(engine, anywhere, dataclasses.replace(ORIN, library=RTX, version="1.7"))
     with pytest.raises(BackendError, match=r"tensorrt-rtx 1\.7, not 1\.8 as here"):
         check_fits(engine, anywhere, dataclasses.replace(ORIN, library=RTX, version="1.8"))

@@ -22,18 +22,19 @@ import detkit
 from detkit.artifact import Manifest, TensorInfo
 from detkit.errors import ArtifactError, BackendError
 from detkit.export.engine_plan import EnginePlan
-from detkit.runtime import Placement, open_session, target
+from detkit.runtime import Placement, machine, open_session
 from detkit.runtime import tensorrt as session_module
 from detkit.runtime.device import BACK_ENDS, open_device
 from detkit.runtime.engine_file import EngineRecord, write_engine
 from detkit.runtime.gpu import Gpu
-from detkit.runtime.target import Target
-from detkit.runtime.tensorrt import TensorrtSession
+from detkit.runtime.graph import GraphSession, session_of
+from detkit.runtime.machine import Machine
+from detkit.runtime.tensorrt import TensorrtEngine
 from detkit.runtime.trt_api import Engine, EngineTensor
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
-HERE = Target(gpu="GPU", compute_capability="8.7", driver="12.6", library="tensorrt", version="10")
+HERE = Machine(gpu="GPU", compute_capability="8.7", driver="12.6", library="tensorrt", version="10")
 SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
 
 
@@ -48,7 +49,7 @@ def record(**changes: Any) -> EngineRecord:
         preprocess=Preprocess(size=(64, 64), fit=(64, 64)),
         inputs=(TensorInfo(name="images", dtype=dtype, shape=shape),),
     )
-    fields = {"manifest": manifest, "target": HERE, "batches": (1, 1, 4), "graph_sha256": "0" * 64}
+    fields = {"manifest": manifest, "machine": HERE, "batches": (1, 1, 4), "graph_sha256": "0" * 64}
     return EngineRecord(**{**fields, **changes})
 
 
@@ -65,10 +66,10 @@ class RefusingTensorrt:
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU and a TensorRT that say their names and nothing else."""
     gpu = Gpu(name="GPU", compute_capability="8.7", driver="12.6")
-    monkeypatch.setattr(target, "find_gpu", lambda index: gpu)
+    monkeypatch.setattr(machine, "find_gpu", lambda index: gpu)
     monkeypatch.setattr(session_module, "load", lambda library: RefusingTensorrt())
 
 
@@ -86,15 +87,15 @@ def test_on_the_cpu_it_is_refused(tmp_path: Path) -> None:
         open_session(tmp_path / "m.engine")
 
 
-@pytest.mark.usefixtures("machine")
+@pytest.mark.usefixtures("fake_machine")
 def test_an_engine_of_another_version_never_reaches_tensorrt(tmp_path: Path) -> None:
-    other = Target(gpu="GPU", compute_capability="8.7", library="tensorrt", version="10.3")
-    write_engine(tmp_path / "m.engine", b"engine", record(target=other))
+    other = Machine(gpu="GPU", compute_capability="8.7", library="tensorrt", version="10.3")
+    write_engine(tmp_path / "m.engine", b"engine", record(machine=other))
     with pytest.raises(BackendError, match=r"tensorrt 10\.3, not 10 as here"):
         open_session(tmp_path / "m.engine", placement=Placement(device="cuda"))
 
 
-@pytest.mark.usefixtures("machine")
+@pytest.mark.usefixtures("fake_machine")
 def test_without_gpu_memory_each_back_end_says_why(tmp_path: Path, monkeypatch: Any) -> None:
     def absent(index: int) -> Any:
         raise ModuleNotFoundError("No module named 'pycuda'")
@@ -128,7 +129,7 @@ def test_tensorrt_that_is_not_installed_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendError, match=f"{library} is not installed here") as raised:
-        target.load(library)
+        machine.load(library)
     assert raised.value.hint.startswith(f"pip install {package};")
 
 
@@ -208,10 +209,11 @@ class FakeDevice:
         return launch
 
 
-def session(dtype: Any = np.float32) -> tuple[TensorrtSession, FakeEngine, FakeDevice]:
+def session(dtype: Any = np.float32) -> tuple[GraphSession, FakeEngine, FakeDevice]:
     engine, device = FakeEngine(dtype), FakeDevice()
     made = record(dtype=np.dtype(dtype).name)
-    return TensorrtSession(Path("m.engine"), made, engine, device), engine, device  # type: ignore[arg-type]
+    runner = TensorrtEngine(made, engine, device)  # type: ignore[arg-type]
+    return session_of(runner, Path("m.engine"), made.manifest), engine, device
 
 
 def images(batch: int) -> np.ndarray:
@@ -248,15 +250,15 @@ def test_a_batch_size_that_comes_again_becomes_a_graph() -> None:
 @pytest.mark.parametrize("batch", [0, 5])
 def test_a_batch_that_was_not_built_for_is_refused(batch: int) -> None:
     runner, _, _ = session()
-    with pytest.raises(ArtifactError, match=f"cannot run an input of {batch}x3x64x64") as raised:
+    words = f"cannot run an input of {batch}x3x64x64: it was built for batches of 1 to 4"
+    with pytest.raises(ArtifactError, match=words):
         runner.run(images(batch))
-    assert raised.value.hint == "it was built for batches of 1 to 4"
 
 
 def test_a_run_that_does_not_start_says_what_tensorrt_said() -> None:
     runner, engine, _ = session()
     engine.context.fails = True
-    with pytest.raises(ArtifactError, match="the engine does not run: out of memory"):
+    with pytest.raises(ArtifactError, match="cannot run an input of 1x3x64x64: out of memory"):
         runner.run(images(1))
 
 
@@ -270,7 +272,8 @@ def test_pixels_are_what_a_uint8_engine_is_fed_with() -> None:
 def test_times_of_the_last_run_are_told_apart() -> None:
     runner, _, _ = session()
     runner.run(images(1))
-    assert (runner.last_times.upload, runner.last_times.compute) == (1.0, 0.0)
+    times = runner.engine.last_times  # type: ignore[attr-defined]
+    assert (times.upload, times.compute) == (1.0, 0.0)
 
 
 # --- the calls -----------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from pathlib import Path
 from detkit.artifact import versions
 from detkit.codec import digest_of
 
-ENGINES = ("numpy", "onnxruntime", "onnxruntime-gpu", "torch")
+ENGINES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 MAX_OTHERS = 0.10  # share of the CPU that other programs may use
 MAX_STOLEN = 0.02  # share that the host of a virtual machine may take away
 BUSY_FIELDS = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq of /proc/stat

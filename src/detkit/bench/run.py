@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.artifact import sha256_of
+from detkit.artifact import sha256_of, size_of
 from detkit.bench.fingerprint import cpu_use, disturbances, fingerprint, usable_cpus
 from detkit.bench.measure import (
     Clock,
@@ -165,7 +165,7 @@ def _model_latency(
     return ModelLatency(
         file=str(model.path),
         sha256=sha256_of(model.path),
-        bytes=model.path.stat().st_size,
+        bytes=size_of(model.path),
         runtime=model.session.runtime,
         precision=manifest.precision,
         form=manifest.form,

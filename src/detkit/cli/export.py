@@ -10,12 +10,13 @@ import typer
 from detkit.cli import console
 from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
 from detkit.cli.outcome import emit_conversion, output_path
+from detkit.spec.quant import TARGETS
 
 EXAMPLES = {
     "export": (
         "detkit export --to onnx runs/a/best.fused.safetensors",
         "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms -o det.onnx",
-        "detkit export --to tensorrt best.fused.safetensors --precision fp16 --batches 1:4:16",
+        "detkit export --to tensorrt best.fused.safetensors --half --batches 1:4:16",
     ),
 }
 
@@ -27,14 +28,14 @@ def _targets() -> list[str]:
 
 
 def _parse_batches(text: str) -> tuple[int, int, int]:
-    """`LEAST:TUNED:MOST`, or one number that is all three."""
+    """`LEAST:BEST:MOST`, or one number that is all three."""
     from detkit.errors import UsageError
 
     parts = text.split(":")
     if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
-        raise UsageError(f"'{text}' are no batch sizes", hint="N or LEAST:TUNED:MOST, as 1:1:8")
-    least, tuned, most = (int(part) for part in parts * (3 // len(parts)))
-    return least, tuned, most
+        raise UsageError(f"'{text}' are no batch sizes", hint="N or LEAST:BEST:MOST, as 1:1:8")
+    least, best, most = (int(part) for part in parts * (3 // len(parts)))
+    return least, best, most
 
 
 def export(
@@ -42,10 +43,7 @@ def export(
     to: Annotated[
         str,
         typer.Option(
-            "--to",
-            metavar="NAME",
-            help="onnx, tensorrt, or tensorrt-rtx.",
-            autocompletion=_targets,
+            "--to", help="onnx, openvino, tensorrt or tensorrt-rtx.", autocompletion=_targets
         ),
     ] = "onnx",
     imgsz: Annotated[
@@ -61,12 +59,24 @@ def export(
         float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")
     ] = 0.25,
     iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
-    precision: Annotated[
-        str, typer.Option("--precision", help="fp32, or fp16 of an engine.")
-    ] = "fp32",
+    half: Annotated[
+        bool, typer.Option("--half", help="float16: OpenVINO's weights, or a TensorRT engine.")
+    ] = False,
     batches: Annotated[
-        str, typer.Option("--batches", metavar="N:N:N", help="Least, tuned for, most; an engine.")
+        str, typer.Option("--batches", metavar="N:N:N", help="Of an engine: least, best, most.")
     ] = "1:1:8",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            metavar="ENGINE",
+            help="Of an INT8 graph: onnxruntime, openvino or tensorrt; else what --to says.",
+            autocompletion=lambda: list(TARGETS),
+        ),
+    ] = "",
+    allow_slower: Annotated[
+        bool, typer.Option("--allow-slower", help="Keep an INT8 graph slower than float.")
+    ] = False,
     data: ComparisonData = None,
     exporter: Annotated[
         str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
@@ -77,19 +87,21 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a checkpoint as ONNX or an engine, compared with it; prints the path of the new file.
+    """Write a checkpoint as ONNX, OpenVINO or engine, compared with it; prints the file's path.
 
     Outputs decoded boxes (B,A,4) xyxy in input pixels and scores (B,A,C) for any batch size. The
-    file is compared with torch on real pictures and not written when it strays (exit 3). tensorrt
-    builds for the GPU that is here; tensorrt-rtx needs none to build, and then nothing is compared.
+    file is compared with torch on real pictures and not written when it strays (exit 3). OpenVINO's
+    is NAME.xml with its weights in NAME.bin. tensorrt builds NAME.engine for the GPU that is here;
+    tensorrt-rtx needs none to build, and then its engine is compared with nothing.
     """
     console.setup(quiet, verbose)
     import dataclasses
 
     from detkit.boxes import PREDICT_NMS
     from detkit.errors import UsageError, did_you_mean
-    from detkit.export import SUFFIXES, ExportOptions, find_exporter
+    from detkit.export import ExportOptions, find_exporter, load_exporter
     from detkit.spec.arch import parse_image_size
+    from detkit.spec.quant import check_target
 
     if exporter not in ("torchscript", "dynamo"):
         raise UsageError(
@@ -100,11 +112,13 @@ def export(
         uint8=uint8,
         nms=nms,
         nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
-        exporter=exporter,
-        data=data,
-        precision=precision,
+        half=half,
         batches=_parse_batches(batches),
+        exporter=exporter,
+        engine=target or find_exporter(to).engine,
+        allow_slower=allow_slower,
+        data=data,
     )
-    exporter_to = find_exporter(to)
-    path = output_path(out, checkpoint, SUFFIXES[to], force=force)
-    emit_conversion(exporter_to(checkpoint, path, options), json=json)
+    check_target(options.engine)
+    path = output_path(out, checkpoint, find_exporter(to).suffix, force=force)
+    emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from detkit.artifact import files_of
 from detkit.cli import console
 from detkit.errors import UsageError
 from detkit.report import ConversionReport
@@ -13,15 +14,20 @@ def output_path(out: Path | None, parent: Path, suffix: str, *, force: bool) -> 
     """`out`, or the parent's name with `suffix` beside it.
 
     Raises:
-        UsageError: it is there already and `force` was not given, or it is the parent itself.
+        UsageError: it is there already and `force` was not given, or it is the parent itself, or a
+            name that no verb would know the file by.
     """
     path = out or parent.with_name(parent.name.removesuffix(parent.suffix) + suffix)
+    ending = Path(suffix).suffix or suffix
+    if path.suffix != ending:
+        raise UsageError(f"{path}: the name of this file must end in {ending}")
     if path.resolve() == parent.resolve():
         raise UsageError(f"{path} would be written over itself", hint="-o another name")
     if path.is_dir():
         raise UsageError(f"{path} is a folder", hint="-o the name of a file")
-    if path.exists() and not force:
-        raise UsageError(f"{path} is there already", hint="--force writes over it")
+    there = [file for file in files_of(path) if file.exists()]
+    if there and not force:
+        raise UsageError(f"{there[0]} is there already", hint="--force writes over it")
     return path
 
 

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -26,11 +21,8 @@ from detkit.cli.options import (
     ThreadsSetting,
     Verbose,
 )
+from detkit.cli.training import listen, printer
 from detkit.spec.zoo import ZOO
-
-if TYPE_CHECKING:
-    from detkit.train.loop import Interruption
-    from detkit.train.progress import Progress
 
 EXAMPLES = {
     "train": (
@@ -38,7 +30,6 @@ EXAMPLES = {
         "detkit train coco/ --init yolo_nas_s.safetensors --set optim.lr=5e-4 -o runs/b",
     ),
 }
-SECONDS_BETWEEN_LINES = 10
 
 
 def EPILOG() -> list[str]:  # noqa: N802
@@ -139,14 +130,14 @@ def train(
     request = Request(flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force)
     settings = resolve_config(request, out)
     folder = find_run_folder(out, settings)
-    with _listen() as interruption:
+    with listen() as interruption:
         report = start(
             settings,
             folder,
             request,
             dry_run=dry_run,
             log=console.log,
-            notify=_printer(),
+            notify=printer(),
             interruption=interruption,
         )
     if report is None:
@@ -155,37 +146,3 @@ def train(
     if report.stopped_by == "signal":
         console.warn(f"interrupted; go on with: detkit train -o {folder} --resume")
         raise typer.Exit(128 + interruption.signal)
-
-
-@contextmanager
-def _listen() -> Iterator[Interruption]:
-    """SIGINT and SIGTERM ask the run to save and end; a second one ends it at once."""
-    from detkit.train.loop import Interruption
-
-    interruption = Interruption()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        interruption.signal = number
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _printer() -> Callable[[Progress], None]:
-    """Prints every epoch's result, and in between a line every ten seconds."""
-    last = time.monotonic()
-
-    def show(progress: Progress) -> None:
-        nonlocal last
-        if progress.ap is not None or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            console.log(progress.line())
-            last = time.monotonic()
-
-    return show

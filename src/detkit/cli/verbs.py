@@ -18,7 +18,12 @@ VERBS = {
         "detkit.cli.eval:eval_", "Score a model on a COCO folder: the 12 figures, per class, gates."
     ),
     "reparam": Verb("detkit.cli.reparam:reparam", "Fuse a checkpoint's branches for deployment."),
-    "export": Verb("detkit.cli.export:export", "Write a checkpoint as ONNX, compared with it."),
+    "quantize": Verb(
+        "detkit.cli.quantize:quantize", "Make a checkpoint INT8, its loss of AP measured."
+    ),
+    "export": Verb(
+        "detkit.cli.export:export", "Write a checkpoint as ONNX or OpenVINO, compared with it."
+    ),
     "bench": Verb("detkit.cli.bench:bench", "Time models here, interleaved: p50, p90, p99."),
     "predict": Verb("detkit.cli.predict:predict", "Draw a model's boxes on pictures."),
     "import": Verb(

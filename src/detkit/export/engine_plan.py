@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx import ModelProto
 
 from detkit.errors import UsageError
-from detkit.runtime.target import Target
+from detkit.runtime.machine import Machine
 from detkit.runtime.trt_api import Shapes
 
 
@@ -49,6 +49,6 @@ class EnginePlan:
         return shapes
 
 
-def timing_cache_name(target: Target) -> str:
+def timing_cache_name(machine: Machine) -> str:
     """The file for what TensorRT measured; times of another GPU or version are worth nothing."""
-    return f"{target.library}-{target.version}-sm{target.compute_capability}.timing"
+    return f"{machine.library}-{machine.version}-sm{machine.compute_capability}.timing"

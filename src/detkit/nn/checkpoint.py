@@ -12,6 +12,7 @@ from torch import Tensor
 from detkit.artifact import METADATA_KEY, Manifest, TensorInfo, read_manifest, write_artifact
 from detkit.errors import ArtifactError
 from detkit.nn.detector import Detector, build
+from detkit.nn.quantized import QuantizedDetector
 from detkit.spec.arch import ArchSpec
 
 
@@ -42,6 +43,8 @@ def load_checkpoint(path: Path, manifest: Manifest | None = None) -> tuple[Detec
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: cannot read the weights: {error}") from error
     model = build(manifest.arch, manifest.form)
+    if manifest.quant is not None:
+        model = QuantizedDetector(model, manifest.quant)
     assign_strictly(model, tensors, where=str(path))
     return model, manifest
 

@@ -9,7 +9,6 @@ Legend: B batch, A anchor points, C classes, M detections of a picture at most.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast, runtime_checkable
@@ -19,21 +18,24 @@ import numpy.typing as npt
 
 from detkit.artifact import Manifest, read_manifest
 from detkit.boxes import Array, Detections, NmsConfig, nms
-from detkit.errors import ArtifactError, BackendError, UsageError, did_you_mean
+from detkit.errors import ArtifactError, UsageError, did_you_mean
+from detkit.plugin import load_plugin
 
 Pixels = npt.NDArray[np.uint8]
 
 RUNTIMES = {
     "torch": "detkit.runtime.torch:open_session",
     "onnxruntime": "detkit.runtime.onnxruntime:open_session",
+    "openvino": "detkit.runtime.openvino:open_session",
     "tensorrt": "detkit.runtime.tensorrt:open_session",
     "tensorrt-rtx": "detkit.runtime.tensorrt:open_session",
 }
-DEFAULT_RUNTIME = {  # by Manifest.kind
-    "checkpoint": "torch",
-    "onnx": "onnxruntime",
-    "tensorrt": "tensorrt",
-    "tensorrt-rtx": "tensorrt-rtx",
+RUNTIMES_OF = {  # Manifest.kind -> what can run it, the default first
+    "checkpoint": ("torch",),
+    "onnx": ("onnxruntime", "openvino"),
+    "openvino": ("openvino",),
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt-rtx",),
 }
 
 
@@ -133,13 +135,6 @@ def takes_pixels(manifest: Manifest) -> bool:
     return bool(manifest.inputs) and manifest.inputs[0].dtype == "uint8"
 
 
-def to_pixels(images: Array | Pixels) -> Pixels:
-    """The contract's (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
-    if images.dtype == np.uint8:
-        return np.asarray(images, np.uint8)
-    return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))
-
-
 def open_session(path: Path, *, runtime: str = "", placement: Placement | None = None) -> Session:
     """Opens an artifact with its natural runtime, or with the one named.
 
@@ -149,17 +144,15 @@ def open_session(path: Path, *, runtime: str = "", placement: Placement | None =
         ArtifactError: the file is missing, damaged or foreign.
     """
     manifest = read_manifest(path)
-    name = runtime or DEFAULT_RUNTIME[manifest.kind]
+    suitable = RUNTIMES_OF[manifest.kind]
+    name = runtime or suitable[0]
     if name not in RUNTIMES:
         raise UsageError(f"unknown runtime '{name}'", hint=did_you_mean(name, RUNTIMES))
-    if name != DEFAULT_RUNTIME[manifest.kind]:
-        raise UsageError(f"{name} cannot run {path.name}, a file of kind '{manifest.kind}'")
-    module, function = RUNTIMES[name].split(":")
-    try:
-        opener = getattr(importlib.import_module(module), function)
-    except ModuleNotFoundError as error:
-        raise BackendError(
-            f"{name} is not installed: no module '{error.name}'", hint=f"pip install {error.name}"
-        ) from error
+    if name not in suitable:
+        raise UsageError(
+            f"{name} cannot run {path.name}, a file of kind '{manifest.kind}'",
+            hint=f"{' or '.join(suitable)} can",
+        )
+    opener = load_plugin(name, RUNTIMES[name])
     session: Session = opener(path, manifest, placement or Placement())
     return session

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from detkit.boxes import Array, Detections, NmsConfig
 from detkit.errors import ArtifactError
@@ -13,13 +14,21 @@ VANISHED_PX = 1.0  # no box of the class so near: the detection is not there
 
 
 def compare(
-    reference: Session, other: Session, images_bchw: Array, *, source: str, batch_size: int = 4
+    reference: Session,
+    other: Session,
+    images_bchw: Array,
+    *,
+    source: str,
+    least_score: float = 0.0,
+    batch_size: int = 4,
 ) -> Difference:
     """The largest absolute differences of raw scores and boxes (input pixels).
 
     Args:
         images_bchw: (N, 3, H, W) float32 RGB 0..1, run in batches.
         source: what the pictures are, for the report.
+        least_score: boxes whose best score in `reference` is lower are not compared: where nothing
+            is seen, a box is the mean of a flat distribution, which moves at a touch.
 
     Raises:
         ArtifactError: outputs of other shapes, or not finite; no pictures.
@@ -31,18 +40,23 @@ def compare(
         batch = images_bchw[start : start + batch_size]
         boxes, scores = reference.run(batch)
         other_boxes, other_scores = other.run(batch)
-        score = max(score, _largest(scores, other_scores, "scores"))
-        box_px = max(box_px, _largest(boxes, other_boxes, "boxes"))
-    return Difference(score=score, box_px=box_px, images=len(images_bchw), source=source)
+        score = max(score, _differences(scores, other_scores, "scores").max())
+        seen = scores.max(axis=2) >= least_score
+        off_px = _differences(boxes, other_boxes, "boxes")
+        box_px = max(box_px, off_px[seen].max(initial=0.0))
+    return Difference(
+        score=float(score), box_px=float(box_px), images=len(images_bchw), source=source
+    )
 
 
-def _largest(a: Array, b: Array, what: str) -> float:
+def _differences(a: Array, b: Array, what: str) -> npt.NDArray[np.float64]:
+    """Absolute, and all finite."""
     if a.shape != b.shape:
         raise ArtifactError(f"the two models cannot be compared: {what} {a.shape} and {b.shape}")
-    difference = float(np.abs(a.astype(np.float64) - b).max())
-    if not np.isfinite(difference):
+    differences: npt.NDArray[np.float64] = np.abs(a.astype(np.float64) - b)
+    if not np.isfinite(differences.max()):
         raise ArtifactError(f"the two models cannot be compared: {what} hold NaN or Inf")
-    return difference
+    return differences
 
 
 def compare_suppressed(

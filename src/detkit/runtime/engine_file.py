@@ -12,10 +12,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact import Manifest, atomic_path, sidecar_of, write_text
+from detkit.artifact import Manifest, atomic_path, write_text
 from detkit.codec import digest_of, from_plain, to_json, to_plain
 from detkit.errors import ArtifactError, BackendError, UsageError
-from detkit.runtime.target import Target
+from detkit.metadata import sidecar_of
+from detkit.runtime.machine import Machine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class EngineRecord:
 
     schema_version: int = 1
     manifest: Manifest
-    target: Target
+    machine: Machine
     batches: tuple[int, int, int]  # least, tuned for, most
     graph_sha256: str  # of the ONNX graph given to TensorRT
     digest: str = ""
@@ -56,9 +57,9 @@ def read_record(path: Path) -> EngineRecord:
     return record
 
 
-def check_fits(path: Path, record: EngineRecord, here: Target) -> None:
+def check_fits(path: Path, record: EngineRecord, here: Machine) -> None:
     """Raises BackendError where the engine was built for another TensorRT or GPU than `here`."""
-    built = record.target
+    built = record.machine
     pairs = (
         ("library", built.library, here.library),
         (built.library, built.version, here.version),

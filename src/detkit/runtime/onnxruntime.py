@@ -1,27 +1,24 @@
-"""The ONNX Runtime Session: an exported detector on the CPU, or on CUDA where that build is here.
-
-Reads every form `detkit export` writes: raw outputs or NMS in the graph, float or uint8 input. An
-artifact is one file, whose digest covers all of it, so a graph that points to other files is
-refused, wherever they lie.
-"""
+"""ONNX Runtime: an exported ONNX file on the CPU, or on CUDA where that build is here."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from detkit.artifact import Manifest, protobuf_fields
+from detkit.artifact import Manifest
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
-from detkit.runtime import Pixels, Placement, SuppressedOutputs, takes_pixels, to_pixels
+from detkit.metadata import protobuf_fields
+from detkit.runtime import Pixels, Placement
+from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
+from detkit.runtime.onnx_file import read_onnx
 
-RAW = ("boxes", "scores")
-SUPPRESSED = ("num_dets", "det_boxes", "det_scores", "det_classes")
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 SILENT = 4  # only fatal errors; the others arrive as exceptions
 
@@ -36,71 +33,75 @@ _REFUSALS = (
 )
 
 
-class OnnxSession:
-    """A graph with raw outputs; see `runtime.Session`."""
+class OnnxRuntimeEngine:
+    """See `runtime.graph.Engine`."""
 
     runtime = "onnxruntime"
-    outputs: tuple[str, ...] = RAW
 
-    def __init__(self, path: Path, manifest: Manifest, placement: Placement) -> None:
+    def __init__(self, path: Path, placement: Placement) -> None:
         """Loads the graph.
 
         Raises:
-            ArtifactError: damaged, not self-contained, or without the outputs of the contract.
+            ArtifactError: damaged or not self-contained.
             BackendError: a device this build of ONNX Runtime cannot use.
         """
-        self.manifest = manifest
-        self.path = path
-        self.engine = _load(path, placement)
-        self.input_name = self.engine.get_inputs()[0].name
-        missing = set(self.outputs) - {output.name for output in self.engine.get_outputs()}
-        if missing:
-            raise ArtifactError(f"{path}: the graph has no output {', '.join(sorted(missing))}")
+        self.graph = _load(path, placement)
+        self.input_name = self.graph.get_inputs()[0].name
+        self.output_names: tuple[str, ...] = tuple(
+            output.name for output in self.graph.get_outputs()
+        )
 
-    def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        """As `Session.run`; a graph that `takes_pixels` is also fed with (B, H, W, 3) uint8."""
-        boxes, scores = self.run_graph(images_bchw)
-        return boxes, scores
-
-    def run_graph(self, images: Array | Pixels) -> list[Any]:
-        """The outputs in the order of `outputs`.
-
-        Raises:
-            ArtifactError: the graph refuses this batch.
-        """
-        feed = to_pixels(images) if takes_pixels(self.manifest) else images
+    def run(self, images: Array | Pixels, outputs: Sequence[str]) -> list[Any]:
         try:
-            outputs: list[Any] = self.engine.run(list(self.outputs), {self.input_name: feed})
+            found: list[Any] = self.graph.run(list(outputs), {self.input_name: images})
         except _REFUSALS as error:
-            shape = "x".join(map(str, feed.shape))
-            raise ArtifactError(
-                f"{self.path}: cannot run an input of {shape}: {_reason(error)}"
-            ) from error
-        return outputs
+            raise EngineRefusalError(_reason(error)) from error
+        return found
 
 
-class SuppressingOnnxSession(OnnxSession):
-    """A graph with NMS inside; see `runtime.SuppressingSession`."""
-
-    outputs = SUPPRESSED
-
-    def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        raise ArtifactError(
-            f"{self.path} has its NMS in the graph, so there are no raw scores",
-            hint="export it again without --nms",
-        )
-
-    def run_suppressed(self, images_bchw: Array) -> SuppressedOutputs:
-        counts, boxes, scores, classes = self.run_graph(images_bchw)
-        return SuppressedOutputs(
-            counts.reshape(-1).astype(np.int64), boxes, scores, classes.astype(np.int64)
-        )
-
-
-def open_session(path: Path, manifest: Manifest, placement: Placement) -> OnnxSession:
+def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
     """Opens an ONNX artifact; see `runtime.open_session`."""
-    kind = SuppressingOnnxSession if manifest.form == "nms" else OnnxSession
-    return kind(path, manifest, placement)
+    return session_of(OnnxRuntimeEngine(path, placement), path, manifest)
+
+
+# Operator of the graph as ONNX Runtime runs it -> the precision of that convolution.
+_CONVOLUTIONS = {
+    "QLinearConv": "u8",
+    "ConvInteger": "u8",
+    "Conv": "f32",
+    "FusedConv": "f32",
+    "NhwcFusedConv": "f32",
+    "ConvTranspose": "f32",
+}
+
+
+def precision_of_convolutions(path: Path) -> dict[str, int]:
+    """How many convolutions run in which precision here, such as {"u8": 50, "f32": 6}.
+
+    It is asked of the graph as optimised for this CPU, not of the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        options = _options(Placement(threads=1))
+        options.optimized_model_filepath = str(optimised)
+        ort.InferenceSession(read_onnx(path), options, providers=[CPU])
+        operators = Counter(_operators(optimised.read_bytes()))
+    counts: Counter[str] = Counter()
+    for operator, precision in _CONVOLUTIONS.items():
+        counts[precision] += operators[operator]
+    return dict(counts.most_common())
+
+
+def _operators(data: bytes) -> Iterator[str]:
+    """The op_type (field 4) of each node (1) of the graph (7) of a ModelProto (onnx.proto3)."""
+    for graph in _messages(data, 7):
+        for node in _messages(graph, 1):
+            yield from (bytes(name).decode() for name in _messages(node, 4))
+
+
+def _messages(data: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
+    fields = protobuf_fields(data)
+    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
 
 
 # --- loading -------------------------------------------------------------------------------------
@@ -108,13 +109,8 @@ def open_session(path: Path, manifest: Manifest, placement: Placement) -> OnnxSe
 
 def _load(path: Path, placement: Placement) -> Any:
     providers = _providers(placement.device)
-    data = path.read_bytes()
     try:
-        if any(_external_tensors(data, "model")):
-            raise ArtifactError(f"{path} keeps tensors in other files; an artifact is one file")
-        engine = ort.InferenceSession(data, _options(placement), providers=providers)
-    except (IndexError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
+        engine = ort.InferenceSession(read_onnx(path), _options(placement), providers=providers)
     except _REFUSALS as error:
         raise ArtifactError(f"{path} cannot be loaded: {_reason(error)}") from error
     if len(providers) > 1 and CUDA not in engine.get_providers():  # it falls back without a word
@@ -155,33 +151,3 @@ def _providers(device: str) -> list[Any]:
 def _reason(error: Exception) -> str:
     """The first line of what ONNX Runtime says, without its codes."""
     return str(error).partition("\n")[0].rpartition(" : ")[2]
-
-
-# Where tensors hide in an ONNX file: message -> field number -> message (onnx.proto3).
-_MESSAGES = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {
-        5: "tensor",
-        6: "graph",
-        10: "tensor",
-        11: "graph",
-        22: "sparse",
-        23: "sparse",
-    },
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {},
-}
-_DATA_LOCATION, _EXTERNAL_DATA = 14, 13
-
-
-def _external_tensors(data: bytes | memoryview, message: str) -> Iterator[bool]:
-    """True for each sign of a tensor stored elsewhere; old ONNX Runtimes follow any path."""
-    for number, value in protobuf_fields(data):
-        if message == "tensor" and number in (_DATA_LOCATION, _EXTERNAL_DATA):
-            yield value != 0
-        elif number in _MESSAGES[message] and isinstance(value, memoryview):
-            yield from _external_tensors(value, _MESSAGES[message][number])

@@ -18,6 +18,7 @@ from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import Detector, cost_metrics
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.preprocess import Preprocess
+from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import find_arch, with_task
 
 DEFAULT_MODEL = "yolo-nas-s"
@@ -34,6 +35,8 @@ class Job:
     preprocess: Preprocess
     parents: tuple[Parent, ...]
     notes: tuple[str, ...]
+    form: str = "training"
+    quant: QuantSpec | None = None
 
     @functools.cached_property
     def costs(self) -> dict[str, float]:
@@ -47,6 +50,9 @@ class Job:
         return Manifest(
             kind="checkpoint",
             arch=spec,
+            form=self.form,
+            precision="fp32" if self.quant is None else "int8",
+            quant=self.quant,
             class_names=self.train.class_names,
             preprocess=self.preprocess,
             inputs=inputs,
@@ -66,14 +72,8 @@ def prepare(config: TrainConfig) -> Job:
         DataError: no folder, no train or val split, or too much of it unusable.
         UsageError: an unknown model, or one that contradicts `init`.
     """
-    folder = open_folder(Path(config.data), files=named_files(config), splits=("train", "val"))
-    require_usable(folder, max_dropped_share=config.max_dropped)
-    for name in ("train", "val"):
-        if name not in folder.splits:
-            raise DataError(f"{config.data} has no {name} split", hint="detkit data check DIR")
+    folder = open_splits(config)
     train = folder.splits["train"]
-    if not any(len(record.classes) for record in train.records):
-        raise DataError(f"{config.data}: the train split has no boxes to learn from")
     model, parents, notes = _first_weights(config, train.class_names)
     freeze(model, config.freeze)
     size = model.spec.image_size
@@ -86,6 +86,22 @@ def prepare(config: TrainConfig) -> Job:
         parents=parents,
         notes=notes,
     )
+
+
+def open_splits(config: TrainConfig) -> CocoFolder:
+    """The folder with its train and val splits, checked.
+
+    Raises:
+        DataError: no folder, a split that is missing or without boxes, or too much unusable.
+    """
+    folder = open_folder(Path(config.data), files=named_files(config), splits=("train", "val"))
+    require_usable(folder, max_dropped_share=config.max_dropped)
+    for name in ("train", "val"):
+        if name not in folder.splits:
+            raise DataError(f"{config.data} has no {name} split", hint="detkit data check DIR")
+    if not any(len(record.classes) for record in folder.splits["train"].records):
+        raise DataError(f"{config.data}: the train split has no boxes to learn from")
+    return folder
 
 
 def named_files(config: TrainConfig) -> dict[str, tuple[Path, Path]]:

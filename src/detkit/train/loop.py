@@ -11,10 +11,12 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from detkit.artifact import write_text
+from detkit.artifact import Manifest, write_text
 from detkit.boxes import EVAL_NMS
 from detkit.codec import to_json
 from detkit.config import TrainConfig, to_toml
@@ -22,9 +24,9 @@ from detkit.data.loader import Batch, TrainLoader
 from detkit.errors import TrainingError
 from detkit.evaluate import coco_figures, detect
 from detkit.nn.checkpoint import save_checkpoint
-from detkit.nn.detector import fuse
+from detkit.nn.detector import Detector, fuse
 from detkit.report import Figures, TrainReport
-from detkit.runtime import Placement
+from detkit.runtime import Placement, Session
 from detkit.runtime.torch import TorchSession, find_device
 from detkit.train.job import Job, frozen_parts
 from detkit.train.loss import DetectionLoss, LossParts
@@ -44,6 +46,25 @@ class Interruption:
     signal: int = 0
 
 
+class Guide(Protocol):
+    """A further loss, from the images (B, 3, H, W) and the network's raw outputs on them."""
+
+    def __call__(self, images: Tensor, logits: Tensor, distances: Tensor) -> Tensor: ...
+
+
+def open_fused(model: Detector, manifest: Manifest, device: str) -> Session:
+    """The network as validation runs it by default: fused, in torch."""
+    return TorchSession(fuse(model), manifest, Placement(device=device))
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """What a run may do otherwise than to learn from boxes and be scored in torch."""
+
+    guide: Guide | None = None
+    open_session: Callable[[Detector, Manifest, str], Session] = open_fused
+
+
 class Trainer:
     """One run in its folder `out`: the objects that change from step to step."""
 
@@ -55,8 +76,10 @@ class Trainer:
         *,
         notify: Callable[[Progress], None],
         interruption: Interruption,
+        method: Method | None = None,
     ) -> None:
         self.config, self.job, self.out = config, job, out
+        self.method = method or Method()
         self.notify, self.interruption = notify, interruption
         torch.set_num_threads(config.threads or torch.get_num_threads())
         self.device = find_device(config.device)
@@ -143,6 +166,8 @@ class Trainer:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             logits, distances = self.model(images)
         parts: LossParts = self.loss(logits, distances, batch.boxes.to(self.device))
+        if self.method.guide is not None:
+            parts = parts.plus(self.method.guide(images, logits, distances))
         (parts.total / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
         losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl]).detach().cpu()
         if not torch.isfinite(losses).all():
@@ -176,9 +201,9 @@ class Trainer:
         )
 
     def _validate(self) -> Figures:
-        """COCO figures of the averaged, fused weights on the whole validation split."""
+        """COCO figures of the averaged weights on the whole validation split."""
         manifest = self.job.manifest(self.config, {})
-        session = TorchSession(fuse(self.ema.model), manifest, Placement(device=str(self.device)))
+        session = self.method.open_session(self.ema.model, manifest, str(self.device))
         val = self.job.val
         detections = detect(session, val.records, batch_size=self.config.batch, nms=EVAL_NMS)
         self.detections = detections

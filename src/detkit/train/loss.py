@@ -7,7 +7,7 @@ pixels. Legend: B batch, A anchor points, C classes, D = 4 * (reg_max + 1), P po
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,10 @@ class LossParts:
     cls: Tensor
     iou: Tensor
     dfl: Tensor
+
+    def plus(self, more: Tensor) -> LossParts:
+        """With a further term in the total."""
+        return replace(self, total=self.total + more)
 
 
 class DetectionLoss(nn.Module):

@@ -13,7 +13,7 @@ PACKAGES = {"tensorrt": "tensorrt", RTX: "tensorrt-rtx-cu13"}  # as pip calls th
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
+class Machine:
     """Where an engine runs. Empty is what an engine is not tied to: TensorRT-RTX builds without a
     GPU for any of them."""
 
@@ -43,14 +43,14 @@ def load(library: str) -> Any:
     return trt
 
 
-def target_here(library: str, trt: Any, index: int = 0) -> Target:
+def machine_here(library: str, trt: Any, index: int = 0) -> Machine:
     """TensorRT `trt` and the GPU of this number.
 
     Raises:
         BackendError: there is no GPU.
     """
     gpu = find_gpu(index)
-    return Target(
+    return Machine(
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
         driver=gpu.driver,
@@ -59,7 +59,7 @@ def target_here(library: str, trt: Any, index: int = 0) -> Target:
     )
 
 
-def build_target(library: str, trt: Any) -> Target:
+def build_machine(library: str, trt: Any) -> Machine:
     """What an engine built here is for. TensorRT tries kernels on the GPU and is tied to it;
     TensorRT-RTX needs none and leaves the choice to the machine that runs.
 
@@ -67,5 +67,5 @@ def build_target(library: str, trt: Any) -> Target:
         BackendError: TensorRT, and there is no GPU.
     """
     if library == RTX:
-        return Target(library=library, version=str(trt.__version__))
-    return target_here(library, trt)
+        return Machine(library=library, version=str(trt.__version__))
+    return machine_here(library, trt)

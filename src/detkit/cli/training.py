@@ -1,0 +1,52 @@
+"""What verbs that train have in common: signals that ask to stop, and lines of progress."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from detkit.cli import console
+
+if TYPE_CHECKING:
+    from detkit.train.loop import Interruption
+    from detkit.train.progress import Progress
+
+SECONDS_BETWEEN_LINES = 10
+
+
+@contextmanager
+def listen() -> Iterator[Interruption]:
+    """SIGINT and SIGTERM ask the run to save and end; a second one ends it at once."""
+    from detkit.train.loop import Interruption
+
+    interruption = Interruption()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        interruption.signal = number
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, handle)
+    try:
+        yield interruption
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def printer() -> Callable[[Progress], None]:
+    """Prints every epoch's result, and in between a line every ten seconds."""
+    last = time.monotonic()
+
+    def show(progress: Progress) -> None:
+        nonlocal last
+        if progress.ap is not None or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            console.log(progress.line())
+            last = time.monotonic()
+
+    return show

@@ -1,0 +1,307 @@
+"""Q/DQ graphs: the form in which each engine recognises, and runs fast, what is INT8.
+
+A traced fake-quantized network has QuantizeLinear -> DequantizeLinear on float weights and on
+activations of 0..255 with any zero point. `for_target` rewrites it; the values stay those of the
+trace but for TensorRT, which has only symmetric int8 and so half the levels of a non-negative
+tensor. What an engine makes of it is measured, not assumed (see `export.coverage`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
+
+from detkit.spec.quant import check_target
+
+MOVING = ("Concat", "MaxPool", "DepthToSpace")  # give only values that they were given
+Values = npt.NDArray[np.generic]
+
+
+def for_target(model: ModelProto, target: str) -> ModelProto:
+    """A copy of a traced fake-quantized graph in the form that `target` runs in INT8.
+
+    Raises:
+        UsageError: an unknown target.
+    """
+    check_target(target)
+    out = ModelProto()
+    out.CopyFrom(model)
+    graph = _Graph(out.graph)
+    _fold_weights(graph)
+    _fold_scales(graph)
+    _round_moved(graph)
+    if target == "onnxruntime":
+        _take_bytes(graph)
+        _round_before_activations(graph)
+        _give_relu_its_zero(graph)
+    elif target == "tensorrt":
+        _make_symmetric(graph)
+    graph.finish()
+    onnx.checker.check_model(out, full_check=True)
+    return out
+
+
+@dataclass(frozen=True)
+class _Rounding:
+    """Parameters of a Q or DQ node on an activation."""
+
+    scale: float
+    zero_point: int
+
+    @property
+    def low(self) -> float:
+        return -self.zero_point * self.scale
+
+    @property
+    def high(self) -> float:
+        return (255 - self.zero_point) * self.scale
+
+
+class _Graph:
+    """A GraphProto with its constants as arrays, and who makes and takes each tensor."""
+
+    def __init__(self, proto: GraphProto) -> None:
+        self.proto = proto
+        self.constants: dict[str, Values] = {
+            tensor.name: numpy_helper.to_array(tensor) for tensor in proto.initializer
+        }
+        self.nodes: list[NodeProto] = []
+        for node in proto.node:
+            if node.op_type == "Constant":
+                self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+            else:
+                self.nodes.append(node)
+        self.made_by = {name: node for node in self.nodes for name in node.output}
+
+    def takers(self, name: str) -> list[NodeProto]:
+        return [node for node in self.nodes if name in node.input]
+
+    def of_type(self, *op_types: str) -> list[NodeProto]:
+        return [node for node in self.nodes if node.op_type in op_types]
+
+    def rounding(self, node: NodeProto) -> _Rounding:
+        scale, zero_point = (self.constants[name] for name in node.input[1:3])
+        return _Rounding(float(scale), int(zero_point))
+
+    def constant(self, name: str, value: Values) -> str:
+        """The name of a new constant; parameters of Q and DQ must be scalars to be fused."""
+        self.constants[name] = value
+        return name
+
+    def insert(self, node: NodeProto, after: NodeProto) -> None:
+        self.nodes.insert(self.nodes.index(after) + 1, node)
+        self.made_by.update(dict.fromkeys(node.output, node))
+
+    def remove(self, node: NodeProto) -> None:
+        self.nodes.remove(node)
+
+    def redirect(self, old: str, new: str, takers: list[NodeProto]) -> None:
+        for node in takers:
+            for index, name in enumerate(node.input):
+                if name == old:
+                    node.input[index] = new
+
+    def finish(self) -> None:
+        """Writes nodes and used constants back, the latter as initializers."""
+        used = {name for node in self.nodes for name in node.input}
+        used |= {output.name for output in self.proto.output}
+        del self.proto.node[:], self.proto.initializer[:], self.proto.value_info[:]
+        self.proto.node.extend(self.nodes)
+        self.proto.initializer.extend(
+            numpy_helper.from_array(value, name)
+            for name, value in self.constants.items()
+            if name in used
+        )
+
+
+def _pairs(graph: _Graph) -> Iterator[tuple[NodeProto, NodeProto]]:
+    """(Q, DQ) of every activation."""
+    for node in graph.of_type("QuantizeLinear"):
+        for taker in graph.takers(node.output[0]):
+            yield node, taker
+
+
+def _fold_weights(graph: _Graph) -> None:
+    """Q of a constant becomes the int8 constant: a quarter of the file, the same codes."""
+    for node in graph.of_type("QuantizeLinear"):
+        weight = graph.constants.get(node.input[0])
+        if weight is None:
+            continue
+        scale, zero = (graph.constants[name] for name in node.input[1:3])
+        shape = (-1,) + (1,) * (weight.ndim - 1)
+        steps = np.rint(weight.astype(np.float32) / scale.reshape(shape).astype(np.float32))
+        codes = np.clip(steps, -128, 127).astype(zero.dtype)
+        graph.constant(node.output[0], codes)
+        graph.remove(node)
+
+
+def _fold_scales(graph: _Graph) -> None:
+    """A rounded tensor times a positive number is the same integers with another scale."""
+    for node in graph.of_type("Mul"):
+        parts = [graph.constants.get(name) for name in node.input]
+        if (parts[0] is None) == (parts[1] is None):
+            continue
+        at = 0 if parts[0] is None else 1
+        factor = parts[1 - at]
+        source = graph.made_by.get(node.input[at])
+        assert factor is not None
+        if source is None or source.op_type != "DequantizeLinear" or factor.size != 1:
+            continue
+        if float(factor.reshape(())) <= 0:  # no engine takes a scale that is not positive
+            continue
+        scale = float(graph.constants[source.input[1]]) * float(factor.reshape(()))
+        name = graph.constant(f"{node.output[0]}_scale", np.float32(scale))
+        source_copy = onnx.helper.make_node(
+            "DequantizeLinear",
+            [source.input[0], name, source.input[2]],
+            [node.output[0]],
+            name=f"{node.output[0]}_DequantizeLinear",
+        )
+        graph.insert(source_copy, after=node)
+        graph.remove(node)
+
+
+def _round_moved(graph: _Graph) -> None:
+    """Q -> DQ, which changes nothing, behind what moves values that are rounded already.
+
+    Engines then move the integers, and need no float tensor in between.
+    """
+    for node in list(graph.nodes):
+        if node.op_type not in MOVING:
+            continue
+        sources = [graph.made_by.get(name) for name in node.input if name not in graph.constants]
+        found = [
+            graph.rounding(source)
+            for source in sources
+            if source is not None and source.op_type == "DequantizeLinear"
+        ]
+        if len(found) == len(sources) and len(set(found)) == 1:
+            source = sources[0]
+            assert source is not None
+            _insert_pair(graph, node, parameters=list(source.input[1:3]))
+
+
+def _insert_pair(graph: _Graph, after: NodeProto, *, parameters: list[str]) -> None:
+    value = after.output[0]
+    takers = graph.takers(value)
+    codes, rounded = f"{value}_codes", f"{value}_rounded"
+    make = onnx.helper.make_node
+    quantize = make("QuantizeLinear", [value, *parameters], [codes], name=f"{value}_Q")
+    dequantize = make("DequantizeLinear", [codes, *parameters], [rounded], name=f"{value}_DQ")
+    graph.redirect(value, rounded, takers)
+    graph.insert(quantize, after=after)
+    graph.insert(dequantize, after=quantize)
+
+
+def _take_bytes(graph: _Graph) -> None:
+    """Bytes that are scaled by 1/255 and rounded to steps of 1/255 are their own integers."""
+    for quantize, dequantize in list(_pairs(graph)):
+        scale = graph.made_by.get(quantize.input[0])
+        if scale is None or scale.op_type != "Mul":
+            continue
+        name, factor = _split(graph, scale)
+        rounding = graph.rounding(quantize)
+        moved = graph.made_by.get(name)
+        cast = graph.made_by.get(moved.input[0]) if moved is not None else None
+        if moved is None or cast is None or moved.op_type != "Transpose":
+            continue
+        if cast.op_type != "Cast" or rounding.zero_point != 0:
+            continue
+        if abs(factor / rounding.scale - 1) > 1e-6:
+            continue
+        moved.input[0] = cast.input[0]
+        dequantize.input[0] = moved.output[0]
+        for node in (cast, scale, quantize):
+            graph.remove(node)
+
+
+def _split(graph: _Graph, product: NodeProto) -> tuple[str, float]:
+    """The tensor and the constant factor of a Mul; 0 where it has none."""
+    for name, other in (tuple(product.input), tuple(product.input)[::-1]):
+        factor = graph.constants.get(other)
+        if factor is not None and factor.size == 1:
+            return name, float(factor.reshape(()))
+    return product.input[0], 0.0
+
+
+# Activation -> what is below gives (almost) zero, so that clipping there is harmless.
+FLAT_BELOW = {"Sigmoid": -8.0, "HardSwish": -3.0}
+
+
+def _round_before_activations(graph: _Graph) -> None:
+    """ONNX Runtime runs a convolution in INT8 only where its own output is rounded.
+
+    For SiLU and Hardswish that is the activation's input: its upper bound is that of the output,
+    for both functions approach the identity. SiLU's gate is rounded as well, to steps of 1/255.
+    """
+    for node in graph.of_type(*FLAT_BELOW):
+        conv = graph.made_by.get(node.input[0])
+        gated = _gated_by(graph, node)
+        rounded = _taker(graph, gated.output[0], "QuantizeLinear")
+        if conv is None or conv.op_type != "Conv" or rounded is None:
+            continue
+        if not _is_int8(graph, conv):
+            continue
+        low, high = FLAT_BELOW[node.op_type], graph.rounding(rounded).high
+        scale = (max(high, 1.0) - low) / 255
+        _insert_pair(graph, conv, parameters=_parameters(graph, conv, scale, round(-low / scale)))
+        if node.op_type == "Sigmoid":
+            _insert_pair(graph, node, parameters=_parameters(graph, node, 1 / 255, 0))
+
+
+def _gated_by(graph: _Graph, node: NodeProto) -> NodeProto:
+    """The product that a SiLU ends with; the node itself for other activations."""
+    if node.op_type != "Sigmoid":
+        return node
+    return _taker(graph, node.output[0], "Mul") or node
+
+
+def _taker(graph: _Graph, name: str, op_type: str) -> NodeProto | None:
+    return next((node for node in graph.takers(name) if node.op_type == op_type), None)
+
+
+def _is_int8(graph: _Graph, conv: NodeProto) -> bool:
+    weight = graph.made_by.get(conv.input[1])
+    return weight is not None and weight.op_type == "DequantizeLinear"
+
+
+def _parameters(graph: _Graph, node: NodeProto, scale: float, zero_point: int) -> list[str]:
+    name = node.output[0]
+    return [
+        graph.constant(f"{name}_scale", np.float32(scale)),
+        graph.constant(f"{name}_zero", np.uint8(zero_point)),
+    ]
+
+
+def _give_relu_its_zero(graph: _Graph) -> None:
+    """ONNX Runtime runs Conv -> Relu as one only where the lowest code stands for zero.
+
+    A tensor behind a Relu that shares its range with signed ones gets the non-negative part of the
+    range, with all 256 levels; the concatenation brings it to the shared one.
+    """
+    for quantize, dequantize in list(_pairs(graph)):
+        rounding, source = graph.rounding(quantize), graph.made_by.get(quantize.input[0])
+        if source is None or source.op_type != "Relu" or rounding.zero_point == 0:
+            continue
+        scale, zero = _parameters(graph, quantize, rounding.high / 255, 0)
+        for node in (quantize, dequantize):
+            node.input[1], node.input[2] = scale, zero
+
+
+def _make_symmetric(graph: _Graph) -> None:
+    """int8 with zero point 0 over the same bounds: the only activations TensorRT takes."""
+    done: dict[str, str] = {}
+    zero = graph.constant("int8_zero", np.int8(0))
+    for node in graph.of_type("QuantizeLinear", "DequantizeLinear"):
+        if graph.constants[node.input[2]].dtype != np.uint8:
+            continue
+        rounding, old = graph.rounding(node), f"{node.input[1]}/{node.input[2]}"
+        if old not in done:
+            largest = max(rounding.high, -rounding.low)
+            done[old] = graph.constant(f"{old}_symmetric", np.float32(largest / 127))
+        node.input[1], node.input[2] = done[old], zero

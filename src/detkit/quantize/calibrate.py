@@ -1,0 +1,129 @@
+"""Ranges from pictures: the training split, preprocessed as for evaluation, run in float once."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from detkit.artifact import sha256_of
+from detkit.boxes import Array
+from detkit.codec import digest_of
+from detkit.data.batches import eval_batches
+from detkit.data.records import ImageRecord
+from detkit.errors import DataError
+from detkit.nn.quantized import QuantizedDetector, rounding_off
+from detkit.quantize.histogram import Histogram, choose_bounds
+from detkit.spec.preprocess import Preprocess
+
+MAX_SAMPLE = 1 << 16  # values of a tensor and picture that are counted; bounds see all of them
+Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
+INPUT = "quantizer"  # the path of the input's: pictures are bytes, so its range is known
+
+
+def spread(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...]:
+    """`count` records at most, evenly spread over all.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not records:
+        raise DataError("no pictures to calibrate on: the training split is empty")
+    places = np.linspace(0, len(records) - 1, min(count, len(records)))
+    return tuple(records[int(place)] for place in places.round())
+
+
+def pictures_digest(records: Sequence[ImageRecord]) -> str:
+    """Names the pictures and their bytes, in order."""
+    return digest_of([(record.file_name, sha256_of(record.path)) for record in records])
+
+
+def load_pictures(
+    records: Sequence[ImageRecord], preprocess: Preprocess, batch_size: int
+) -> Iterator[Array]:
+    """Batches (B, 3, H, W) float32 RGB 0..1."""
+    return (batch.images for batch in eval_batches(records, preprocess, batch_size))
+
+
+@dataclass
+class Observed:
+    """What calibration sees: values at each quantizer, mean inputs (C_in,) of each convolution."""
+
+    histograms: dict[str, Histogram] = field(default_factory=dict)
+    input_means: dict[str, Tensor] = field(default_factory=dict)
+
+
+@torch.no_grad()
+def observe(model: QuantizedDetector, batches: Iterable[Array]) -> Observed:
+    """Runs the network in float and counts its values."""
+    found = Observed()
+    number = 0
+    with _watching(model, found):
+        for images in batches:
+            model(torch.from_numpy(images))
+            number += 1
+    found.input_means = {path: total / number for path, total in found.input_means.items()}
+    return found
+
+
+def set_ranges(model: QuantizedDetector, found: Observed, calibrator: str) -> dict[str, int]:
+    """Sets every range of `model`; returns how many are from which method."""
+    methods: Counter[str] = Counter()
+    for path, quantizer in model.quantizers():
+        if path == INPUT:
+            quantizer.set_range(0.0, 1.0)
+            continue
+        (low, high), method = choose_bounds(found.histograms[path], calibrator)
+        quantizer.set_range(low, high)
+        methods[method] += 1
+    return dict(methods)
+
+
+def correct_biases(model: QuantizedDetector, found: Observed) -> None:
+    """Takes the mean error of rounded weights out of every convolution."""
+    for path, conv in model.convolutions():
+        conv.correct_bias(found.input_means[path])
+
+
+@contextlib.contextmanager
+def _watching(model: QuantizedDetector, found: Observed) -> Iterator[None]:
+    """The network in float, with `found` filled as it runs."""
+    hooks = [
+        quantizer.register_forward_pre_hook(_counter(found.histograms, path))
+        for path, quantizer in model.quantizers()
+        if path != INPUT
+    ]
+    hooks += [
+        conv.register_forward_pre_hook(_averager(found.input_means, path))
+        for path, conv in model.convolutions()
+    ]
+    try:
+        with rounding_off(model):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _counter(histograms: dict[str, Histogram], path: str) -> Hook:
+    histogram = histograms.setdefault(path, Histogram())
+
+    def count(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        low, high = (float(bound) for bound in args[0].aminmax())
+        values = args[0].permute(0, 2, 3, 1).flatten()
+        step = max(1, values.numel() // (MAX_SAMPLE * len(args[0])))
+        histogram.add(low, high, values[::step].numpy())
+
+    return count
+
+
+def _averager(means: dict[str, Tensor], path: str) -> Hook:
+    def add(_: nn.Module, args: tuple[Tensor, ...]) -> None:
+        means[path] = means.get(path, torch.zeros(())) + args[0].mean(dim=(0, 2, 3))
+
+    return add

@@ -1,0 +1,187 @@
+"""Quantization-aware training: the ordinary training loop on a fake-quantized network.
+
+The float parent teaches beside the boxes (distillation of class scores and distance
+distributions); each epoch is scored on the exported INT8 graph, and the best one is kept.
+Legend: B batch, A anchor points, C classes, K bins of a distance.
+"""
+
+from __future__ import annotations
+
+import functools
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detkit.artifact import Manifest, parent_of
+from detkit.config import AugmentConfig, OptimConfig, QatConfig, QuantizeConfig, TrainConfig
+from detkit.data.coco import CocoFolder
+from detkit.errors import UsageError
+from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.nn.detector import Detector
+from detkit.nn.quantized import QuantizedDetector
+from detkit.quantize.rig import Rig
+from detkit.report import TrainReport
+from detkit.runtime.torch import find_device
+from detkit.train.job import Job
+from detkit.train.loop import Interruption, Method, Trainer
+from detkit.train.progress import Progress
+
+START = "calibrated.safetensors"
+WARMUP_EPOCHS = 0.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """One QAT run: where it lies, what is told of it, whether it goes on with an earlier one."""
+
+    folder: Path
+    resume: bool
+    force: bool  # an earlier run may be cleared away
+    notify: Callable[[Progress], None]
+    interruption: Interruption
+
+
+def train_quantized(
+    model: QuantizedDetector,
+    manifest: Manifest,
+    teacher: Detector,
+    *,
+    parent: Path,
+    data: CocoFolder,
+    config: QuantizeConfig,
+    rig: Rig,
+    course: Course,
+) -> TrainReport:
+    """Trains a calibrated network in `course.folder`; its report names the best checkpoint.
+
+    Raises:
+        TrainingError: the loss became NaN or infinite.
+    """
+    device = find_device(config.device)
+    model.requires_grad_(True)
+    for _, quantizer in model.quantizers():
+        quantizer.log_scale.requires_grad_(quantizer.learned)
+    job = Job(
+        folder=data,
+        train=data.splits["train"],
+        val=data.splits[config.split],
+        model=model,
+        preprocess=manifest.preprocess,
+        parents=(parent_of(parent),),
+        notes=(),
+        form="deployed",
+        quant=model.quant,
+    )
+    method = Method(
+        guide=Distillation(teacher.to(device).eval(), config.qat),
+        open_session=lambda current, _manifest, _device: rig.draft(current, config.target).session,
+    )
+    if not course.resume:
+        clear(course.folder, force=course.force)
+        save_checkpoint(course.folder / START, model, manifest)
+    settings = training_config(config, str(data.root), manifest)
+    trainer = Trainer(
+        settings,
+        job,
+        course.folder,
+        notify=course.notify,
+        interruption=course.interruption,
+        method=method,
+    )
+    return trainer.run(resume=course.resume)
+
+
+def training_config(config: QuantizeConfig, data: str, manifest: Manifest) -> TrainConfig:
+    """A short, calm run: no mosaic, little zoom, float32 (bfloat16 is coarser than 8 bits)."""
+    qat = config.qat
+    height, width = manifest.preprocess.size
+    return TrainConfig(
+        data=data,
+        imgsz=f"{height}x{width}",
+        epochs=qat.epochs,
+        batch=qat.batch,
+        patience=qat.patience,
+        seed=config.seed,
+        device=config.device,
+        threads=config.threads,
+        max_dropped=config.max_dropped,
+        amp="off",
+        augment=AugmentConfig(mosaic=0.0, scale=0.2, translate=0.05),
+        optim=OptimConfig(lr=qat.lr, weight_decay=0.0, warmup_epochs=WARMUP_EPOCHS),
+    )
+
+
+def load_start(folder: Path) -> tuple[QuantizedDetector, Manifest]:
+    """The calibrated network an interrupted run began from.
+
+    Raises:
+        UsageError: there is no such run.
+    """
+    if not (folder / START).is_file():
+        raise UsageError(f"nothing to resume in {folder}")
+    return load_quantized(folder / START)
+
+
+def load_quantized(path: Path) -> tuple[QuantizedDetector, Manifest]:
+    model, manifest = load_checkpoint(path)
+    assert isinstance(model, QuantizedDetector)
+    return model, manifest
+
+
+def clear(folder: Path, *, force: bool) -> None:
+    """Removes an earlier run of ours where it may go.
+
+    Raises:
+        UsageError: the folder holds something.
+    """
+    if not folder.is_dir() or not any(folder.iterdir()):
+        return
+    if not (force and (folder / START).is_file()):
+        raise UsageError(
+            f"{folder} is not empty", hint="--resume goes on with it, --force begins it anew"
+        )
+    shutil.rmtree(folder)
+
+
+class Distillation:
+    """The parent's opinion as a loss: cross-entropy of scores, KL of distance distributions.
+
+    Both are divided by the sum of the parent's best scores, as the detection loss is by its soft
+    targets; anchor points in which the parent sees nothing hardly count for distances.
+    """
+
+    def __init__(self, teacher: Detector, config: QatConfig) -> None:
+        self.teacher, self.config = teacher.requires_grad_(False), config
+
+    def __call__(self, images: Tensor, logits: Tensor, distances: Tensor) -> Tensor:
+        with torch.no_grad():
+            teacher_logits, teacher_distances = self.teacher(images)
+        scores_bac = teacher_logits.sigmoid()
+        weight_ba = scores_bac.amax(dim=-1)
+        norm = weight_ba.sum().clamp(min=1)
+        cls = score_divergence(logits, teacher_logits).sum() / norm
+        box = (distance_divergence(distances, teacher_distances) * weight_ba).sum() / norm
+        total: Tensor = self.config.distill_cls * cls + self.config.distill_box * box
+        return total
+
+
+def score_divergence(logits_bac: Tensor, teacher_bac: Tensor) -> Tensor:
+    """Binary KL divergence from the teacher's class scores, element by element; 0 where equal."""
+    scores = teacher_bac.sigmoid()
+    entropy = functools.partial(F.binary_cross_entropy_with_logits, reduction="none")
+    divergence: Tensor = entropy(logits_bac, scores) - entropy(teacher_bac, scores)
+    return divergence
+
+
+def distance_divergence(distances_bad: Tensor, teacher_bad: Tensor) -> Tensor:
+    """KL divergence from the teacher's distributions, mean of the four sides, (B, A)."""
+    sides = (*distances_bad.shape[:2], 4, distances_bad.shape[-1] // 4)
+    log_p = distances_bad.reshape(sides).log_softmax(-1)
+    log_q = teacher_bad.reshape(sides).log_softmax(-1)
+    divergence: Tensor = (log_q.exp() * (log_q - log_p)).sum(-1).mean(-1)
+    return divergence

@@ -1,0 +1,54 @@
+"""Which groups of convolutions suffer from INT8: each quantized alone, without labels.
+
+Noise is measured where the network speaks: class scores, and expected distances weighted by the
+best score, so that background boxes, which nobody sees, do not count.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from detkit.boxes import Array
+from detkit.nn.decode import expected_distances
+from detkit.nn.quantized import QuantizedDetector, rounding_off
+
+Outputs = tuple[Tensor, Tensor]  # scores (B, A, C), weighted distances (B, A, 4)
+
+
+@torch.no_grad()
+def noise_by_group(model: QuantizedDetector, batches: Sequence[Array]) -> dict[str, float]:
+    """Decibels that each group's own rounding noise lies below the signal; worst first."""
+    before = model.quant.float_groups
+    with rounding_off(model):
+        reference = list(_outputs(model, batches))
+    noise: dict[str, float] = {}
+    try:
+        for group in model.plan.groups:
+            model.keep_in_float(name for name in model.plan.groups if name != group)
+            noise[group] = signal_to_noise(reference, _outputs(model, batches))
+    finally:
+        model.keep_in_float(before)
+    return dict(sorted(noise.items(), key=lambda item: item[1]))
+
+
+def _outputs(model: QuantizedDetector, batches: Sequence[Array]) -> Iterable[Outputs]:
+    for images in batches:
+        logits, distances = model(torch.from_numpy(images))
+        yield logits.sigmoid(), expected_distances(distances)
+
+
+def signal_to_noise(reference: Iterable[Outputs], other: Iterable[Outputs]) -> float:
+    """Decibels over all pictures, of scores and boxes together."""
+    shares = torch.zeros(2, 2, dtype=torch.float64)  # scores and boxes: signal, noise
+    for (scores, distances), (other_scores, other_distances) in zip(reference, other, strict=True):
+        weight = scores.amax(dim=-1, keepdim=True)
+        shares[0, 0] += scores.square().sum()
+        shares[0, 1] += (other_scores - scores).square().sum()
+        shares[1, 0] += (weight * distances.square()).sum()
+        shares[1, 1] += (weight * (other_distances - distances).square()).sum()
+    noise = float((shares[:, 1] / shares[:, 0].clamp(min=1e-12)).sum())
+    return -10 * math.log10(max(noise, 1e-12))

@@ -1,0 +1,113 @@
+"""The Session of every exported graph; what an engine's own file adds is how a graph is run.
+
+An engine is loaded by its vendor's file (see `runtime.onnxruntime`, `runtime.openvino`) and knows
+neither manifests nor detections; here are the forms `detkit export` writes: raw outputs or NMS in
+the graph, float or uint8 input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from detkit.artifact import Manifest
+from detkit.boxes import Array
+from detkit.errors import ArtifactError
+from detkit.runtime import Pixels, SuppressedOutputs, takes_pixels
+
+RAW = ("boxes", "scores")
+SUPPRESSED = ("num_dets", "det_boxes", "det_scores", "det_classes")
+
+
+class EngineRefusalError(Exception):
+    """An engine would not run this input; the text is its reason, in one line."""
+
+
+class Engine(Protocol):
+    """A graph loaded by one vendor's engine."""
+
+    runtime: str
+
+    @property
+    def output_names(self) -> Collection[str]: ...
+
+    def run(self, images: Array | Pixels, outputs: Sequence[str]) -> list[Any]:
+        """The outputs of these names, in arrays that later calls leave alone.
+
+        Raises:
+            EngineRefusalError: an input of another shape or type than the graph takes.
+        """
+        ...
+
+
+class GraphSession:
+    """A graph with raw outputs; see `runtime.Session`."""
+
+    outputs: tuple[str, ...] = RAW
+
+    def __init__(self, engine: Engine, path: Path, manifest: Manifest) -> None:
+        """Checks that the graph is one of ours.
+
+        Raises:
+            ArtifactError: without the outputs of the contract.
+        """
+        self.engine = engine
+        self.path = path
+        self.manifest = manifest
+        self.runtime = engine.runtime
+        missing = set(self.outputs) - set(engine.output_names)
+        if missing:
+            raise ArtifactError(f"{path}: the graph has no output {', '.join(sorted(missing))}")
+
+    def run(self, images_bchw: Array) -> tuple[Array, Array]:
+        """As `Session.run`; a graph that `takes_pixels` is also fed with (B, H, W, 3) uint8."""
+        boxes, scores = self.run_graph(images_bchw)
+        return boxes, scores
+
+    def run_graph(self, images: Array | Pixels) -> list[Any]:
+        """The outputs in the order of `outputs`.
+
+        Raises:
+            ArtifactError: the graph refuses this batch.
+        """
+        feed = _to_pixels(images) if takes_pixels(self.manifest) else images
+        try:
+            return self.engine.run(feed, self.outputs)
+        except EngineRefusalError as error:
+            shape = "x".join(map(str, feed.shape))
+            raise ArtifactError(f"{self.path}: cannot run an input of {shape}: {error}") from error
+
+
+class SuppressingGraphSession(GraphSession):
+    """A graph with NMS inside; see `runtime.SuppressingSession`."""
+
+    outputs = SUPPRESSED
+
+    def run(self, images_bchw: Array) -> tuple[Array, Array]:
+        raise ArtifactError(
+            f"{self.path} has its NMS in the graph, so there are no raw scores",
+            hint="export it again without --nms",
+        )
+
+    def run_suppressed(self, images_bchw: Array) -> SuppressedOutputs:
+        counts, boxes, scores, classes = self.run_graph(images_bchw)
+        return SuppressedOutputs(
+            counts.reshape(-1).astype(np.int64), boxes, scores, classes.astype(np.int64)
+        )
+
+
+def session_of(engine: Engine, path: Path, manifest: Manifest) -> GraphSession:
+    """The session of a loaded graph, by the form its manifest names."""
+    kind = SuppressingGraphSession if manifest.form == "nms" else GraphSession
+    return kind(engine, path, manifest)
+
+
+def _to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:
+    """The contract's (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
+    if images.dtype == np.uint8:
+        return np.asarray(images, np.uint8)
+    return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))

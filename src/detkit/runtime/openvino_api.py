@@ -1,0 +1,32 @@
+"""The openvino package as detkit uses it: the one place that imports it.
+
+On import it would load a telemetry package, which calls out to a server and writes into the user's
+home; while the import runs, that package is as good as not installed, and openvino does without.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+
+__all__ = ["hint", "ov", "properties"]
+
+
+@contextlib.contextmanager
+def _without(module: str) -> Iterator[None]:
+    """While the block runs, importing `module` fails as if it were not installed."""
+    before = sys.modules.get(module)
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+        if before is not None:
+            sys.modules[module] = before
+
+
+with _without("openvino_telemetry"):
+    import openvino as ov
+    import openvino.properties as properties
+    import openvino.properties.hint as hint

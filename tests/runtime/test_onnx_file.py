@@ -1,0 +1,62 @@
+"""What an ONNX file may hold before an engine sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from detkit.artifact import read_manifest, write_artifact
+from detkit.errors import ArtifactError
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A length-delimited protobuf field."""
+    length, size = b"", len(content)
+    while True:
+        size, low = size >> 7, size & 0x7F
+        length += bytes([low | (0x80 if size else 0)])
+        if not size:
+            return bytes([number << 3 | 2]) + length + content
+
+
+def write_nested(path: Path, manifest_json: str) -> None:
+    graph = b""
+    for _ in range(1500):
+        graph = field(1, field(5, field(6, graph)))  # node, attribute, graph
+    entry = field(1, b"detkit") + field(2, manifest_json.encode())
+    path.write_bytes(field(7, graph) + field(14, entry))
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../secret.bin", "/etc/passwd"])
+def test_tensors_in_other_files_are_refused_wherever_they_lie(
+    open_graph, cell_model, rewrite, location
+):
+    def point_outside(graph):
+        tensor = graph.initializer.add(name="w", data_type=1, dims=[64])
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    path = rewrite(cell_model(), point_outside)
+    (path.parent / "weights.bin").write_bytes(bytes(256))
+    with pytest.raises(ArtifactError, match="other files"):
+        open_graph(path)
+
+
+def test_tensors_in_other_files_are_found_in_node_attributes_too(open_graph, cell_model, rewrite):
+    def point_outside(graph):
+        constant = next(node for node in graph.node if node.op_type == "Constant")
+        tensor = onnx.TensorProto(name="w", data_type=1, dims=[1])
+        tensor.external_data.add(key="location", value="weights.bin")
+        constant.attribute[0].CopyFrom(onnx.helper.make_attribute("value", tensor))
+
+    with pytest.raises(ArtifactError, match="other files"):
+        open_graph(rewrite(cell_model(), point_outside))
+
+
+def test_a_file_that_nests_graphs_without_end_is_refused(open_graph, cell_model):
+    path = cell_model()
+    write_artifact(path, read_manifest(path), write_nested)
+    with pytest.raises(ArtifactError):
+        open_graph(path)
