@@ -32,6 +32,7 @@ from detkit.artifact import (
 )
 from detkit.codec import to_json
 from detkit.errors import ArtifactError, UsageError
+from detkit.metadata import MAX_HEADER_BYTES
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
@@ -189,6 +190,13 @@ def test_foreign_and_broken_files_are_refused(tmp_path, name, content, message):
         read_manifest(path)
 
 
+def test_an_xml_of_absurd_size_is_refused_unread(tmp_path):
+    with (tmp_path / "x.xml").open("wb") as file:
+        file.truncate(MAX_HEADER_BYTES + 1)  # a hole, which takes no space
+    with pytest.raises(ArtifactError, match="too large"):
+        read_manifest(tmp_path / "x.xml")
+
+
 def test_class_names_must_be_as_many_as_the_classes(manifest):
     with pytest.raises(UsageError, match="1 class names for 2 classes"):
         dataclasses.replace(manifest, class_names=("cell",))
@@ -306,6 +314,12 @@ def test_an_xml_without_its_bin_is_told_which_file_is_missing(pair):
     with pytest.raises(ArtifactError, match=r"weights are missing: no such file: .*model.bin") as e:
         read_manifest(pair)
     assert e.value.hint == "the two files belong together: copy both"
+
+
+def test_a_bin_named_as_the_model_is_told_its_xml(pair):
+    with pytest.raises(ArtifactError, match=r"model.bin is not a detkit artifact") as caught:
+        read_manifest(pair.with_suffix(".bin"))
+    assert caught.value.hint == f"it may be the weights of {pair}"
 
 
 KILLED = """

@@ -37,8 +37,10 @@ def embedded_text(path: Path, key: str) -> str:
             f"{path} is a foreign checkpoint", hint=f"detkit import {path} -o model.safetensors"
         )
     else:
+        network = path.with_suffix(".xml")
         raise ArtifactError(
-            f"{path} is not a detkit artifact (.safetensors, .onnx, .xml or .engine)"
+            f"{path} is not a detkit artifact (.safetensors, .onnx, .xml or .engine)",
+            hint=f"it may be the weights of {network}" if network.is_file() else "",
         )
     if text is None:
         raise ArtifactError(f"{path} carries no detkit manifest: another tool made it")

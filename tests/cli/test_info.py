@@ -5,10 +5,20 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from detkit.artifact import METADATA_KEY, Manifest, Parent, TensorInfo, sha256_of, write_artifact
+from detkit.artifact import (
+    METADATA_KEY,
+    Manifest,
+    Parent,
+    TensorInfo,
+    read_manifest,
+    sha256_of,
+    write_artifact,
+    write_pair,
+)
 from detkit.codec import from_plain, to_json
 from detkit.config import TrainConfig, to_toml
 from detkit.identify import FileInfo
@@ -18,7 +28,7 @@ from detkit.spec.zoo import ZOO, with_task
 
 WITHOUT_HEAVY = """
 import sys
-for name in ("torch", "numpy", "onnx", "onnxruntime", "safetensors", "PIL", "rich"):
+for name in ("torch", "numpy", "onnx", "onnxruntime", "openvino", "safetensors", "PIL", "rich"):
     sys.modules[name] = None  # importing it raises
 from detkit.cli.app import main
 sys.exit(main())
@@ -64,6 +74,28 @@ def test_checkpoint_is_described_without_torch_numpy_or_onnx(detkit, checkpoint)
     assert rows["command"] == "detkit import first.pth"
     assert rows["digest"].startswith("verified")
     assert rows["sha256"] == sha256_of(checkpoint)
+
+
+def test_openvino_pair_is_described_by_its_xml_and_weighed_with_its_bin(
+    detkit, checkpoint, tmp_path
+):
+    def write_files(partial: Path, partial_weights: Path, text: str) -> None:
+        entry = f"<rt_info><detkit value={quoteattr(text)} /></rt_info>"
+        partial.write_text(f"<net>{entry}</net>")
+        partial_weights.write_bytes(bytes(1_000_000))
+
+    manifest = dataclasses.replace(read_manifest(checkpoint), kind="openvino")
+    sealed = write_pair(tmp_path / "m.xml", manifest, write_files)
+    done = detkit("info", str(tmp_path / "m.xml"), script=WITHOUT_HEAVY)
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert rows["kind"] == "openvino"
+    assert rows["size"] == "1.00 MB"
+    assert rows["digest"] == f"verified ({sealed.digest[:16]}...)"
+    (tmp_path / "m.bin").unlink()
+    done = detkit("info", str(tmp_path / "m.xml"), script=WITHOUT_HEAVY)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "hint: the two files belong together: copy both" in done.stderr
 
 
 def test_json_is_one_object_that_reads_back(detkit, checkpoint):

@@ -48,6 +48,21 @@ def test_threads_streams_and_precision_are_those_asked_for(cell_model):
 
 
 @needs_openvino
+def test_one_picture_and_many_have_graphs_of_one_file_and_equal_results(cell_model):
+    path = cell_model()
+    session = open_openvino(path)
+    path.unlink()  # what was checked is what is run, whatever becomes of the file
+    images = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
+    boxes, scores = session.run(images)
+    for index in range(3):
+        alone = session.run(images[index : index + 1])
+        assert np.array_equal(alone[0][0], boxes[index])
+        assert np.allclose(alone[1][0], scores[index], atol=1e-6)
+    assert session.engine.graph.inputs[0].partial_shape[0].is_static
+    assert session.engine.graph_of_any_batch.inputs[0].partial_shape[0].is_dynamic
+
+
+@needs_openvino
 def test_convolutions_of_a_float_graph_run_in_float(checkpoint, tmp_path):
     from detkit.runtime.openvino import precision_of_convolutions
 
@@ -55,6 +70,7 @@ def test_convolutions_of_a_float_graph_run_in_float(checkpoint, tmp_path):
     found = precision_of_convolutions(tmp_path / "m.onnx")
     assert list(found) == ["f32"]
     assert found["f32"] > 50
+    assert precision_of_convolutions(open_openvino(tmp_path / "m.onnx")) == found
 
 
 @needs_openvino
