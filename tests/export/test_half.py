@@ -169,6 +169,25 @@ def test_a_scale_that_fp16_would_round_off_keeps_its_convolution_in_fp32():
         assert types[second.output[0]] == HALF
 
 
+def test_nothing_comes_between_such_a_convolution_and_its_quantizer():
+    body = """
+      d = DequantizeLinear (q, s, z)
+      w = DequantizeLinear <axis = 0> (w_q, w_s, w_z)
+      a = Conv (d, w)
+      b = Relu (a)
+      q_b = QuantizeLinear (b, s, z)
+      d_b = DequantizeLinear (q_b, s, z)
+      y = Conv (d_b, v)"""
+    scales = {"s": np.float32(0.1), "z": np.int8(0), "w_s": np.float32([0.01, 1e-6])}
+    codes = {"w_q": np.ones((2, 2, 1, 1), np.int8), "w_z": np.zeros(2, np.int8), "v": WEIGHT}
+    half = to_half(parse(body, "int8[n,2,4,4] q", **scales, **codes))
+    types = types_of(half)
+    first, second = nodes_of(half, "Conv")
+    assert types[first.output[0]] == FLOAT
+    assert types[second.output[0]] == HALF
+    assert [node.output[0] for node in nodes_of(half, "Cast")] == ["y"]
+
+
 def test_a_weight_beyond_fp16_keeps_its_convolution_in_fp32():
     half = to_half(parse("a = Conv (x, w) b = Relu (a) y = Conv (b, v)", w=WEIGHT * 1e6, v=WEIGHT))
     types = types_of(half)

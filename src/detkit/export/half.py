@@ -100,14 +100,24 @@ def _half_nodes(model: ModelProto) -> set[int]:
     before = _reach(nodes, CONVOLUTIONS, forward=False)
     half: set[int] = set()
     half_tensors: set[str] = set()
+    float_tensors: set[str] = set()
     for index, node in enumerate(nodes):
+        if index in kept_float or (_passes_on(node) and node.input[0] in float_tensors):
+            if node.op_type != QUANTIZE:
+                float_tensors.update(node.output)
+            continue
         inside = index in after and index in before
         moved = node.op_type in MOVES and not half_tensors.isdisjoint(node.input)
-        if (inside or moved) and index not in kept_float:
+        if inside or moved:
             half_tensors.update(node.output)
             if node.op_type != DEQUANTIZE:
                 half.add(index)
     return half
+
+
+def _passes_on(node: NodeProto) -> bool:
+    """Whether a node stays FP32 behind one that must, so that an engine can still fuse the two."""
+    return node.op_type in MOVES and node.op_type != DEQUANTIZE
 
 
 def _reach(nodes: Iterable[NodeProto], kinds: frozenset[str], *, forward: bool) -> set[int]:
