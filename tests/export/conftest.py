@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +49,25 @@ def float_graph(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Model
         return made[name, uint8]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def int8_graph(checkpoint: Path) -> ModelProto:
+    """`checkpoint`, calibrated on drawn pictures, in the form that INT8 has for TensorRT."""
+    from detkit.export.graph import build_graph
+    from detkit.export.qdq import for_target
+    from detkit.nn.checkpoint import input_output, load_checkpoint
+    from detkit.nn.detector import fuse
+    from detkit.nn.quantized import QuantizedDetector
+    from detkit.quantize.calibrate import observe, set_ranges
+    from detkit.spec.quant import QuantSpec
+
+    model, manifest = load_checkpoint(checkpoint)
+    quantized = QuantizedDetector(fuse(model.eval()), QuantSpec()).eval()
+    set_ranges(quantized, observe(quantized, [drawn_pictures(0, 8)]), "max")
+    inputs, outputs = input_output(manifest.arch)
+    manifest = dataclasses.replace(manifest, inputs=inputs, outputs=outputs)
+    return for_target(build_graph(fuse(quantized), manifest), "tensorrt")
 
 
 def drawn_pictures(first: int, end: int) -> Any:

@@ -95,6 +95,18 @@ def test_a_timing_cache_can_be_given(quantized_graph, rtx):
 
 
 @pytest.mark.usefixtures("rtx")
+@pytest.mark.parametrize("half", [False, True])
+def test_an_int8_checkpoint_becomes_an_engine(int8_graph, half):
+    graph = to_half(int8_graph) if half else int8_graph
+    convolutions = [node for node in graph.graph.node if node.op_type == "Conv"]
+    producers = {name: node.op_type for node in graph.graph.node for name in node.output}
+    quantized = [n for n in convolutions if producers.get(n.input[1]) == "DequantizeLinear"]
+    assert len(quantized) == len(convolutions) - 6  # all but the predictors of the three heads
+    assert {producers[node.input[0]] for node in quantized} == {"DequantizeLinear"}
+    assert build_engine(graph, RTX, EnginePlan()).layers > 500
+
+
+@pytest.mark.usefixtures("rtx")
 def test_a_graph_that_breaks_a_rule_is_refused_before_it_is_built(quantized_graph, monkeypatch):
     monkeypatch.setattr(exporter, "build", None)
     (zero,) = (t for t in quantized_graph.graph.initializer if t.name == "zero")
