@@ -141,7 +141,7 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
         file=str(out),
         bytes=size_of(out),
         difference=difference,
-        notes=_notes(built, options, difference),
+        notes=_notes(built, options, report.difference, difference),
     )
 
 
@@ -228,7 +228,10 @@ def _measured(manifest: Manifest, found: Difference | None) -> Manifest:
 
 
 def _notes(
-    built: BuiltEngine, options: ExportOptions, difference: Difference | None
+    built: BuiltEngine,
+    options: ExportOptions,
+    graph: Difference | None,
+    difference: Difference | None,
 ) -> dict[str, str]:
     machine = built.machine
     notes = {
@@ -237,6 +240,11 @@ def _notes(
         "batches": ":".join(map(str, built.plan.batches)),
         "for": f"{machine.gpu} (sm {machine.compute_capability})" if machine.gpu else "any GPU",
     }
+    if graph is not None:
+        notes["graph"] = (
+            f"in ONNX Runtime and FP32 {graph.score:.1e} of a score and {graph.box_px:.1e} px"
+            f" from torch on {graph.images} pictures ({graph.source})"
+        )
     if difference is None:
         notes["not_run"] = "there is no GPU here to run the engine on: only its build was checked"
     return notes
