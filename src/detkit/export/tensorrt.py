@@ -242,8 +242,8 @@ def _notes(
     }
     if graph is not None:
         notes["graph"] = (
-            f"in ONNX Runtime and FP32 {graph.score:.1e} of a score and {graph.box_px:.1e} px"
-            f" from torch on {graph.images} pictures ({graph.source})"
+            f"{graph.score:.1e} of a score and {graph.box_px:.1e} px from torch on"
+            f" {graph.images} pictures ({graph.source}), in ONNX Runtime with its floats in FP32"
         )
     if difference is None:
         notes["not_run"] = "there is no GPU here to run the engine on: only its build was checked"
