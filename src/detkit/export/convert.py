@@ -96,11 +96,13 @@ def convert(
             difference = compare(
                 reference, draft, images, source=source, least_score=target.limits.least_score
             )
-            _check(difference, target.limits)
+            check_limits(difference, target.limits)
         if options.nms:
             suppressed = _open_draft(folder / "nms", graph, manifest, target)
             config = options.nms_config
-            _check(compare_suppressed(draft, suppressed, images, config, source=source), EXACT)
+            check_limits(
+                compare_suppressed(draft, suppressed, images, config, source=source), EXACT
+            )
     metrics |= {"difference_score": difference.score, "difference_box_px": difference.box_px}
     target.write(graph, dataclasses.replace(manifest, metrics={**manifest.metrics, **metrics}), out)
     return ConversionReport(
@@ -151,7 +153,8 @@ def _open_draft(stem: Path, graph: ModelProto, manifest: Manifest, target: Targe
     return open_session(path)
 
 
-def _check(difference: Difference, limits: Limits) -> None:
+def check_limits(difference: Difference, limits: Limits) -> None:
+    """Raises GateError where an export strays too far."""
     if difference.score > limits.score or difference.box_px > limits.box_px:
         raise GateError(
             f"the exported graph differs from torch by {difference.score:.1e} of a score and"
