@@ -11,7 +11,7 @@ _detkit() {
         ((COMP_CWORD > 2)) && verb+=" ${COMP_WORDS[2]}" ;;
     esac
     if ((COMP_CWORD == 1)) || [[ $verb == help ]]; then
-        COMPREPLY=($(compgen -W 'train eval reparam export bench predict import info report data help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench predict import info report data help --help --version' -- "$cur"))
         return
     fi
     if ((COMP_CWORD <= at)); then
@@ -32,6 +32,9 @@ _detkit() {
     'eval -o'|'eval --out'|\
     'reparam --data'|\
     'reparam -o'|'reparam --out'|\
+    'quantize --data'|\
+    'quantize -o'|'quantize --out'|\
+    'quantize -c'|'quantize --config'|\
     'export --data'|\
     'export -o'|'export --out'|\
     'bench --data'|\
@@ -55,6 +58,16 @@ _detkit() {
     'eval --min-ap'|\
     'eval --min-ap50'|\
     'eval --threads'|\
+    'quantize --epochs'|\
+    'quantize --max-drop'|\
+    'quantize --pick'|\
+    'quantize --target'|\
+    'quantize --images'|\
+    'quantize --calibrator'|\
+    'quantize --weight-bits'|\
+    'quantize --set'|\
+    'quantize --seed'|\
+    'quantize --threads'|\
     'export --imgsz'|\
     'export --conf'|\
     'export --iou'|\
@@ -74,6 +87,7 @@ _detkit() {
     'data synth --seed') return ;;
     'train --device'|\
     'eval --device'|\
+    'quantize --device'|\
     'bench --device'|\
     'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
     'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
@@ -82,6 +96,7 @@ _detkit() {
     'bench --runtime'|\
     'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino' -- "$cur")); return ;;
+    'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -92,7 +107,8 @@ _detkit() {
     'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
-    'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --data --exporter --out --force --json --quiet --verbose --help' ;;
+    'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
+    'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
     'bench') flags='--data --batch --seconds --runs --max-ms --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;

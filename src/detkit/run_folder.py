@@ -22,6 +22,7 @@ from detkit.report import (
     DataReport,
     EvalReport,
     PredictReport,
+    QuantReport,
     TrainReport,
 )
 from detkit.spec.arch import ArchSpec
@@ -33,6 +34,7 @@ Record = (
     | DataReport
     | EvalReport
     | PredictReport
+    | QuantReport
     | TrainReport
 )
 
@@ -44,6 +46,7 @@ RECORDS: dict[str, type[Record]] = {
     "bench report": BenchReport,
     "conversion report": ConversionReport,
     "predict report": PredictReport,
+    "quantization report": QuantReport,
 }
 SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20

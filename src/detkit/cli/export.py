@@ -10,6 +10,7 @@ import typer
 from detkit.cli import console
 from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
 from detkit.cli.outcome import emit_conversion, output_path
+from detkit.spec.quant import TARGETS
 
 EXAMPLES = {
     "export": (
@@ -46,6 +47,18 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="float16 weights in the file, with --to openvino.")
     ] = False,
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            metavar="ENGINE",
+            help="Of an INT8 graph: onnxruntime, openvino or tensorrt; else what --to says.",
+            autocompletion=lambda: list(TARGETS),
+        ),
+    ] = "",
+    allow_slower: Annotated[
+        bool, typer.Option("--allow-slower", help="Keep an INT8 graph slower than float.")
+    ] = False,
     data: ComparisonData = None,
     exporter: Annotated[
         str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
@@ -69,6 +82,7 @@ def export(
     from detkit.errors import UsageError, did_you_mean
     from detkit.export import ExportOptions, find_exporter, load_exporter
     from detkit.spec.arch import parse_image_size
+    from detkit.spec.quant import check_target
 
     if exporter not in ("torchscript", "dynamo"):
         raise UsageError(
@@ -81,7 +95,10 @@ def export(
         nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
         half=half,
         exporter=exporter,
+        engine=target or find_exporter(to).engine,
+        allow_slower=allow_slower,
         data=data,
     )
+    check_target(options.engine)
     path = output_path(out, checkpoint, find_exporter(to).suffix, force=force)
     emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from detkit.identify import FileInfo
     from detkit.run_folder import Run
     from detkit.spec.arch import ArchSpec
+    from detkit.spec.quant import QuantSpec
 
 EXAMPLES = {
     "info": (
@@ -75,6 +76,7 @@ def _manifest_rows(manifest: Manifest) -> Rows:
     figures = dict(manifest.metrics)
     return [
         ("form", f"{manifest.form}, {manifest.precision}"),
+        ("quantized", _quant_text(manifest.quant)),
         ("arch", f"{manifest.arch.name} (digest {manifest.arch.digest})"),
         ("input", _input_text(manifest)),
         ("classes", _class_text(manifest.class_names)),
@@ -90,6 +92,16 @@ def _manifest_rows(manifest: Manifest) -> Rows:
         ("made with", ", ".join(f"{name} {text}" for name, text in manifest.versions.items())),
         ("digest", f"verified ({manifest.digest[:16]}...)"),
     ]
+
+
+def _quant_text(quant: QuantSpec | None) -> str:
+    if quant is None:
+        return ""
+    kept = f"; in float: {', '.join(quant.float_groups)}" if quant.float_groups else ""
+    return (
+        f"weights {quant.weight_bits} bits, calibrator {quant.calibrator} on"
+        f" {quant.calibration_images} pictures ({quant.calibration_digest}){kept}"
+    )
 
 
 def _input_text(manifest: Manifest) -> str:

@@ -17,15 +17,19 @@ from detkit.report import ConversionReport
 
 
 class Exporter(NamedTuple):
-    """`target` is "module:function", imported only when it is called for."""
+    """`target` is "module:function", imported only when it is called for.
+
+    `engine` is the one an INT8 graph is made for, where nothing else is asked.
+    """
 
     suffix: str
     target: str
+    engine: str
 
 
 EXPORTERS = {
-    "onnx": Exporter(".onnx", "detkit.export.onnx:export"),
-    "openvino": Exporter(".xml", "detkit.export.openvino:export"),
+    "onnx": Exporter(".onnx", "detkit.export.onnx:export", "onnxruntime"),
+    "openvino": Exporter(".xml", "detkit.export.openvino:export", "openvino"),
 }
 
 
@@ -39,6 +43,8 @@ class ExportOptions:
     nms_config: NmsConfig = PREDICT_NMS
     half: bool = False  # keep float32 weights as float16, where the format can
     exporter: str = "torchscript"  # or dynamo
+    engine: str = "onnxruntime"  # that an INT8 graph is for; see `spec.quant.TARGETS`
+    allow_slower: bool = False  # keep an INT8 graph that takes longer than float
     data: Path | None = None  # where to take comparison pictures from
 
 

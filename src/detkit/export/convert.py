@@ -15,13 +15,17 @@ from pathlib import Path
 from onnx import ModelProto
 
 from detkit.artifact import Manifest, TensorInfo, command_line, parent_of, size_of, versions
+from detkit.boxes import Array
 from detkit.data.samples import comparison_pictures
 from detkit.errors import GateError
 from detkit.export import ExportOptions
 from detkit.export.graph import build_graph
+from detkit.export.int8 import MEASURED, check_rounding, check_speed
 from detkit.export.nms import append_nms
+from detkit.export.qdq import for_target
 from detkit.nn.checkpoint import input_output, load_checkpoint
 from detkit.nn.detector import cost_metrics, fuse
+from detkit.nn.quantized import QuantizedDetector
 from detkit.report import ConversionReport, Difference
 from detkit.runtime import Placement, Session, open_session
 from detkit.runtime.compare import compare, compare_suppressed
@@ -70,23 +74,34 @@ def convert(
     manifest = _manifest(parent, checkpoint, options)
     raw_manifest = _raw_manifest(manifest)
     raw = build_graph(fuse(model), raw_manifest, uint8=options.uint8, exporter=options.exporter)
+    if isinstance(model, QuantizedDetector):
+        raw = for_target(raw, options.engine)
     graph = append_nms(raw, options.nms_config) if options.nms else raw
     images, source = comparison_pictures(
         options.data or "", manifest.preprocess, NUM_PICTURES, recorded=manifest.data
     )
+    notes = {"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))}
+    metrics: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
         folder = Path(name)
         draft = _open_draft(folder / "raw", raw, raw_manifest, target)
-        reference = TorchSession(model, raw_manifest, Placement())
-        difference = compare(
-            reference, draft, images, source=source, least_score=target.limits.least_score
-        )
-        _check(difference, target.limits)
+        if isinstance(model, QuantizedDetector):
+            difference = check_rounding(
+                model, raw_manifest, draft, images, options.engine, source=source
+            )
+            metrics = _int8_figures(model, raw, raw_manifest, images, options)
+            notes |= _int8_notes(metrics, options.engine)
+        else:
+            reference = TorchSession(model, raw_manifest, Placement())
+            difference = compare(
+                reference, draft, images, source=source, least_score=target.limits.least_score
+            )
+            _check(difference, target.limits)
         if options.nms:
             suppressed = _open_draft(folder / "nms", graph, manifest, target)
             config = options.nms_config
             _check(compare_suppressed(draft, suppressed, images, config, source=source), EXACT)
-    metrics = {"difference_score": difference.score, "difference_box_px": difference.box_px}
+    metrics |= {"difference_score": difference.score, "difference_box_px": difference.box_px}
     target.write(graph, dataclasses.replace(manifest, metrics={**manifest.metrics, **metrics}), out)
     return ConversionReport(
         file=str(out),
@@ -95,8 +110,39 @@ def convert(
         macs=int(manifest.metrics["macs"]),
         bytes=size_of(out),
         difference=difference,
-        notes={"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))},
+        notes=notes,
     )
+
+
+def _int8_figures(
+    model: QuantizedDetector,
+    graph: ModelProto,
+    manifest: Manifest,
+    images: Array,
+    options: ExportOptions,
+) -> dict[str, float]:
+    """What the graph runs in INT8 and how long it takes; nothing for engines that are not here."""
+    if options.engine not in MEASURED:
+        return {}
+    found = check_speed(
+        model, manifest, graph, images, options.engine, allow_slower=options.allow_slower
+    )
+    return {
+        "int8_convolutions": found.coverage.int8,
+        "convolutions": found.coverage.total,
+        "int8_latency_ratio": found.latency_ratio,
+    }
+
+
+def _int8_notes(metrics: dict[str, float], engine: str) -> dict[str, str]:
+    if not metrics:
+        return {"speed": f"not measured: {engine} builds its engine on the device"}
+    ratio = metrics["int8_latency_ratio"]
+    return {
+        "int8_convolutions": f"{metrics['int8_convolutions']:.0f} of"
+        f" {metrics['convolutions']:.0f} ({engine})",
+        "speed": f"{1 / ratio:.2f} times that of float ({engine}, here)",
+    }
 
 
 def _open_draft(stem: Path, graph: ModelProto, manifest: Manifest, target: Target) -> Session:
@@ -128,6 +174,8 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
         kind="onnx",
         arch=spec,
         form="nms" if options.nms else "deployed",
+        precision=parent.precision,
+        quant=parent.quant,
         class_names=parent.class_names,
         preprocess=parent.preprocess.resized(size),
         inputs=inputs,

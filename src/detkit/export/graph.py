@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from detkit.artifact import Manifest, TensorInfo
+from detkit.artifact import METADATA_KEY, Manifest, TensorInfo, write_artifact
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Detector
 
@@ -89,3 +89,17 @@ def _name_shapes(model: ModelProto, *outputs: TensorInfo) -> None:
                 dim.dim_param = size
             else:
                 dim.dim_value = size
+
+
+def write_onnx(graph: ModelProto, manifest: Manifest, out: Path) -> Manifest:
+    """Writes a graph whose metadata is the manifest alone; returns the manifest as sealed."""
+
+    def write(partial: Path, manifest_json: str) -> None:
+        sealed = ModelProto()
+        sealed.CopyFrom(graph)
+        del sealed.metadata_props[:]
+        entry = sealed.metadata_props.add()
+        entry.key, entry.value = METADATA_KEY, manifest_json
+        onnx.save(sealed, partial)
+
+    return write_artifact(out, manifest, write)

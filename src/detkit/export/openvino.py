@@ -34,7 +34,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionRep
         limits=HALF_LIMITS if options.half else EXACT,
     )
     report = convert(checkpoint, out, options, target)
-    notes = {"weights": "float32 (--half halves them)"}
+    notes = {} if "int8_convolutions" in report.notes else {"weights": "float32 (--half halves)"}
     if options.half:
         notes = {
             "weights": "float16 in the file, float32 in use",

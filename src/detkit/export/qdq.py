@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from detkit.spec.quant import check_target
 
@@ -35,18 +35,15 @@ def for_target(model: ModelProto, target: str) -> ModelProto:
     _fold_weights(graph)
     _fold_scales(graph)
     _round_moved(graph)
-    _take_bytes(graph)
     if target == "onnxruntime":
+        _take_bytes(graph)
+        _round_before_activations(graph)
         _give_relu_its_zero(graph)
     elif target == "tensorrt":
         _make_symmetric(graph)
     graph.finish()
     onnx.checker.check_model(out, full_check=True)
     return out
-
-
-def has_quantization(model: ModelProto) -> bool:
-    return any(node.op_type == "QuantizeLinear" for node in model.graph.node)
 
 
 @dataclass(frozen=True)
@@ -157,8 +154,8 @@ def _fold_scales(graph: _Graph) -> None:
             continue
         if float(factor.reshape(())) <= 0:  # no engine takes a scale that is not positive
             continue
-        scale = graph.constants[source.input[1]] * factor.reshape(())
-        name = graph.constant(f"{node.output[0]}_scale", scale.astype(np.float32))
+        scale = float(graph.constants[source.input[1]]) * float(factor.reshape(()))
+        name = graph.constant(f"{node.output[0]}_scale", np.float32(scale))
         source_copy = onnx.helper.make_node(
             "DequantizeLinear",
             [source.input[0], name, source.input[2]],
@@ -232,6 +229,55 @@ def _split(graph: _Graph, product: NodeProto) -> tuple[str, float]:
     return product.input[0], 0.0
 
 
+# Activation -> what is below gives (almost) zero, so that clipping there is harmless.
+FLAT_BELOW = {"Sigmoid": -8.0, "HardSwish": -3.0}
+
+
+def _round_before_activations(graph: _Graph) -> None:
+    """ONNX Runtime runs a convolution in INT8 only where its own output is rounded.
+
+    For SiLU and Hardswish that is the activation's input: its upper bound is that of the output,
+    for both functions approach the identity. SiLU's gate is rounded as well, to steps of 1/255.
+    """
+    for node in graph.of_type(*FLAT_BELOW):
+        conv = graph.made_by.get(node.input[0])
+        gated = _gated_by(graph, node)
+        rounded = _taker(graph, gated.output[0], "QuantizeLinear")
+        if conv is None or conv.op_type != "Conv" or rounded is None:
+            continue
+        if not _is_int8(graph, conv):
+            continue
+        low, high = FLAT_BELOW[node.op_type], graph.rounding(rounded).high
+        scale = (max(high, 1.0) - low) / 255
+        _insert_pair(graph, conv, parameters=_parameters(graph, conv, scale, round(-low / scale)))
+        if node.op_type == "Sigmoid":
+            _insert_pair(graph, node, parameters=_parameters(graph, node, 1 / 255, 0))
+
+
+def _gated_by(graph: _Graph, node: NodeProto) -> NodeProto:
+    """The product that a SiLU ends with; the node itself for other activations."""
+    if node.op_type != "Sigmoid":
+        return node
+    return _taker(graph, node.output[0], "Mul") or node
+
+
+def _taker(graph: _Graph, name: str, op_type: str) -> NodeProto | None:
+    return next((node for node in graph.takers(name) if node.op_type == op_type), None)
+
+
+def _is_int8(graph: _Graph, conv: NodeProto) -> bool:
+    weight = graph.made_by.get(conv.input[1])
+    return weight is not None and weight.op_type == "DequantizeLinear"
+
+
+def _parameters(graph: _Graph, node: NodeProto, scale: float, zero_point: int) -> list[str]:
+    name = node.output[0]
+    return [
+        graph.constant(f"{name}_scale", np.float32(scale)),
+        graph.constant(f"{name}_zero", np.uint8(zero_point)),
+    ]
+
+
 def _give_relu_its_zero(graph: _Graph) -> None:
     """ONNX Runtime runs Conv -> Relu as one only where the lowest code stands for zero.
 
@@ -242,9 +288,7 @@ def _give_relu_its_zero(graph: _Graph) -> None:
         rounding, source = graph.rounding(quantize), graph.made_by.get(quantize.input[0])
         if source is None or source.op_type != "Relu" or rounding.zero_point == 0:
             continue
-        name = quantize.output[0]
-        scale = graph.constant(f"{name}_scale", np.float32(rounding.high / 255))
-        zero = graph.constant(f"{name}_zero", np.uint8(0))
+        scale, zero = _parameters(graph, quantize, rounding.high / 255, 0)
         for node in (quantize, dequantize):
             node.input[1], node.input[2] = scale, zero
 
@@ -261,12 +305,3 @@ def _make_symmetric(graph: _Graph) -> None:
             largest = max(rounding.high, -rounding.low)
             done[old] = graph.constant(f"{old}_symmetric", np.float32(largest / 127))
         node.input[1], node.input[2] = done[old], zero
-
-
-def quantized_bytes(model: ModelProto) -> int:
-    """Bytes of int8 constants."""
-    return sum(
-        len(tensor.raw_data)
-        for tensor in model.graph.initializer
-        if tensor.data_type in (TensorProto.INT8, TensorProto.UINT8)
-    )

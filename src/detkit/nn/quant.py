@@ -36,7 +36,7 @@ class Quantizer(nn.Module):
 
     @property
     def scale(self) -> Tensor:
-        return self.log_scale.exp()
+        return torch.exp(self.log_scale)
 
     @torch.no_grad()
     def set_range(self, low: float, high: float) -> None:
@@ -49,20 +49,28 @@ class Quantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.passes_through:
             return x
-        if self.learned and torch.is_grad_enabled():
-            gradient = 1 / (x.numel() * LEVELS) ** 0.5  # LSQ, section 2.2
-            return torch._fake_quantize_learnable_per_tensor_affine(
-                x, self.scale.reshape(1), self.zero_point.float().reshape(1), 0, LEVELS, gradient
+        if not (self.learned and torch.is_grad_enabled()):
+            scale = self.scale.detach()
+            rounded: Tensor = torch.fake_quantize_per_tensor_affine(
+                x, scale, self.zero_point, 0, LEVELS
             )
-        return torch.fake_quantize_per_tensor_affine(
-            x, self.scale.detach(), self.zero_point, 0, LEVELS
+            return rounded
+        learned: Tensor = torch._fake_quantize_learnable_per_tensor_affine(
+            x,
+            self.scale.reshape(1),
+            self.zero_point.float().reshape(1),
+            0,
+            LEVELS,
+            1 / (x.numel() * LEVELS) ** 0.5,  # the gradient's share: LSQ, section 2.2
         )
+        return learned
 
 
 def weight_scale(weight: Tensor, bits: int) -> Tensor:
     """(C_out,) scale of each output channel, so that its largest weight is the last level."""
     largest = weight.detach().flatten(1).abs().amax(dim=1)
-    return largest.clamp(min=SMALLEST) / (2 ** (bits - 1) - 1)
+    scale: Tensor = largest.clamp(min=SMALLEST) / (2 ** (bits - 1) - 1)
+    return scale
 
 
 def quantize_weight(weight: Tensor, bits: int) -> Tensor:
@@ -70,7 +78,8 @@ def quantize_weight(weight: Tensor, bits: int) -> Tensor:
     scale = weight_scale(weight, bits)
     zeros = torch.zeros_like(scale, dtype=torch.int32)
     # ONNX knows only the whole range of int8; with fewer bits the scale keeps within less of it.
-    return torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -128, 127)
+    rounded: Tensor = torch.fake_quantize_per_channel_affine(weight, scale, zeros, 0, -128, 127)
+    return rounded
 
 
 class QuantConv(FusedConv):

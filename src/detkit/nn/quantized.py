@@ -12,6 +12,7 @@ in float; a tensor is rounded as long as one convolution that makes or takes it 
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import operator
@@ -137,6 +138,31 @@ def _plan(model: QuantizedDetector) -> Plan:
     return Plan(trace, _shared_ranges(trace, sites, model), groups)
 
 
+@contextlib.contextmanager
+def rounding_off(model: QuantizedDetector) -> Iterator[None]:
+    """The same network in float: what a calibrated one is held against."""
+    kept = [conv.in_float for _, conv in model.convolutions()]
+    _round(model, [True] * len(kept), passes_through=True)
+    try:
+        yield
+    finally:
+        _round(model, kept, passes_through=False)
+
+
+def float_twin(model: QuantizedDetector) -> QuantizedDetector:
+    """A copy that rounds nothing."""
+    twin = copy.deepcopy(model)
+    _round(twin, [True] * len(list(twin.convolutions())), passes_through=True)
+    return twin
+
+
+def _round(model: QuantizedDetector, in_float: list[bool], *, passes_through: bool) -> None:
+    for (_, conv), is_float in zip(model.convolutions(), in_float, strict=True):
+        conv.in_float = is_float
+    for _, quantizer in model.quantizers():
+        quantizer.passes_through = passes_through
+
+
 def group_of(model: nn.Module, path: str) -> str:
     """The innermost block (see `GROUP_ROOTS`) that a convolution belongs to."""
     parts = path.split(".")
@@ -225,7 +251,7 @@ def _owner(node: fx.Node) -> str:
         return ""
     if node.op == "call_module":
         return str(node.target)
-    return list(node.meta["nn_module_stack"])[-1]
+    return str(list(node.meta["nn_module_stack"])[-1])
 
 
 def _shared_ranges(trace: fx.Graph, sites: list[Site], model: nn.Module) -> dict[Site, Site]:

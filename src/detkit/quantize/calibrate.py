@@ -17,8 +17,7 @@ from detkit.codec import digest_of
 from detkit.data.batches import eval_batches
 from detkit.data.records import ImageRecord
 from detkit.errors import DataError
-from detkit.nn.quant import Quantizer
-from detkit.nn.quantized import QuantizedDetector
+from detkit.nn.quantized import QuantizedDetector, rounding_off
 from detkit.quantize.histogram import Histogram, choose_bounds
 from detkit.spec.preprocess import Preprocess
 
@@ -128,25 +127,3 @@ def _averager(means: dict[str, Tensor], path: str) -> Hook:
         means[path] = means.get(path, torch.zeros(())) + args[0].mean(dim=(0, 2, 3))
 
     return add
-
-
-@contextlib.contextmanager
-def rounding_off(model: QuantizedDetector) -> Iterator[None]:
-    """The same network in float: what a calibrated one is held against."""
-    convs = [conv for _, conv in model.convolutions()]
-    kept = [conv.in_float for conv in convs]
-    _pass_through(model, True)
-    for conv in convs:
-        conv.in_float = True
-    try:
-        yield
-    finally:
-        _pass_through(model, False)
-        for conv, in_float in zip(convs, kept, strict=True):
-            conv.in_float = in_float
-
-
-def _pass_through(model: QuantizedDetector, on: bool) -> None:
-    for module in model.modules():
-        if isinstance(module, Quantizer):
-            module.passes_through = on

@@ -52,7 +52,8 @@ class Histogram:
     @property
     def centres(self) -> Floats:
         width = 2 * self.reach / BINS
-        return (np.arange(BINS) + 0.5) * width - self.reach
+        middles: Floats = (np.arange(BINS, dtype=np.float64) + 0.5) * width - self.reach
+        return middles
 
 
 def choose_bounds(histogram: Histogram, calibrator: str) -> tuple[Bounds, str]:

@@ -7,6 +7,7 @@ Legend: B batch, A anchor points, C classes, K bins of a distance.
 
 from __future__ import annotations
 
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -165,14 +166,16 @@ class Distillation:
         norm = weight_ba.sum().clamp(min=1)
         cls = score_divergence(logits, teacher_logits).sum() / norm
         box = (distance_divergence(distances, teacher_distances) * weight_ba).sum() / norm
-        return self.config.distill_cls * cls + self.config.distill_box * box
+        total: Tensor = self.config.distill_cls * cls + self.config.distill_box * box
+        return total
 
 
 def score_divergence(logits_bac: Tensor, teacher_bac: Tensor) -> Tensor:
     """Binary KL divergence from the teacher's class scores, element by element; 0 where equal."""
     scores = teacher_bac.sigmoid()
-    cross = F.binary_cross_entropy_with_logits(logits_bac, scores, reduction="none")
-    return cross - F.binary_cross_entropy_with_logits(teacher_bac, scores, reduction="none")
+    entropy = functools.partial(F.binary_cross_entropy_with_logits, reduction="none")
+    divergence: Tensor = entropy(logits_bac, scores) - entropy(teacher_bac, scores)
+    return divergence
 
 
 def distance_divergence(distances_bad: Tensor, teacher_bad: Tensor) -> Tensor:
@@ -180,4 +183,5 @@ def distance_divergence(distances_bad: Tensor, teacher_bad: Tensor) -> Tensor:
     sides = (*distances_bad.shape[:2], 4, distances_bad.shape[-1] // 4)
     log_p = distances_bad.reshape(sides).log_softmax(-1)
     log_q = teacher_bad.reshape(sides).log_softmax(-1)
-    return (log_q.exp() * (log_q - log_p)).sum(-1).mean(-1)
+    divergence: Tensor = (log_q.exp() * (log_q - log_p)).sum(-1).mean(-1)
+    return divergence

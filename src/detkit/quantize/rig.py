@@ -21,8 +21,7 @@ from detkit.data.batches import eval_batches
 from detkit.data.records import ImageRecord
 from detkit.evaluate import coco_figures, detect
 from detkit.export.coverage import coverage
-from detkit.export.graph import build_graph
-from detkit.export.onnx import write_onnx
+from detkit.export.graph import build_graph, write_onnx
 from detkit.export.qdq import for_target
 from detkit.nn.detector import Detector
 from detkit.nn.quantized import QuantizedDetector

@@ -41,6 +41,9 @@ from detkit.spec.quant import QuantSpec
 from detkit.train.loop import Interruption
 from detkit.train.progress import Progress
 
+COSTS = tuple(
+    f"{figure}{form}" for figure in ("parameters", "macs", "flops") for form in ("", "_training")
+)
 ENGINES = ("onnxruntime", "openvino")  # that run INT8 graphs on this machine
 
 
@@ -322,7 +325,7 @@ def _report(
 def _manifest(
     model: QuantizedDetector, parent: Parent, checkpoint: Path, report: QuantReport | None
 ) -> Manifest:
-    found = {} if report is None else {"ap": report.ap_int8, "ap_float": report.ap_float}
+    figures = {} if report is None else {"ap": report.ap_int8, "ap_float": report.ap_float}
     return dataclasses.replace(
         parent.manifest,
         form="deployed",
@@ -331,8 +334,13 @@ def _manifest(
         parents=(parent_of(checkpoint),),
         command=command_line("quantize"),
         versions=versions("torch", "onnx", "onnxruntime", "openvino"),
-        metrics={**parent.manifest.metrics, **found},
+        metrics={**_costs(parent.manifest), **figures},
     )
+
+
+def _costs(manifest: Manifest) -> dict[str, float]:
+    """The figures of size; those of accuracy are the parent's own."""
+    return {name: manifest.metrics[name] for name in COSTS if name in manifest.metrics}
 
 
 def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:

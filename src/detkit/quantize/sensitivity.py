@@ -14,8 +14,7 @@ from torch import Tensor
 
 from detkit.boxes import Array
 from detkit.nn.decode import expected_distances
-from detkit.nn.quantized import QuantizedDetector
-from detkit.quantize.calibrate import rounding_off
+from detkit.nn.quantized import QuantizedDetector, rounding_off
 
 Outputs = tuple[Tensor, Tensor]  # scores (B, A, C), weighted distances (B, A, 4)
 

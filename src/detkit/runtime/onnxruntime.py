@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from detkit.artifact import Manifest
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
+from detkit.metadata import protobuf_fields
 from detkit.runtime import Pixels, Placement
 from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
 from detkit.runtime.onnx_file import read_onnx
@@ -59,6 +62,46 @@ class OnnxRuntimeEngine:
 def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
     """Opens an ONNX artifact; see `runtime.open_session`."""
     return session_of(OnnxRuntimeEngine(path, placement), path, manifest)
+
+
+# Operator of the graph as ONNX Runtime runs it -> the precision of that convolution.
+_CONVOLUTIONS = {
+    "QLinearConv": "u8",
+    "ConvInteger": "u8",
+    "Conv": "f32",
+    "FusedConv": "f32",
+    "NhwcFusedConv": "f32",
+    "ConvTranspose": "f32",
+}
+
+
+def precision_of_convolutions(path: Path) -> dict[str, int]:
+    """How many convolutions run in which precision here, such as {"u8": 50, "f32": 6}.
+
+    It is asked of the graph as optimised for this CPU, not of the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        options = _options(Placement(threads=1))
+        options.optimized_model_filepath = str(optimised)
+        ort.InferenceSession(read_onnx(path), options, providers=[CPU])
+        operators = Counter(_operators(optimised.read_bytes()))
+    counts: Counter[str] = Counter()
+    for operator, precision in _CONVOLUTIONS.items():
+        counts[precision] += operators[operator]
+    return dict(counts.most_common())
+
+
+def _operators(data: bytes) -> Iterator[str]:
+    """The op_type (field 4) of each node (1) of the graph (7) of a ModelProto (onnx.proto3)."""
+    for graph in _messages(data, 7):
+        for node in _messages(graph, 1):
+            yield from (bytes(name).decode() for name in _messages(node, 4))
+
+
+def _messages(data: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
+    fields = protobuf_fields(data)
+    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
 
 
 # --- loading -------------------------------------------------------------------------------------
