@@ -109,26 +109,26 @@ def test_half_is_not_for_onnx(checkpoint, tmp_path):
 
 
 def test_plain_openvino_reads_it_without_detkit(exported):
-    from detkit.runtime.openvino_api import ov
+    from detkit.runtime.openvino_api import the_core
 
-    network = ov.Core().read_model(exported(uint8=False))
+    network = the_core().read_model(exported(uint8=False))
     assert network.get_rt_info(["model_info", "labels"]).astype(str) == "a b c"
     assert json.loads(network.get_rt_info("detkit").astype(str))["kind"] == "openvino"
-    boxes, scores = ov.Core().compile_model(network, "CPU")(pictures(1)).values()
+    boxes, scores = the_core().compile_model(network, "CPU")(pictures(1)).values()
     assert boxes.shape == (1, 84, 4)
     assert scores.max() > 0.3
 
 
 def test_class_names_of_any_kind_survive_the_xml(cell_model, tmp_path):
     from detkit.export.openvino import write_openvino
-    from detkit.runtime.openvino_api import ov
+    from detkit.runtime.openvino_api import the_core
 
     names = ("a \"b\" <c> & 'd'", "\u6587\U0001f600\ufffe\tab\x1b")
     cells = cell_model(class_names=names)
     sealed = write_openvino(onnx.load(cells), read_manifest(cells), tmp_path / "m.xml")
     assert read_manifest(tmp_path / "m.xml") == sealed
     assert sealed.class_names == names
-    labels = ov.Core().read_model(tmp_path / "m.xml").get_rt_info(["model_info", "labels"])
+    labels = the_core().read_model(tmp_path / "m.xml").get_rt_info(["model_info", "labels"])
     assert labels.astype(str) == "a_\"b\"_<c>_&_'d' \u6587\U0001f600?_ab?"
     assert open_session(tmp_path / "m.xml").run(pictures(1))[0].shape == (1, 4, 4)
 
