@@ -54,7 +54,7 @@ OWNERS = {
     "onnx": ("export/",),
     "onnxsim": ("export/",),
     "onnxslim": ("export/",),
-    "onnxruntime": ("runtime/onnxruntime.py",),
+    "onnxruntime": ("runtime/onnxruntime.py", "export/coverage.py"),
     "openvino": ("runtime/openvino_api.py",),
     "tensorrt": ("runtime/machine.py",),
     "tensorrt_rtx": ("runtime/machine.py",),
