@@ -71,6 +71,7 @@ _detkit() {
     'export --imgsz'|\
     'export --conf'|\
     'export --iou'|\
+    'export --batches'|\
     'export --exporter'|\
     'bench --batch'|\
     'bench --seconds'|\
@@ -94,8 +95,8 @@ _detkit() {
     'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
-    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino' -- "$cur")); return ;;
-    'export --to') COMPREPLY=($(compgen -W 'onnx openvino' -- "$cur")); return ;;
+    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
+    'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
     esac
@@ -108,7 +109,7 @@ _detkit() {
     'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
-    'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
+    'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
     'bench') flags='--data --batch --seconds --runs --max-ms --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;

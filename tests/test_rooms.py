@@ -46,16 +46,20 @@ OWNERS = {
     "PIL": ("data/",),
     "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
     + ("train/", "export/", "quantize/"),
-    "torch": ("nn/", "runtime/torch.py", "data/loader.py", "importing/", "reparam.py", "train/")
-    + ("export/", "quantize/"),
+    "torch": ("nn/", "runtime/torch.py", "runtime/device.py", "data/loader.py", "importing/")
+    + ("reparam.py", "train/", "export/", "quantize/"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluate.py",),
     "faster_coco_eval": ("evaluate.py",),
     "onnx": ("export/",),
     "onnxsim": ("export/",),
     "onnxslim": ("export/",),
-    "onnxruntime": ("runtime/onnxruntime.py",),
+    "onnxruntime": ("runtime/onnxruntime.py", "export/coverage.py"),
     "openvino": ("runtime/openvino_api.py",),
+    "tensorrt": ("runtime/machine.py",),
+    "tensorrt_rtx": ("runtime/machine.py",),
+    "pycuda": ("runtime/device.py",),
+    "cuda": ("runtime/device.py",),
     "tomli": ("config.py",),
 }
 
@@ -64,7 +68,7 @@ WITHOUT_TORCH = tuple(
     f"detkit.{name}"
     for name in ("artifact", "boxes", "data.coco", "data.draw", "data.picture", "evaluate")
     + ("bench", "cli", "identify", "page", "predict", "runtime.graph", "runtime.onnxruntime")
-    + ("runtime.openvino",)
+    + ("runtime.openvino", "runtime.tensorrt")
 )
 
 OPTIONAL = ("openvino",)  # engines that detkit runs without

@@ -8,7 +8,8 @@ The digest is the SHA-256 of the whole file with the digest's own 64 characters 
 `PLACEHOLDER`; one flipped bit anywhere is noticed, which neither torch.load nor safetensors does.
 
 An OpenVINO artifact is two files, NAME.xml and NAME.bin. Its digest is that of the .xml, whose
-manifest holds the SHA-256 of the .bin, so it covers both.
+manifest holds the SHA-256 of the .bin, so it covers both. A TensorRT engine has no room for a
+manifest, which lies beside it (see `runtime.engine_file`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from pathlib import Path
 
 from detkit.codec import from_json, to_json, to_plain
 from detkit.errors import ArtifactError, DetkitError, UsageError
-from detkit.metadata import embedded_text
+from detkit.metadata import embedded_text, sidecar_of
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
@@ -62,9 +63,10 @@ class Parent:
 class Manifest:
     """The self-description inside every artifact.
 
-    `kind` is checkpoint, onnx or openvino; `form` is training (branches), deployed (fused) or nms
-    (boxes already suppressed); `quant` is there where `precision` is int8. `data` is the COCO
-    folder it was trained on, where verbs look for real pictures to compare with; it may be gone.
+    `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
+    deployed (fused) or nms (boxes already suppressed); `quant` is there where `precision` is int8.
+    `data` is the COCO folder it was trained on, where verbs look for real pictures to compare
+    with; it may be gone.
     """
 
     kind: str
@@ -150,7 +152,7 @@ def _verify(path: Path, manifest: Manifest) -> None:
             f"{path} is damaged: its content does not match its digest",
             hint="copy or make it again",
         )
-    for weights in files_of(path)[1:]:
+    for weights in files_of(path)[1:] if path.suffix == ".xml" else ():
         if not weights.is_file():
             raise ArtifactError(
                 f"{path}: its weights are missing: no such file: {weights}",
@@ -166,7 +168,9 @@ def _verify(path: Path, manifest: Manifest) -> None:
 
 def files_of(path: Path) -> tuple[Path, ...]:
     """Every file the artifact called `path` consists of, itself first."""
-    return (path, path.with_suffix(".bin")) if path.suffix == ".xml" else (path,)
+    if path.suffix == ".xml":
+        return path, path.with_suffix(".bin")
+    return (path, sidecar_of(path)) if path.suffix == ".engine" else (path,)
 
 
 def size_of(path: Path) -> int:

@@ -30,6 +30,8 @@ def embedded_text(path: Path, key: str) -> str:
         text = _onnx_metadata(path, key)
     elif path.suffix == ".xml":
         text = _openvino_metadata(path, key)
+    elif path.suffix == ".engine":
+        text = _sidecar_manifest(path)
     elif head[:2] == b"PK" or path.suffix in (".pth", ".pt", ".ckpt"):
         raise ArtifactError(
             f"{path} is a foreign checkpoint", hint=f"detkit import {path} -o model.safetensors"
@@ -37,7 +39,7 @@ def embedded_text(path: Path, key: str) -> str:
     else:
         network = path.with_suffix(".xml")
         raise ArtifactError(
-            f"{path} is not a detkit artifact (.safetensors, .onnx or .xml)",
+            f"{path} is not a detkit artifact (.safetensors, .onnx, .xml or .engine)",
             hint=f"it may be the weights of {network}" if network.is_file() else "",
         )
     if text is None:
@@ -97,6 +99,23 @@ def _openvino_metadata(path: Path, key: str) -> str | None:
     except xml.parsers.expat.ExpatError as error:
         raise ArtifactError(f"{path} is not an OpenVINO file, or is cut short") from error
     return found[0] if found else None
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file that speaks for one in whose format there is no room for a manifest."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _sidecar_manifest(path: Path) -> str:
+    sidecar = sidecar_of(path)
+    try:
+        return json.dumps(json.loads(sidecar.read_bytes())["manifest"])
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path} has no {sidecar.name} beside it", hint="copy both files together"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{sidecar} is damaged: {error!r}") from error
 
 
 def protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:

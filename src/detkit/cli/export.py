@@ -16,6 +16,7 @@ EXAMPLES = {
     "export": (
         "detkit export --to onnx runs/a/best.fused.safetensors",
         "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms -o det.onnx",
+        "detkit export --to tensorrt best.fused.safetensors --half --batches 1:4:16",
     ),
 }
 
@@ -26,10 +27,24 @@ def _targets() -> list[str]:
     return list(EXPORTERS)
 
 
+def _parse_batches(text: str) -> tuple[int, int, int]:
+    """`LEAST:BEST:MOST`, or one number that is all three."""
+    from detkit.errors import UsageError
+
+    parts = text.split(":")
+    if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"'{text}' are no batch sizes", hint="N or LEAST:BEST:MOST, as 1:1:8")
+    least, best, most = (int(part) for part in parts * (3 // len(parts)))
+    return least, best, most
+
+
 def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")],
     to: Annotated[
-        str, typer.Option("--to", help="onnx or openvino.", autocompletion=_targets)
+        str,
+        typer.Option(
+            "--to", help="onnx, openvino, tensorrt or tensorrt-rtx.", autocompletion=_targets
+        ),
     ] = "onnx",
     imgsz: Annotated[
         str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
@@ -45,8 +60,11 @@ def export(
     ] = 0.25,
     iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
     half: Annotated[
-        bool, typer.Option("--half", help="float16 weights in the file, with --to openvino.")
+        bool, typer.Option("--half", help="float16: OpenVINO's weights, or a TensorRT engine.")
     ] = False,
+    batches: Annotated[
+        str, typer.Option("--batches", metavar="N:N:N", help="Of an engine: least, best, most.")
+    ] = "1:1:8",
     target: Annotated[
         str,
         typer.Option(
@@ -69,11 +87,12 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a checkpoint as ONNX or OpenVINO, compared with it; prints the path of the new file.
+    """Write a checkpoint as ONNX, OpenVINO or engine, compared with it; prints the file's path.
 
     Outputs decoded boxes (B,A,4) xyxy in input pixels and scores (B,A,C) for any batch size. The
     file is compared with torch on real pictures and not written when it strays (exit 3). OpenVINO's
-    is NAME.xml with its weights in NAME.bin.
+    is NAME.xml with its weights in NAME.bin. tensorrt builds NAME.engine for the GPU that is here;
+    tensorrt-rtx needs none to build, and then its engine is compared with nothing.
     """
     console.setup(quiet, verbose)
     import dataclasses
@@ -94,6 +113,7 @@ def export(
         nms=nms,
         nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
         half=half,
+        batches=_parse_batches(batches),
         exporter=exporter,
         engine=target or find_exporter(to).engine,
         allow_slower=allow_slower,

@@ -46,7 +46,7 @@ Runtime = Annotated[
     typer.Option(
         "--runtime",
         metavar="NAME",
-        help="torch, onnxruntime or openvino; by default what the file is for.",
+        help="torch, onnxruntime, openvino, tensorrt; by default what the file is for.",
         autocompletion=_runtimes,
     ),
 ]

@@ -30,6 +30,8 @@ class Exporter(NamedTuple):
 EXPORTERS = {
     "onnx": Exporter(".onnx", "detkit.export.onnx:export", "onnxruntime"),
     "openvino": Exporter(".xml", "detkit.export.openvino:export", "openvino"),
+    "tensorrt": Exporter(".engine", "detkit.export.tensorrt:export", "tensorrt"),
+    "tensorrt-rtx": Exporter(".engine", "detkit.export.tensorrt:export_rtx", "tensorrt"),
 }
 
 
@@ -41,10 +43,11 @@ class ExportOptions:
     uint8: bool = False  # uint8 NHWC input, scaled in the graph
     nms: bool = False  # suppressed detections instead of raw predictions
     nms_config: NmsConfig = PREDICT_NMS
-    half: bool = False  # keep float32 weights as float16, where the format can
+    half: bool = False  # float16: weights in OpenVINO's file, the network in an engine
     exporter: str = "torchscript"  # or dynamo
     engine: str = "onnxruntime"  # that an INT8 graph is for; see `spec.quant.TARGETS`
     allow_slower: bool = False  # keep an INT8 graph that takes longer than float
+    batches: tuple[int, int, int] = (1, 1, 8)  # least, tuned for and most, of an engine
     data: Path | None = None  # where to take comparison pictures from
 
 

@@ -27,11 +27,15 @@ RUNTIMES = {
     "torch": "detkit.runtime.torch:open_session",
     "onnxruntime": "detkit.runtime.onnxruntime:open_session",
     "openvino": "detkit.runtime.openvino:open_session",
+    "tensorrt": "detkit.runtime.tensorrt:open_session",
+    "tensorrt-rtx": "detkit.runtime.tensorrt:open_session",
 }
 RUNTIMES_OF = {  # Manifest.kind -> what can run it, the default first
     "checkpoint": ("torch",),
     "onnx": ("onnxruntime", "openvino"),
     "openvino": ("openvino",),
+    "tensorrt": ("tensorrt",),
+    "tensorrt-rtx": ("tensorrt-rtx",),
 }
 
 

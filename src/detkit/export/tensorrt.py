@@ -1,0 +1,250 @@
+"""Checkpoint -> TensorRT engine: exported to ONNX, checked, given its precision, built here.
+
+The engine runs on the machine that built it. TensorRT-RTX builds without a GPU, so that a graph can
+be tried by a real parser and builder anywhere; only a run on a GPU says that the result is right.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import ModelProto
+
+from detkit.artifact import Manifest, atomic_path, read_manifest, size_of
+from detkit.boxes import Array
+from detkit.data.samples import comparison_pictures
+from detkit.data.verify import cache_folder
+from detkit.errors import ArtifactError, BackendError, UsageError
+from detkit.export import ExportOptions
+from detkit.export.convert import NUM_PICTURES, Limits, Target, check_limits, convert
+from detkit.export.engine_plan import EnginePlan, timing_cache_name
+from detkit.export.graph import write_onnx
+from detkit.export.half import to_half
+from detkit.export.int8 import check_rounding
+from detkit.export.tensorrt_rules import lint
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.quantized import QuantizedDetector
+from detkit.report import ConversionReport, Difference
+from detkit.runtime import Placement, Session, open_session
+from detkit.runtime.compare import compare
+from detkit.runtime.engine_file import EngineRecord, write_engine
+from detkit.runtime.machine import RTX, Machine, build_machine, load
+from detkit.runtime.torch import TorchSession
+from detkit.runtime.trt_api import build
+
+# A run in FP32 sums in another order than torch; FP16 moves a trained yolo-nas-n, with every tensor
+# rounded, by 0.010 of a score and 0.5 px of a box that is seen (BCCD, 320 px).
+FLOAT_LIMITS = Limits(score=1e-3, box_px=0.5, least_score=0.25)
+HALF_LIMITS = Limits(score=5e-2, box_px=8.0, least_score=0.25)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuiltEngine:
+    """An engine in memory, whom it is for, and the sizes it takes."""
+
+    engine: bytes
+    machine: Machine
+    plan: EnginePlan
+    graph_sha256: str
+    layers: int
+
+
+def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
+    """Writes an engine of TensorRT and its sidecar; see `_export`."""
+    return _export("tensorrt", checkpoint, out, options)
+
+
+def export_rtx(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
+    """The same of TensorRT-RTX."""
+    return _export(RTX, checkpoint, out, options)
+
+
+def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngine:
+    """Builds any graph of float or INT8 Q/DQ as its types say.
+
+    Raises:
+        BackendError: the library is not here, or the GPU that TensorRT needs.
+        ArtifactError: the graph breaks a rule (see `tensorrt_rules`), or is refused.
+    """
+    trt = load(library)
+    machine = build_machine(library, trt)
+    if faults := lint(graph):
+        raise ArtifactError("TensorRT cannot run this graph: " + "; ".join(faults[:3]))
+    data = graph.SerializeToString()
+    cache = _timing_cache(machine)
+    built = build(
+        trt,
+        data,
+        profile=plan.profile(graph),
+        flags=plan.flags,
+        level=plan.level,
+        timing_cache=None if cache is None else _read(cache),
+    )
+    if cache is not None:
+        with atomic_path(cache) as partial:
+            partial.write_bytes(built.timing_cache)
+    return BuiltEngine(
+        engine=built.engine,
+        machine=machine,
+        plan=plan,
+        graph_sha256=hashlib.sha256(data).hexdigest(),
+        layers=built.layers,
+    )
+
+
+def _timing_cache(machine: Machine) -> Path | None:
+    """Where the times of kernels are kept; TensorRT-RTX takes none."""
+    folder = cache_folder()
+    if folder is None or machine.library == RTX:
+        return None
+    return folder / "tensorrt" / timing_cache_name(machine)
+
+
+def _read(cache: Path) -> bytes:
+    return cache.read_bytes() if cache.is_file() else b""
+
+
+# --- from a checkpoint ---------------------------------------------------------------------------
+
+
+def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
+    """Builds, compares with torch where a GPU can run the engine, and writes both files.
+
+    The ONNX graph that the engine is built from has been compared with torch before, in any case.
+
+    Raises:
+        BackendError: the library is not here, or the GPU that TensorRT needs.
+        UsageError: NMS in the graph.
+        GateError: the graph or the engine strays too far from the checkpoint; nothing is written.
+    """
+    if options.nms:
+        raise UsageError("--nms is not for TensorRT: detkit suppresses what an engine gives")
+    plan = EnginePlan(batches=options.batches)
+    build_machine(library, load(library))  # before minutes of work, not after
+    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
+        draft, trial = Path(name) / "draft.onnx", Path(name) / "trial.engine"
+        report = convert(checkpoint, draft, options, Target(suffix=".onnx", write=write_onnx))
+        graph = _without_manifest(draft)
+        built = build_engine(to_half(graph) if options.half else graph, library, plan)
+        manifest = _manifest(read_manifest(draft), built, half=options.half)
+        write_engine(trial, built.engine, _record(built, manifest))
+        difference = _difference(checkpoint, trial, manifest, options)
+    write_engine(out, built.engine, _record(built, _measured(manifest, difference)))
+    return dataclasses.replace(
+        report,
+        file=str(out),
+        bytes=size_of(out),
+        difference=difference,
+        notes=_notes(built, options, report.difference, difference),
+    )
+
+
+def _without_manifest(path: Path) -> ModelProto:
+    """The graph alone: its digest shall not depend on when and how it was exported."""
+    graph = onnx.load(path)
+    del graph.metadata_props[:]
+    return graph
+
+
+def _manifest(draft: Manifest, built: BuiltEngine, *, half: bool) -> Manifest:
+    """That of the ONNX draft, without the figures that do not hold for the engine."""
+    machine = built.machine
+    precision = "fp16" if half and draft.precision == "fp32" else draft.precision
+    return dataclasses.replace(
+        draft,
+        kind=machine.library,
+        precision=precision,
+        versions={**draft.versions, machine.library: machine.version},
+        metrics={k: v for k, v in draft.metrics.items() if not k.startswith("difference_")},
+    )
+
+
+def _record(built: BuiltEngine, manifest: Manifest) -> EngineRecord:
+    return EngineRecord(
+        manifest=manifest,
+        machine=built.machine,
+        batches=built.plan.batches,
+        graph_sha256=built.graph_sha256,
+    )
+
+
+def _difference(
+    checkpoint: Path, engine: Path, manifest: Manifest, options: ExportOptions
+) -> Difference | None:
+    """How far the engine strays from torch on pictures; None where no GPU can run it.
+
+    Raises:
+        GateError: too far.
+    """
+    try:
+        session = open_session(engine, placement=Placement(device="cuda"))
+    except BackendError:
+        if manifest.kind == RTX:
+            return None
+        raise
+    session = _AnyBatch(session, options.batches)
+    images, source = comparison_pictures(
+        options.data or "", manifest.preprocess, NUM_PICTURES, recorded=manifest.data
+    )
+    model, _ = load_checkpoint(checkpoint)
+    if isinstance(model, QuantizedDetector):
+        return check_rounding(model, manifest, session, images, "tensorrt", source=source)
+    limits = HALF_LIMITS if options.half else FLOAT_LIMITS
+    reference = TorchSession(model, manifest, Placement())
+    least_score = limits.least_score
+    found = compare(reference, session, images, source=source, least_score=least_score)
+    check_limits(found, limits)
+    return found
+
+
+class _AnyBatch:
+    """A session fed with as many pictures at a time as its engine takes."""
+
+    def __init__(self, session: Session, batches: tuple[int, int, int]) -> None:
+        self.manifest, self.runtime = session.manifest, session.runtime
+        self._session, (self._least, _, self._most) = session, batches
+
+    def run(self, images_bchw: Array) -> tuple[Array, Array]:
+        parts = []
+        for start in range(0, len(images_bchw), self._most):
+            part = images_bchw[start : start + self._most]
+            padded = np.resize(part, (max(len(part), self._least), *part.shape[1:]))
+            parts.append(tuple(out[: len(part)] for out in self._session.run(padded)))
+        boxes, scores = (np.concatenate(out) for out in zip(*parts, strict=True))
+        return boxes, scores
+
+
+def _measured(manifest: Manifest, found: Difference | None) -> Manifest:
+    if found is None:
+        return manifest
+    figures = {"difference_score": found.score, "difference_box_px": found.box_px}
+    return dataclasses.replace(manifest, metrics={**manifest.metrics, **figures})
+
+
+def _notes(
+    built: BuiltEngine,
+    options: ExportOptions,
+    graph: Difference | None,
+    difference: Difference | None,
+) -> dict[str, str]:
+    machine = built.machine
+    notes = {
+        "engine": f"{machine.library} {machine.version}, {built.layers} layers",
+        "floats": "fp16, the decode fp32" if options.half else "fp32",
+        "batches": ":".join(map(str, built.plan.batches)),
+        "for": f"{machine.gpu} (sm {machine.compute_capability})" if machine.gpu else "any GPU",
+    }
+    if graph is not None:
+        notes["graph"] = (
+            f"{graph.score:.1e} of a score and {graph.box_px:.1e} px from torch on"
+            f" {graph.images} pictures ({graph.source}), in ONNX Runtime with its floats in FP32"
+        )
+    if difference is None:
+        notes["not_run"] = "there is no GPU here to run the engine on: only its build was checked"
+    return notes

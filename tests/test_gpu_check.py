@@ -1,0 +1,32 @@
+"""examples/gpu_check.sh on a machine without a GPU; with one, it is a check of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detkit.errors import BackendError
+from detkit.runtime.gpu import find_gpu
+
+SCRIPT = Path(__file__).parents[1] / "examples" / "gpu_check.sh"
+
+
+def test_without_a_gpu_every_check_is_reported_as_not_made() -> None:
+    try:
+        find_gpu()
+    except BackendError as error:
+        reason = str(error)
+    else:
+        pytest.skip("there is a GPU here: run examples/gpu_check.sh")
+    env = os.environ | {"DETKIT_PYTHON": sys.executable}
+    done = subprocess.run([SCRIPT], env=env, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, f"{reason}: nothing can be checked\n")
+    found = json.loads(done.stdout)
+    assert found["gpu"] is None
+    assert len(found["checks"]) == 6
+    assert {(c["status"], c["reason"]) for c in found["checks"]} == {("not checked", reason)}
