@@ -43,7 +43,7 @@ OWNERS = {
     "rich": ("cli/",),
     "PIL": ("data/",),
     "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
-    + ("train/", "export/"),
+    + ("train/", "export/", "search/"),
     "torch": ("nn/", "runtime/torch.py", "data/loader.py", "importing/", "reparam.py", "train/")
     + ("export/",),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
