@@ -31,7 +31,7 @@ class Evolution:
         rows = history.rows_nk[usable]
         if not len(rows):
             return grid.sample(count, rng)
-        best = survivors(history.losses_nm[usable], history.violations_n[usable], POPULATION)
+        best = survivors(history.scaled_nm[usable], history.violations_n[usable], POPULATION)
         return breed(grid, rows[best], count * EXTRA, rng)
 
 

@@ -34,7 +34,7 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class History:
-    """All trials so far as arrays, in the order told; `usable` are those without a NaN loss."""
+    """All trials so far as arrays, in the order told."""
 
     grid: Grid
     rows_nk: Rows
@@ -45,24 +45,33 @@ class History:
         return len(self.rows_nk)
 
     @property
-    def usable(self) -> Flags:
+    def complete(self) -> Flags:
+        """No loss is NaN."""
         return np.asarray(np.isfinite(self.losses_nm).all(axis=1))
+
+    @property
+    def usable(self) -> Flags:
+        """There is something to learn: all losses, or by how much a limit is passed."""
+        return self.complete | (self.violations_n > 0)
 
     @functools.cached_property
     def scaled_nm(self) -> Floats:
-        """Losses from 0, the best so far, to 1, the worst; of their logarithm where all are > 0."""
-        usable = self.losses_nm[self.usable]
-        if not len(usable):
-            return self.losses_nm
-        is_log = usable.min(axis=0) > 0
-        values = np.where(is_log, np.log(np.where(is_log, self.losses_nm, 1.0)), self.losses_nm)
-        low, span = values[self.usable].min(axis=0), np.ptp(values[self.usable], axis=0)
-        scaled: Floats = (values - low) / np.where(span > 0, span, 1.0)
+        """Losses from 0, the best so far, to 1, the worst; 1 where there is none.
+
+        Of the logarithm where all are positive.
+        """
+        scaled = np.ones_like(self.losses_nm)
+        for column, losses in zip(scaled.T, self.losses_nm.T, strict=True):
+            finite = np.isfinite(losses)
+            known = losses[finite]
+            if len(known):
+                values = np.log(known) if known.min() > 0 else known
+                column[finite] = (values - values.min()) / (np.ptp(values) or 1.0)
         return scaled
 
     @property
     def feasible(self) -> Flags:
-        return self.usable & (self.violations_n <= 0)
+        return self.complete & (self.violations_n <= 0)
 
 
 class Relaxation(Protocol):

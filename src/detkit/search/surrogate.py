@@ -44,7 +44,7 @@ class Surrogate:
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
         grid = history.grid
-        if history.usable.sum() < INITIAL:
+        if history.usable.sum() < INITIAL or not history.complete.any():
             design = grid.latin(INITIAL, np.random.default_rng(self.seed))
             return np.concatenate([design, grid.sample(count, rng)])
         candidates, hoped_cm = evolve(history, fit_all(history), rng)
@@ -66,6 +66,9 @@ class Features:
 
     values: Floats
     positions: Floats
+
+    def of(self, rows: Rows) -> Features:
+        return Features(self.values[rows], self.positions[rows])
 
     def kernel(self, other: Features, pair_weight: float) -> Floats:
         """(N, N'): a constant, single knobs, and pairs of knobs that both agree."""
@@ -140,13 +143,18 @@ def fit_all(history: History) -> list[Ridge]:
     """One model a loss, then one of the violation where limits are passed."""
     at = np.flatnonzero(history.usable)
     if len(at) > MAX_FITTED:
-        front = at[nondominated(history.losses_nm[at])][: MAX_FITTED // 2]
+        front = at[nondominated(history.scaled_nm[at])][: MAX_FITTED // 2]
         at = np.union1d(front, at[len(front) - MAX_FITTED :])
-    inputs = features(history.grid, history.rows_nk[at])
-    columns = list(history.scaled_nm[at].T)
+    columns = [
+        (at[known], scaled[at[known]])
+        for scaled, known in zip(
+            history.scaled_nm.T, np.isfinite(history.losses_nm[at]).T, strict=True
+        )
+    ]
     if history.violations_n[at].any():
-        columns.append(history.violations_n[at])
-    return [fit(inputs, column) for column in columns]
+        columns.append((at, history.violations_n[at]))
+    inputs = features(history.grid, history.rows_nk)
+    return [fit(inputs.of(rows), column) for rows, column in columns]
 
 
 # --- candidates ----------------------------------------------------------------------------------
