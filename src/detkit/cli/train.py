@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from detkit.cli import console
+from detkit.cli.interrupt import listen
 from detkit.cli.options import (
     Config,
     DeviceSetting,
@@ -29,7 +27,6 @@ from detkit.cli.options import (
 from detkit.spec.zoo import ZOO
 
 if TYPE_CHECKING:
-    from detkit.train.loop import Interruption
     from detkit.train.progress import Progress
 
 EXAMPLES = {
@@ -139,7 +136,7 @@ def train(
     request = Request(flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force)
     settings = resolve_config(request, out)
     folder = find_run_folder(out, settings)
-    with _listen() as interruption:
+    with listen() as interruption:
         report = start(
             settings,
             folder,
@@ -155,27 +152,6 @@ def train(
     if report.stopped_by == "signal":
         console.warn(f"interrupted; go on with: detkit train -o {folder} --resume")
         raise typer.Exit(128 + interruption.signal)
-
-
-@contextmanager
-def _listen() -> Iterator[Interruption]:
-    """SIGINT and SIGTERM ask the run to save and end; a second one ends it at once."""
-    from detkit.train.loop import Interruption
-
-    interruption = Interruption()
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def handle(number: int, _frame: FrameType | None) -> None:
-        interruption.signal = number
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, handle)
-    try:
-        yield interruption
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _printer() -> Callable[[Progress], None]:

@@ -84,7 +84,7 @@ def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionRep
             )
     metrics = {"difference_score": difference.score, "difference_box_px": difference.box_px}
     manifest = dataclasses.replace(manifest, metrics={**manifest.metrics, **metrics})
-    _write(out, graph, manifest)
+    write_graph(out, graph, manifest)
     return ConversionReport(
         file=str(out),
         parent=str(checkpoint),
@@ -195,7 +195,9 @@ def _raw_manifest(manifest: Manifest) -> Manifest:
     return dataclasses.replace(manifest, form="deployed", outputs=outputs)
 
 
-def _write(path: Path, graph: ModelProto, manifest: Manifest) -> None:
+def write_graph(path: Path, graph: ModelProto, manifest: Manifest) -> None:
+    """Writes the graph atomically, with the manifest in its metadata."""
+
     def write(partial: Path, manifest_json: str) -> None:
         sealed = ModelProto()
         sealed.CopyFrom(graph)
@@ -208,7 +210,7 @@ def _write(path: Path, graph: ModelProto, manifest: Manifest) -> None:
 
 
 def _open_draft(path: Path, graph: ModelProto, manifest: Manifest) -> Session:
-    _write(path, graph, manifest)
+    write_graph(path, graph, manifest)
     return open_session(path)
 
 

@@ -139,6 +139,10 @@ class Searcher:
         self.known.update(rows[:count])
         return [self.grid.to_point(row) for row in rows[:count]]
 
+    def remember(self, points: Iterable[Point]) -> None:
+        """Counts points as asked that an earlier searcher asked for and was not told."""
+        self.known.update(self.grid.to_row(point) for point in points)
+
     def tell(self, point: Mapping[str, Any], objectives: Mapping[str, float]) -> None:
         """The figures of a point: every objective and every constrained figure.
 

@@ -100,6 +100,10 @@ class SearchSpace:
             name=self.name, base=with_task(self.base, num_classes, size), knobs=knobs
         )
 
+    def smallest_point(self) -> dict[str, Value]:
+        """The least value of every knob: the network of least cost, where cost grows with each."""
+        return {path: min(values, key=_magnitude) for path, values in self.knobs.items()}
+
     def zoo_points(self) -> dict[str, dict[str, Value]]:
         """The named architectures that are points of this space, for its classes and sizes."""
         found = {}
@@ -124,6 +128,13 @@ class SearchSpace:
 def same_network(a: ArchSpec, b: ArchSpec) -> bool:
     """Whether two architectures differ at most in name, classes and image size."""
     return dataclasses.replace(with_task(a, b.num_classes, b.image_size), name=b.name) == b
+
+
+def _magnitude(value: Value) -> float:
+    """What values are compared by; words are all alike."""
+    if isinstance(value, tuple):
+        return math.prod(value)
+    return 0.0 if isinstance(value, str) else float(value)
 
 
 def _get(plain: Any, path: str) -> Any:
