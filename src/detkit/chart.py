@@ -80,7 +80,10 @@ def scatter_chart(
     joined: str = "",
     size: tuple[int, int] = (760, 420),
 ) -> str:
-    """Points in the plane, both axes from where the data begins; the group `joined` has a line."""
+    """Points in the plane, axes from where the data begins; later groups lie over earlier ones.
+
+    The group `joined`, x ascending, has a staircase that stays at a y until the next x.
+    """
     points = [point for group in groups for point in group.points] or [(0.0, 0.0)]
     x_ticks, y_ticks = (
         ticks(min(values), max(values), count=6) for values in zip(*points, strict=True)
@@ -94,8 +97,7 @@ def scatter_chart(
             f"<title>{text(group.name)}: {x:.4g}, {y:.5g}</title></circle>"
             for x, y in group.points
         )
-        path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in group.points)
-        line = f'<polyline points="{path}"/>' if group.name == joined else ""
+        line = _staircase(frame, group) if group.name == joined else ""
         parts.append(f'<g class="s{i % 6}">{line}{dots}</g>')
     return _svg(title, size, [*parts, *_legend([group.name for group in groups])])
 
@@ -188,6 +190,14 @@ def _line(frame: Frame, series: Series, index: int) -> str:
         for px, py, x, y in marked
     )
     return f'<g class="s{index % 6}"><polyline points="{path}"/>{dots}</g>'
+
+
+def _staircase(frame: Frame, series: Series) -> str:
+    corners = list(series.points[:1])
+    for x, y in series.points[1:]:
+        corners += [(x, corners[-1][1]), (x, y)]
+    path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in corners)
+    return f'<polyline points="{path}"/>'
 
 
 def _mark(frame: Frame, x: float) -> str:

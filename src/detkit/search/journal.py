@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.errors import ArtifactError, UsageError
+from detkit.errors import ArtifactError, DetkitError, UsageError
 from detkit.search.grid import Point
 
 SCHEMA = """
@@ -48,11 +48,12 @@ class Journal:
         self.path = path
         with self._errors():
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.database = sqlite3.connect(path, timeout=5.0)
-            self.database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one driver a study
-            with self.database:
-                self.database.executescript(SCHEMA)
-                self._agree({"schema_version": SCHEMA_VERSION, **settings})
+            self.database = sqlite3.connect(path, timeout=1.0)
+        try:
+            self._begin({"schema_version": SCHEMA_VERSION, **settings})
+        except DetkitError:
+            self.database.close()
+            raise
 
     def ask(self, points: Sequence[Point]) -> None:
         """Notes that these points are being evaluated; all of them or none."""
@@ -90,6 +91,13 @@ class Journal:
 
     def close(self) -> None:
         self.database.close()
+
+    def _begin(self, settings: Mapping[str, str]) -> None:
+        with self._errors():
+            self.database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one driver a study
+            with self.database:
+                self.database.executescript(SCHEMA)
+                self._agree(settings)
 
     def _agree(self, settings: Mapping[str, str]) -> None:
         """Writes the settings of a new study; compares them with those of an old one."""

@@ -36,9 +36,9 @@ def render_search(
 
     front = tuple((_cost(p, report.cost) / unit, p.score) for p in report.pareto)
     groups = [
-        Series("front", front),
-        Series("family", points(list(named.values()))),
         Series("trials", points(trials)),
+        Series("front", front),
+        Series("named architectures", points(list(named.values()))),
     ]
     chart = scatter_chart(
         "Score and cost of every architecture tried",

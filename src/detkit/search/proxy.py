@@ -57,9 +57,10 @@ def naswot(spec: ArchSpec, cost: Cost, seed: int) -> float:
 def zen(spec: ArchSpec, cost: Cost, seed: int) -> float:
     """How strongly features answer a small change, plus what batch-norms took away: algorithm 1."""
     model = _fresh(spec, seed)
+    generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
-            nn.init.normal_(module.weight)
+            nn.init.normal_(module.weight, generator=generator)
     scores = [_zen_once(model, seed + repeat) for repeat in range(REPEATS)]
     return sum(scores) / REPEATS
 
@@ -92,7 +93,7 @@ def synflow(spec: ArchSpec, cost: Cost, seed: int) -> float:
     logits, distances = model(torch.ones(1, 3, SIDE, SIDE, dtype=torch.float64))
     (logits.sum() + distances.sum()).backward()
     saliency = sum(
-        float((parameter * parameter.grad).abs().sum())
+        float((parameter.detach() * parameter.grad).abs().sum())
         for parameter in model.parameters()
         if parameter.grad is not None
     )

@@ -77,29 +77,33 @@ class Hooks:
 class Study:
     """One search in its folder `out`, whose journal is open."""
 
-    def __init__(self, config: SearchConfig, space: SearchSpace, out: Path, hooks: Hooks) -> None:
+    def __init__(
+        self, config: SearchConfig, space: SearchSpace, out: Path, hooks: Hooks, *, resume: bool
+    ) -> None:
+        """Opens or begins the journal.
+
+        Raises:
+            UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
+                study with other settings.
+        """
         self.config, self.space, self.out, self.hooks = config, space, out, hooks
         self.goal = goal_of(config)
         self.searcher = self._searcher()
         self.evaluator: Evaluator = make_evaluator(config, out, hooks.interruption)
         self.meter = LatencyMeter(threads=config.threads)
+        if not resume:
+            self._check_limits()
         self.journal = Journal(out / "journal.sqlite", unchanging(config, space))
         self.began, self.done_before = time.monotonic(), 0
 
     def run(self) -> SearchReport:
-        """Evaluates until the trials are used up, the space is, or a signal comes.
-
-        Raises:
-            UsageError: a limit that no architecture of the space keeps.
-        """
+        """Evaluates until the trials are used up, the space is, or a signal comes."""
         told = self.journal.told()
         self.done_before = len(told)
         for trial in told:
             self.searcher.tell(trial.point, to_tell(self.config, self.goal, trial.figures))
         waiting = self.journal.pending()
         self.searcher.remember(waiting)
-        if not told:
-            self._check_limits()
         while not self.hooks.interruption.signal:
             left = self.config.trials - len(self.searcher.trials)
             if not waiting and left > 0:
@@ -285,10 +289,9 @@ def search(
         f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
         f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
     )
-    study = Study(config, space, out, hooks)
+    study = Study(config, space, out, hooks, resume=resume)
     try:
-        if not resume:
-            write_text(out / "config.toml", to_toml(config))
+        write_text(out / "config.toml", to_toml(config))
         return study.run()
     finally:
         study.journal.close()
