@@ -152,7 +152,7 @@ class TrainConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchConfig:
-    """Everything a search depends on; `config.toml` of its folder is exactly this."""
+    """Everything a search depends on; `search.toml` of its folder is exactly this."""
 
     data: str = setting("", "COCO folder; proxies need none")
     space: str = setting("yolo-nas", "space by name, or its JSON file")

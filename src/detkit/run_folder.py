@@ -22,6 +22,7 @@ from detkit.report import (
     DataReport,
     EvalReport,
     PredictReport,
+    SearchReport,
     TrainReport,
 )
 from detkit.spec.arch import ArchSpec
@@ -33,6 +34,7 @@ Record = (
     | DataReport
     | EvalReport
     | PredictReport
+    | SearchReport
     | TrainReport
 )
 
@@ -44,6 +46,7 @@ RECORDS: dict[str, type[Record]] = {
     "bench report": BenchReport,
     "conversion report": ConversionReport,
     "predict report": PredictReport,
+    "search report": SearchReport,
 }
 SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20

@@ -167,7 +167,7 @@ def _settings(
     from detkit.config import SearchConfig, resolve
 
     if resumed is not None:
-        file = resumed / "config.toml"
+        file = resumed / "search.toml"
     return resolve(SearchConfig, file=file, sets=sets, flags=flags)
 
 

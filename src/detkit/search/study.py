@@ -1,6 +1,6 @@
 """The driver: asks a searcher, evaluates, notes every step in the journal, reports the front.
 
-A folder of a study holds `config.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
+A folder of a study holds `search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
 `pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`) and, where networks were
 trained, `runs/DIGEST/`.
 """
@@ -38,7 +38,7 @@ from detkit.spec.space import SearchSpace, find_space
 from detkit.train.loop import Interruption
 
 MAY_CHANGE = ("trials", "batch")  # by a resumed search
-OURS = ("config.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
+OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
 FOLDERS = ("front", "runs")
 
 
@@ -291,7 +291,7 @@ def search(
     )
     study = Study(config, space, out, hooks, resume=resume)
     try:
-        write_text(out / "config.toml", to_toml(config))
+        write_text(out / "search.toml", to_toml(config))
         return study.run()
     finally:
         study.journal.close()
