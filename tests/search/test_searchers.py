@@ -162,6 +162,21 @@ def test_learning_beats_chance(name):
     assert reached(name) > 1.05 * reached("random")
 
 
+def test_surrogate_finds_the_way_into_limits_that_no_first_point_keeps():
+    problem = Separable()
+    least = problem.figures(dict.fromkeys(problem.knobs, 0))["latency_ms"]
+    limits = {"latency_ms": ("<=", least + 0.5)}
+    searcher = make("surrogate", knobs=problem.knobs, constraints=limits)
+    for _ in range(12):
+        for point in searcher.ask(8):
+            told = problem.figures(point)
+            is_over = told["latency_ms"] > least + 0.5
+            searcher.tell(point, {**told, "accuracy": math.nan} if is_over else told)
+    kept = [t.objectives["latency_ms"] <= least + 0.5 for t in searcher.trials.values()]
+    assert not any(kept[:32])
+    assert sum(kept) > 5
+
+
 def test_gradient_finds_the_corners_of_a_landscape_it_can_differentiate():
     searcher = make("gradient")
     points = searcher.ask(12)

@@ -44,14 +44,16 @@ class Surrogate:
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
         grid = history.grid
-        if history.usable.sum() < INITIAL or not history.complete.any():
+        if history.usable.sum() < INITIAL:
             design = grid.latin(INITIAL, np.random.default_rng(self.seed))
             return np.concatenate([design, grid.sample(count, rng)])
         candidates, hoped_cm = evolve(history, fit_all(history), rng)
         seen = set(map(tuple, history.rows_nk.tolist()))
         new = np.array([tuple(row) not in seen for row in candidates.tolist()])
         told = history.scaled_nm[history.feasible]
-        picked = best_picks(candidates[new], hoped_cm[new], told[nondominated(told)], count)
+        picked = candidates[new]  # the nearest to the limits first, until one keeps them
+        if len(told):
+            picked = best_picks(picked, hoped_cm[new], told[nondominated(told)], count)
         explorers = grid.sample(int(rng.random() * ONE_RANDOM_IN < count), rng)
         kept = max(count - len(explorers), 0)
         return np.concatenate([picked[:kept], explorers, picked[kept:]])
@@ -104,7 +106,7 @@ class Ridge:
 
     @property
     def variance(self) -> float:
-        return float((self.rotated_n**2 * self.inverse_n).mean())
+        return float((self.rotated_n**2 * self.inverse_n).sum()) / max(len(self.inverse_n), 1)
 
     @property
     def cost(self) -> float:
@@ -121,8 +123,8 @@ class Ridge:
 
 
 def fit(inputs: Features, losses_n: Floats) -> Ridge:
-    """The likeliest of the ridges with the weights and penalties above."""
-    mean = float(losses_n.mean())
+    """The likeliest of the ridges with the weights and penalties above; 0 without any loss."""
+    mean = float(losses_n.mean()) if len(losses_n) else 0.0
     found = []
     for pair_weight in PAIR_WEIGHTS:
         eigenvalues, vectors = np.linalg.eigh(inputs.kernel(inputs, pair_weight))
