@@ -122,19 +122,34 @@ class Ridge:
         return mean - OPTIMISM * np.sqrt(np.maximum(unsure, 0.0) * self.variance)
 
 
-def fit(inputs: Features, losses_n: Floats) -> Ridge:
+@dataclass(frozen=True)
+class Spectrum:
+    """A kernel of `inputs` with themselves, by its eigenvectors."""
+
+    inputs: Features
+    pair_weight: float
+    eigenvalues_n: Floats
+    vectors_nn: Floats
+
+
+def spectra(inputs: Features) -> list[Spectrum]:
+    """One for each of `PAIR_WEIGHTS`; most of a fit's time, and the same for all losses."""
+    kernels = [(weight, inputs.kernel(inputs, weight)) for weight in PAIR_WEIGHTS]
+    return [Spectrum(inputs, weight, *np.linalg.eigh(kernel)) for weight, kernel in kernels]
+
+
+def fit(known: list[Spectrum], losses_n: Floats) -> Ridge:
     """The likeliest of the ridges with the weights and penalties above; 0 without any loss."""
     mean = float(losses_n.mean()) if len(losses_n) else 0.0
     found = []
-    for pair_weight in PAIR_WEIGHTS:
-        eigenvalues, vectors = np.linalg.eigh(inputs.kernel(inputs, pair_weight))
+    for spectrum in known:
         for penalty in PENALTIES:
             ridge = Ridge(
-                inputs=inputs,
-                pair_weight=pair_weight,
-                vectors_nn=vectors,
-                inverse_n=1 / (np.maximum(eigenvalues, 0) + penalty),
-                rotated_n=vectors.T @ (losses_n - mean),
+                inputs=spectrum.inputs,
+                pair_weight=spectrum.pair_weight,
+                vectors_nn=spectrum.vectors_nn,
+                inverse_n=1 / (np.maximum(spectrum.eigenvalues_n, 0) + penalty),
+                rotated_n=spectrum.vectors_nn.T @ (losses_n - mean),
                 mean=mean,
             )
             found.append(ridge)
@@ -156,7 +171,9 @@ def fit_all(history: History) -> list[Ridge]:
     if history.violations_n[at].any():
         columns.append((at, history.violations_n[at]))
     inputs = features(history.grid, history.rows_nk)
-    return [fit(inputs.of(rows), column) for rows, column in columns]
+    distinct = {rows.tobytes(): rows for rows, _ in columns}
+    shared = {key: spectra(inputs.of(rows)) for key, rows in distinct.items()}
+    return [fit(shared[rows.tobytes()], column) for rows, column in columns]
 
 
 # --- candidates ----------------------------------------------------------------------------------
