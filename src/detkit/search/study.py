@@ -58,8 +58,9 @@ class Status:
         minutes, seconds = divmod(round(self.eta_s), 60)
         score, latency = self.figures["score"], self.figures["latency_ms"]
         shown = f"score {score:.4f}" if math.isfinite(score) else "over a limit, or failed"
+        shown += f"  {latency:.2f} ms" if math.isfinite(latency) else ""
         return (
-            f"trial {self.trials}/{self.total}  {shown}  {latency:.2f} ms"
+            f"trial {self.trials}/{self.total}  {shown}"
             f"  best {self.best_score:.4f}  front {self.front}"
             f"  hypervolume {self.hypervolume:.4f}  eta {minutes}:{seconds:02d}"
         )
