@@ -35,7 +35,7 @@ KNOBS: dict[str, tuple[float, ...]] = {
 }
 GAINS = (0.5, 1.5)  # range of how much a knob matters, times 0.04 AP
 SATURATION = 2.5
-RUGGEDNESS = 0.004  # standard deviation of an entry of a pair's table, in AP
+RUGGEDNESS = 0.006  # standard deviation of an entry of a pair's table, in AP
 BEATEN_BY = 0.02  # the reference accuracy is the one that this share of all points does not reach
 
 
