@@ -7,6 +7,7 @@ The same record is printed with `--json` and written to disk. None means "not ap
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 # --- data ----------------------------------------------------------------------------------------
 
