@@ -40,12 +40,15 @@ step "detkit train $data $training -o train"
 best=$(detkit train "$data" $training -o train)
 fused=$(step "detkit reparam $best" >&2; detkit reparam "$best")
 onnx=$(step "detkit export --to onnx $fused" >&2; detkit export --to onnx "$fused")
-ls -l "$best" "$fused" "$onnx" | awk '{print $5, $9}'
+int8=$(step "detkit quantize --int8 $fused" >&2; detkit quantize --int8 "$fused" --data "$data")
+# A drawn folder's networks are so small that decoding weighs more than convolutions do.
+int8_onnx=$(step "detkit export --to onnx $int8" >&2; detkit export --to onnx --allow-slower "$int8")
+ls -l "$best" "$fused" "$onnx" "$int8_onnx" | awk '{print $5, $9}'
 
-run bench "$best" "$fused" "$onnx" --data "$data" -o bench.json
+run bench "$best" "$fused" "$onnx" "$int8_onnx" --data "$data" -o bench.json
 split=test
 detkit data check "$data" --json | grep -q '"split": "test"' || split=val
-for model in "$best" "$fused" "$onnx"; do
+for model in "$best" "$fused" "$onnx" "$int8_onnx"; do
     run eval "$model" "$data" --split "$split"
 done
 run info "$onnx"

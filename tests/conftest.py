@@ -20,7 +20,7 @@ from detkit.codec import field_types
 # Threads that spin for work on a busy machine cost far more than they give on pictures this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-PLAIN = {str: "text", int: 3, float: 0.5, bool: True}
+PLAIN = {str: "text", int: 3, float: 0.5, bool: True, Any: [1, "x"]}
 
 
 def fill(kind: Any) -> Any:
@@ -103,6 +103,147 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     save_checkpoint(path, model, manifest)
     return path
+
+
+# --- a detector that INT8 serves well -------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def settled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`settled(activation)`: as `checkpoint`, but it does not amplify the noise of rounding.
+
+    Freshly drawn weights make a chaotic network, trained ones do not. Here every activation is
+    centred where its function is nearly linear, and statistics are those of drawn pictures. Scales
+    of shortcuts are not 1, as training leaves them.
+    """
+    import numpy as np
+    import torch
+
+    from detkit.artifact import Manifest
+    from detkit.data.synth import draw_pictures
+    from detkit.nn.blocks import Bottleneck
+    from detkit.nn.checkpoint import input_output, new_detector, save_checkpoint
+    from detkit.nn.detector import cost_metrics
+    from detkit.spec.preprocess import Preprocess
+    from detkit.spec.zoo import ZOO, with_task
+
+    @functools.cache
+    def make(activation: str = "relu") -> Path:
+        spec = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
+        spec = dataclasses.replace(spec, activation=activation)
+        model = new_detector(spec, 0).train()
+        torch.manual_seed(0)
+        for layer in model.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d):
+                layer.momentum = 1.0
+                layer.bias.data.fill_(1.0)
+            if isinstance(layer, Bottleneck):
+                layer.alpha.data.uniform_(0.5, 1.5)
+        pixels = torch.from_numpy(np.stack(draw_pictures(16, size=64)))
+        with torch.no_grad():
+            model(pixels.permute(0, 3, 1, 2) / 255)
+            for head in (model.heads.head1, model.heads.head2, model.heads.head3):
+                weight = head.cls_pred.weight.normal_(std=0.2)
+                weight -= weight.mean(dim=1, keepdim=True)
+                head.cls_pred.bias.fill_(-1.0)
+        inputs, outputs = input_output(spec)
+        manifest = Manifest(
+            kind="checkpoint",
+            arch=spec,
+            class_names=("a", "b", "c"),
+            preprocess=Preprocess(size=(64, 64), fit=(64, 64)),
+            inputs=inputs,
+            outputs=outputs,
+            metrics=cost_metrics(spec),
+        )
+        path = tmp_path_factory.mktemp("settled") / "m.safetensors"
+        save_checkpoint(path, model, manifest)
+        return path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def labelled(settled: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A COCO folder: 12 val and 8 train pictures with some of the boxes `settled()` sees, moved.
+
+    So it is neither right nor wrong everywhere, and its AP depends on every score and box.
+    """
+    import numpy as np
+
+    from detkit.boxes import PREDICT_NMS
+    from detkit.data.draw import save_picture
+    from detkit.data.synth import draw_pictures
+    from detkit.data.write import LabelledImage, write_split
+    from detkit.predict import Prediction, predict
+    from detkit.runtime import open_session
+
+    folder, rng = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
+    for number, picture in enumerate(draw_pictures(20, size=96)):
+        save_picture(folder / "images" / f"{number:02}.png", picture)
+    images = []
+    for seen in predict(open_session(settled()), sorted(folder.rglob("*.png")), PREDICT_NMS):
+        assert isinstance(seen, Prediction)
+        kept = rng.random(len(seen.detections)) < 0.3
+        boxes = seen.detections.boxes_xyxy[kept]
+        moved = np.clip(boxes + rng.normal(0, 3, boxes.shape), 0, 96).astype(np.float32)
+        real = (moved[:, 2:] - moved[:, :2] > 2).all(axis=1)
+        images.append(
+            LabelledImage(
+                file_name=seen.path.name,
+                width=96,
+                height=96,
+                boxes_xyxy=moved[real],
+                classes=seen.detections.classes[kept][real],
+            )
+        )
+    write_split(folder, "val", images[:12], ("a", "b", "c"))
+    write_split(folder, "train", images[12:], ("a", "b", "c"))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def int8(settled: Callable[..., Path], labelled: Path) -> Callable[..., Path]:
+    """`int8(activation)`: `settled(activation)` calibrated on `labelled`, as a checkpoint."""
+    from detkit.artifact import parent_of
+    from detkit.data.coco import open_folder
+    from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+    from detkit.nn.detector import fuse
+    from detkit.nn.quantized import QuantizedDetector
+    from detkit.quantize.calibrate import correct_biases, load_pictures, observe, set_ranges
+    from detkit.spec.quant import QuantSpec
+
+    @functools.cache
+    def make(activation: str = "relu", weight_bits: int = 8) -> Path:
+        parent = settled(activation)
+        model, manifest = load_checkpoint(parent)
+        records = open_folder(labelled, splits=("train",)).splits["train"].records
+        quant = QuantSpec(weight_bits=weight_bits)
+        quantized = QuantizedDetector(fuse(model.eval()), quant).eval()
+        found = observe(quantized, load_pictures(records, manifest.preprocess, 8))
+        set_ranges(quantized, found, "auto")
+        correct_biases(quantized, found)
+        path = parent.with_name(f"m.int{weight_bits}.safetensors")
+        manifest = dataclasses.replace(
+            manifest,
+            form="deployed",
+            precision="int8",
+            quant=quant,
+            data=str(labelled),
+            parents=(parent_of(parent),),
+        )
+        save_checkpoint(path, quantized, manifest)
+        return path
+
+    return make
+
+
+@pytest.fixture
+def int8_model(int8: Callable[..., Path]) -> Any:
+    """`int8()` as a network of the test's own."""
+    from detkit.nn.checkpoint import load_checkpoint
+
+    return load_checkpoint(int8())[0].eval()
 
 
 # --- a detector that can be worked out by hand ---------------------------------------------------

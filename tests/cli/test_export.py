@@ -24,11 +24,14 @@ sys.exit(main())
 
 
 @needs_openvino
-def test_stdout_is_the_path_of_the_xml(detkit, checkpoint, tmp_path):
-    done = detkit("export", "--to", "openvino", str(checkpoint), "-o", str(tmp_path / "m.xml"))
+def test_stdout_is_the_path_of_the_xml_and_nothing_is_written_at_home(detkit, checkpoint, tmp_path):
+    (tmp_path / "home").mkdir()
+    args = ("--to", "openvino", str(checkpoint), "-o", str(tmp_path / "m.xml"))
+    done = detkit("export", *args, env={"HOME": str(tmp_path / "home")})
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/m.xml\n"), done.stderr
     assert "largest difference on 8 pictures" in done.stderr
     assert "weights: float32" in done.stderr
+    assert not (tmp_path / "home" / "intel").exists()  # where OpenVINO's telemetry keeps an id
 
 
 @needs_openvino

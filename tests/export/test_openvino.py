@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,19 @@ def export(checkpoint: Path, path: Path, **options: object) -> ConversionReport:
     return load_exporter("openvino")(checkpoint, path, ExportOptions(**options))  # type: ignore[arg-type]
 
 
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`exported(uint8=..., ...)`: the .xml exported with these options, once."""
+
+    @functools.cache
+    def make(**options: object) -> Path:
+        path = tmp_path_factory.mktemp("exported") / "m.xml"
+        export(checkpoint, path, **options)
+        return path
+
+    return make
+
+
 def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(checkpoint, tmp_path):
     report = export(checkpoint, tmp_path / "m.xml")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.xml"]
@@ -50,9 +65,8 @@ def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(checkpoint, tm
 
 
 @pytest.mark.parametrize("uint8", [False, True])
-def test_any_batch_gives_what_torch_gives(checkpoint, tmp_path, uint8):
-    export(checkpoint, tmp_path / "m.xml", uint8=uint8)
-    ours, theirs = open_session(checkpoint), open_session(tmp_path / "m.xml")
+def test_any_batch_gives_what_torch_gives(checkpoint, exported, uint8):
+    ours, theirs = open_session(checkpoint), open_session(exported(uint8=uint8))
     for count in (1, 2, 5):
         found = compare(ours, theirs, pictures(count), source="", batch_size=count)
         assert found.score <= 1e-4
@@ -64,11 +78,10 @@ def test_any_batch_gives_what_torch_gives(checkpoint, tmp_path, uint8):
 
 
 @pytest.mark.parametrize("uint8", [False, True])
-def test_nms_in_the_graph_is_our_nms(checkpoint, tmp_path, uint8):
+def test_nms_in_the_graph_is_our_nms(exported, uint8):
     config = NmsConfig(score_threshold=0.3, iou_threshold=0.5, max_candidates=50, max_detections=20)
-    export(checkpoint, tmp_path / "raw.xml", uint8=uint8)
-    export(checkpoint, tmp_path / "nms.xml", uint8=uint8, nms=True, nms_config=config)
-    raw, suppressing = open_session(tmp_path / "raw.xml"), open_session(tmp_path / "nms.xml")
+    raw = open_session(exported(uint8=uint8))
+    suppressing = open_session(exported(uint8=uint8, nms=True, nms_config=config))
     found = compare_suppressed(raw, suppressing, pictures(4), config, source="")
     assert found.score <= 1e-5
     assert found.box_px <= 1e-3
@@ -78,14 +91,12 @@ def test_nms_in_the_graph_is_our_nms(checkpoint, tmp_path, uint8):
     assert (outputs.classes[0, outputs.counts[0] :] == -1).all()
 
 
-def test_half_halves_the_file_and_moves_nothing_seen_far(checkpoint, tmp_path):
-    whole = export(checkpoint, tmp_path / "m.xml")
-    half = export(checkpoint, tmp_path / "h.xml", half=True)
-    weights = [(tmp_path / name).stat().st_size for name in ("m.bin", "h.bin")]
-    assert weights[1] < 0.51 * weights[0]
-    assert half.bytes < whole.bytes
-    assert read_manifest(tmp_path / "h.xml").precision == "fp16-weights"
-    sessions = [open_session(tmp_path / name) for name in ("m.xml", "h.xml")]
+def test_half_halves_the_file_and_moves_nothing_seen_far(exported):
+    paths = [exported(uint8=False), exported(half=True)]
+    whole, half = (path.with_suffix(".bin").stat().st_size for path in paths)
+    assert half < 0.51 * whole
+    assert read_manifest(paths[1]).precision == "fp16-weights"
+    sessions = [open_session(path) for path in paths]
     found = compare(*sessions, pictures(), source="", least_score=0.25)
     assert 0 < found.score < 0.05
     assert 0 < found.box_px < 8.0
@@ -97,28 +108,27 @@ def test_half_is_not_for_onnx(checkpoint, tmp_path):
     assert caught.value.hint == "--to openvino"
 
 
-def test_plain_openvino_reads_it_without_detkit(checkpoint, tmp_path):
-    from detkit.runtime.openvino_api import ov
+def test_plain_openvino_reads_it_without_detkit(exported):
+    from detkit.runtime.openvino_api import the_core
 
-    export(checkpoint, tmp_path / "m.xml")
-    network = ov.Core().read_model(tmp_path / "m.xml")
+    network = the_core().read_model(exported(uint8=False))
     assert network.get_rt_info(["model_info", "labels"]).astype(str) == "a b c"
     assert json.loads(network.get_rt_info("detkit").astype(str))["kind"] == "openvino"
-    boxes, scores = ov.Core().compile_model(network, "CPU")(pictures(1)).values()
+    boxes, scores = the_core().compile_model(network, "CPU")(pictures(1)).values()
     assert boxes.shape == (1, 84, 4)
     assert scores.max() > 0.3
 
 
 def test_class_names_of_any_kind_survive_the_xml(cell_model, tmp_path):
     from detkit.export.openvino import write_openvino
-    from detkit.runtime.openvino_api import ov
+    from detkit.runtime.openvino_api import the_core
 
     names = ("a \"b\" <c> & 'd'", "\u6587\U0001f600\ufffe\tab\x1b")
     cells = cell_model(class_names=names)
     sealed = write_openvino(onnx.load(cells), read_manifest(cells), tmp_path / "m.xml")
     assert read_manifest(tmp_path / "m.xml") == sealed
     assert sealed.class_names == names
-    labels = ov.Core().read_model(tmp_path / "m.xml").get_rt_info(["model_info", "labels"])
+    labels = the_core().read_model(tmp_path / "m.xml").get_rt_info(["model_info", "labels"])
     assert labels.astype(str) == "a_\"b\"_<c>_&_'d' \u6587\U0001f600?_ab?"
     assert open_session(tmp_path / "m.xml").run(pictures(1))[0].shape == (1, 4, 4)
 
@@ -137,10 +147,9 @@ def test_a_graph_that_strays_is_refused_and_not_written(checkpoint, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exported_model_cannot_be_exported(checkpoint, tmp_path):
-    export(checkpoint, tmp_path / "m.xml")
+def test_an_exported_model_cannot_be_exported(exported, tmp_path):
     with pytest.raises(ArtifactError, match="not a checkpoint but of kind 'openvino'"):
-        export(tmp_path / "m.xml", tmp_path / "again.xml")
+        export(exported(uint8=False), tmp_path / "again.xml")
 
 
 # --- Q/DQ graphs ---------------------------------------------------------------------------------

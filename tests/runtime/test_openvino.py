@@ -143,6 +143,28 @@ def test_its_own_format_is_for_no_other_engine(cell_pair, runtime):
     assert caught.value.hint == "openvino can"
 
 
+SIGNALLED = """
+import faulthandler, os, pathlib, signal, sys
+import numpy as np
+from detkit.runtime import open_session
+faulthandler.enable()  # whose signal stack is the one in use
+signal.signal(signal.SIGCHLD, lambda *_: print("handled"))
+path, images = pathlib.Path(sys.argv[1]), np.zeros((2, 3, 64, 64), np.float32)
+for _ in range(3):
+    old, new = (open_session(path, runtime="openvino") for _ in range(2))
+    old.run(images), new.run(images)
+    del old, new
+    os.kill(os.getpid(), signal.SIGCHLD)
+"""
+
+
+@needs_openvino
+def test_signals_are_handled_after_sessions_have_come_and_gone(cell_model):
+    args = [sys.executable, "-c", SIGNALLED, str(cell_model())]
+    done = subprocess.run(args, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "handled\n" * 3), done.stderr
+
+
 @needs_openvino
 def test_devices_that_are_not_here_are_told(cell_model):
     for device in ("cuda", "gpu", "npu", "cpu:1"):

@@ -31,6 +31,7 @@ The pipeline; every file says what it is, who its parents are and how it was mad
   detkit data check coco/                 what is wrong with the data, file by file
   detkit train coco/ -o runs/a            a YOLO-NAS from scratch, or from --init weights
   detkit reparam BEST.safetensors         branches fused: the same boxes, less time
+  detkit quantize --int8 MODEL --data coco/ --max-drop 0.3    INT8, its loss measured and bounded
   detkit export --to onnx MODEL           one ONNX file with decoded boxes and scores
   detkit bench MODEL...                   latency of the engine and end to end, measured here
   detkit eval MODEL coco/ --min-ap 0.45   COCO figures of any of these files, as a gate

@@ -34,8 +34,9 @@ def info(
 ) -> None:
     """Say what a file is: its architecture, parents, figures, and how it was made.
 
-    Knows checkpoints (.safetensors), ONNX files, architectures, reports (.json) and run folders.
-    The content digest of a model is verified. Needs neither torch nor onnx.
+    Knows checkpoints (.safetensors), ONNX files, OpenVINO's (.xml with its .bin), architectures,
+    reports (.json) and run folders. The content digest of a model is verified. Needs neither torch
+    nor onnx nor openvino.
     """
     from detkit.identify import identify
 

@@ -24,7 +24,7 @@ from detkit.export.int8 import MEASURED, check_rounding, check_speed
 from detkit.export.nms import append_nms
 from detkit.export.qdq import for_target
 from detkit.nn.checkpoint import input_output, load_checkpoint
-from detkit.nn.detector import cost_metrics, fuse
+from detkit.nn.detector import Detector, cost_metrics, fuse
 from detkit.nn.quantized import QuantizedDetector
 from detkit.report import ConversionReport, Difference
 from detkit.runtime import Placement, Session, open_session
@@ -83,8 +83,7 @@ def convert(
     notes = {"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))}
     metrics: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        folder = Path(name)
-        draft = _open_draft(folder / "raw", raw, raw_manifest, target)
+        draft = _open_draft(Path(name) / "raw", raw, raw_manifest, target)
         if isinstance(model, QuantizedDetector):
             difference = check_rounding(
                 model, raw_manifest, draft, images, options.engine, source=source
@@ -92,17 +91,11 @@ def convert(
             metrics = _int8_figures(model, raw, raw_manifest, images, options)
             notes |= _int8_notes(metrics, options.engine)
         else:
-            reference = TorchSession(model, raw_manifest, Placement())
-            difference = compare(
-                reference, draft, images, source=source, least_score=target.limits.least_score
-            )
-            check_limits(difference, target.limits)
+            difference = _check_exactness(model, raw_manifest, draft, images, target, source)
         if options.nms:
-            suppressed = _open_draft(folder / "nms", graph, manifest, target)
-            config = options.nms_config
-            check_limits(
-                compare_suppressed(draft, suppressed, images, config, source=source), EXACT
-            )
+            suppressed = _open_draft(Path(name) / "nms", graph, manifest, target)
+            found = compare_suppressed(draft, suppressed, images, options.nms_config, source=source)
+            check_limits(found, EXACT)
     metrics |= {"difference_score": difference.score, "difference_box_px": difference.box_px}
     target.write(graph, dataclasses.replace(manifest, metrics={**manifest.metrics, **metrics}), out)
     return ConversionReport(
@@ -114,6 +107,22 @@ def convert(
         difference=difference,
         notes=notes,
     )
+
+
+def _check_exactness(
+    model: Detector,
+    manifest: Manifest,
+    draft: Session,
+    images: Array,
+    target: Target,
+    source: str,
+) -> Difference:
+    """How far a float graph strays; GateError beyond the target's limits."""
+    reference = TorchSession(model, manifest, Placement())
+    least = target.limits.least_score
+    difference = compare(reference, draft, images, source=source, least_score=least)
+    check_limits(difference, target.limits)
+    return difference
 
 
 def _int8_figures(

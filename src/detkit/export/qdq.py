@@ -34,6 +34,7 @@ def for_target(model: ModelProto, target: str) -> ModelProto:
     graph = _Graph(out.graph)
     _fold_weights(graph)
     _fold_scales(graph)
+    _shuffle_blocks(graph)
     _round_moved(graph)
     if target == "onnxruntime":
         _take_bytes(graph)
@@ -164,6 +165,36 @@ def _fold_scales(graph: _Graph) -> None:
         )
         graph.insert(source_copy, after=node)
         graph.remove(node)
+
+
+def _shuffle_blocks(graph: _Graph) -> None:
+    """Has each pixel shuffle move whole pixels: the convolution gives its channels in that order.
+
+    With the channels of one output pixel side by side (DCR), engines that keep channels last copy
+    blocks of memory instead of single bytes.
+    """
+    for node in graph.of_type("DepthToSpace"):
+        conv = _rounded_by(graph, node)
+        mode = next(attribute for attribute in node.attribute if attribute.name == "mode")
+        if conv is None or conv.op_type != "Conv" or mode.s != b"CRD":
+            continue
+        block = next(attribute.i for attribute in node.attribute if attribute.name == "blocksize")
+        weight = graph.made_by.get(conv.input[1])
+        sources = [conv.input[2], *(weight.input if weight is not None else conv.input[1:2])]
+        for name in sources:
+            channels = graph.constants[name]
+            by_pixel = channels.reshape(-1, block * block, *channels.shape[1:]).swapaxes(0, 1)
+            graph.constants[name] = np.ascontiguousarray(by_pixel.reshape(channels.shape))
+        mode.s = b"DCR"
+
+
+def _rounded_by(graph: _Graph, node: NodeProto) -> NodeProto | None:
+    """What makes the tensor that `node` takes, through one Q -> DQ where there is one."""
+    source = graph.made_by.get(node.input[0])
+    for op_type in ("DequantizeLinear", "QuantizeLinear"):
+        if source is not None and source.op_type == op_type:
+            source = graph.made_by.get(source.input[0])
+    return source
 
 
 def _round_moved(graph: _Graph) -> None:

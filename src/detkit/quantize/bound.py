@@ -7,15 +7,15 @@ point on the way is measured, AP and time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from detkit.bench.measure import latency_stats, paired_ratio
 from detkit.nn.quantized import QuantizedDetector
 from detkit.quantize.rig import Draft, Rig
-from detkit.report import GroupSensitivity, ParetoPoint
+from detkit.report import GroupSensitivity, QuantPoint
 
-MIN_COST_MS = 1e-3  # a group that costs less than can be timed costs this
+LEAST_COST = 0.005  # of the time of all INT8: smaller differences cannot be told from noise
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Walk:
     """Groups as measured, and the points walked, from all INT8 on."""
 
     sensitivity: tuple[GroupSensitivity, ...]
-    points: tuple[ParetoPoint, ...]
+    points: tuple[QuantPoint, ...]
 
 
 def walk_to_bound(
@@ -40,110 +40,85 @@ def walk_to_bound(
 
     `model` is left with none in float. The last point is the one that holds, or, where none does,
     the one with the most groups in float.
+
+    Args:
+        noise_db: of each group, the noisiest first.
+        confirm: so many of them are measured one by one.
     """
-    ap_float = rig.ap(rig.float_draft(runtime).session)
-    base = _try(model, (), rig, runtime, ap_float)
-    groups = [_sensitivity(model, name, noise) for name, noise in noise_db.items()]
-    points = [base.point]
-    if base.point.drop > max_drop:
-        groups = [
-            _confirm(model, group, base, rig, runtime, ap_float, tell) if rank < confirm else group
-            for rank, group in enumerate(groups)
-        ]
-        groups = sorted(groups, key=_worth, reverse=True)
-        points += _walk(model, groups, base, rig, runtime, ap_float, max_drop, tell)
+    prober = _Prober(model, rig, runtime)
+    groups = [
+        GroupSensitivity(group=name, convolutions=len(model.plan.groups[name]), noise_db=noise)
+        for name, noise in noise_db.items()
+    ]
+    points = [prober.base]
+    if prober.base.drop > max_drop:
+        groups[:confirm] = [_confirmed(group, prober, tell) for group in groups[:confirm]]
+        groups.sort(key=lambda group: _worth(group, prober.base), reverse=True)
+        names = [group.group for group in groups]
+        points += _walk(names, prober, max_drop=max_drop, tell=tell)
     model.keep_in_float(())
     return Walk(tuple(groups), tuple(points))
 
 
-@dataclass(frozen=True)
-class _Trial:
-    point: ParetoPoint
-    draft: Draft
+class _Prober:
+    """Measures choices of groups, their time in turns with the graph that is INT8 throughout."""
 
+    def __init__(self, model: QuantizedDetector, rig: Rig, runtime: str) -> None:
+        self._model, self._rig, self._runtime = model, rig, runtime
+        self._ap_float = rig.ap(rig.float_draft(runtime).session)
+        model.keep_in_float(())
+        self._base_draft = rig.draft(model, runtime)
+        alone = rig.time([self._base_draft])[0]
+        self.base = self._point((), self._base_draft, latency_stats(alone.samples_ms).p50)
 
-def _walk(
-    model: QuantizedDetector,
-    groups: Sequence[GroupSensitivity],
-    base: _Trial,
-    rig: Rig,
-    runtime: str,
-    ap_float: float,
-    max_drop: float,
-    tell: Callable[[str], None],
-) -> list[ParetoPoint]:
-    points: list[ParetoPoint] = []
-    for count in range(1, len(groups) + 1):
-        kept = tuple(group.group for group in groups[:count])
-        point = _try(model, kept, rig, runtime, ap_float, base=base).point
-        points.append(point)
-        tell(
-            f"{count} groups in float, last {kept[-1]}: drop {point.drop:+.2f} points,"
-            f" {point.latency_ms:.2f} ms"
+    def measure(self, kept: tuple[str, ...]) -> QuantPoint:
+        self._model.keep_in_float(kept)
+        draft = self._rig.draft(self._model, self._runtime)
+        base, timing = self._rig.time([self._base_draft, draft])
+        return self._point(kept, draft, self.base.latency_ms * paired_ratio(timing, base))
+
+    def _point(self, kept: tuple[str, ...], draft: Draft, latency_ms: float) -> QuantPoint:
+        ap = self._rig.ap(draft.session)
+        return QuantPoint(
+            float_groups=kept,
+            ap=ap,
+            drop=100 * (self._ap_float - ap),
+            latency_ms=latency_ms,
+            megabytes=draft.bytes / 1e6,
         )
-        if point.drop <= max_drop:
-            break
-    return points
 
 
-def _sensitivity(model: QuantizedDetector, name: str, noise: float) -> GroupSensitivity:
-    return GroupSensitivity(group=name, convolutions=len(model.plan.groups[name]), noise_db=noise)
-
-
-def _confirm(
-    model: QuantizedDetector,
-    group: GroupSensitivity,
-    base: _Trial,
-    rig: Rig,
-    runtime: str,
-    ap_float: float,
-    tell: Callable[[str], None],
+def _confirmed(
+    group: GroupSensitivity, prober: _Prober, tell: Callable[[str], None]
 ) -> GroupSensitivity:
-    point = _try(model, (group.group,), rig, runtime, ap_float, base=base).point
-    recovered = base.point.drop - point.drop
-    cost = point.latency_ms - base.point.latency_ms
+    """With what it brings and costs to return this group alone to float."""
+    point = prober.measure((group.group,))
+    recovered = prober.base.drop - point.drop
+    cost_ms = point.latency_ms - prober.base.latency_ms
     tell(
         f"{group.group}: {group.noise_db:.1f} dB alone; in float it recovers {recovered:+.2f}"
-        f" points for {cost:+.2f} ms"
+        f" points for {cost_ms:+.2f} ms"
     )
-    return GroupSensitivity(
-        group=group.group,
-        convolutions=group.convolutions,
-        noise_db=group.noise_db,
-        recovered=recovered,
-        cost_ms=cost,
-    )
+    return replace(group, recovered=recovered, cost_ms=cost_ms)
 
 
-def _worth(group: GroupSensitivity) -> tuple[bool, float]:
+def _worth(group: GroupSensitivity, base: QuantPoint) -> tuple[bool, float]:
     """Points of AP recovered per millisecond; those measured to recover none, by their noise."""
     if group.recovered is not None and group.cost_ms is not None and group.recovered > 0:
-        return True, group.recovered / max(group.cost_ms, MIN_COST_MS)
+        return True, group.recovered / max(group.cost_ms, LEAST_COST * base.latency_ms)
     return False, -group.noise_db
 
 
-def _try(
-    model: QuantizedDetector,
-    kept: tuple[str, ...],
-    rig: Rig,
-    runtime: str,
-    ap_float: float,
-    *,
-    base: _Trial | None = None,
-) -> _Trial:
-    """Measures one choice of groups; its time in turns with the all-INT8 graph."""
-    model.keep_in_float(kept)
-    draft = rig.draft(model, runtime)
-    timings = rig.time([draft] if base is None else [base.draft, draft])
-    latency = latency_stats(timings[-1].samples_ms).p50
-    if base is not None:
-        latency = base.point.latency_ms * paired_ratio(timings[-1], timings[0])
-    ap = rig.ap(draft.session)
-    point = ParetoPoint(
-        float_groups=kept,
-        ap=ap,
-        drop=100 * (ap_float - ap),
-        latency_ms=latency,
-        megabytes=draft.bytes / 1e6,
-    )
-    return _Trial(point, draft)
+def _walk(
+    names: Sequence[str], prober: _Prober, *, max_drop: float, tell: Callable[[str], None]
+) -> Iterator[QuantPoint]:
+    """A point for each group returned, up to the first that holds."""
+    for count in range(1, len(names) + 1):
+        point = prober.measure(tuple(names[:count]))
+        tell(
+            f"{count} groups in float, last {names[count - 1]}: drop {point.drop:+.2f} points,"
+            f" {point.latency_ms:.2f} ms"
+        )
+        yield point
+        if point.drop <= max_drop:
+            return

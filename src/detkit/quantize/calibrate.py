@@ -66,7 +66,7 @@ def observe(model: QuantizedDetector, batches: Iterable[Array]) -> Observed:
     with _watching(model, found):
         for images in batches:
             model(torch.from_numpy(images))
-            number += 1
+            number += len(images)
     found.input_means = {path: total / number for path, total in found.input_means.items()}
     return found
 
@@ -124,6 +124,6 @@ def _counter(histograms: dict[str, Histogram], path: str) -> Hook:
 
 def _averager(means: dict[str, Tensor], path: str) -> Hook:
     def add(_: nn.Module, args: tuple[Tensor, ...]) -> None:
-        means[path] = means.get(path, torch.zeros(())) + args[0].mean(dim=(0, 2, 3))
+        means[path] = means.get(path, torch.zeros(())) + args[0].mean(dim=(2, 3)).sum(dim=0)
 
     return add

@@ -15,7 +15,7 @@ from detkit.errors import ArtifactError, BackendError
 from detkit.runtime import Pixels, Placement
 from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
 from detkit.runtime.onnx_file import read_onnx
-from detkit.runtime.openvino_api import hint, ov, properties
+from detkit.runtime.openvino_api import hint, ov, properties, the_core
 
 DEVICES = ("auto", "cpu")
 _PREAMBLE = ("Exception from", "Check ", "FrontEnd API", "Model wasn't", "Summary:")
@@ -97,7 +97,7 @@ def _read(path: Path) -> Any:
     """The file as an `openvino.Model`."""
     source = read_onnx(path) if path.suffix == ".onnx" else path
     with _refused_as_artifact(path):
-        return ov.Core().read_model(source)
+        return the_core().read_model(source)
 
 
 def _compile(network: Any, path: Path, *, num_images: int = 0, threads: int = 0) -> Any:
@@ -121,7 +121,7 @@ def _compile(network: Any, path: Path, *, num_images: int = 0, threads: int = 0)
             shape = sized.inputs[0].partial_shape
             shape[0] = num_images
             sized.reshape(shape)
-        return ov.Core().compile_model(sized, "CPU", settings)
+        return the_core().compile_model(sized, "CPU", settings)
 
 
 @contextlib.contextmanager

@@ -7,10 +7,12 @@ home; while the import runs, that package is as good as not installed, and openv
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 from collections.abc import Iterator
+from typing import Any
 
-__all__ = ["hint", "ov", "properties"]
+__all__ = ["hint", "ov", "properties", "the_core"]
 
 
 @contextlib.contextmanager
@@ -30,3 +32,14 @@ with _without("openvino_telemetry"):
     import openvino as ov
     import openvino.properties as properties
     import openvino.properties.hint as hint
+
+
+@functools.cache
+def the_core() -> Any:
+    """The one `openvino.Core` of this process.
+
+    The CPU plugin gives the thread a signal stack of its own and, when it is deleted, puts back the
+    one it found. Of several cores one can put back what another has freed; the next signal that is
+    handled there, such as a data loader's SIGCHLD, then kills the process.
+    """
+    return ov.Core()

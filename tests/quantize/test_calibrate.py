@@ -1,0 +1,171 @@
+"""Ranges from pictures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from detkit.data.coco import open_folder
+from detkit.data.draw import save_picture
+from detkit.errors import DataError
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.quantized import rounding_off
+from detkit.quantize.calibrate import (
+    INPUT,
+    correct_biases,
+    load_pictures,
+    observe,
+    pictures_digest,
+    set_ranges,
+    spread,
+)
+
+
+@pytest.fixture
+def records(labelled):
+    return open_folder(labelled, splits=("train",)).splits["train"].records
+
+
+@pytest.fixture
+def batches(int8, records):
+    return list(load_pictures(records, load_checkpoint(int8())[1].preprocess, 3))
+
+
+@pytest.fixture
+def picture(make_record, tmp_path):
+    """`picture(name, level)`: a record of a gray picture."""
+
+    def make(name: str, level: int):
+        path = tmp_path / name
+        save_picture(path, np.full((4, 4, 3), level, np.uint8))
+        return dataclasses.replace(make_record([], []), path=path, file_name=name)
+
+    return make
+
+
+# --- which pictures ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_pictures_are_spread_over_all(records, count):
+    chosen = spread(records, count)
+    places = [records.index(record) for record in chosen]
+    assert len(places) == len(set(places)) == count
+    assert places == sorted(places)
+    if count > 1:
+        assert (places[0], places[-1]) == (0, len(records) - 1)
+        assert np.ptp(np.diff(places)) <= 1
+
+
+def test_more_than_there_are_is_all_of_them(records):
+    assert spread(records, 1000) == tuple(records)
+
+
+def test_no_pictures_is_an_error():
+    with pytest.raises(DataError, match="no pictures to calibrate on"):
+        spread((), 8)
+
+
+def test_digest_is_of_bytes_names_and_order(picture):
+    a, b = picture("a.png", 10), picture("b.png", 20)
+    digest = pictures_digest([a, b])
+    assert pictures_digest([a, b]) == digest
+    assert pictures_digest([b, a]) != digest
+    assert pictures_digest([a]) != digest
+    picture("b.png", 21)
+    changed = pictures_digest([a, b])
+    assert changed != digest
+    picture("b.png", 20)
+    assert pictures_digest([a, b]) == digest
+
+
+# --- ranges --------------------------------------------------------------------------------------
+
+
+def test_the_range_of_the_input_is_known(int8_model, batches):
+    found = observe(int8_model, [batch * 0.5 for batch in batches])
+    set_ranges(int8_model, found, "max")
+    assert float(int8_model.quantizer.scale.detach()) == pytest.approx(1 / 255)
+    assert int(int8_model.quantizer.zero_point) == 0
+    assert INPUT not in found.histograms
+
+
+def test_ranges_cover_what_was_seen(int8_model, batches):
+    found = observe(int8_model, batches)
+    assert set_ranges(int8_model, found, "max") == {"max": 64}
+    for path, quantizer in int8_model.quantizers():
+        if path == INPUT:
+            continue
+        histogram = found.histograms[path]
+        scale = float(quantizer.scale.detach())
+        low = -int(quantizer.zero_point) * scale
+        assert low <= min(histogram.low, 0) + scale
+        assert low + 255 * scale >= histogram.high - scale
+
+
+def test_every_quantizer_and_convolution_is_observed(int8_model, batches):
+    found = observe(int8_model, batches)
+    assert found.histograms.keys() == {path for path, _ in int8_model.quantizers()} - {INPUT}
+    assert found.input_means.keys() == {path for path, _ in int8_model.convolutions()}
+    for path, conv in int8_model.convolutions():
+        assert found.input_means[path].shape == (conv.conv.in_channels,)
+    counted = {histogram.counts.sum() for histogram in found.histograms.values()}
+    assert min(counted) > 0
+
+
+def test_a_tensor_behind_a_relu_has_no_negative_side(int8_model, batches):
+    set_ranges(int8_model, observe(int8_model, batches), "auto")
+    assert int(int8_model.backbone.stem.conv.quantizer.zero_point) == 0
+
+
+def test_what_is_observed_is_the_float_network(int8_model, batches):
+    found = observe(int8_model, batches)
+    for path, quantizer in int8_model.quantizers():
+        if path != INPUT:
+            quantizer.set_range(0.0, 1e-3)  # would silence all that follows
+    again = observe(int8_model, batches)
+    for path, histogram in found.histograms.items():
+        assert again.histograms[path].high == histogram.high
+        assert np.array_equal(again.histograms[path].counts, histogram.counts)
+
+
+def test_observing_leaves_no_trace(int8_model, batches):
+    images = torch.from_numpy(batches[0])
+    with torch.no_grad():
+        before = int8_model(images)
+        observe(int8_model, batches)
+        after = int8_model(images)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    hooks = [len(module._forward_pre_hooks) for module in int8_model.modules()]
+    assert sum(hooks) == 0
+
+
+def test_mean_inputs_do_not_depend_on_batches(int8, int8_model, records):
+    preprocess = load_checkpoint(int8())[1].preprocess
+    one = observe(int8_model, load_pictures(records, preprocess, 8)).input_means
+    other = observe(int8_model, load_pictures(records, preprocess, 3)).input_means
+    for path in one:
+        assert torch.allclose(one[path], other[path], atol=1e-5), path
+
+
+def test_correcting_biases_brings_mean_outputs_nearer_to_float(int8_model, batches):
+    found = observe(int8_model, batches)
+
+    def mean_error() -> float:
+        images = torch.from_numpy(np.concatenate(batches))
+        with torch.no_grad():
+            for _, quantizer in int8_model.quantizers():
+                quantizer.passes_through = True  # the error of weights alone
+            rounded = int8_model(images)[0].mean(dim=(0, 1))
+            with rounding_off(int8_model):
+                exact = int8_model(images)[0].mean(dim=(0, 1))
+        return float((rounded - exact).abs().sum())
+
+    for _, conv in int8_model.convolutions():
+        conv.bias_shift.zero_()
+    before = mean_error()
+    correct_biases(int8_model, found)
+    assert mean_error() < before

@@ -1,0 +1,75 @@
+"""Noise of each group, without labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from detkit.data.synth import draw_pictures
+from detkit.quantize.sensitivity import noise_by_group, signal_to_noise
+
+
+@pytest.fixture
+def batches() -> list[np.ndarray]:
+    pixels = np.stack(draw_pictures(4, size=64)).transpose(0, 3, 1, 2)
+    return list(np.split((pixels / 255).astype(np.float32), 2))
+
+
+def test_every_group_is_measured_and_the_worst_comes_first(int8_model, batches):
+    noise = noise_by_group(int8_model, batches)
+    assert noise.keys() == int8_model.plan.groups.keys()
+    assert list(noise.values()) == sorted(noise.values())
+    assert all(10 < value < 120 for value in noise.values())
+
+
+def test_a_group_made_noisy_by_hand_comes_first(int8_model, batches):
+    before = noise_by_group(int8_model, batches)
+    quiet = list(before)[-1]
+    for path in int8_model.plan.groups[quiet]:
+        int8_model.get_submodule(path).bits = 3
+    after = noise_by_group(int8_model, batches)
+    assert next(iter(after)) == quiet
+    assert after[quiet] < before[quiet] - 6
+    others = [name for name in before if name != quiet]
+    assert [after[name] for name in others] == pytest.approx([before[name] for name in others])
+
+
+def test_groups_in_float_are_those_of_before(int8_model, batches):
+    int8_model.keep_in_float(["backbone.stem"])
+    images = torch.from_numpy(batches[0])
+    with torch.no_grad():
+        before = int8_model(images)
+        noise_by_group(int8_model, batches)
+        after = int8_model(images)
+    assert int8_model.quant.float_groups == ("backbone.stem",)
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+
+
+def test_groups_in_float_are_restored_after_an_error(int8_model, batches):
+    int8_model.keep_in_float(["backbone.stem"])
+    with pytest.raises(RuntimeError):
+        noise_by_group(int8_model, [batches[0][:, :1]])
+    assert int8_model.quant.float_groups == ("backbone.stem",)
+    assert not any(quantizer.passes_through for _, quantizer in int8_model.quantizers())
+
+
+def test_decibels_of_known_noise():
+    scores = torch.full((1, 5, 2), 0.5)
+    distances = torch.full((1, 5, 4), 2.0)
+    tenth = [(scores * 1.1, distances)]
+    assert signal_to_noise([(scores, distances)], tenth) == pytest.approx(20, abs=1e-3)
+    both = [(scores * 1.1, distances * 0.9)]
+    assert signal_to_noise([(scores, distances)], both) == pytest.approx(17, abs=0.02)
+    assert signal_to_noise([(scores, distances)], [(scores, distances)]) == pytest.approx(120)
+
+
+def test_boxes_that_nobody_sees_do_not_count():
+    scores = torch.zeros(1, 2, 1)
+    scores[0, 0] = 1.0
+    distances = torch.ones(1, 2, 4)
+    moved = distances.clone()
+    moved[0, 1] += 5
+    assert signal_to_noise([(scores, distances)], [(scores, moved)]) == pytest.approx(120)
+    moved[0, 0] += 5
+    assert signal_to_noise([(scores, distances)], [(scores, moved)]) < 0

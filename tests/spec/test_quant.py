@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from detkit.codec import from_json, to_json
+from detkit.errors import UsageError
+from detkit.spec.quant import CALIBRATORS, TARGETS, WEIGHT_BITS, QuantSpec, check_target
+
+
+def test_spec_survives_json():
+    spec = QuantSpec(
+        weight_bits=7, calibrator="mse", float_groups=("a.b", "c"), calibration_images=3
+    )
+    assert from_json(QuantSpec, to_json(spec), where="here") == spec
+
+
+@pytest.mark.parametrize("bits", WEIGHT_BITS)
+@pytest.mark.parametrize("calibrator", CALIBRATORS)
+def test_every_known_choice_is_a_scheme(bits, calibrator):
+    assert QuantSpec(weight_bits=bits, calibrator=calibrator).float_groups == ()
+
+
+@pytest.mark.parametrize("bits", [0, 4, 6, 9, 16])
+def test_other_bits_are_refused(bits):
+    with pytest.raises(UsageError, match=f"weight_bits is 7 or 8, not {bits}"):
+        QuantSpec(weight_bits=bits)
+
+
+def test_unknown_calibrator_suggests_the_near_one():
+    with pytest.raises(UsageError, match="unknown calibrator 'entropie'") as caught:
+        QuantSpec(calibrator="entropie")
+    assert caught.value.hint == "did you mean 'entropy'?"
+
+
+def test_unknown_target_suggests_the_near_one():
+    for target in TARGETS:
+        check_target(target)
+    with pytest.raises(UsageError, match="unknown target 'tensort'") as caught:
+        check_target("tensort")
+    assert caught.value.hint == "did you mean 'tensorrt'?"
