@@ -12,7 +12,7 @@ complete -c detkit -n '__detkit_at 1' -a train -d 'Train a detector on a COCO fo
 complete -c detkit -n '__detkit_at 1' -a eval -d 'Score a model on a COCO folder: the 12 figures, per class, gates.'
 complete -c detkit -n '__detkit_at 1' -a reparam -d 'Fuse a checkpoint\'s branches for deployment.'
 complete -c detkit -n '__detkit_at 1' -a quantize -d 'Make a checkpoint INT8, its loss of AP measured.'
-complete -c detkit -n '__detkit_at 1' -a export -d 'Write a checkpoint as ONNX or OpenVINO, compared with it.'
+complete -c detkit -n '__detkit_at 1' -a export -d 'Write a checkpoint as ONNX, OpenVINO or engine, compared with it.'
 complete -c detkit -n '__detkit_at 1' -a bench -d 'Time models here, interleaved: p50, p90, p99.'
 complete -c detkit -n '__detkit_at 1' -a search -d 'Search architectures for this machine.'
 complete -c detkit -n '__detkit_at 1' -a predict -d 'Draw a model\'s boxes on pictures.'
