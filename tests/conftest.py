@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 import os
@@ -238,12 +239,17 @@ def int8(settled: Callable[..., Path], labelled: Path) -> Callable[..., Path]:
     return make
 
 
-@pytest.fixture
-def int8_model(int8: Callable[..., Path]) -> Any:
-    """`int8()` as a network of the test's own."""
+@pytest.fixture(scope="session")
+def _loaded_int8(int8: Callable[..., Path]) -> Any:
     from detkit.nn.checkpoint import load_checkpoint
 
     return load_checkpoint(int8())[0].eval()
+
+
+@pytest.fixture
+def int8_model(_loaded_int8: Any) -> Any:
+    """`int8()` as a network of the test's own."""
+    return copy.deepcopy(_loaded_int8)
 
 
 # --- a detector that can be worked out by hand ---------------------------------------------------

@@ -196,13 +196,13 @@ def test_a_copy_is_independent(model):
     assert {id(p) for p in copied.parameters()}.isdisjoint(id(p) for p in model.parameters())
 
 
-@pytest.mark.parametrize("count", [1, 2, 5])
-def test_a_picture_does_not_depend_on_its_batch(model, count):
-    images = pictures(count)
-    together = run(model, images)
-    for i in range(count):
-        alone = run(model, images[i : i + 1])
-        assert furthest(alone, (together[0][i : i + 1], together[1][i : i + 1])) <= 1e-5
+def test_a_picture_depends_on_its_batch_by_far_less_than_the_noise_of_int8(deployed, model):
+    """Sums of a convolution end in other bits with another batch, and some round the other way."""
+    images = pictures(5)
+    together, exact = run(model, images)[0], run(deployed, images)[0]
+    alone = torch.cat([run(model, image[None])[0] for image in images])
+    off, noise = (x.square().mean().sqrt() for x in (alone - together, exact - together))
+    assert off < 0.5 * noise
 
 
 # --- groups --------------------------------------------------------------------------------------

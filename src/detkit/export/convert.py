@@ -17,7 +17,7 @@ from onnx import ModelProto
 from detkit.artifact import Manifest, TensorInfo, command_line, parent_of, size_of, versions
 from detkit.boxes import Array
 from detkit.data.samples import comparison_pictures
-from detkit.errors import GateError
+from detkit.errors import GateError, UsageError
 from detkit.export import ExportOptions
 from detkit.export.graph import build_graph
 from detkit.export.int8 import MEASURED, check_rounding, check_speed
@@ -68,9 +68,12 @@ def convert(
     Raises:
         GateError: it differs by more than the target's limits; nothing is written.
         ArtifactError: not a detkit checkpoint.
+        UsageError: an exporter of torch that cannot trace this one.
     """
     model, parent = load_checkpoint(checkpoint)
     model = model.eval()
+    if isinstance(model, QuantizedDetector) and options.exporter == "dynamo":
+        raise UsageError("dynamo cannot trace an INT8 checkpoint", hint="--exporter torchscript")
     manifest = _manifest(parent, checkpoint, options)
     raw_manifest = _raw_manifest(manifest)
     raw = build_graph(fuse(model), raw_manifest, uint8=options.uint8, exporter=options.exporter)

@@ -40,6 +40,7 @@ def for_target(model: ModelProto, target: str) -> ModelProto:
         _take_bytes(graph)
         _round_before_activations(graph)
         _give_relu_its_zero(graph)
+        _keep_floats(graph)
     elif target == "tensorrt":
         _make_symmetric(graph)
     graph.finish()
@@ -322,6 +323,22 @@ def _give_relu_its_zero(graph: _Graph) -> None:
         scale, zero = _parameters(graph, quantize, rounding.high / 255, 0)
         for node in (quantize, dequantize):
             node.input[1], node.input[2] = scale, zero
+
+
+def _keep_floats(graph: _Graph) -> None:
+    """ONNX Runtime quantizes a float convolution between two roundings by itself, coarsely.
+
+    A Clip without bounds, which changes nothing, hides the one in front from it.
+    """
+    for conv in graph.of_type("Conv"):
+        source = graph.made_by.get(conv.input[0])
+        if _is_int8(graph, conv) or source is None or source.op_type != "DequantizeLinear":
+            continue
+        relu = _taker(graph, conv.output[0], "Relu") or conv
+        if _taker(graph, relu.output[0], "QuantizeLinear") is not None:
+            hidden = f"{conv.output[0]}_input"
+            graph.insert(onnx.helper.make_node("Clip", [conv.input[0]], [hidden]), after=source)
+            conv.input[0] = hidden
 
 
 def _make_symmetric(graph: _Graph) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 from dataclasses import dataclass
 from typing import cast
 
@@ -72,6 +73,7 @@ class Cost:
         return 2 * self.macs
 
 
+@functools.lru_cache(maxsize=64)  # a search or an export asks for the same one again and again
 def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
     """Counts `spec` at its own image size without allocating it.
 

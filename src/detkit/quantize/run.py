@@ -20,7 +20,14 @@ from detkit.bench.fingerprint import usable_cpus
 from detkit.codec import from_json, to_json
 from detkit.config import QuantizeConfig
 from detkit.data.coco import CocoFolder, open_folder, require_usable
-from detkit.errors import ArtifactError, DataError, GateError, UsageError, did_you_mean
+from detkit.errors import (
+    ArtifactError,
+    BackendError,
+    DataError,
+    GateError,
+    UsageError,
+    did_you_mean,
+)
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.nn.quantized import QuantizedDetector
@@ -154,6 +161,10 @@ def open_parent(request: Request) -> Parent:
             f"INT8 cannot be measured on target '{request.config.target}'",
             hint=did_you_mean(request.config.target, ENGINES)
             + "; the checkpoint is the same for every target of `detkit export --target`",
+        )
+    if find_spec(request.config.target) is None:
+        raise BackendError(
+            f"{request.config.target} is not installed", hint=f"pip install {request.config.target}"
         )
     model, manifest = load_checkpoint(request.checkpoint)
     if manifest.quant is not None:

@@ -1,0 +1,129 @@
+"""INT8 exports: what is measured before a graph is kept, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import detkit.export.convert as steps
+import detkit.export.int8 as gate
+from detkit.artifact import read_manifest
+from detkit.bench.measure import Timing, Warmup
+from detkit.data.synth import draw_pictures
+from detkit.errors import GateError, UsageError
+from detkit.export import ExportOptions, load_exporter
+from detkit.export.coverage import coverage
+from detkit.export.graph import build_graph, write_onnx
+from detkit.export.int8 import check_rounding
+from detkit.export.qdq import for_target
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.quantized import QuantizedDetector
+from detkit.report import ConversionReport
+from detkit.runtime import open_session
+
+# 1 convolution between two that are INT8, and 6 + 5 in a row, a transposed one among them.
+IN_FLOAT = ("backbone.stage1", "neck.neck1", "neck.neck1.blocks")
+
+
+def export(name: str, checkpoint: Path, path: Path, **options: object) -> ConversionReport:
+    return load_exporter(name)(checkpoint, path, ExportOptions(**options))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def times(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
+    """`times(float_ms, int8_ms)`: what the clock will say."""
+
+    def set_times(*each_ms: float) -> None:
+        def measure(runs: list[Callable[[int], object]], *_: object) -> list[Timing]:
+            for run in runs:
+                run(0)
+            warmup = Warmup(runs=1, seconds_per_run=1e-3, steady=True)
+            return [Timing(warmup, tuple((ms, ms, ms) for _ in range(3))) for ms in each_ms]
+
+        monkeypatch.setattr(gate, "measure", measure)
+
+    return set_times
+
+
+def test_a_graph_slower_than_float_is_refused_and_not_written(int8, tmp_path, times):
+    times(1.0, 1.5)
+    with pytest.raises(GateError, match=r"INT8 takes 1\.50 times as long as float") as caught:
+        export("onnx", int8(), tmp_path / "m.onnx")
+    assert "(70 of 76 convolutions in INT8)" in str(caught.value)
+    assert caught.value.hint == "--allow-slower writes it all the same"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_export_says_how_much_is_int8_and_how_fast(int8, tmp_path, times):
+    if importlib.util.find_spec("openvino") is None:
+        pytest.skip("openvino is not installed here")
+    times(1.0, 4.0)
+    report = export("openvino", int8(), tmp_path / "m.xml", engine="openvino", allow_slower=True)
+    assert report.notes["int8_convolutions"] == "70 of 76 (openvino)"
+    assert report.notes["speed"] == "0.25 times that of float (openvino, here)"
+    manifest = read_manifest(tmp_path / "m.xml")
+    assert (manifest.kind, manifest.precision) == ("openvino", "int8")
+    assert manifest.quant == read_manifest(int8()).quant
+    assert manifest.metrics["int8_latency_ratio"] == pytest.approx(4.0)
+    assert (manifest.metrics["int8_convolutions"], manifest.metrics["convolutions"]) == (70, 76)
+    assert open_session(tmp_path / "m.xml").run(np.zeros((1, 3, 64, 64), np.float32))
+
+
+def test_a_graph_for_tensorrt_is_written_unmeasured_and_says_so(int8, tmp_path):
+    report = export("onnx", int8(), tmp_path / "m.onnx", engine="tensorrt")
+    assert report.notes["speed"] == "not measured: tensorrt builds its engine on the device"
+    assert "int8_convolutions" not in report.notes
+    kinds = {
+        numpy_helper.to_array(t).dtype for t in onnx.load(tmp_path / "m.onnx").graph.initializer
+    }
+    assert np.dtype(np.int8) in kinds
+    assert np.dtype(np.uint8) not in kinds
+
+
+def test_a_graph_that_strays_is_refused_and_not_written(int8, tmp_path, monkeypatch):
+    def broken(*args: object) -> onnx.ModelProto:
+        graph = for_target(*args)  # type: ignore[arg-type]
+        for tensor in graph.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.int8 and values.ndim == 4:
+                tensor.CopyFrom(numpy_helper.from_array(values // 2, tensor.name))
+        return graph
+
+    monkeypatch.setattr(steps, "for_target", broken)
+    with pytest.raises(GateError, match="differs from the INT8 checkpoint by"):
+        export("onnx", int8(), tmp_path / "m.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
+def test_groups_in_float_are_float_in_the_engine_and_all_others_int8(int8, tmp_path, target):
+    if importlib.util.find_spec(target) is None:
+        pytest.skip(f"{target} is not installed here")
+    model, manifest = load_checkpoint(int8())
+    assert isinstance(model, QuantizedDetector)
+    model.eval().keep_in_float(IN_FLOAT)
+    path = tmp_path / "m.onnx"
+    sealed = write_onnx(
+        for_target(build_graph(model, manifest), target),
+        dataclasses.replace(manifest, kind="onnx"),
+        path,
+    )
+    found = coverage(path, target)
+    assert (found.int8, found.total) == (70 - 12, 76)
+    images = np.stack(draw_pictures(2, size=64)).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    session = open_session(path, runtime=target)
+    check_rounding(model, sealed, session, images, target, source="")  # raises where it strays
+
+
+def test_dynamo_is_refused_for_it_cannot_trace_the_rounding(int8, tmp_path):
+    with pytest.raises(UsageError, match="dynamo cannot trace an INT8 checkpoint") as caught:
+        export("onnx", int8(), tmp_path / "m.onnx", exporter="dynamo")
+    assert caught.value.hint == "--exporter torchscript"
+    assert list(tmp_path.iterdir()) == []

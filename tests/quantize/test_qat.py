@@ -1,0 +1,276 @@
+"""Training with rounding in the network: what it learns from, and that a run can be taken up."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from detkit.artifact import read_manifest
+from detkit.config import QatConfig, QuantizeConfig
+from detkit.data.coco import open_folder
+from detkit.data.synth import draw_pictures
+from detkit.errors import UsageError
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.detector import Detector, fuse
+from detkit.nn.quantized import QuantizedDetector
+from detkit.quantize.qat import (
+    START,
+    Course,
+    Distillation,
+    clear,
+    distance_divergence,
+    load_quantized,
+    load_start,
+    score_divergence,
+    train_quantized,
+    training_config,
+)
+from detkit.report import TrainReport
+from detkit.runtime import Placement
+from detkit.runtime.torch import TorchSession
+from detkit.train.loop import Interruption
+from detkit.train.progress import Progress
+
+EPOCHS = 2  # of four batches
+
+
+def drawn(*shape: int, seed: int = 0) -> Tensor:
+    return 3 * torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+# --- the parent's opinion ------------------------------------------------------------------------
+
+
+def test_score_divergence_is_zero_where_equal_and_positive_elsewhere():
+    logits, others = drawn(2, 5, 3), drawn(2, 5, 3, seed=1)
+    assert score_divergence(logits, logits).abs().max() < 1e-6
+    assert (score_divergence(logits, others) > 0).all()
+
+
+def test_score_divergence_by_hand():
+    found = score_divergence(torch.tensor([[[0.0]]]), torch.tensor([[[np.log(3.0)]]]))
+    wanted = 0.75 * np.log(0.75 / 0.5) + 0.25 * np.log(0.25 / 0.5)
+    assert float(found) == pytest.approx(wanted)
+
+
+def test_distance_divergence_is_zero_where_equal_and_positive_elsewhere():
+    distances, others = drawn(2, 5, 4 * 17), drawn(2, 5, 4 * 17, seed=1)
+    assert distance_divergence(distances, distances).shape == (2, 5)
+    assert distance_divergence(distances, distances).abs().max() < 1e-6
+    assert (distance_divergence(distances, others) > 0).all()
+
+
+def test_distance_divergence_does_not_see_an_offset_and_averages_the_sides():
+    distances = drawn(1, 3, 4 * 17)
+    assert distance_divergence(distances + 5, distances).abs().max() < 1e-5
+    one_side = distances.clone()
+    one_side[..., :17] = drawn(1, 3, 17, seed=1)
+    p, q = (x[..., :17].log_softmax(-1) for x in (one_side, distances))
+    wanted = (q.exp() * (q - p)).sum(-1) / 4
+    assert torch.allclose(distance_divergence(one_side, distances), wanted, atol=1e-5)
+
+
+def pictures() -> Tensor:
+    return torch.from_numpy(np.stack(draw_pictures(2, size=64))).permute(0, 3, 1, 2) / 255
+
+
+def test_the_parent_has_nothing_to_say_to_itself(settled):
+    teacher = fuse(load_checkpoint(settled())[0].eval())
+    guide = Distillation(teacher, QatConfig())
+    assert float(guide(pictures(), *teacher(pictures()))) == pytest.approx(0, abs=1e-5)
+
+
+def test_the_parent_teaches_the_network_and_not_itself(settled, int8_model):
+    teacher = fuse(load_checkpoint(settled())[0].eval())
+    guide = Distillation(teacher, QatConfig())
+    int8_model.requires_grad_(True)
+    loss = guide(pictures(), *int8_model(pictures()))
+    loss.backward()
+    assert float(loss.detach()) > 0
+    assert int8_model.backbone.stem.conv.conv.weight.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+
+
+def test_weights_of_the_parent_scale_its_loss(settled, int8_model):
+    teacher = fuse(load_checkpoint(settled())[0].eval())
+    with torch.no_grad():
+        outputs = int8_model(pictures())
+        cls, box, both = (
+            float(
+                Distillation(teacher, QatConfig(distill_cls=c, distill_box=b))(pictures(), *outputs)
+            )
+            for c, b in ((1, 0), (0, 1), (2, 3))
+        )
+    assert both == pytest.approx(2 * cls + 3 * box, rel=1e-5)
+
+
+# --- the run -------------------------------------------------------------------------------------
+
+
+def test_a_run_is_calm_and_of_the_size_of_the_checkpoint(settled):
+    config = training_config(
+        QuantizeConfig(qat=QatConfig(epochs=7, lr=1e-4)), "data", read_manifest(settled())
+    )
+    assert (config.epochs, config.imgsz, config.amp) == (7, "64x64", "off")
+    assert config.augment.mosaic == 0
+    assert config.optim.lr == 1e-4
+
+
+@dataclass
+class TorchRig:
+    """Scores in torch what the real one exports first: the run is the same and takes seconds."""
+
+    manifest: Any
+
+    def draft(self, model: Detector, runtime: str) -> Any:
+        return types.SimpleNamespace(session=TorchSession(model, self.manifest, Placement()))
+
+
+class Killed(BaseException):
+    """What a power cut is to the loop."""
+
+
+Train = Callable[..., TrainReport]
+
+
+@pytest.fixture(scope="module")
+def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Path) -> Train:
+    """`train(folder, notify, resume=...)`: a QAT run from `int8()`, or the rest of one."""
+
+    def run(
+        folder: Path,
+        notify: Callable[[Progress, Interruption], None] = lambda progress, stop: None,
+        *,
+        resume: bool = False,
+        learned_scales: bool = False,
+    ) -> TrainReport:
+        model, manifest = load_start(folder) if resume else load_quantized(int8())
+        if learned_scales:
+            for _, quantizer in model.quantizers():
+                quantizer.learned = True
+        rig: Any = TorchRig(manifest)
+        stop = Interruption()
+        qat = QatConfig(epochs=EPOCHS, batch=2, lr=1e-3, learned_scales=learned_scales)
+        return train_quantized(
+            model,
+            manifest,
+            fuse(load_checkpoint(settled())[0].eval()),
+            parent=settled(),
+            data=open_folder(labelled, splits=("train", "val")),
+            config=QuantizeConfig(threads=1, qat=qat),
+            rig=rig,
+            course=Course(
+                folder=folder,
+                resume=resume,
+                force=False,
+                notify=lambda progress: notify(progress, stop),
+                interruption=stop,
+            ),
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(train: Train, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The uninterrupted run."""
+    folder = tmp_path_factory.mktemp("qat") / "whole"
+    report = train(folder)
+    assert (report.epochs, report.stopped_by) == (EPOCHS, "epochs")
+    assert report.checkpoint == f"{folder}/best.safetensors"
+    return folder
+
+
+def weights(path: Path) -> dict[str, Tensor]:
+    return load_checkpoint(path)[0].state_dict()
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    for name in ("best.safetensors", "last.safetensors"):
+        a, b = weights(one / name), weights(other / name)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[key], b[key]) for key in a), name
+
+
+def test_a_run_leaves_int8_checkpoints_that_know_their_parent(whole, int8, settled):
+    model, manifest = load_checkpoint(whole / "best.safetensors")
+    assert isinstance(model, QuantizedDetector)
+    assert (manifest.form, manifest.precision) == ("deployed", "int8")
+    assert manifest.quant == read_manifest(int8()).quant
+    assert manifest.parents[0].name == settled().name
+    start = weights(whole / START)
+    assert all(torch.equal(tensor, start[key]) for key, tensor in weights(int8()).items())
+
+
+def test_weights_learn_and_fixed_ranges_do_not(whole):
+    before, after = weights(whole / START), weights(whole / "last.safetensors")
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert "backbone.stem.conv.conv.weight" in moved
+    assert not any("quantizer" in key or "bias_shift" in key for key in moved)
+
+
+def test_learned_ranges_do(train, tmp_path):
+    train(tmp_path / "run", learned_scales=True)
+    before, after = (weights(tmp_path / "run" / name) for name in (START, "last.safetensors"))
+    moved = {key for key in before if not torch.equal(before[key], after[key])}
+    assert "backbone.stem.conv.quantizer.log_scale" in moved
+    assert not any("zero_point" in key for key in moved)
+
+
+def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(train, whole, tmp_path):
+    def ask(progress: Progress, stop: Interruption) -> None:
+        if (progress.epoch, progress.batch) == (2, 1):
+            stop.signal = 15
+
+    stopped = train(tmp_path / "run", ask)
+    assert stopped.stopped_by == "signal"
+    report = train(tmp_path / "run", resume=True)
+    assert (report.epochs, report.stopped_by) == (EPOCHS, "epochs")
+    assert_same_weights(whole, tmp_path / "run")
+
+
+def test_a_run_that_was_killed_ends_in_the_same_weights(train, whole, tmp_path):
+    def kill(progress: Progress, stop: Interruption) -> None:
+        if (progress.epoch, progress.batch) == (2, 1):
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(tmp_path / "run", kill)
+    train(tmp_path / "run", resume=True)
+    assert_same_weights(whole, tmp_path / "run")
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(UsageError, match="nothing to resume in"):
+        load_start(tmp_path)
+
+
+def test_a_folder_of_somebody_else_is_never_cleared(tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    for force in (False, True):
+        with pytest.raises(UsageError, match="is not empty"):
+            clear(tmp_path, force=force)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_an_earlier_run_is_cleared_by_force_alone(tmp_path):
+    run = tmp_path / "run"
+    clear(run, force=False)
+    run.mkdir()
+    (run / START).write_text("")
+    with pytest.raises(UsageError, match="is not empty") as caught:
+        clear(run, force=False)
+    assert "--resume" in caught.value.hint
+    clear(run, force=True)
+    assert not run.exists()

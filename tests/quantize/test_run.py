@@ -1,0 +1,78 @@
+"""The steps in one process, on the real graphs; by the command line they are in `tests/cli`."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+import detkit.quantize.rig
+import detkit.quantize.run as steps
+from detkit.artifact import read_manifest
+from detkit.bench.measure import Plan
+from detkit.codec import from_json
+from detkit.config import QatConfig, QuantizeConfig
+from detkit.errors import ArtifactError
+from detkit.quantize.qat import START
+from detkit.quantize.run import Request, pick_again, quantize
+from detkit.report import QuantReport
+from detkit.train.loop import Interruption
+
+
+@pytest.fixture
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times that mean nothing, on one engine."""
+    plan = Plan(
+        min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
+    )
+    monkeypatch.setattr(detkit.quantize.rig, "TIMING", plan)
+    monkeypatch.setattr(steps, "ENGINES", ("onnxruntime",))
+
+
+@pytest.mark.usefixtures("brief")
+def test_one_picture_7_bits_and_an_epoch_of_training(settled, labelled, tmp_path):
+    told: list[str] = []
+    request = Request(
+        checkpoint=settled(),
+        out=tmp_path / "m.safetensors",
+        data=labelled,
+        config=QuantizeConfig(
+            images=1, noise_images=1, weight_bits=7, threads=1, qat=QatConfig(epochs=1, batch=4)
+        ),
+        qat=True,
+    )
+    report = quantize(request, told.append, lambda progress: None, Interruption())
+    assert report is not None
+    calibrated = float(re.findall(r"calibrated: AP ([\d.]+)", "\n".join(told))[0])
+    assert report.ap_int8 >= calibrated - 1e-4
+    assert (report.calibration_images, report.weight_bits) == (1, 7)
+    assert from_json(QuantReport, (tmp_path / "m.json").read_text(), where="report") == report
+    quant = read_manifest(tmp_path / "m.safetensors").quant
+    assert quant is not None
+    assert (quant.weight_bits, quant.calibration_images) == (7, 1)
+    assert (request.run_folder / START).is_file()
+    assert {item.name for item in tmp_path.iterdir()} == {"m.safetensors", "m.json", "m.qat"}
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(settled, labelled, tmp_path):
+    request = Request(
+        checkpoint=settled(),
+        out=tmp_path / "m.safetensors",
+        data=labelled,
+        config=QuantizeConfig(threads=1, qat=QatConfig(epochs=1, batch=4)),
+        qat=True,
+    )
+    stop = Interruption(signal=15)
+    assert quantize(request, lambda text: None, lambda progress: None, stop) is None
+    assert [item.name for item in tmp_path.iterdir()] == ["m.qat"]
+    assert (request.run_folder / "state" / "state.safetensors").is_file()
+
+
+def test_a_point_is_picked_only_beside_a_report(int8, tmp_path):
+    path = Path(shutil.copy(int8(), tmp_path / "m.safetensors"))
+    with pytest.raises(ArtifactError, match=r"with its report m\.json"):
+        pick_again(path, tmp_path / "other.safetensors", 0)
+    assert [item.name for item in tmp_path.iterdir()] == ["m.safetensors"]
