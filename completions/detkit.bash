@@ -11,7 +11,7 @@ _detkit() {
         ((COMP_CWORD > 2)) && verb+=" ${COMP_WORDS[2]}" ;;
     esac
     if ((COMP_CWORD == 1)) || [[ $verb == help ]]; then
-        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench predict import info report data help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench search predict import info report data help --help --version' -- "$cur"))
         return
     fi
     if ((COMP_CWORD <= at)); then
@@ -39,6 +39,8 @@ _detkit() {
     'export -o'|'export --out'|\
     'bench --data'|\
     'bench -o'|'bench --out'|\
+    'search -o'|'search --out'|\
+    'search -c'|'search --config'|\
     'predict -o'|'predict --out'|\
     'import -o'|'import --out'|\
     'data convert -o'|'data convert --out'|\
@@ -78,6 +80,15 @@ _detkit() {
     'bench --runs'|\
     'bench --max-ms'|\
     'bench --threads'|\
+    'search --trials'|\
+    'search --max-latency-ms'|\
+    'search --max-params'|\
+    'search --max-macs'|\
+    'search --imgsz'|\
+    'search --epochs'|\
+    'search --set'|\
+    'search --seed'|\
+    'search --threads'|\
     'predict --conf'|\
     'predict --iou'|\
     'predict --threads'|\
@@ -98,6 +109,10 @@ _detkit() {
     'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
+    'search --space') COMPREPLY=($(compgen -W 'yolo-nas full tiny' -- "$cur")); return ;;
+    'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl random' -- "$cur")); return ;;
+    'search --evaluator') COMPREPLY=($(compgen -W 'proxy train' -- "$cur")); return ;;
+    'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -111,6 +126,7 @@ _detkit() {
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
     'bench') flags='--data --batch --seconds --runs --max-ms --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;

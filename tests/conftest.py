@@ -21,7 +21,7 @@ from detkit.codec import field_types
 # Threads that spin for work on a busy machine cost far more than they give on pictures this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-PLAIN = {str: "text", int: 3, float: 0.5, bool: True}
+PLAIN = {str: "text", int: 3, float: 0.5, bool: True, Any: [1, "x"]}
 
 
 def fill(kind: Any) -> Any:

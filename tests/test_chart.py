@@ -4,7 +4,7 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from detkit.chart import Series, bar_chart, line_chart, text, tick_label, ticks
+from detkit.chart import Series, bar_chart, line_chart, scatter_chart, text, tick_label, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</svg><script>alert('1')</script>\x00\x1b\u202e&\ud800"
@@ -84,6 +84,27 @@ def test_degenerate_lines_still_draw_inside_the_picture(points):
         assert 0 <= float(circle.attrib["cy"]) <= 200
 
 
+def test_front_is_a_staircase_that_never_promises_more_than_its_points():
+    front = Series("front", ((1.0, 0.2), (2.0, 0.5), (4.0, 0.6)))
+    svg = ET.fromstring(
+        scatter_chart("x", [Series("all", ()), front], x_label="ms", joined="front")
+    )
+    points = svg.findall(f".//{SVG}polyline")[0].attrib["points"].split()
+    corners = [tuple(map(float, point.split(","))) for point in points]
+    dots = [(float(c.attrib["cx"]), float(c.attrib["cy"])) for c in svg.iter(f"{SVG}circle")]
+    assert corners[::2] == dots
+    assert corners[1] == (dots[1][0], dots[0][1])
+    assert corners[3] == (dots[2][0], dots[1][1])
+
+
+@pytest.mark.parametrize("points", [(), ((5, 0.0),), ((0.1, 1e-9), (0.1, 1e-9)), ((-1e9, 3),)])
+def test_degenerate_scatters_still_draw_inside_the_picture(points):
+    svg = ET.fromstring(scatter_chart("x", [Series("x", points)], x_label="ms", size=(400, 200)))
+    for circle in svg.iter(f"{SVG}circle"):
+        assert 0 <= float(circle.attrib["cx"]) <= 400
+        assert 0 <= float(circle.attrib["cy"]) <= 200
+
+
 def test_bars_are_as_long_as_their_values():
     bars = {"cat": 1.0, "dog": 0.5, "eel": 0.0, "none": None}
     svg = ET.fromstring(bar_chart("AP", bars))
@@ -95,7 +116,9 @@ def test_bars_are_as_long_as_their_values():
 
 def test_hostile_names_leave_the_charts_well_formed():
     line = line_chart(HOSTILE, [Series(HOSTILE, ((0, 1.0),)), Series("b", ())], unit=HOSTILE)
-    for drawn in (line, bar_chart(HOSTILE, {HOSTILE: 0.5, "x" * 500: None})):
+    group = Series(HOSTILE, ((0, 1.0),))
+    scatter = scatter_chart(HOSTILE, [group], x_label=HOSTILE, unit=HOSTILE, joined=HOSTILE)
+    for drawn in (line, scatter, bar_chart(HOSTILE, {HOSTILE: 0.5, "x" * 500: None})):
         svg = ET.fromstring(drawn)
         assert svg.find(f".//{SVG}script") is None
         drawn.encode("utf-8")

@@ -45,9 +45,9 @@ OWNERS = {
     "rich": ("cli/",),
     "PIL": ("data/",),
     "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
-    + ("train/", "export/", "quantize/"),
+    + ("train/", "export/", "quantize/", "search/"),
     "torch": ("nn/", "runtime/torch.py", "runtime/device.py", "data/loader.py", "importing/")
-    + ("reparam.py", "train/", "export/", "quantize/"),
+    + ("reparam.py", "train/", "export/", "quantize/", "search/proxy.py"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluate.py",),
     "faster_coco_eval": ("evaluate.py",),

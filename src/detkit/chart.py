@@ -71,6 +71,37 @@ def line_chart(
     return _svg(title, size, parts)
 
 
+def scatter_chart(
+    title: str,
+    groups: Sequence[Series],
+    *,
+    unit: str = "",
+    x_label: str,
+    joined: str = "",
+    size: tuple[int, int] = (760, 420),
+) -> str:
+    """Points in the plane, axes from where the data begins; later groups lie over earlier ones.
+
+    The group `joined`, x ascending, has a staircase that stays at a y until the next x.
+    """
+    points = [point for group in groups for point in group.points] or [(0.0, 0.0)]
+    x_ticks, y_ticks = (
+        ticks(min(values), max(values), count=6) for values in zip(*points, strict=True)
+    )
+    frame = Frame(size=size, x_ticks=x_ticks, y_ticks=y_ticks, x_range=(x_ticks[0], x_ticks[-1]))
+    parts = [_title(title, unit), *_axes(frame, x_label)]
+    for i, group in enumerate(groups):
+        radius = 4 if group.name == joined else 3
+        dots = "".join(
+            f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="{radius}">'
+            f"<title>{text(group.name)}: {x:.4g}, {y:.5g}</title></circle>"
+            for x, y in group.points
+        )
+        line = _staircase(frame, group) if group.name == joined else ""
+        parts.append(f'<g class="s{i % 6}">{line}{dots}</g>')
+    return _svg(title, size, [*parts, *_legend([group.name for group in groups])])
+
+
 def bar_chart(title: str, bars: Mapping[str, float | None], *, width: int = 640) -> str:
     """Horizontal bars of shares 0..1 in the order given, None without a bar; no drawn title."""
     left, length = 8 + NAME_CHARS * 7.2, width - 60 - NAME_CHARS * 7.2
@@ -126,6 +157,7 @@ def _frame(series: Sequence[Series], size: tuple[float, float]) -> Frame:
 def _axes(frame: Frame, x_label: str) -> list[str]:
     width, height = frame.size
     step_y, floor = frame.y_ticks[1] - frame.y_ticks[0], height - BOTTOM
+    step_x = frame.x_ticks[1] - frame.x_ticks[0] if len(frame.x_ticks) > 1 else 1.0
     parts = []
     for value in frame.y_ticks:
         y = frame.y(value)
@@ -138,7 +170,8 @@ def _axes(frame: Frame, x_label: str) -> list[str]:
         x = frame.x(value)
         parts += [
             f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 4}"/>',
-            f'<text class="tick middle" x="{x:.1f}" y="{floor + 17}">{value:.0f}</text>',
+            f'<text class="tick middle" x="{x:.1f}" y="{floor + 17}">'
+            f"{tick_label(value, step_x)}</text>",
         ]
     return [
         *parts,
@@ -157,6 +190,14 @@ def _line(frame: Frame, series: Series, index: int) -> str:
         for px, py, x, y in marked
     )
     return f'<g class="s{index % 6}"><polyline points="{path}"/>{dots}</g>'
+
+
+def _staircase(frame: Frame, series: Series) -> str:
+    corners = list(series.points[:1])
+    for x, y in series.points[1:]:
+        corners += [(x, corners[-1][1]), (x, y)]
+    path = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in corners)
+    return f'<polyline points="{path}"/>'
 
 
 def _mark(frame: Frame, x: float) -> str:

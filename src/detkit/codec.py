@@ -8,6 +8,7 @@ overrides (see `config`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -62,7 +63,7 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
     where = where or cls.__name__
     if not isinstance(plain, Mapping):
         raise UsageError(f"{where}: expected a table of settings, got {plain!r}")
-    hints = field_types(cls)
+    hints = field_types(cls)  # type: ignore[arg-type]
     for key in plain:
         if key not in hints:
             raise UsageError(f"{where}: unknown key '{key}'", hint=did_you_mean(str(key), hints))
@@ -78,10 +79,11 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
     return no_default and field.default_factory is dataclasses.MISSING
 
 
-def field_types(cls: type) -> dict[str, Any]:
+@functools.cache
+def field_types(cls: type) -> Mapping[str, Any]:
     """Field name -> resolved annotation, in field order."""
     hints = typing.get_type_hints(cls)
-    return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
+    return types.MappingProxyType({f.name: hints[f.name] for f in dataclasses.fields(cls)})
 
 
 def convert(kind: Any, value: Any, where: str) -> Any:

@@ -202,6 +202,42 @@ class QuantizeConfig:
         _check_range("threads", self.threads, 0, 4096)
 
 
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Everything a search depends on; `search.toml` of its folder is exactly this."""
+
+    data: str = setting("", "COCO folder; proxies need none")
+    space: str = setting("yolo-nas", "space by name, or its JSON file")
+    searcher: str = setting("surrogate", "who picks the next architectures")
+    evaluator: str = setting("proxy", "what scores one: proxy, or train for a few epochs")
+    objective: str = setting("pareto", "what is sought: pareto, lagrangian or weighted")
+    proxy: str = setting("flops", "score without training: flops, params, naswot, zen or synflow")
+    cost: str = setting("latency_ms", "set against the score: latency_ms, macs or parameters")
+    alpha: float = setting(1.0, "weight of the score in the objective weighted")
+    beta: float = setting(0.001, "what a unit of cost takes off the score: weighted, lagrangian")
+    trials: int = setting(64, "architectures tried at most, those over a limit included")
+    batch: int = setting(8, "architectures picked at a time")
+    max_latency_ms: float = setting(0.0, "limit on measured latency; 0 is none")
+    max_params: float = setting(0.0, "limit on deployed parameters; 0 is none")
+    max_macs: float = setting(0.0, "limit on deployed multiply-adds; 0 is none")
+    imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else searched where the space has it")
+    classes: int = setting(80, "classes, where there is no data to tell")
+    threads: int = setting(1, "CPU threads that latency is measured with")
+    seed: int = setting(0, "seed of the search and of every training")
+    epochs: int = setting(5, "epochs that the evaluator train gives an architecture")
+    train: TrainConfig = field(default_factory=TrainConfig)  # all but what is said above
+
+    def __post_init__(self) -> None:
+        _check_range("trials", self.trials, 1, 1_000_000)
+        _check_range("batch", self.batch, 1, 4096)
+        _check_range("classes", self.classes, 1, 100_000)
+        _check_range("threads", self.threads, 1, 4096)
+        _check_range("epochs", self.epochs, 1, 1_000_000)
+        _check_range("seed", self.seed, 0, 2**63 - 1)
+        for name in ("alpha", "beta", "max_latency_ms", "max_params", "max_macs"):
+            _check_range(name, getattr(self, name), 0, 1e15)
+
+
 def _check_range(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
         raise UsageError(f"{name}: {value} is not within {low}..{high}")

@@ -98,12 +98,17 @@ def render_run(folder: Path) -> str:
         _config(run),
         f"<footer>Made by detkit {text(versions()['detkit'])}</footer>",
     ]
+    return html_page(folder.resolve().name, sections)
+
+
+def html_page(title: str, sections: Sequence[str]) -> str:
+    """The frame of every page: sections of ready HTML, empty ones left out; the title escaped."""
     body = "\n".join(section for section in sections if section)
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(folder.resolve().name)} - detkit</title>\n<style>{STYLE}</style>\n</head>\n"
+        f"<title>{text(title)} - detkit</title>\n<style>{STYLE}</style>\n</head>\n"
         f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 

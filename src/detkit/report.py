@@ -7,6 +7,7 @@ The same record is printed with `--json` and written to disk. None means "not ap
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 # --- data ----------------------------------------------------------------------------------------
 
@@ -266,7 +267,7 @@ class GroupSensitivity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParetoPoint:
+class QuantPoint:
     """A choice of groups kept in float, with what was measured of it; `drop` is in points of AP."""
 
     float_groups: tuple[str, ...]
@@ -308,8 +309,56 @@ class QuantReport:
     calibration_digest: str
     threads: int
     sensitivity: tuple[GroupSensitivity, ...] = ()
-    pareto: tuple[ParetoPoint, ...] = ()
+    pareto: tuple[QuantPoint, ...] = ()
     picked: int = 0  # index in `pareto`
+
+
+# --- search --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParetoPoint:
+    """One architecture on the front. `score` is the AP, or a proxy's figure where `ap` is None.
+
+    `measured` is True where `latency_ms` was timed on this machine, not predicted.
+    """
+
+    name: str
+    arch: dict[str, Any]  # an ArchSpec as JSON
+    digest: str
+    ap: float | None
+    score: float
+    latency_ms: float
+    measured: bool
+    parameters: int
+    macs: int
+    checkpoint: str  # empty where nothing was trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchReport:
+    """`pareto` by ascending cost. `hypervolume` is of scaled score and cost, see `search.study`."""
+
+    schema_version: int = 1
+    pareto: tuple[ParetoPoint, ...]
+    space: str
+    space_digest: str
+    space_size: int
+    searcher: str
+    evaluator: str
+    objective: str
+    cost: str
+    data: str
+    trials: int
+    over_limit: int
+    failed: int
+    hypervolume: float
+    runtime: str
+    precision: str
+    threads: int
+    reference_ms: tuple[float, ...]  # of one and the same network, beside every candidate
+    seconds: float
+    fingerprint: dict[str, str]
 
 
 # --- detections ----------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from detkit.report import (
     EvalReport,
     PredictReport,
     QuantReport,
+    SearchReport,
     TrainReport,
 )
 from detkit.spec.arch import ArchSpec
@@ -35,6 +36,7 @@ Record = (
     | EvalReport
     | PredictReport
     | QuantReport
+    | SearchReport
     | TrainReport
 )
 
@@ -47,6 +49,7 @@ RECORDS: dict[str, type[Record]] = {
     "conversion report": ConversionReport,
     "predict report": PredictReport,
     "quantization report": QuantReport,
+    "search report": SearchReport,
 }
 SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20

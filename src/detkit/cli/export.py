@@ -14,7 +14,6 @@ from detkit.spec.quant import TARGETS
 
 EXAMPLES = {
     "export": (
-        "detkit export --to onnx runs/a/best.fused.safetensors",
         "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms -o det.onnx",
         "detkit export --to tensorrt best.fused.safetensors --half --batches 1:4:16",
     ),

@@ -22,9 +22,11 @@ VERBS = {
         "detkit.cli.quantize:quantize", "Make a checkpoint INT8, its loss of AP measured."
     ),
     "export": Verb(
-        "detkit.cli.export:export", "Write a checkpoint as ONNX or OpenVINO, compared with it."
+        "detkit.cli.export:export",
+        "Write a checkpoint as ONNX, OpenVINO or engine, compared with it.",
     ),
     "bench": Verb("detkit.cli.bench:bench", "Time models here, interleaved: p50, p90, p99."),
+    "search": Verb("detkit.cli.search:search", "Search architectures for this machine."),
     "predict": Verb("detkit.cli.predict:predict", "Draw a model's boxes on pictures."),
     "import": Verb(
         "detkit.cli.import_:import_", "Turn a YOLO-NAS .pth file into a detkit checkpoint."

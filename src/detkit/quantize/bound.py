@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from detkit.bench.measure import latency_stats, paired_ratio
 from detkit.nn.quantized import QuantizedDetector
 from detkit.quantize.rig import Draft, Rig
-from detkit.report import GroupSensitivity, ParetoPoint
+from detkit.report import GroupSensitivity, QuantPoint
 
 LEAST_COST = 0.005  # of the time of all INT8: smaller differences cannot be told from noise
 
@@ -23,7 +23,7 @@ class Walk:
     """Groups as measured, and the points walked, from all INT8 on."""
 
     sensitivity: tuple[GroupSensitivity, ...]
-    points: tuple[ParetoPoint, ...]
+    points: tuple[QuantPoint, ...]
 
 
 def walk_to_bound(
@@ -71,15 +71,15 @@ class _Prober:
         alone = rig.time([self._base_draft])[0]
         self.base = self._point((), self._base_draft, latency_stats(alone.samples_ms).p50)
 
-    def measure(self, kept: tuple[str, ...]) -> ParetoPoint:
+    def measure(self, kept: tuple[str, ...]) -> QuantPoint:
         self._model.keep_in_float(kept)
         draft = self._rig.draft(self._model, self._runtime)
         base, timing = self._rig.time([self._base_draft, draft])
         return self._point(kept, draft, self.base.latency_ms * paired_ratio(timing, base))
 
-    def _point(self, kept: tuple[str, ...], draft: Draft, latency_ms: float) -> ParetoPoint:
+    def _point(self, kept: tuple[str, ...], draft: Draft, latency_ms: float) -> QuantPoint:
         ap = self._rig.ap(draft.session)
-        return ParetoPoint(
+        return QuantPoint(
             float_groups=kept,
             ap=ap,
             drop=100 * (self._ap_float - ap),
@@ -102,7 +102,7 @@ def _confirmed(
     return replace(group, recovered=recovered, cost_ms=cost_ms)
 
 
-def _worth(group: GroupSensitivity, base: ParetoPoint) -> tuple[bool, float]:
+def _worth(group: GroupSensitivity, base: QuantPoint) -> tuple[bool, float]:
     """Points of AP recovered per millisecond; those measured to recover none, by their noise."""
     if group.recovered is not None and group.cost_ms is not None and group.recovered > 0:
         return True, group.recovered / max(group.cost_ms, LEAST_COST * base.latency_ms)
@@ -111,7 +111,7 @@ def _worth(group: GroupSensitivity, base: ParetoPoint) -> tuple[bool, float]:
 
 def _walk(
     names: Sequence[str], prober: _Prober, *, max_drop: float, tell: Callable[[str], None]
-) -> Iterator[ParetoPoint]:
+) -> Iterator[QuantPoint]:
     """A point for each group returned, up to the first that holds."""
     for count in range(1, len(names) + 1):
         point = prober.measure(tuple(names[:count]))

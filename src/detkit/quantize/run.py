@@ -43,7 +43,7 @@ from detkit.quantize.calibrate import (
 from detkit.quantize.qat import Course, load_quantized, load_start, train_quantized
 from detkit.quantize.rig import BATCH_SIZE, Rig
 from detkit.quantize.sensitivity import noise_by_group
-from detkit.report import ParetoPoint, QuantReport
+from detkit.report import QuantPoint, QuantReport
 from detkit.spec.quant import QuantSpec
 from detkit.train.loop import Interruption
 from detkit.train.progress import Progress
@@ -368,7 +368,7 @@ def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:
     report = from_json(QuantReport, beside.read_text(encoding="utf-8"), where=beside.name)
     if pick >= len(report.pareto):
         raise UsageError(f"--pick {pick}: {beside} has {len(report.pareto)} points, from 0")
-    point: ParetoPoint = report.pareto[pick]
+    point: QuantPoint = report.pareto[pick]
     model.keep_in_float(point.float_groups)
     metrics = {**manifest.metrics, "ap": point.ap}
     manifest = dataclasses.replace(

@@ -1,0 +1,67 @@
+"""The latency of an architecture on this machine, timed on the graph that would be exported."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from detkit.artifact import Manifest
+from detkit.bench.cpu_time import PLAN, least_cpu_ms
+from detkit.export.graph import build_graph, write_onnx
+from detkit.nn.checkpoint import input_output, new_detector
+from detkit.nn.detector import fuse
+from detkit.runtime import Placement, Session, open_session
+from detkit.spec.arch import ArchSpec
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.zoo import ZOO, with_task
+
+REFERENCE = "yolo-nas-p"
+REFERENCE_SIZE = (160, 160)
+
+
+class LatencyMeter:
+    """Times one network after the other, each in turns with one that stays the same.
+
+    Weights are fresh: latency does not depend on them. `reference_ms` tells how steady the machine
+    was from candidate to candidate.
+    """
+
+    def __init__(self, *, threads: int) -> None:
+        self.placement = Placement(threads=threads)
+        spec = with_task(ZOO[REFERENCE], 80, REFERENCE_SIZE)
+        self.reference = session_of(spec, self.placement)
+        self.reference_ms: list[float] = []
+
+    def __call__(self, spec: ArchSpec) -> float:
+        """Milliseconds of CPU time a picture, see `bench.cpu_time`."""
+        candidate = session_of(spec, self.placement)
+        sessions = [candidate, self.reference]
+        candidate_ms, reference_ms = least_cpu_ms(
+            sessions, threads=self.placement.threads, plan=PLAN
+        )
+        self.reference_ms.append(reference_ms)
+        return candidate_ms
+
+    @property
+    def drift(self) -> float:
+        """By what share the slowest reference time is above the fastest."""
+        return max(self.reference_ms) / min(self.reference_ms) - 1 if self.reference_ms else 0.0
+
+
+def session_of(spec: ArchSpec, placement: Placement) -> Session:
+    """The exported graph of an untrained network, opened by ONNX Runtime."""
+    inputs, outputs = input_output(spec)
+    manifest = Manifest(
+        kind="onnx",
+        arch=spec,
+        form="deployed",
+        class_names=tuple(map(str, range(spec.num_classes))),
+        preprocess=Preprocess(size=spec.image_size, fit=spec.image_size),
+        inputs=inputs,
+        outputs=outputs,
+    )
+    graph = build_graph(fuse(new_detector(spec, 0)), manifest)
+    with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
+        path = Path(folder) / "candidate.onnx"
+        write_onnx(graph, manifest, path)
+        return open_session(path, placement=placement)

@@ -1,0 +1,92 @@
+"""The page of a finished search: every trial and the front in a picture, the front as a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from detkit.artifact import versions
+from detkit.chart import Series, scatter_chart, text
+from detkit.page import html_page
+from detkit.report import ParetoPoint, SearchReport
+
+COST_LABELS = {
+    "latency_ms": ("ms a picture", 1.0),
+    "macs": ("GMACs", 1e9),
+    "parameters": ("million parameters", 1e6),
+}
+
+
+def render_search(
+    report: SearchReport,
+    trials: Sequence[Mapping[str, float]],
+    named: Mapping[str, Mapping[str, float]],
+) -> str:
+    """HTML of a report.
+
+    Args:
+        trials: the figures of all trials.
+        named: those of the family's own members among them, by name.
+    """
+    label, unit = COST_LABELS[report.cost]
+
+    def points(figures: Sequence[Mapping[str, float]]) -> tuple[tuple[float, float], ...]:
+        pairs = [(f[report.cost] / unit, f["score"]) for f in figures]
+        return tuple(sorted(pair for pair in pairs if all(map(math.isfinite, pair))))
+
+    front = tuple((_cost(p, report.cost) / unit, p.score) for p in report.pareto)
+    groups = [
+        Series("trials", points(trials)),
+        Series("front", front),
+        Series("named architectures", points(list(named.values()))),
+    ]
+    chart = scatter_chart(
+        "Score and cost of every architecture tried",
+        [group for group in groups if group.points],
+        unit=report.evaluator,
+        x_label=label,
+        joined="front",
+    )
+    return html_page(
+        f"search {report.space}",
+        [
+            _header(report),
+            f'<div class="grid"><figure class="card full">{chart}</figure></div>',
+            _table(report),
+            f"<footer>Made by detkit {text(versions()['detkit'])}</footer>",
+        ],
+    )
+
+
+def _cost(point: ParetoPoint, cost: str) -> float:
+    return {
+        "latency_ms": point.latency_ms,
+        "macs": float(point.macs),
+        "parameters": float(point.parameters),
+    }[cost]
+
+
+def _header(report: SearchReport) -> str:
+    lines = (
+        f"{report.trials} trials by {report.searcher} among {report.space_size:.3g} architectures;"
+        f" {report.over_limit} over a limit, {report.failed} failed",
+        f"latency: {report.runtime}, {report.precision}, {report.threads} threads, least CPU time"
+        f" of a picture, on {report.fingerprint.get('cpu', 'this machine')}",
+    )
+    shown = "".join(f"<p>{text(line)}</p>" for line in lines)
+    return f"<h1>Search in {text(report.space)}</h1>{shown}"
+
+
+def _table(report: SearchReport) -> str:
+    rows = "".join(
+        f'<tr><td class="t">{text(point.name)}</td><td class="t">{text(point.digest)}</td>'
+        f"<td>{'-' if point.ap is None else f'{point.ap:.4f}'}</td><td>{point.score:.4f}</td>"
+        f"<td>{point.latency_ms:.2f}</td><td>{point.parameters / 1e6:.2f}</td>"
+        f"<td>{point.macs / 1e9:.2f}</td></tr>"
+        for point in report.pareto
+    )
+    heads = ("AP", "score", "ms", "M parameters", "GMACs")
+    head = '<th class="t">name</th><th class="t">digest</th>' + "".join(
+        f"<th>{name}</th>" for name in heads
+    )
+    return f'<h2>The front</h2><div class="card scroll"><table><tr>{head}</tr>{rows}</table></div>'

@@ -1,0 +1,31 @@
+"""`detkit search` as a script meets it."""
+
+from __future__ import annotations
+
+import json
+
+SMALL = ("--space", "tiny", "--imgsz", "64", "--set", "classes=3")
+
+
+def test_search_prints_one_path_resumes_and_gives_json(detkit, tmp_path):
+    out = tmp_path / "out"
+    done = detkit("search", *SMALL, "--trials", "2", "-o", str(out))
+    assert (done.returncode, done.stdout) == (0, f"{out}/pareto.json\n")
+    assert "trial 2/2" in done.stderr
+    front = json.loads((out / "pareto.json").read_text())
+    assert {"arch", "digest", "ap", "latency_ms", "measured"} <= set(front[0])
+    again = detkit("search", "-o", str(out), "--resume", "--trials", "3", "--json")
+    assert again.returncode == 0
+    assert again.stdout == (out / "report.json").read_text()
+    assert json.loads(again.stdout)["trials"] == 3
+    refused = detkit("search", *SMALL, "-o", str(out))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "is not empty" in refused.stderr
+
+
+def test_budget_that_nothing_keeps_says_what_the_smallest_network_takes(detkit, tmp_path):
+    limit = ("--max-latency-ms", "0.001")
+    done = detkit("search", *SMALL, *limit, "-o", str(tmp_path / "out"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "max_latency_ms 0.001: no architecture of space tiny" in done.stderr
+    assert "the smallest one takes" in done.stderr

@@ -1,0 +1,191 @@
+"""The driver, with latency and scores that are cheap and known."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from detkit.codec import from_json, from_plain
+from detkit.config import SearchConfig
+from detkit.errors import UsageError
+from detkit.nn.detector import Cost
+from detkit.report import SearchReport
+from detkit.search.evaluate import EVALUATORS, Score
+from detkit.search.objective import OBJECTIVES
+from detkit.search.study import Hooks, search
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SPACES
+from detkit.train.loop import Interruption
+
+CONFIG = SearchConfig(space="tiny", imgsz="64", trials=12, batch=4, classes=3)
+
+
+def cheap_cost(spec: ArchSpec) -> Cost:
+    """Grows with every knob of the space `tiny`."""
+    size = spec.stem + sum(s.hidden * s.blocks * (1 + s.concat) for s in spec.stages)
+    return Cost(parameters=10_000 * size + spec.head_widths[0], macs=1_000 * size**2)
+
+
+class CheapMeter:
+    """A millisecond for each million multiply-adds."""
+
+    def __init__(self, *, threads: int) -> None:
+        self.reference_ms = [1.0]
+
+    def __call__(self, spec: ArchSpec) -> float:
+        return cheap_cost(spec).macs / 1e6
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch):
+    monkeypatch.setattr("detkit.search.study.LatencyMeter", CheapMeter)
+    monkeypatch.setattr("detkit.search.study.cost_of", cheap_cost)
+
+
+def run(out: Path, *, resume: bool = False, hooks: Hooks | None = None, **changes) -> SearchReport:
+    config = dataclasses.replace(CONFIG, **changes)
+    return search(config, out, resume=resume, force=False, hooks=hooks or Hooks())
+
+
+def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path):
+    report = run(tmp_path / "out")
+    assert report.trials == 12
+    assert (
+        json.loads((tmp_path / "out/pareto.json").read_text())
+        == json.loads((tmp_path / "out/report.json").read_text())["pareto"]
+    )
+    latencies = [point.latency_ms for point in report.pareto]
+    assert latencies == sorted(latencies)
+    for point in report.pareto:
+        path = tmp_path / "out" / "front" / f"{point.digest}.json"
+        spec = from_json(ArchSpec, path.read_text())
+        assert (spec.digest, point.measured, point.ap) == (point.digest, True, None)
+        assert from_plain(ArchSpec, point.arch) == spec
+    assert "<svg" in (tmp_path / "out/pareto.html").read_text()
+
+
+def test_report_survives_json(tmp_path):
+    report = run(tmp_path / "out")
+    assert from_json(SearchReport, (tmp_path / "out/report.json").read_text()) == report
+
+
+def test_interrupted_search_resumed_is_the_search_never_stopped(tmp_path):
+    whole = run(tmp_path / "whole")
+    interruption = Interruption()
+    lines = []
+
+    def stop(status) -> None:
+        lines.append(status.line())
+        if status.trials == 6:  # in the middle of a batch
+            interruption.signal = 2
+
+    run(tmp_path / "cut", hooks=Hooks(notify=stop, interruption=interruption))
+    assert len(lines) == 6
+    resumed = run(tmp_path / "cut", resume=True)
+    assert resumed.trials == 12
+    assert {p.digest for p in resumed.pareto} == {p.digest for p in whole.pareto}
+
+
+@pytest.mark.parametrize("setting", ["max_latency_ms", "max_macs", "max_params"])
+def test_limit_that_nothing_keeps_is_refused_with_what_the_smallest_takes(tmp_path, setting):
+    with pytest.raises(UsageError, match=rf"{setting} 0\.5: no architecture .* the smallest one"):
+        run(tmp_path / "out", **{setting: 0.5})
+    assert not (tmp_path / "out").exists()
+
+
+def test_front_keeps_the_limit_and_nothing_over_it_is_scored(tmp_path, monkeypatch):
+    seen: list[float] = []
+
+    def counted(config, folder, interruption):
+        def evaluate(spec, cost):
+            seen.append(cost.macs / 1e6)
+            return Score(value=float(cost.parameters))
+
+        return evaluate
+
+    monkeypatch.setitem(EVALUATORS, "proxy", counted)
+    free = run(tmp_path / "free")
+    limit = sorted(point.latency_ms for point in free.pareto)[1]
+    seen.clear()
+    report = run(tmp_path / "bound", max_latency_ms=limit)
+    assert report.over_limit > 0
+    assert len(seen) == report.trials - report.over_limit
+    assert max(seen) <= limit
+    assert all(point.latency_ms <= limit for point in report.pareto)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_every_objective_reports_a_front_of_score_and_cost(tmp_path, objective):
+    report = run(tmp_path / "out", objective=objective, cost="macs", trials=6)
+    assert report.objective == objective
+    assert report.pareto
+    macs = [point.macs for point in report.pareto]
+    assert macs == sorted(macs)
+
+
+def test_trade_off_is_sought_where_it_is_named(tmp_path, monkeypatch):
+    """With cost weighing much, the cheapest network; with cost weighing nothing, the best one."""
+    ends = {}
+    for beta in (0.0, 1e3):
+        report = run(
+            tmp_path / str(beta), objective="weighted", beta=beta, searcher="evolution", trials=40
+        )
+        ends[beta] = report
+    cheapest = SPACES["tiny"].for_task(3, (64, 64))
+    digest = cheapest.to_arch(cheapest.smallest_point()).digest
+    assert ends[1e3].pareto[0].digest == digest
+    assert ends[0.0].pareto[-1].score >= ends[1e3].pareto[-1].score
+
+
+def test_failed_training_is_counted_and_survived(tmp_path, monkeypatch):
+    def failing(config, folder, interruption):
+        return lambda spec, cost: Score(value=math.nan if spec.stem == 8 else 1.0)
+
+    monkeypatch.setitem(EVALUATORS, "proxy", failing)
+    report = run(tmp_path / "out")
+    assert 0 < report.failed < report.trials
+    assert all(point.arch["stem"] != 8 for point in report.pareto)
+
+
+def test_space_smaller_than_the_trials_is_searched_whole(tmp_path):
+    report = run(tmp_path / "out", trials=1000, searcher="random", batch=64)
+    assert report.trials == report.space_size == 144
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"space": "huge"}, "unknown space"),
+        ({"searcher": "tpe"}, "unknown searcher"),
+        ({"searcher": "gradient"}, "can be differentiated"),
+        ({"evaluator": "guess"}, "unknown evaluator"),
+        ({"evaluator": "train"}, "needs a COCO folder"),
+        ({"proxy": "size"}, "unknown proxy"),
+        ({"objective": "best"}, "unknown objective"),
+        ({"cost": "money"}, "unknown cost"),
+        ({"imgsz": "100"}, "multiples of 32"),
+    ],
+)
+def test_search_that_makes_no_sense_is_refused_and_leaves_nothing(tmp_path, changes, message):
+    with pytest.raises(UsageError, match=message):
+        run(tmp_path / "out", **changes)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_with_something_in_it_is_refused(tmp_path):
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UsageError, match="is not empty"):
+        run(tmp_path)
+    with pytest.raises(UsageError, match="no search to resume"):
+        run(tmp_path, resume=True)
+
+
+def test_resumed_search_cannot_seek_something_else(tmp_path):
+    run(tmp_path / "out", trials=2)
+    with pytest.raises(UsageError, match="cannot change objective"):
+        run(tmp_path / "out", resume=True, objective="weighted")
+    assert run(tmp_path / "out", resume=True, trials=4).trials == 4

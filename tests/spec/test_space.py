@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+
+from detkit.codec import from_json, to_json
+from detkit.errors import UsageError
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SPACES, SearchSpace, find_space
+from detkit.spec.zoo import ZOO
+
+SPACE = SPACES["yolo-nas"]
+
+
+def random_point(space: SearchSpace, seed: int) -> dict[str, object]:
+    rng = random.Random(seed)
+    return {path: rng.choice(values) for path, values in space.knobs.items()}
+
+
+@pytest.mark.parametrize("space", ["yolo-nas", "full"])
+@pytest.mark.parametrize("name", ["yolo-nas-n", "yolo-nas-s", "yolo-nas-m", "yolo-nas-l"])
+def test_named_architectures_are_points_of_the_space(space, name):
+    assert SPACES[space].to_arch(SPACES[space].to_point(ZOO[name])) == ZOO[name]
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_point_and_architecture_are_the_same_thing(name):
+    space = SPACES[name]
+    for seed in range(20):
+        point = random_point(space, seed)
+        spec = space.to_arch(point)
+        assert space.to_point(spec) == point
+        assert from_json(ArchSpec, to_json(spec)) == spec
+
+
+@pytest.mark.parametrize("name", SPACES)
+def test_space_survives_json(name):
+    copy = from_json(SearchSpace, to_json(SPACES[name]))
+    assert (copy, copy.digest) == (SPACES[name], SPACES[name].digest)
+
+
+def test_digest_is_of_the_points_and_not_of_the_name():
+    tiny = SPACES["tiny"]
+    assert dataclasses.replace(tiny, name="mine").digest == tiny.digest
+    assert dataclasses.replace(tiny, knobs={**tiny.knobs, "stem": (8,)}).digest != tiny.digest
+    assert dataclasses.replace(tiny, base=ZOO["yolo-nas-n"]).digest != tiny.digest
+
+
+def test_size_is_the_product_of_the_choices():
+    assert SPACES["tiny"].size == 2 * 3 * 3 * 2 * 2 * 2
+    assert SPACE.size > 1e15
+
+
+def test_task_fixes_classes_and_an_image_size_that_was_given():
+    space = SPACE.for_task(3, (320, 320))
+    assert "image_size" not in space.knobs
+    spec = space.to_arch(random_point(space, 0))
+    assert (spec.num_classes, spec.image_size) == (3, (320, 320))
+    assert set(space.zoo_points()) == {"yolo-nas-n", "yolo-nas-s", "yolo-nas-m", "yolo-nas-l"}
+    assert "image_size" in SPACE.for_task(3, None).knobs
+
+
+def test_architecture_of_another_space_is_refused():
+    with pytest.raises(UsageError, match=r"yolo-nas-p is not in space yolo-nas: stages\.0\.out"):
+        SPACE.to_point(ZOO["yolo-nas-p"])
+    with pytest.raises(UsageError, match="differs from the base"):
+        SPACE.to_point(dataclasses.replace(ZOO["yolo-nas-s"], activation="silu"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stem": 17}, "stem cannot be 17"),
+        ({"stam": 16}, "no knob 'stam'"),
+        ({"stem": None}, "stem cannot be None"),
+    ],
+)
+def test_point_outside_the_space_is_refused(change, message):
+    with pytest.raises(UsageError, match=message):
+        SPACE.to_arch({**random_point(SPACE, 0), **change})
+
+
+@pytest.mark.parametrize(
+    ("knobs", "message"),
+    [
+        ({}, "nothing to search"),
+        ({"stem": ()}, "stem has no values"),
+        ({"stem": (16, 16)}, "stem has a value twice"),
+        ({"stem": (0,)}, "must be at least 1"),
+        ({"stem": ("wide",)}, "expected int"),
+        ({"stam": (16,)}, "no field 'stam'"),
+        ({"stages.4.out": (16,)}, "no field '4'"),
+        ({"stages.0.depth": (1,)}, "no field 'depth'"),
+        ({"num_classes": (3,)}, "no field 'num_classes'"),
+        ({"neck.*.out": ((1, 2),)}, "expected 4 numbers"),
+        ({"neck.*.out": ((8, 8, 9, 8),)}, "even `out`"),
+        ({"block": ("csp",)}, "unknown block"),
+    ],
+)
+def test_impossible_space_is_refused(knobs, message):
+    with pytest.raises(UsageError, match=message):
+        SearchSpace(name="mine", base=ZOO["yolo-nas-p"], knobs=knobs)
+
+
+def test_space_of_ones_own_is_a_json_file(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(to_json(SPACES["tiny"]), encoding="utf-8")
+    assert find_space(str(path)) == SPACES["tiny"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("yolonas", None, "unknown space 'yolonas'"),
+        ("none.json", None, "cannot read the space"),
+        ("bad.json", b"\xff", "not UTF-8"),
+        ("bad.json", b"[]", "expected a table"),
+        ("bad.json", b'{"name": "x", "base": 3, "knobs": {}}', "expected a table"),
+    ],
+)
+def test_file_that_is_no_space_is_refused(tmp_path, monkeypatch, name, content, message):
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UsageError, match=message):
+        find_space(name)
