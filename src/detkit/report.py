@@ -248,6 +248,8 @@ class EngineFigures:
     convolutions: int
     int8_convolutions: int
     coverage: float
+    float_bytes: int
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,9 +301,7 @@ class QuantReport:
     coverage: float
     kept_float: tuple[str, ...]
     engines: tuple[EngineFigures, ...]
-    bytes: int  # of the exported INT8 graph
-    float_bytes: int
-    size_ratio: float
+    size_ratio: float  # of the exported graphs
     weight_bits: int
     calibrator: str
     ranges_by_method: dict[str, int]

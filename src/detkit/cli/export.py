@@ -106,6 +106,10 @@ def export(
         raise UsageError(
             f"unknown exporter '{exporter}'", hint=did_you_mean(exporter, ("torchscript", "dynamo"))
         )
+    engine = target or find_exporter(to).engine
+    check_target(engine)
+    if to != "onnx" and engine != find_exporter(to).engine:
+        raise UsageError(f"--to {to} is for {find_exporter(to).engine}, not {engine}")
     options = ExportOptions(
         image_size=parse_image_size(imgsz) if imgsz else (0, 0),
         uint8=uint8,
@@ -114,10 +118,9 @@ def export(
         half=half,
         batches=_parse_batches(batches),
         exporter=exporter,
-        engine=target or find_exporter(to).engine,
+        engine=engine,
         allow_slower=allow_slower,
         data=data,
     )
-    check_target(options.engine)
     path = output_path(out, checkpoint, find_exporter(to).suffix, force=force)
     emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)

@@ -165,7 +165,8 @@ def _lines(report: QuantReport) -> list[str]:
         f"{report.method.upper()}: AP {report.ap_float:.4f} -> {report.ap_int8:.4f} on"
         f" {report.images} pictures of {report.split} (drop {report.drop:+.2f} points;"
         f" in torch {report.ap_fake_quant:.4f})",
-        f"{report.bytes / 1e6:.2f} MB, {report.size_ratio:.3f} of float; kept in float: {kept}",
+        f"{report.engines[0].bytes / 1e6:.2f} MB, {report.size_ratio:.3f} of float;"
+        f" kept in float: {kept}",
         "",
         *console.table(
             ("engine", "AP float", "AP INT8", "drop", "float ms", "INT8 ms", "ratio", "faster",

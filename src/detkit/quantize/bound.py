@@ -65,7 +65,7 @@ class _Prober:
 
     def __init__(self, model: QuantizedDetector, rig: Rig, runtime: str) -> None:
         self._model, self._rig, self._runtime = model, rig, runtime
-        self._ap_float = rig.ap(rig.float_draft(runtime).session)
+        self._ap_float = rig.float_ap(runtime)
         model.keep_in_float(())
         self._base_draft = rig.draft(model, runtime)
         alone = rig.time([self._base_draft])[0]

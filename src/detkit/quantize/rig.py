@@ -67,6 +67,7 @@ class Rig:
         self._parent = parent
         self._folder = tempfile.TemporaryDirectory(prefix="detkit-quantize-")
         self._floats: dict[str, Draft] = {}
+        self._float_aps: dict[str, float] = {}
         self._inputs: tuple[Array, ...] = ()
         self._count = 0
 
@@ -102,6 +103,12 @@ class Rig:
         found = detect(session, self.records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
         return coco_figures(self.records, self.class_names, found).ap or 0.0
 
+    def float_ap(self, runtime: str) -> float:
+        """AP of the parent on this engine, scored once."""
+        if runtime not in self._float_aps:
+            self._float_aps[runtime] = self.ap(self.float_draft(runtime).session)
+        return self._float_aps[runtime]
+
     def ap_in_torch(self, model: Detector) -> float:
         return self.ap(TorchSession(model, self.manifest, Placement(threads=self.threads)))
 
@@ -126,7 +133,7 @@ class Rig:
         covered = coverage(draft.path, runtime)
         return EngineFigures(
             runtime=runtime,
-            ap_float=self.ap(parent.session),
+            ap_float=self.float_ap(runtime),
             ap_int8=self.ap(draft.session),
             float_latency_ms=latency_stats(before.samples_ms).p50,
             latency_ms=latency_stats(after.samples_ms).p50,
@@ -134,4 +141,6 @@ class Rig:
             convolutions=covered.total,
             int8_convolutions=covered.int8,
             coverage=covered.share,
+            float_bytes=parent.bytes,
+            bytes=draft.bytes,
         )

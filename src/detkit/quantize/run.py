@@ -301,8 +301,7 @@ def _report(
     config = request.config
     runtimes = [config.target, *(e for e in ENGINES if e != config.target and find_spec(e))]
     engines = tuple(rig.figures(model, runtime) for runtime in runtimes)
-    first, size = engines[0], rig.draft(model, config.target).bytes
-    float_size = rig.float_draft(config.target).bytes
+    first = engines[0]
     return QuantReport(
         file=str(request.out),
         parent=str(request.checkpoint),
@@ -318,9 +317,7 @@ def _report(
         coverage=first.coverage,
         kept_float=model.quant.float_groups,
         engines=engines,
-        bytes=size,
-        float_bytes=float_size,
-        size_ratio=size / float_size,
+        size_ratio=first.bytes / first.float_bytes,
         weight_bits=config.weight_bits,
         calibrator=config.calibrator,
         ranges_by_method=methods,

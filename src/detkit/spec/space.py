@@ -179,21 +179,21 @@ _SIZES = tuple((side, side) for side in range(256, 641, 32))
 _BACKBONE: dict[str, tuple[Value, ...]] = {
     "stem": (16, 32, 48),
     **{f"stages.{i}.out": outs for i, outs in enumerate((
-        (48, 64, 80, 96), (96, 128, 160, 192), (192, 256, 320, 384), (320, 448, 576, 768),
+        (32, 48, 64, 96), (64, 96, 128, 192), (112, 192, 256, 384), (320, 448, 576, 768),
     ))},
     **{f"stages.{i}.hidden": widths for i, widths in enumerate((
-        (16, 32, 48, 64, 96), (32, 64, 96, 128), (64, 96, 128, 192, 256), (96, 192, 256, 384, 512),
+        (16, 32, 48, 64, 96), (32, 64, 96, 128), (48, 96, 128, 192, 256), (128, 192, 256, 384, 512),
     ))},
     **{f"stages.{i}.blocks": tuple(range(1, most + 1)) for i, most in enumerate((2, 4, 6, 4))},
     **{f"stages.{i}.concat": (False, True) for i in range(4)},
 }  # fmt: skip
 _NECK_AND_HEAD: dict[str, tuple[Value, ...]] = {
-    "neck.*.out": ((96, 64, 96, 160), (144, 80, 144, 256), (192, 96, 192, 384)),
+    "neck.*.out": ((64, 32, 64, 160), (128, 64, 128, 256), (192, 96, 192, 384)),
     **{f"neck.{i}.hidden": widths for i, widths in enumerate((
-        (48, 64, 96, 128, 192), (32, 48, 64, 96, 128), (48, 64, 96, 128, 192), (64, 128, 192, 256),
+        (48, 64, 96, 128, 192), (32, 48, 64, 96, 128), (48, 64, 96, 128, 192), (64, 96, 128, 256),
     ))},
     **{f"neck.{i}.blocks": (1, 2, 3, 4) for i in range(4)},
-    "head_widths": ((48, 80, 96), (64, 128, 256), (96, 192, 384), (128, 256, 512)),
+    "head_widths": ((32, 64, 96), (64, 128, 256), (96, 192, 384), (128, 256, 512)),
 }  # fmt: skip
 _ELASTIC = {**_BACKBONE, **_NECK_AND_HEAD, "image_size": _SIZES}
 
