@@ -42,6 +42,7 @@ from detkit.nn.detector import fuse
 from detkit.nn.quantized import QuantizedDetector, float_twin
 from detkit.quantize.calibrate import load_pictures, observe, set_ranges, spread
 from detkit.runtime import Placement, Session, open_session
+from detkit.runtime.openvino_api import the_core
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO, with_task
@@ -312,23 +313,23 @@ class OpenVinoSession:
 
 
 def compiled(model: Any) -> Any:
-    import openvino as ov
-
+    """For one picture on one thread: a free batch size would cost time in every run."""
+    if model.input(0).partial_shape.is_dynamic:
+        model.reshape([1, *model.input(0).partial_shape[1:]])
     settings = {
         "INFERENCE_NUM_THREADS": 1,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": "1",
         "INFERENCE_PRECISION_HINT": "f32",
     }
-    return ov.Core().compile_model(model, "CPU", settings)
+    return the_core().compile_model(model, "CPU", settings)
 
 
 def nncf_quantization(parent: Path, batches: list[Any], before: Session, scorer: Scorer) -> Row:
     import nncf
-    import openvino as ov
 
     quantized = nncf.quantize(
-        ov.Core().read_model(parent),
+        the_core().read_model(parent),
         nncf.Dataset(batches),
         preset=nncf.QuantizationPreset.MIXED,
         fast_bias_correction=True,
@@ -342,8 +343,6 @@ def nncf_quantization(parent: Path, batches: list[Any], before: Session, scorer:
 
 def rivals(args: argparse.Namespace) -> Iterator[Row]:
     """Ours on each engine, and each other file on OpenVINO (.xml) or both (.onnx)."""
-    import openvino as ov
-
     size = (args.imgsz, args.imgsz)
     model, manifest = load_checkpoint(args.checkpoint)
     preprocess = manifest.preprocess.resized(size)
@@ -359,7 +358,7 @@ def rivals(args: argparse.Namespace) -> Iterator[Row]:
             session = open_session(path, runtime=engine, placement=ONE_THREAD)
             calls[f"{args.checkpoint.name} {engine}"] = caller(session, images)
         for file in args.files:
-            request = compiled(ov.Core().read_model(file)).create_infer_request()
+            request = compiled(the_core().read_model(file)).create_infer_request()
             calls[f"{file.name} openvino"] = lambda request=request: request.infer([images])
             if file.suffix == ".onnx":
                 calls[f"{file.name} onnxruntime"] = plain_onnx(file, images)
