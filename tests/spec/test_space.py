@@ -114,7 +114,7 @@ def test_space_of_ones_own_is_a_json_file(tmp_path):
     ("name", "content", "message"),
     [
         ("yolonas", None, "unknown space 'yolonas'"),
-        ("none.json", None, "cannot read the space"),
+        ("none.json", None, "no such space file"),
         ("bad.json", b"\xff", "not UTF-8"),
         ("bad.json", b"[]", "expected a table"),
         ("bad.json", b'{"name": "x", "base": 3, "knobs": {}}', "expected a table"),

@@ -12,6 +12,20 @@ from typing import Annotated
 import typer
 
 
+def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
+    """The settings of a class of `detkit.config` as the end of a verb's help.
+
+    Args:
+        more: further lines.
+        without: the beginning of keys that are not listed.
+    """
+    import detkit.config
+
+    lines = detkit.config.help_lines(getattr(detkit.config, config))
+    shown = [line for line in lines if not line.startswith(without)]
+    return ["Settings (-c FILE.toml, --set key=value):", *(f"  {line}" for line in (*shown, *more))]
+
+
 def _runtimes() -> list[str]:
     from detkit.runtime import RUNTIMES
 

@@ -20,6 +20,7 @@ from detkit.cli.options import (
     Sets,
     ThreadsSetting,
     Verbose,
+    settings_epilog,
 )
 from detkit.cli.outcome import output_path
 from detkit.cli.training import listen, printer
@@ -37,12 +38,7 @@ EXAMPLES = {
 
 
 def EPILOG() -> list[str]:  # noqa: N802
-    from detkit.config import QuantizeConfig, help_lines
-
-    return [
-        "Settings (-c FILE.toml, --set key=value):",
-        *(f"  {line}" for line in help_lines(QuantizeConfig)),
-    ]
+    return settings_epilog("QuantizeConfig")
 
 
 def quantize(

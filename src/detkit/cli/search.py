@@ -20,6 +20,7 @@ from detkit.cli.options import (
     Sets,
     ThreadsSetting,
     Verbose,
+    settings_epilog,
 )
 from detkit.cli.training import listen
 
@@ -37,14 +38,10 @@ SECONDS_BETWEEN_LINES = 10
 
 
 def EPILOG() -> list[str]:  # noqa: N802
-    from detkit.config import SearchConfig, help_lines
-
-    shown = [line for line in help_lines(SearchConfig) if not line.startswith("train.")]
-    return [
-        "Settings (-c FILE.toml, --set key=value):",
-        *(f"  {line}" for line in shown),
-        "  train.KEY=...                     any setting of detkit train, for the evaluator train",
-    ]
+    trains = (
+        "train.KEY=...                     any setting of detkit train, for the evaluator train"
+    )
+    return settings_epilog("SearchConfig", trains, without="train.")
 
 
 def _spaces() -> list[str]:

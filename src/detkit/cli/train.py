@@ -20,6 +20,7 @@ from detkit.cli.options import (
     Sets,
     ThreadsSetting,
     Verbose,
+    settings_epilog,
 )
 from detkit.cli.training import listen, printer
 from detkit.spec.zoo import ZOO
@@ -33,12 +34,7 @@ EXAMPLES = {
 
 
 def EPILOG() -> list[str]:  # noqa: N802
-    from detkit.config import TrainConfig, help_lines
-
-    return [
-        "Settings (-c FILE.toml, --set key=value):",
-        *(f"  {line}" for line in help_lines(TrainConfig)),
-    ]
+    return settings_epilog("TrainConfig")
 
 
 def train(

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.codec import convert, digest_of, from_json, to_plain
+from detkit.codec import convert, digest_of, to_plain
 from detkit.errors import UsageError, did_you_mean
 from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS, ArchSpec
+from detkit.spec.json_file import read_spec
 from detkit.spec.zoo import ZOO, with_task
 
 Value = bool | int | float | str | tuple[int, ...]
@@ -235,10 +236,4 @@ def find_space(name: str) -> SearchSpace:
     path = Path(name)
     if path.suffix != ".json":
         raise UsageError(f"unknown space '{name}'", hint=did_you_mean(name, SPACES))
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UsageError(f"cannot read the space {path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text") from error
-    return from_json(SearchSpace, text, where=path.name)
+    return read_spec(SearchSpace, path, "space")

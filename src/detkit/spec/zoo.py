@@ -11,9 +11,9 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from detkit.codec import from_json
 from detkit.errors import UsageError, did_you_mean
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
+from detkit.spec.json_file import read_spec
 
 
 def _stages(*rows: tuple[int, int, int, bool]) -> tuple[StageSpec, ...]:
@@ -85,13 +85,7 @@ def find_arch(model: str) -> ArchSpec:
     path = Path(model)
     if path.suffix != ".json":
         raise UsageError(f"unknown model '{model}'", hint=did_you_mean(model, ZOO))
-    if not path.is_file():
-        raise UsageError(f"no such architecture file: {path}")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: not UTF-8 text") from error
-    return from_json(ArchSpec, text, where=path.name)
+    return read_spec(ArchSpec, path, "architecture")
 
 
 def with_task(spec: ArchSpec, num_classes: int, image_size: tuple[int, int]) -> ArchSpec:
