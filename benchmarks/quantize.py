@@ -308,7 +308,12 @@ class OpenVinoSession:
         self.request = compiled(model).create_infer_request()
 
     def run(self, images_bchw: Any) -> tuple[Any, Any]:
-        found = self.request.infer([images_bchw])
+        rows = [self._run_one(images_bchw[i : i + 1]) for i in range(len(images_bchw))]
+        boxes, scores = zip(*rows, strict=True)
+        return np.concatenate(boxes), np.concatenate(scores)
+
+    def _run_one(self, image: Any) -> tuple[Any, Any]:
+        found = self.request.infer([image])
         return found["boxes"].copy(), found["scores"].copy()
 
 

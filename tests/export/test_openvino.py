@@ -105,7 +105,7 @@ def test_half_halves_the_file_and_moves_nothing_seen_far(exported):
 def test_half_is_not_for_onnx(checkpoint, tmp_path):
     with pytest.raises(UsageError, match="--half") as caught:
         load_exporter("onnx")(checkpoint, tmp_path / "m.onnx", ExportOptions(half=True))
-    assert caught.value.hint == "--to openvino"
+    assert caught.value.hint == "--to openvino, or --target tensorrt"
 
 
 def test_plain_openvino_reads_it_without_detkit(exported):
