@@ -283,7 +283,8 @@ class QuantPoint:
 class QuantReport:
     """What INT8 cost. AP is 0..1 on `split`; `drop` is in points: 100 * (ap_float - ap_int8).
 
-    `ap_int8` and `coverage` are those of the exported graph on the first of `engines`.
+    `ap_int8` and `coverage` are those of the exported graph on the first of `engines`, which is
+    empty where another point was picked afterwards: that is not timed again.
     """
 
     schema_version: int = 1
@@ -299,6 +300,7 @@ class QuantReport:
     ap_int8: float
     drop: float
     coverage: float
+    convolutions: int
     kept_float: tuple[str, ...]
     engines: tuple[EngineFigures, ...]
     size_ratio: float  # of the exported graphs

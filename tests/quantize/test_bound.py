@@ -13,7 +13,8 @@ from detkit.bench.measure import Timing, Warmup
 from detkit.config import QuantizeConfig
 from detkit.errors import GateError, UsageError
 from detkit.quantize.bound import Walk, walk_to_bound
-from detkit.quantize.run import Request, _pick
+from detkit.quantize.request import Request
+from detkit.quantize.run import _pick
 
 AP_FLOAT = 0.5
 # Group -> what it costs while it is INT8: points of AP, and ms it saves.

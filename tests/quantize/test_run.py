@@ -8,15 +8,17 @@ from pathlib import Path
 
 import pytest
 
+import detkit.quantize.outcome as outcome
 import detkit.quantize.rig
-import detkit.quantize.run as steps
 from detkit.artifact import read_manifest
 from detkit.bench.measure import Plan
 from detkit.codec import from_json
 from detkit.config import QatConfig, QuantizeConfig
 from detkit.errors import ArtifactError
+from detkit.quantize.outcome import pick_again
 from detkit.quantize.qat import START
-from detkit.quantize.run import Request, pick_again, quantize
+from detkit.quantize.request import Request
+from detkit.quantize.run import quantize
 from detkit.report import QuantReport
 from detkit.train.loop import Interruption
 
@@ -28,7 +30,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
         min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
     )
     monkeypatch.setattr(detkit.quantize.rig, "TIMING", plan)
-    monkeypatch.setattr(steps, "ENGINES", ("onnxruntime",))
+    monkeypatch.setattr(outcome, "ENGINES", ("onnxruntime",))
 
 
 @pytest.mark.usefixtures("brief")

@@ -27,7 +27,7 @@ from detkit.cli.training import listen, printer
 from detkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from detkit.report import QuantReport
+    from detkit.report import EngineFigures, QuantReport
 
 EXAMPLES = {
     "quantize": (
@@ -101,7 +101,7 @@ def quantize(
     console.setup(quiet, verbose)
     path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
     if pick is not None and data is None:
-        from detkit.quantize.run import pick_again
+        from detkit.quantize.outcome import pick_again
 
         _tell(pick_again(checkpoint, path, pick), json=json)
         return
@@ -122,7 +122,8 @@ def quantize(
         raise UsageError("no pictures to calibrate on", hint="--data a COCO folder")
     if resume and not qat:
         raise UsageError("--resume goes on with a training: --qat is missing")
-    from detkit.quantize.run import Request, describe
+    from detkit.quantize.request import Request
+    from detkit.quantize.run import describe
     from detkit.quantize.run import quantize as quantize_checkpoint
 
     request = Request(
@@ -157,45 +158,49 @@ def _tell(report: QuantReport, *, json: bool) -> None:
 
 def _lines(report: QuantReport) -> list[str]:
     kept = ", ".join(report.kept_float) or "none but the predictors"
-    lines = [
+    return [
         f"{report.method.upper()}: AP {report.ap_float:.4f} -> {report.ap_int8:.4f} on"
         f" {report.images} pictures of {report.split} (drop {report.drop:+.2f} points;"
         f" in torch {report.ap_fake_quant:.4f})",
-        f"{report.engines[0].bytes / 1e6:.2f} MB, {report.size_ratio:.3f} of float;"
-        f" kept in float: {kept}",
-        "",
-        *console.table(
-            ("engine", "AP float", "AP INT8", "drop", "float ms", "INT8 ms", "ratio", "faster",
-             "INT8 convolutions"),
-            [
-                (
-                    e.runtime,
-                    f"{e.ap_float:.4f}",
-                    f"{e.ap_int8:.4f}",
-                    f"{100 * (e.ap_float - e.ap_int8):+.2f}",
-                    f"{e.float_latency_ms:.2f}",
-                    f"{e.latency_ms:.2f}",
-                    f"{e.latency_ratio:.3f}",
-                    f"{1 / e.latency_ratio:.2f}x",
-                    f"{e.int8_convolutions}/{e.convolutions}",
-                )
-                for e in report.engines
-            ],
-        ),
-    ]  # fmt: skip
-    if len(report.pareto) > 1:
-        rows = [
-            (
-                f"{index}{' <' if index == report.picked else ''}",
-                f"{len(point.float_groups)}",
-                f"{point.ap:.4f}",
-                f"{point.drop:+.2f}",
-                f"{point.latency_ms:.2f}",
-                f"{point.megabytes:.2f}",
-                point.float_groups[-1] if point.float_groups else "-",
-            )
-            for index, point in enumerate(report.pareto)
-        ]
-        header = ("point", "float groups", "AP", "drop", "ms", "MB", "last returned")
-        lines += ["", *console.table(header, rows)]
-    return lines
+        f"{report.coverage:.0%} of the convolutions in INT8; kept in float: {kept}",
+        *(_engine_lines(report.engines) if report.engines else ()),
+        *(_point_lines(report) if len(report.pareto) > 1 else ()),
+    ]
+
+
+def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:
+    header = ("engine", "AP float", "AP INT8", "drop", "float ms", "INT8 ms", "faster",
+              "INT8 convolutions", "MB", "of float")  # fmt: skip
+    rows = [
+        (
+            engine.runtime,
+            f"{engine.ap_float:.4f}",
+            f"{engine.ap_int8:.4f}",
+            f"{100 * (engine.ap_float - engine.ap_int8):+.2f}",
+            f"{engine.float_latency_ms:.2f}",
+            f"{engine.latency_ms:.2f}",
+            f"{1 / engine.latency_ratio:.2f}x",
+            f"{engine.int8_convolutions}/{engine.convolutions}",
+            f"{engine.bytes / 1e6:.2f}",
+            f"{engine.bytes / engine.float_bytes:.3f}",
+        )
+        for engine in engines
+    ]
+    return ["", *console.table(header, rows)]
+
+
+def _point_lines(report: QuantReport) -> list[str]:
+    rows = [
+        (
+            f"{index}{' <' if index == report.picked else ''}",
+            f"{len(point.float_groups)}",
+            f"{point.ap:.4f}",
+            f"{point.drop:+.2f}",
+            f"{point.latency_ms:.2f}",
+            f"{point.megabytes:.2f}",
+            point.float_groups[-1] if point.float_groups else "-",
+        )
+        for index, point in enumerate(report.pareto)
+    ]
+    header = ("point", "float groups", "AP", "drop", "ms", "MB", "last returned")
+    return ["", *console.table(header, rows)]

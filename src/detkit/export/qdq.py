@@ -180,12 +180,14 @@ def _shuffle_blocks(graph: _Graph) -> None:
         if conv is None or conv.op_type != "Conv" or mode.s != b"CRD":
             continue
         block = next(attribute.i for attribute in node.attribute if attribute.name == "blocksize")
-        weight = graph.made_by.get(conv.input[1])
-        sources = [conv.input[2], *(weight.input if weight is not None else conv.input[1:2])]
-        for name in sources:
-            channels = graph.constants[name]
+        rounded_weight = graph.made_by.get(conv.input[1])
+        places = [(conv, 2)]
+        places += [(conv, 1)] if rounded_weight is None else [(rounded_weight, i) for i in range(3)]
+        for user, index in places:
+            channels = graph.constants[user.input[index]]
             by_pixel = channels.reshape(-1, block * block, *channels.shape[1:]).swapaxes(0, 1)
-            graph.constants[name] = np.ascontiguousarray(by_pixel.reshape(channels.shape))
+            name = f"{user.input[index]}_by_pixel"  # the old one may have other users
+            user.input[index] = graph.constant(name, by_pixel.reshape(channels.shape))
         mode.s = b"DCR"
 
 

@@ -7,29 +7,16 @@ is written where the bound cannot be met.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from detkit.artifact import Manifest, command_line, parent_of, versions, write_text
 from detkit.bench.fingerprint import usable_cpus
-from detkit.codec import from_json, to_json
-from detkit.config import QuantizeConfig
-from detkit.data.coco import CocoFolder, open_folder, require_usable
 from detkit.errors import (
-    ArtifactError,
-    BackendError,
-    DataError,
     GateError,
     UsageError,
-    did_you_mean,
 )
-from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
-from detkit.nn.detector import Detector, fuse
 from detkit.nn.quantized import QuantizedDetector
 from detkit.quantize.bound import Walk, walk_to_bound
 from detkit.quantize.calibrate import (
@@ -40,50 +27,15 @@ from detkit.quantize.calibrate import (
     set_ranges,
     spread,
 )
+from detkit.quantize.outcome import make_manifest, make_report, write
 from detkit.quantize.qat import Course, load_quantized, load_start, train_quantized
+from detkit.quantize.request import Parent, Request, open_parent
 from detkit.quantize.rig import BATCH_SIZE, Rig
 from detkit.quantize.sensitivity import noise_by_group
-from detkit.report import QuantPoint, QuantReport
+from detkit.report import QuantReport
 from detkit.spec.quant import QuantSpec
 from detkit.train.loop import Interruption
 from detkit.train.progress import Progress
-
-COSTS = tuple(
-    f"{figure}{form}" for figure in ("parameters", "macs", "flops") for form in ("", "_training")
-)
-ENGINES = ("onnxruntime", "openvino")  # that run INT8 graphs on this machine
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What the user asked for. `max_drop` is in points of AP; None sets no bound.
-
-    `pick` is the index of a point in the table to take in place of the first that holds.
-    """
-
-    checkpoint: Path
-    out: Path
-    data: Path
-    config: QuantizeConfig
-    max_drop: float | None = None
-    pick: int | None = None
-    qat: bool = False
-    resume: bool = False  # an interrupted QAT run
-    force: bool = False
-
-    @property
-    def run_folder(self) -> Path:
-        """Where QAT keeps its state."""
-        return self.out.with_suffix(".qat")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parent:
-    """The float side: the checkpoint, fused, and its pictures."""
-
-    manifest: Manifest
-    model: Detector
-    folder: CocoFolder
 
 
 def quantize(
@@ -129,9 +81,9 @@ def quantize(
         walk = _bound(model, parent, request, rig, tell)
         picked = _pick(walk, request)
         model.keep_in_float(walk.points[picked].float_groups)
-        report = _report(model, parent, request, rig, walk, picked, methods, trained=trained)
-    save_checkpoint(request.out, model, _manifest(model, parent, request.checkpoint, report))
-    write_text(report_path(request.out), to_json(report) + "\n")
+        report = make_report(model, parent, request, rig, walk, picked, methods, trained=trained)
+    manifest = make_manifest(model, parent, request.checkpoint, report)
+    write(request.out, model, manifest, report)
     return report
 
 
@@ -147,40 +99,6 @@ def describe(request: Request) -> list[str]:
         f" {min(config.images, len(splits['train'].records))} training pictures, scored on"
         f" {len(splits[config.split].records)} of {config.split} with {config.target}{bound}",
     ]
-
-
-def report_path(out: Path) -> Path:
-    """The report lies beside its checkpoint."""
-    return out.with_suffix(".json")
-
-
-def open_parent(request: Request) -> Parent:
-    """Loads and checks what is quantized and what it is calibrated and scored on."""
-    if request.config.target not in ENGINES:
-        raise UsageError(
-            f"INT8 cannot be measured on target '{request.config.target}'",
-            hint=did_you_mean(request.config.target, ENGINES)
-            + "; the checkpoint is the same for every target of `detkit export --target`",
-        )
-    if find_spec(request.config.target) is None:
-        raise BackendError(
-            f"{request.config.target} is not installed", hint=f"pip install {request.config.target}"
-        )
-    model, manifest = load_checkpoint(request.checkpoint)
-    if manifest.quant is not None:
-        raise ArtifactError(
-            f"{request.checkpoint} is INT8 already", hint="quantize its float parent"
-        )
-    folder = open_folder(request.data, splits=("train", request.config.split))
-    require_usable(folder, max_dropped_share=request.config.max_dropped)
-    names = folder.splits["train"].class_names
-    if names != manifest.class_names:
-        raise DataError(
-            f"{request.data} has other classes ({', '.join(names[:5])}) than the model"
-            f" ({', '.join(manifest.class_names[:5])})"
-        )
-    fused = fuse(model.eval()) if manifest.form == "training" else model.eval()
-    return Parent(manifest=manifest, model=fused.requires_grad_(False), folder=folder)
 
 
 def calibrated(
@@ -222,7 +140,7 @@ def train_from(
     config = request.config
     before = rig.ap(rig.draft(model, config.target).session)
     tell(f"calibrated: AP {before:.4f}; training {config.qat.epochs} epochs from there")
-    start = _manifest(model, parent, request.checkpoint, None)
+    start = make_manifest(model, parent, request.checkpoint, None)
     report = train_quantized(
         model,
         start,
@@ -285,104 +203,3 @@ def _pick(walk: Walk, request: Request) -> int:
             hint=f"--qat trains it; --pick {walk.points.index(best)} takes that point",
         )
     return len(walk.points) - 1
-
-
-def _report(
-    model: QuantizedDetector,
-    parent: Parent,
-    request: Request,
-    rig: Rig,
-    walk: Walk,
-    picked: int,
-    methods: dict[str, int],
-    *,
-    trained: bool,
-) -> QuantReport:
-    config = request.config
-    runtimes = [config.target, *(e for e in ENGINES if e != config.target and find_spec(e))]
-    engines = tuple(rig.figures(model, runtime) for runtime in runtimes)
-    first = engines[0]
-    return QuantReport(
-        file=str(request.out),
-        parent=str(request.checkpoint),
-        method="qat" if trained else "ptq",
-        data=str(request.data),
-        split=config.split,
-        images=len(rig.records),
-        target=config.target,
-        ap_float=first.ap_float,
-        ap_fake_quant=rig.ap_in_torch(model),
-        ap_int8=first.ap_int8,
-        drop=100 * (first.ap_float - first.ap_int8),
-        coverage=first.coverage,
-        kept_float=model.quant.float_groups,
-        engines=engines,
-        size_ratio=first.bytes / first.float_bytes,
-        weight_bits=config.weight_bits,
-        calibrator=config.calibrator,
-        ranges_by_method=methods,
-        calibration_images=model.quant.calibration_images,
-        calibration_digest=model.quant.calibration_digest,
-        threads=rig.threads,
-        sensitivity=walk.sensitivity,
-        pareto=walk.points,
-        picked=picked,
-    )
-
-
-def _manifest(
-    model: QuantizedDetector, parent: Parent, checkpoint: Path, report: QuantReport | None
-) -> Manifest:
-    figures = {} if report is None else {"ap": report.ap_int8, "ap_float": report.ap_float}
-    return dataclasses.replace(
-        parent.manifest,
-        form="deployed",
-        precision="int8",
-        quant=model.quant,
-        parents=(parent_of(checkpoint),),
-        command=command_line("quantize"),
-        versions=versions("torch", "onnx", "onnxruntime", "openvino"),
-        metrics={**_costs(parent.manifest), **figures},
-    )
-
-
-def _costs(manifest: Manifest) -> dict[str, float]:
-    """The figures of size; those of accuracy are the parent's own."""
-    return {name: manifest.metrics[name] for name in COSTS if name in manifest.metrics}
-
-
-def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:
-    """Writes another point of the table of an INT8 checkpoint; ranges and weights are the same.
-
-    Raises:
-        ArtifactError: no INT8 checkpoint, or its report is not beside it.
-        UsageError: no such point.
-    """
-    model, manifest = load_checkpoint(checkpoint)
-    beside = report_path(checkpoint)
-    if not isinstance(model, QuantizedDetector) or not beside.is_file():
-        raise ArtifactError(f"{checkpoint} is no INT8 checkpoint with its report {beside.name}")
-    report = from_json(QuantReport, beside.read_text(encoding="utf-8"), where=beside.name)
-    if pick >= len(report.pareto):
-        raise UsageError(f"--pick {pick}: {beside} has {len(report.pareto)} points, from 0")
-    point: QuantPoint = report.pareto[pick]
-    model.keep_in_float(point.float_groups)
-    metrics = {**manifest.metrics, "ap": point.ap}
-    manifest = dataclasses.replace(
-        manifest,
-        quant=model.quant,
-        parents=(parent_of(checkpoint),),
-        command=command_line("quantize"),
-        metrics=metrics,
-    )
-    save_checkpoint(out, model, manifest)
-    again = dataclasses.replace(
-        report,
-        file=str(out),
-        ap_int8=point.ap,
-        drop=point.drop,
-        kept_float=point.float_groups,
-        picked=pick,
-    )
-    write_text(report_path(out), to_json(again) + "\n")
-    return again

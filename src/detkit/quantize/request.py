@@ -1,0 +1,77 @@
+"""What is quantized, and on what: the request as the user made it, checked and opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from detkit.artifact import Manifest
+from detkit.config import QuantizeConfig
+from detkit.data.coco import CocoFolder, open_folder, require_usable
+from detkit.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.detector import Detector, fuse
+
+ENGINES = ("onnxruntime", "openvino")  # that run INT8 graphs on this machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the user asked for. `max_drop` is in points of AP; None sets no bound.
+
+    `pick` is the index of a point in the table to take in place of the first that holds.
+    """
+
+    checkpoint: Path
+    out: Path
+    data: Path
+    config: QuantizeConfig
+    max_drop: float | None = None
+    pick: int | None = None
+    qat: bool = False
+    resume: bool = False  # an interrupted QAT run
+    force: bool = False
+
+    @property
+    def run_folder(self) -> Path:
+        """Where QAT keeps its state."""
+        return self.out.with_suffix(".qat")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The float side: the checkpoint, fused, and its pictures."""
+
+    manifest: Manifest
+    model: Detector
+    folder: CocoFolder
+
+
+def open_parent(request: Request) -> Parent:
+    """Loads and checks what is quantized and what it is calibrated and scored on."""
+    if request.config.target not in ENGINES:
+        raise UsageError(
+            f"INT8 cannot be measured on target '{request.config.target}'",
+            hint=did_you_mean(request.config.target, ENGINES)
+            + "; the checkpoint is the same for every target of `detkit export --target`",
+        )
+    if find_spec(request.config.target) is None:
+        raise BackendError(
+            f"{request.config.target} is not installed", hint=f"pip install {request.config.target}"
+        )
+    model, manifest = load_checkpoint(request.checkpoint)
+    if manifest.quant is not None:
+        raise ArtifactError(
+            f"{request.checkpoint} is INT8 already", hint="quantize its float parent"
+        )
+    folder = open_folder(request.data, splits=("train", request.config.split))
+    require_usable(folder, max_dropped_share=request.config.max_dropped)
+    names = folder.splits["train"].class_names
+    if names != manifest.class_names:
+        raise DataError(
+            f"{request.data} has other classes ({', '.join(names[:5])}) than the model"
+            f" ({', '.join(manifest.class_names[:5])})"
+        )
+    fused = fuse(model.eval()) if manifest.form == "training" else model.eval()
+    return Parent(manifest=manifest, model=fused.requires_grad_(False), folder=folder)
