@@ -34,14 +34,18 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("brief")
-def test_one_picture_7_bits_and_an_epoch_of_training(settled, labelled, tmp_path):
+def test_one_picture_7_bits_and_an_epoch_of_training_with_its_scales(settled, labelled, tmp_path):
     told: list[str] = []
     request = Request(
         checkpoint=settled(),
         out=tmp_path / "m.safetensors",
         data=labelled,
         config=QuantizeConfig(
-            images=1, noise_images=1, weight_bits=7, threads=1, qat=QatConfig(epochs=1, batch=4)
+            images=1,
+            noise_images=1,
+            weight_bits=7,
+            threads=1,
+            qat=QatConfig(epochs=1, batch=4, learned_scales=True),
         ),
         qat=True,
     )
@@ -53,7 +57,7 @@ def test_one_picture_7_bits_and_an_epoch_of_training(settled, labelled, tmp_path
     assert from_json(QuantReport, (tmp_path / "m.json").read_text(), where="report") == report
     quant = read_manifest(tmp_path / "m.safetensors").quant
     assert quant is not None
-    assert (quant.weight_bits, quant.calibration_images) == (7, 1)
+    assert (quant.weight_bits, quant.calibration_images, quant.learned_scales) == (7, 1, True)
     assert (request.run_folder / START).is_file()
     assert {item.name for item in tmp_path.iterdir()} == {"m.safetensors", "m.json", "m.qat"}
 

@@ -49,7 +49,7 @@ class Quantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.passes_through:
             return x
-        if not (self.learned and torch.is_grad_enabled()):
+        if not (self.learned and self.training):
             scale = self.scale.detach()
             rounded: Tensor = torch.fake_quantize_per_tensor_affine(
                 x, scale, self.zero_point, 0, LEVELS
