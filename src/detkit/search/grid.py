@@ -85,6 +85,14 @@ class Grid:
         design: Rows = (places * self.counts).astype(np.int64)
         return design
 
+    def opening(self, size: int, count: int, seed: int, rng: np.random.Generator) -> Rows:
+        """(N, K), the same Latin hypercube of `size` at every call, then `count` random points.
+
+        What has been asked of it is passed over by the searcher, so calls go through it in turn.
+        """
+        design = self.latin(size, np.random.default_rng(seed))
+        return np.concatenate([design, self.sample(count, rng)])
+
     def mutate(self, rows_nk: Rows, rng: np.random.Generator) -> Rows:
         """Changes one knob of every point, wherever one has a choice.
 

@@ -33,8 +33,7 @@ class Reinforce:
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
         grid = history.grid
         if history.usable.sum() < INITIAL:
-            design = grid.latin(INITIAL, np.random.default_rng(self.seed))
-            return np.concatenate([design, grid.sample(count, rng)])
+            return grid.opening(INITIAL, count, self.seed, rng)
         policies = learn(history)
         turns = int(rng.integers(0, len(policies))) + np.arange(count * EXTRA)
         return draw(grid, policies[turns % len(policies)], rng)

@@ -45,8 +45,7 @@ class Surrogate:
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
         grid = history.grid
         if history.usable.sum() < INITIAL:
-            design = grid.latin(INITIAL, np.random.default_rng(self.seed))
-            return np.concatenate([design, grid.sample(count, rng)])
+            return grid.opening(INITIAL, count, self.seed, rng)
         candidates, hoped_cm = evolve(history, fit_all(history), rng)
         seen = set(map(tuple, history.rows_nk.tolist()))
         new = np.array([tuple(row) not in seen for row in candidates.tolist()])
