@@ -286,7 +286,8 @@ def test_a_relu_in_a_signed_group_gets_zero_point_0_for_onnxruntime():
   y = Concat <axis = 1> (x_rounded, rounded)""")
     changed = for_target(model, "onnxruntime")
     held = constants(changed.graph)
-    (quantize,) = [n for n in of_type(changed, "QuantizeLinear") if n.input[0] == "positive"]
+    (relu,) = of_type(changed, "Relu")
+    (quantize,) = [n for n in of_type(changed, "QuantizeLinear") if n.input[0] == relu.output[0]]
     scale, zero = (held[name] for name in quantize.input[1:])
     assert zero == 0
     assert float(scale) * 255 == pytest.approx(205 * 0.02)  # the upper bound is the same

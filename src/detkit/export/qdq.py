@@ -109,15 +109,24 @@ class _Graph:
                     node.input[index] = new
 
     def finish(self) -> None:
-        """Writes nodes and used constants back, the latter as initializers."""
-        used = {name for node in self.nodes for name in node.input}
-        used |= {output.name for output in self.proto.output}
+        """Writes nodes and used constants back, the latter as initializers.
+
+        Tensors get short names: in a small network the traced ones are 3 % of an INT8 file. Nodes
+        keep theirs, which say where in the network they are from.
+        """
+        ends = {value.name for value in (*self.proto.input, *self.proto.output)}
+        used = dict.fromkeys(name for node in self.nodes for name in (*node.input, *node.output))
+        inside = (name for name in used if name and name not in ends)
+        short = {name: f"t{number}" for number, name in enumerate(inside)}
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                names[:] = [short.get(name, name) for name in names]
         del self.proto.node[:], self.proto.initializer[:], self.proto.value_info[:]
         self.proto.node.extend(self.nodes)
         self.proto.initializer.extend(
-            numpy_helper.from_array(value, name)
+            numpy_helper.from_array(value, short.get(name, name))
             for name, value in self.constants.items()
-            if name in used
+            if name in used or name in ends
         )
 
 
