@@ -7,6 +7,7 @@ Legend: B batch, A anchor points, C classes, K bins of a distance.
 
 from __future__ import annotations
 
+import copy
 import functools
 import shutil
 from collections.abc import Callable
@@ -78,7 +79,7 @@ def train_quantized(
         quant=model.quant,
     )
     method = Method(
-        guide=Distillation(teacher.to(device).eval(), config.qat),
+        guide=Distillation(copy.deepcopy(teacher).to(device).eval(), config.qat),
         open_session=lambda current, _manifest, _device: rig.draft(current, config.target).session,
     )
     if not course.resume:

@@ -6,6 +6,7 @@ Every figure of a report is taken here, on the graph as exported, never on the n
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import tempfile
 import time
@@ -84,7 +85,7 @@ class Rig:
 
     def draft(self, model: Detector, runtime: str) -> Draft:
         """Exports for `runtime` and opens the graph there."""
-        raw = build_graph(model, self.manifest)
+        raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
         graph = for_target(raw, runtime) if isinstance(model, QuantizedDetector) else raw
         self._count += 1
         path = Path(self._folder.name) / f"{self._count}.onnx"
