@@ -283,8 +283,8 @@ class QuantPoint:
 class QuantReport:
     """What INT8 cost. AP is 0..1 on `split`; `drop` is in points: 100 * (ap_float - ap_int8).
 
-    `ap_int8` and `coverage` are those of the exported graph on the first of `engines`, which is
-    empty where another point was picked afterwards: that is not timed again.
+    `ap_int8` and `coverage` are those of the exported graph on the first of `engines`. A point that
+    is picked later is not measured again: then `engines` is empty and `ap_fake_quant` None.
     """
 
     schema_version: int = 1
@@ -296,7 +296,7 @@ class QuantReport:
     images: int
     target: str
     ap_float: float
-    ap_fake_quant: float
+    ap_fake_quant: float | None
     ap_int8: float
     drop: float
     coverage: float

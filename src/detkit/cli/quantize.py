@@ -158,10 +158,10 @@ def _tell(report: QuantReport, *, json: bool) -> None:
 
 def _lines(report: QuantReport) -> list[str]:
     kept = ", ".join(report.kept_float) or "none but the predictors"
+    in_torch = "" if report.ap_fake_quant is None else f"; in torch {report.ap_fake_quant:.4f}"
     return [
         f"{report.method.upper()}: AP {report.ap_float:.4f} -> {report.ap_int8:.4f} on"
-        f" {report.images} pictures of {report.split} (drop {report.drop:+.2f} points;"
-        f" in torch {report.ap_fake_quant:.4f})",
+        f" {report.images} pictures of {report.split} (drop {report.drop:+.2f} points{in_torch})",
         f"{report.coverage:.0%} of the convolutions in INT8; kept in float: {kept}",
         *(_engine_lines(report.engines) if report.engines else ()),
         *(_point_lines(report) if len(report.pareto) > 1 else ()),

@@ -113,6 +113,7 @@ def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:
     again = dataclasses.replace(
         report,
         file=str(out),
+        ap_fake_quant=None,
         ap_int8=point.ap,
         drop=point.drop,
         coverage=_share_in_int8(model, report),

@@ -52,9 +52,9 @@ def open_parent(request: Request) -> Parent:
     """Loads and checks what is quantized and what it is calibrated and scored on."""
     if request.config.target not in ENGINES:
         raise UsageError(
-            f"INT8 cannot be measured on target '{request.config.target}'",
-            hint=did_you_mean(request.config.target, ENGINES)
-            + "; the checkpoint is the same for every target of `detkit export --target`",
+            f"INT8 cannot be measured on '{request.config.target}' here (the checkpoint is the same"
+            " for every --target of detkit export)",
+            hint=did_you_mean(request.config.target, ENGINES),
         )
     if find_spec(request.config.target) is None:
         raise BackendError(
