@@ -52,8 +52,7 @@ def open_parent(request: Request) -> Parent:
     """Loads and checks what is quantized and what it is calibrated and scored on."""
     if request.config.target not in ENGINES:
         raise UsageError(
-            f"INT8 cannot be measured on '{request.config.target}' here (the checkpoint is the same"
-            " for every --target of detkit export)",
+            f"INT8 cannot be measured here on target '{request.config.target}'",
             hint=did_you_mean(request.config.target, ENGINES),
         )
     if find_spec(request.config.target) is None:
