@@ -19,8 +19,9 @@ from detkit.boxes import Array
 from detkit.data.samples import comparison_pictures
 from detkit.errors import GateError, UsageError
 from detkit.export import ExportOptions
+from detkit.export.coverage import ENGINES
 from detkit.export.graph import build_graph
-from detkit.export.int8 import MEASURED, check_rounding, check_speed
+from detkit.export.int8 import check_rounding, check_speed
 from detkit.export.nms import append_nms
 from detkit.export.qdq import for_target
 from detkit.nn.checkpoint import input_output, load_checkpoint
@@ -136,7 +137,7 @@ def _int8_figures(
     options: ExportOptions,
 ) -> dict[str, float]:
     """What the graph runs in INT8 and how long it takes; nothing for engines that are not here."""
-    if options.engine not in MEASURED:
+    if options.engine not in ENGINES:
         return {}
     found = check_speed(
         model, manifest, graph, images, options.engine, allow_slower=options.allow_slower

@@ -16,6 +16,7 @@ PRECISIONS = {
     "onnxruntime": "detkit.runtime.onnxruntime:precision_of_convolutions",
     "openvino": "detkit.runtime.openvino:precision_of_convolutions",
 }
+ENGINES = tuple(PRECISIONS)  # that run INT8 graphs on the machine that makes them
 INT8 = ("u8", "i8")
 
 

@@ -25,7 +25,6 @@ from detkit.runtime import Placement, Session, open_session, takes_pixels
 from detkit.runtime.compare import compare
 from detkit.runtime.torch import TorchSession
 
-MEASURED = ("onnxruntime", "openvino")  # targets that run on the machine that exports
 TIMING = Plan(min_seconds=1.0, min_runs=20, blocks=10, warmup_seconds=0.2, max_warmup_seconds=2.0)
 LEAST_SCORE = 0.25  # of boxes that are compared
 FLOOR = Difference(score=0.02, box_px=1.0, images=0, source="")

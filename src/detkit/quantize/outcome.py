@@ -9,10 +9,11 @@ from pathlib import Path
 from detkit.artifact import Manifest, command_line, parent_of, versions, write_text
 from detkit.codec import from_json, to_json
 from detkit.errors import ArtifactError, UsageError
+from detkit.export.coverage import ENGINES
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.quantized import QuantizedDetector
 from detkit.quantize.bound import Walk
-from detkit.quantize.request import ENGINES, Parent, Request
+from detkit.quantize.request import Parent, Request
 from detkit.quantize.rig import Rig
 from detkit.report import QuantPoint, QuantReport
 

@@ -10,10 +10,9 @@ from detkit.artifact import Manifest
 from detkit.config import QuantizeConfig
 from detkit.data.coco import CocoFolder, open_folder, require_usable
 from detkit.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
+from detkit.export.coverage import ENGINES
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
-
-ENGINES = ("onnxruntime", "openvino")  # that run INT8 graphs on this machine
 
 
 @dataclass(frozen=True, kw_only=True)
