@@ -42,11 +42,6 @@ class LatencyMeter:
         self.reference_ms.append(reference_ms)
         return candidate_ms
 
-    @property
-    def drift(self) -> float:
-        """By what share the slowest reference time is above the fastest."""
-        return max(self.reference_ms) / min(self.reference_ms) - 1 if self.reference_ms else 0.0
-
 
 def session_of(spec: ArchSpec, placement: Placement) -> Session:
     """The exported graph of an untrained network, opened by ONNX Runtime."""
