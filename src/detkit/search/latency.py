@@ -5,14 +5,10 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from detkit.artifact import Manifest
 from detkit.bench.cpu_time import PLAN, least_cpu_ms
-from detkit.export.graph import build_graph, write_onnx
-from detkit.nn.checkpoint import input_output, new_detector
-from detkit.nn.detector import fuse
+from detkit.prototype import write_prototype
 from detkit.runtime import Placement, Session, open_session
 from detkit.spec.arch import ArchSpec
-from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
 REFERENCE = "yolo-nas-p"
@@ -45,18 +41,7 @@ class LatencyMeter:
 
 def session_of(spec: ArchSpec, placement: Placement) -> Session:
     """The exported graph of an untrained network, opened by ONNX Runtime."""
-    inputs, outputs = input_output(spec)
-    manifest = Manifest(
-        kind="onnx",
-        arch=spec,
-        form="deployed",
-        class_names=tuple(map(str, range(spec.num_classes))),
-        preprocess=Preprocess(size=spec.image_size, fit=spec.image_size),
-        inputs=inputs,
-        outputs=outputs,
-    )
-    graph = build_graph(fuse(new_detector(spec, 0)), manifest)
     with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
         path = Path(folder) / "candidate.onnx"
-        write_onnx(graph, manifest, path)
+        write_prototype(spec, path, runtime="onnxruntime", precision="fp32")
         return open_session(path, placement=placement)

@@ -1,0 +1,65 @@
+"""What verbs report, as typed records <-> JSON; times carry their unit in the field name.
+
+The same record is printed with `--json` and written to disk. None means "not applicable"
+(the -1 of pycocotools), never zero.
+"""
+
+from detkit.report.accuracy import (
+    ClassScore,
+    EvalReport,
+    Figures,
+)
+from detkit.report.conversion import (
+    ConversionReport,
+    Difference,
+)
+from detkit.report.data import (
+    DataReport,
+    Fault,
+    SplitReport,
+)
+from detkit.report.detections import (
+    PredictReport,
+)
+from detkit.report.quantization import (
+    EngineFigures,
+    GroupSensitivity,
+    QuantPoint,
+    QuantReport,
+)
+from detkit.report.search import (
+    ParetoPoint,
+    SearchReport,
+)
+from detkit.report.speed import (
+    BenchReport,
+    EndToEnd,
+    LatencyStats,
+    ModelLatency,
+)
+from detkit.report.training import (
+    TrainReport,
+)
+
+__all__ = [
+    "BenchReport",
+    "ClassScore",
+    "ConversionReport",
+    "DataReport",
+    "Difference",
+    "EndToEnd",
+    "EngineFigures",
+    "EvalReport",
+    "Fault",
+    "Figures",
+    "GroupSensitivity",
+    "LatencyStats",
+    "ModelLatency",
+    "ParetoPoint",
+    "PredictReport",
+    "QuantPoint",
+    "QuantReport",
+    "SearchReport",
+    "SplitReport",
+    "TrainReport",
+]

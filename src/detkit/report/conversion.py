@@ -1,0 +1,29 @@
+"""How far one form of a model is from the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """Largest absolute difference over `images` pictures from `source` (a folder, or drawn)."""
+
+    score: float
+    box_px: float
+    images: int
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConversionReport:
+    """A reparam, an import or an export: the file made, its parent, and how far it strayed."""
+
+    schema_version: int = 1
+    file: str
+    parent: str
+    parameters: int
+    macs: int
+    bytes: int
+    difference: Difference | None
+    notes: dict[str, str] = field(default_factory=dict)

@@ -1,0 +1,15 @@
+"""What was found in pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictReport:
+    schema_version: int = 1
+    detections_file: str
+    images: int
+    detections: int
+    pictures: tuple[str, ...]  # drawn, one for each image
+    skipped: tuple[str, ...]  # images that could not be read, and why

@@ -1,0 +1,27 @@
+"""What a training made, and how fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainReport:
+    schema_version: int = 1
+    checkpoint: str
+    model: str
+    arch_digest: str
+    data: str
+    data_digest: str
+    epochs: int
+    best_epoch: int
+    ap: float
+    ap50: float
+    seconds: float
+    images_per_s: float
+    data_wait_share: float
+    images: int
+    boxes: int
+    dropped_images: int
+    dropped_boxes: int
+    stopped_by: str  # epochs, time-limit, patience, signal
