@@ -29,7 +29,7 @@ from detkit.data.records import ImageRecord
 from detkit.errors import ArtifactError, DataError, UsageError, did_you_mean
 from detkit.matching import best_f1, boxes_per_class, coco_boxes
 from detkit.report import ClassScore, EvalReport, Figures
-from detkit.runtime import Session, SuppressingSession, infer
+from detkit.runtime import Session, SuppressingSession, detections_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -121,7 +121,7 @@ def detect(
     """
     found: list[Detections] = []
     for batch in eval_batches(records, session.manifest.preprocess, batch_size):
-        in_network = infer(session, batch.images).detections(nms)
+        in_network = detections_of(session, batch.images, nms)
         found += map(in_picture, in_network, batch.letterboxes)
         on_batch(len(batch.records))
     return found

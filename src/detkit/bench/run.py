@@ -11,13 +11,11 @@ import contextlib
 import dataclasses
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
-
-import numpy as np
 
 from detkit.artifact import sha256_of, size_of
 from detkit.bench.fingerprint import cpu_use, disturbances, fingerprint, usable_cpus
@@ -33,7 +31,7 @@ from detkit.bench.measure import (
 from detkit.boxes import PREDICT_NMS, Array, Detections
 from detkit.data.draw import save_picture
 from detkit.data.listing import find_pictures
-from detkit.data.picture import letterbox, network_input, read_image
+from detkit.data.picture import letterbox, network_input, network_pixels, read_image
 from detkit.data.synth import draw_pictures
 from detkit.errors import DataError
 from detkit.report import BenchReport, EndToEnd, ModelLatency
@@ -47,6 +45,7 @@ from detkit.runtime import (
     open_session,
     takes_pixels,
 )
+from detkit.spec.foreign import ForeignSpec
 
 NUM_PICTURES = 8  # different ones, in turn
 MAX_BLOCK_SPREAD = 0.05
@@ -67,9 +66,9 @@ class Candidate:
         chosen = _batch_of(self.files, self.batch, number)
         preprocess = self.session.manifest.preprocess
         pictures = [letterbox(read_image(path), preprocess)[0] for path in chosen]
-        return (
-            np.stack(pictures) if takes_pixels(self.session.manifest) else network_input(pictures)
-        )
+        if takes_pixels(self.session.manifest):
+            return network_pixels(pictures, preprocess)
+        return network_input(pictures, preprocess)
 
     def engine(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
         return infer(self.session, images)
@@ -83,6 +82,7 @@ def bench(
     batch: int = 1,
     plan: Plan | None = None,
     data: Path | None = None,
+    foreign: Mapping[Path, ForeignSpec] | None = None,
     clock: Clock = time.perf_counter,
     tell: Callable[[str], None] = lambda _: None,
 ) -> BenchReport:
@@ -92,6 +92,7 @@ def bench(
         placement: with `threads` 0 every engine gets all usable CPUs, so that they are comparable.
         data: a folder of pictures; by default the one the first model was trained on, if it is
             still there, else drawn pictures.
+        foreign: what each of the models that another tool made takes and gives.
         tell: called with a line on what happens next.
 
     Raises:
@@ -101,7 +102,11 @@ def bench(
     """
     plan, placement = plan or Plan(), placement or Placement()
     placement = dataclasses.replace(placement, threads=placement.threads or usable_cpus())
-    sessions = [open_session(path, runtime=runtime, placement=placement) for path in paths]
+    specs = foreign or {}
+    sessions = [
+        open_session(path, runtime=runtime, placement=placement, foreign=specs.get(path))
+        for path in paths
+    ]
     with picture_files(data or _trained_on(sessions[0])) as (files, source):
         tell(f"{len(files)} pictures from {source}")
         models = [Candidate(path, s, files, batch) for path, s in zip(paths, sessions, strict=True)]

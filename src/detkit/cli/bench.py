@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
-from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Threads, Verbose
+from detkit.cli.options import (
+    Device,
+    Force,
+    Json,
+    Out,
+    OutputsOfEach,
+    Quiet,
+    Runtime,
+    Threads,
+    Verbose,
+)
+from detkit.cli.outputs import foreign_specs
 from detkit.cli.report_file import check_report_file, emit_report
 from detkit.errors import GateError, MeasurementError
 
@@ -42,6 +53,7 @@ def bench(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
+    outputs: OutputsOfEach = None,
     runtime: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
@@ -55,7 +67,8 @@ def bench(
 
     Several models take turns, and their ratios compare neighbouring blocks. End to end goes from a
     picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
-    all CPUs this process may use. The raw times are in the JSON report (--json, -o).
+    all CPUs this process may use. The raw times are in the JSON report (--json, -o). ONNX files of
+    other tools are timed too, once --outputs says what they take and give.
     """
     console.setup(quiet, verbose)
     from detkit.bench.measure import Plan
@@ -70,6 +83,7 @@ def bench(
         batch=batch,
         plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=min(runs, 50)),
         data=data,
+        foreign=foreign_specs(outputs or (), models),
         tell=console.log,
     )
     emit_report(report, out, json=json, lines=_lines(report))

@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact import Manifest
+from detkit.artifact import Signature
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
 from detkit.runtime import Pixels, Placement
-from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
+from detkit.runtime.forms import session_of
+from detkit.runtime.graph import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
 from detkit.runtime.openvino_api import hint, ov, properties, the_core
 
@@ -63,7 +64,7 @@ class OpenVinoEngine:
         return _compile(self.network, self.path, threads=self.threads)
 
 
-def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
     """Opens an ONNX or OpenVINO artifact; see `runtime.open_session`."""
     return session_of(OpenVinoEngine(path, placement), path, manifest)
 
