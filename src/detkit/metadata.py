@@ -45,7 +45,8 @@ def embedded_text(path: Path, key: str) -> str:
             hint=f"it may be the weights of {network}" if network.is_file() else "",
         )
     if text is None:
-        raise ForeignFileError(f"{path} carries no detkit manifest: another tool made it")
+        kind = ForeignFileError if path.suffix == ".onnx" else ArtifactError
+        raise kind(f"{path} carries no detkit manifest: another tool made it")
     return text
 
 

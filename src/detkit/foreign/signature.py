@@ -48,15 +48,21 @@ def is_foreign(path: Path) -> bool:
 
 
 def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
-    """Names of the presets whose inputs and outputs have these shapes."""
+    """Names of the presets whose inputs and outputs have these shapes, as far as they are stated.
+
+    One that says how many numbers a detection has is not listed where the file leaves that open.
+    """
 
     def fits(spec: ForeignSpec) -> bool:
         try:
-            check_shapes("", spec.outputs, tensors_of("", graph, spec.outputs))
+            tensors = tensors_of("", graph, spec.outputs)
+            labels = check_shapes("", spec.outputs, tensors)
             _input_of("", graph, spec.input)
         except ArtifactError:
             return False
-        return True
+        if "rows" in tensors:
+            return isinstance((tensors["rows"].shape or ("?",))[-1], int)
+        return labels > 0 or not spec.outputs.is_raw
 
     return tuple(name for name, spec in PRESETS.items() if fits(spec))
 
@@ -117,8 +123,9 @@ def tensors_of(where: str, graph: OnnxGraph, spec: OutputSpec) -> dict[str, Tens
             found[role] = graph.outputs[index]
         else:
             raise ArtifactError(
-                f"{where}: the graph has {len(graph.outputs)} outputs,"
-                f" {', '.join(by_name)}; expected {', '.join(spec.roles)}"
+                f"{where}: the outputs are {', '.join(by_name) or 'none'}; expected"
+                f" {len(spec.roles)}: {', '.join(spec.roles)}",
+                hint=f"detkit info {where} lists the presets that fit",
             )
     return found
 

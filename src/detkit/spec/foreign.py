@@ -183,7 +183,7 @@ def read_foreign_spec(text: str) -> ForeignSpec:
     if not text.endswith(".json"):
         raise UsageError(
             f"--outputs: unknown preset '{text}'",
-            hint=f"{did_you_mean(text, PRESETS)}; or a FILE.json",
+            hint=f"{did_you_mean(text, PRESETS)} (or name a FILE.json)",
         )
     path = Path(text)
     plain = read_plain(path, "description")
