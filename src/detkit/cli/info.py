@@ -102,12 +102,12 @@ def _manifest_rows(manifest: Manifest) -> Rows:
 
 
 def _engine_rows(found: FileInfo) -> Rows:
-    machine = dict(found.machine)
-    names = ("library", "version", "gpu", "compute_capability", "driver")
-    said = [f"{name.replace('_', ' ')} {machine[name]}" for name in names if name in machine]
-    return (
-        [("runs on", ", ".join(said) + ("" if "gpu" in machine else ", any GPU"))] if said else []
-    )
+    machine = found.machine
+    if not machine:
+        return []
+    gpu = f"{machine.get('gpu')} (sm {machine.get('compute_capability')})"
+    where = gpu if "gpu" in machine else "any GPU"
+    return [("runs on", f"{machine.get('library')} {machine.get('version')}, {where}")]
 
 
 def _graph_rows(graph: OnnxGraph, presets: tuple[str, ...]) -> Rows:
