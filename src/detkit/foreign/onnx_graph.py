@@ -25,6 +25,7 @@ DTYPES = {
     11: "float64",
     16: "bfloat16",
 }
+NO_PLAIN_VALUES = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError)
 UNKNOWN = 1 << 31  # from here on up a dimension is a negative number, which some tools write
 QUANTIZING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear")  # beginnings of operators
 
@@ -45,7 +46,7 @@ class OnnxGraph:
     @property
     def class_names(self) -> tuple[str, ...]:
         """Those under `names`, as a Python list or dict from 0 on; none if they are not there."""
-        with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+        with contextlib.suppress(*NO_PLAIN_VALUES):
             names = ast.literal_eval(self.metadata.get("names", ""))
             if isinstance(names, dict):
                 names = [names[index] for index in range(len(names))]

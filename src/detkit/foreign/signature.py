@@ -50,7 +50,8 @@ def is_foreign(path: Path) -> bool:
 def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
     """Names of the presets whose inputs and outputs have these shapes, as far as they are stated.
 
-    One that says how many numbers a detection has is not listed where the file leaves that open.
+    Not listed are those that the file says too little to tell, and those that leave an output
+    unused where others use all.
     """
 
     def fits(spec: ForeignSpec) -> bool:
@@ -64,7 +65,9 @@ def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
             return isinstance((tensors["rows"].shape or ("?",))[-1], int)
         return labels > 0 or not spec.outputs.is_raw
 
-    return tuple(name for name, spec in PRESETS.items() if fits(spec))
+    names = tuple(name for name, spec in PRESETS.items() if fits(spec))
+    whole = tuple(n for n in names if len(PRESETS[n].outputs.roles) == len(graph.outputs))
+    return whole or names
 
 
 def sign(path: Path, graph: OnnxGraph, spec: ForeignSpec) -> ForeignSignature:
