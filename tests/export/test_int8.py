@@ -134,6 +134,7 @@ def test_dynamo_is_refused_for_it_cannot_trace_the_rounding(int8, tmp_path):
 
 @pytest.mark.parametrize(("engine", "uint8"), [("onnxruntime", False), ("openvino", True)])
 def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engine, uint8):
+    """With a free batch, which OpenVINO gets wrong if it reads such an ONNX file directly."""
     pytest.importorskip(engine)
     model, manifest = load_checkpoint(int8())
     dtype, shape = ("uint8", ("batch", 64, 64, 3)) if uint8 else ("float32", ("batch", 3, 64, 64))
