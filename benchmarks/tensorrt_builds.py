@@ -27,11 +27,12 @@ from detkit.export.engine_plan import EnginePlan
 from detkit.export.graph import build_graph
 from detkit.export.half import to_half
 from detkit.export.nms import append_nms
-from detkit.export.tensorrt import build_engine
+from detkit.export.tensorrt_rules import lint
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import fuse
 from detkit.prototype import write_prototype
-from detkit.runtime.machine import PACKAGES, RTX
+from detkit.runtime.machine import PACKAGES, RTX, load
+from detkit.runtime.trt_api import build
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO
 
@@ -62,11 +63,21 @@ def main() -> None:
 
 
 def attempt(graph: ModelProto) -> dict[str, Any]:
-    """What the builder makes of a graph, or why it makes nothing."""
-    row: dict[str, Any] = {"onnx_mb": round(graph.ByteSize() / 1e6, 1)}
-    start = time.perf_counter()
+    """What the builder makes of a graph, or why it makes nothing.
+
+    `faults` is what detkit's own rules say, which keep such a graph from the builder otherwise.
+    """
+    row: dict[str, Any] = {"onnx_mb": round(graph.ByteSize() / 1e6, 1), "faults": lint(graph)}
+    plan, start = EnginePlan(), time.perf_counter()
     try:
-        built = build_engine(graph, RTX, EnginePlan())
+        built = build(
+            load(RTX),
+            graph.SerializeToString(),
+            profile=plan.profile(graph),
+            flags=plan.flags,
+            level=plan.level,
+            timing_cache=None,
+        )
     except ArtifactError as error:
         return {**row, "refused": str(error)}
     return {
