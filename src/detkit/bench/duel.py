@@ -18,7 +18,7 @@ from detkit.bench.throughput import Flow
 PAIRS = 10  # calls of each model in a group
 LEAST_GROUPS = 20
 MAX_TIMES_LONGER = 5  # than the plan, while nothing is decided
-FLOW_SECONDS = 0.25  # of one turn of a model with several batches in flight
+FLOW_SECONDS = 0.1  # of one turn of a model with several batches in flight
 
 
 @dataclass
