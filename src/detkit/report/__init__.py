@@ -32,17 +32,24 @@ from detkit.report.search import (
     SearchReport,
 )
 from detkit.report.speed import (
+    BaselineComparison,
     BenchReport,
+    Change,
     EndToEnd,
     LatencyStats,
+    MachineState,
     ModelLatency,
+    ReferenceTimes,
+    Throughput,
 )
 from detkit.report.training import (
     TrainReport,
 )
 
 __all__ = [
+    "BaselineComparison",
     "BenchReport",
+    "Change",
     "ClassScore",
     "ConversionReport",
     "DataReport",
@@ -54,12 +61,15 @@ __all__ = [
     "Figures",
     "GroupSensitivity",
     "LatencyStats",
+    "MachineState",
     "ModelLatency",
     "ParetoPoint",
     "PredictReport",
     "QuantPoint",
     "QuantReport",
+    "ReferenceTimes",
     "SearchReport",
     "SplitReport",
+    "Throughput",
     "TrainReport",
 ]
