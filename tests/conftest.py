@@ -516,6 +516,12 @@ INPUTS = {  # how the picture comes -> input, and the nodes that make it (B, 3, 
   unit = Div (levels, most)
   pictures = Transpose <perm = [0, 3, 1, 2]> (unit)""",
     ),
+    "bytes": (
+        "uint8[batch,3,64,64] x",
+        """levels = Cast <to = 1> (x)
+  most = Constant <value = float {255.0}> ()
+  pictures = Div (levels, most)""",
+    ),
     "bgr normalised": (
         "float[batch,3,64,64] x",
         """deviation = Constant <value_floats = [0.25, 0.5, 0.125]> ()

@@ -36,6 +36,7 @@ INPUTS = {
     "plain": PLAIN_INPUT,
     "one": PLAIN_INPUT,
     "half": PLAIN_INPUT,
+    "bytes": PLAIN_INPUT,
     "nhwc bytes": InputSpec(layout="nhwc"),
     "bgr normalised": BGR,
 }

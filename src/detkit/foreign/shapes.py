@@ -36,12 +36,15 @@ def check_shapes(path: str, spec: OutputSpec, tensors: Mapping[str, TensorInfo])
             raise _misfit(path, tensor, " or ".join(map(shape_text, wanted)))
     if "joint" in tensors:
         return _joint_labels(path, spec, tensors["joint"])
-    if "labels" in tensors or "rows" in tensors:
+    if "rows" in tensors:
         return 0
     boxes, scores = tensors["boxes"].shape, tensors["scores"].shape
-    if boxes and scores and _differ(boxes[1], scores[1]):
-        raise _misfit(path, tensors["scores"], shape_text(("B", boxes[1], "C")))
-    return scores[2] if scores and isinstance(scores[2], int) else 0
+    is_raw = "labels" not in tensors
+    for role in ("scores",) if is_raw else ("scores", "labels"):
+        wanted_shape = (*boxes[:-1], "C") if is_raw else boxes[:-1]
+        if boxes and not _fits(tensors[role].shape, wanted_shape):
+            raise _misfit(path, tensors[role], f"{shape_text(wanted_shape)}, as there are boxes")
+    return scores[2] if is_raw and scores and isinstance(scores[2], int) else 0
 
 
 def shape_text(shape: Shape) -> str:
