@@ -156,3 +156,10 @@ def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engin
         assert np.array_equal(ours.classes, graphs.classes)
         assert np.allclose(ours.scores, graphs.scores, atol=1e-5)
         assert np.allclose(ours.boxes_xyxy, graphs.boxes_xyxy, atol=1e-3)
+
+
+def test_nms_for_openvino_is_not_put_where_it_is_read_wrong(int8, tmp_path):
+    with pytest.raises(UsageError, match=r"OpenVINO 2026\.4 gives other boxes") as caught:
+        export("onnx", int8(), tmp_path / "m.onnx", engine="openvino", nms=True)
+    assert caught.value.hint.startswith("--to openvino")
+    assert list(tmp_path.iterdir()) == []
