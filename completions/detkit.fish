@@ -125,7 +125,7 @@ complete -c detkit -n '__detkit_is bench' -l runs -x -d 'Timed runs of a model, 
 complete -c detkit -n '__detkit_is bench' -l max-ms -x -d 'Exit 3 if an engine\'s p50 is above.'
 complete -c detkit -n '__detkit_is bench' -l scenario -x -a 'latency throughput' -d 'One batch at a time, or several in flight. (default: latency)'
 complete -c detkit -n '__detkit_is bench' -l baseline -r -F -d 'Earlier report to compare with.'
-complete -c detkit -n '__detkit_is bench' -l max-regress -x -d 'Exit 3 if a model is surely slower than the baseline by more. (default: 5%)'
+complete -c detkit -n '__detkit_is bench' -l max-regress -x -d 'Exit 3 if surely slower than the baseline by more; 5% if not given.'
 complete -c detkit -n '__detkit_is bench' -l strict -d 'Exit 5 if the times cannot be trusted.'
 complete -c detkit -n '__detkit_is bench' -l runtime -x -a 'torch onnxruntime openvino tensorrt tensorrt-rtx' -d 'torch, onnxruntime, openvino, tensorrt; by default what the file is for.'
 complete -c detkit -n '__detkit_is bench' -l device -x -a 'auto cpu cuda' -d 'auto, cpu, cuda or cuda:N. (default: cpu)'

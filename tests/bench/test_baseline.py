@@ -162,6 +162,8 @@ def test_the_old_file_is_timed_again_only_if_it_is_the_old_one_and_not_the_new(
         (0.001, 0.01, "slower"),
         (-0.01, 0.06, "no change"),
         (-0.03, -0.01, "faster"),
+        (-0.20, -0.01, "faster"),
+        (-0.20, 0.049, "no change"),
         (-0.04, 0.07, "unknown"),
     ],
 )

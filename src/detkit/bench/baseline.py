@@ -230,12 +230,12 @@ def _change(
 def verdict_of(interval: Interval, limit: float) -> tuple[str, str]:
     """What the interval says, and why if it says nothing.
 
-    An interval that is wider than the limit to either side could hide twice the limit.
+    One that holds the limit and is wider than it to either side could hide twice the limit.
     """
     half = (interval.high - interval.low) / 2
     if interval.low > limit:
         return "regression", ""
-    if half > limit:
+    if half > limit and interval.high > limit:
         return "unknown", f"the interval of +-{half:.1%} is wider than the limit of {limit:.1%}"
     if interval.low > 0:
         return "slower", ""

@@ -1,9 +1,8 @@
 """Two models in turns until one is known to be slower by more than a limit, or not.
 
-They alternate call by call (A B B A), so both meet the same machine, also a busy one; what is
-compared is the lower quartile of their calls, which other programs lengthen least: on two busy
-cores the ratio of quartiles of identical models strayed from 1 by a few tenths of a percent where
-that of medians strayed by one. Its interval is a bootstrap over groups of neighbouring calls.
+They alternate call by call (A B B A), so both meet the same machine, also a busy one. Compared is
+the lower quartile of their calls, which other programs lengthen least; its interval is a bootstrap
+over groups of neighbouring calls.
 """
 
 from __future__ import annotations

@@ -46,9 +46,11 @@ def compare(
     report: BenchReport,
     setting: Setting,
 ) -> BaselineComparison:
-    """Args:
-    old_models: the partner of each model.
-    report: what this run measured of them.
+    """Decides on every model.
+
+    Args:
+        old_models: the partner of each model.
+        report: what this run measured of them.
     """
     references = (baseline.report.reference, report.reference)
     limit, changes = baseline.max_regress, []

@@ -52,13 +52,13 @@ def bench(
         typer.Option("--baseline", metavar="FILE", help="Earlier report to compare with."),
     ] = None,
     max_regress: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--max-regress",
             metavar="PERCENT",
-            help="Exit 3 if a model is surely slower than the baseline by more.",
+            help=f"Exit 3 if surely slower than the baseline by more; {MAX_REGRESS} if not given.",
         ),
-    ] = MAX_REGRESS,
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
@@ -80,7 +80,9 @@ def bench(
     exits with 3 if a model has become slower, and with 5 if it cannot be told.
     """
     console.setup(quiet, verbose)
-    limit = _share(max_regress)
+    if max_regress is not None and baseline is None:
+        raise UsageError("--max-regress needs a --baseline to compare with")
+    limit = _share(max_regress or MAX_REGRESS)
     from detkit.bench.baseline import read_baseline
     from detkit.bench.measure import Plan
     from detkit.bench.run import bench as measure_models

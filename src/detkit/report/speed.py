@@ -87,7 +87,7 @@ class ModelLatency:
     throughput: Throughput | None = None  # of the throughput scenario
     energy_mj_per_image: float | None = None
     ratio_to_first: float  # median of the paired ratios, this model over the first one
-    block_spread: float  # largest minus smallest block, over the median
+    block_spread: float  # p90 minus p10 of the medians of the blocks, over their p50
     block_ms: tuple[float, ...] = ()  # lower quartile of each; throughput: time for a batch done
     warmup_runs: int
     samples_ms: tuple[float, ...] = ()
