@@ -114,6 +114,7 @@ def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
     assert place(Placement(threads=3), "throughput") == Placement(threads=3, in_flight=2)
     assert place(Placement(threads=9), "throughput") == Placement(threads=9, in_flight=1)
     assert place(Placement(), "latency") == Placement(threads=8)
+    assert place(Placement(device="cuda"), "throughput").in_flight == 2
 
 
 def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(checkpoint, monkeypatch):

@@ -36,6 +36,7 @@ from detkit.runtime.gpu import gpu_index
 from detkit.runtime.graph import last_device_times
 
 NUM_PICTURES = 8  # different ones, in turn
+GPU_IN_FLIGHT = 2  # one is copied while the other is computed
 CONCURRENT = ("onnxruntime", "openvino")  # whose sessions may run in threads beside each other
 
 
@@ -111,13 +112,15 @@ def place(placement: Placement, scenario: str) -> Placement:
     """Threads and batches in flight for the usable CPUs.
 
     With latency one batch has all of them, so that engines are comparable; with throughput a
-    batch has one thread, and there is one for each CPU. Threads that were asked for stay.
+    batch has one thread, and there is one for each CPU, or two on a GPU. Threads that were asked
+    for stay.
     """
     cpus = usable_cpus()
     if scenario == "latency":
         return dataclasses.replace(placement, threads=placement.threads or cpus)
     threads = placement.threads or 1
-    return dataclasses.replace(placement, threads=threads, in_flight=max(1, cpus // threads))
+    most = cpus // threads if placement.device == "cpu" else GPU_IN_FLIGHT
+    return dataclasses.replace(placement, threads=threads, in_flight=max(1, most))
 
 
 def open_sessions(path: Path, runtime: str, placement: Placement) -> tuple[Session, ...]:
