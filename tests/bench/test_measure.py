@@ -184,3 +184,15 @@ def test_times_of_a_device_are_kept_by_block():
     assert computed == [[4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3] for n in range(5)]
     (alone,) = measure([model], QUICK, clock)
     assert alone.device == ()
+
+
+def test_cpu_times_of_the_calling_thread_are_kept_where_it_does_the_work():
+    clock = FakeClock()
+    model = Model(clock, 10.0)
+    (found,) = measure([model], QUICK, clock, cpu_clock=lambda: 0.9 * clock.now)
+    assert found.block_cpu_ms == pytest.approx([9.0] * 5)
+    (waits,) = measure([model], QUICK, clock, cpu_clock=lambda: 0.1 * clock.now)
+    assert waits.cpu_ms
+    assert waits.block_cpu_ms == ()
+    (without,) = measure([model], QUICK, clock)
+    assert (without.cpu_ms, without.block_cpu_ms) == ((), ())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,11 @@ class Setting:
     plan: Plan
     scenario: str
     clock: Clock
+
+    @property
+    def cpu_clock(self) -> Clock | None:
+        """Of the thread that calls the engine; None where others do the work."""
+        return time.thread_time if self.placement.device == "cpu" else None
 
     @property
     def gpu(self) -> int | None:

@@ -134,6 +134,7 @@ def _measure_all(
         states=tuple(states),
         fingerprint=machine,
         valid=not doubts,
+        cpu_time_valid=all(doubt.of_others for doubt in doubts),
         reasons=tuple(doubt.reason for doubt in doubts),
         cures=tuple(dict.fromkeys(doubt.cure for doubt in doubts)),
     )
@@ -162,7 +163,7 @@ def _measure_engines(
     else:
         short = replace(plan, min_seconds=plan.min_seconds * REFERENCE_SHARE)
         plans = [plan] * len(models) + [short] * (len(runs) - len(models))
-        timings = measure([own[0] for own in runs], plans, clock, look)
+        timings = measure([own[0] for own in runs], plans, clock, look, setting.cpu_clock)
     if make_reference is None:
         return timings, None
     return timings[:-1], reference_times(NAME, timings[-1])
