@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.bench.fingerprint import usable_cpus
-from detkit.bench.measure import Clock, Plan, Run
+from detkit.bench.measure import WINDOW, Clock, Plan, Run
 from detkit.boxes import Array
 from detkit.data.draw import save_picture
 from detkit.data.listing import find_pictures
@@ -51,11 +51,7 @@ class Setting:
     plan: Plan
     scenario: str
     clock: Clock
-
-    @property
-    def cpu_clock(self) -> Clock | None:
-        """Of the thread that calls the engine; None where others do the work."""
-        return time.thread_time if self.placement.device == "cpu" else None
+    cpu_clock: Clock | None = None  # of the thread that calls the engine, where it does the work
 
     @property
     def gpu(self) -> int | None:
@@ -112,6 +108,23 @@ def _batch_of(files: Sequence[Path], size: int, number: int) -> list[Path]:
     """The files in turn; neighbouring batches differ, also where each holds every file."""
     step = size if size % len(files) else size + 1
     return [files[(number * step + i) % len(files)] for i in range(size)]
+
+
+def cpu_clock_for(models: Sequence[Candidate], placement: Placement) -> Clock | None:
+    """The clock of the calling thread, if its CPU time tells how long each model takes."""
+    if placement.device != "cpu":
+        return None
+    works = [_works_in_caller(model.runs()[0], placement.threads) for model in models]
+    return time.thread_time if all(works) else None
+
+
+def _works_in_caller(run: Run, threads: int) -> bool:
+    """Whether the calling thread does at least half of its share of the work."""
+    own, process = time.thread_time(), time.process_time()
+    for number in range(WINDOW):
+        run(number)
+    share = (time.process_time() - process) / threads
+    return time.thread_time() - own >= share / 2
 
 
 def place(placement: Placement, scenario: str) -> Placement:

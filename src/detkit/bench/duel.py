@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from detkit.bench.measure import Clock, Clocks, Run, does_the_work, time_run
+from detkit.bench.measure import Clock, Clocks, Run, time_run
 from detkit.bench.statistics import Interval, interval_of, quartile_ratio, quartile_ratios_drawn
 from detkit.bench.throughput import Flow
 
@@ -46,11 +46,6 @@ class Duel:
     @property
     def interval(self) -> Interval:
         return interval_of(quartile_ratios_drawn(*self._judged()) - 1)
-
-    @property
-    def has_cpu_times(self) -> bool:
-        both = (self.old, self.new)
-        return all(times.cpu and does_the_work(times.cpu, times.wall) for times in both)
 
     def _judged(self) -> tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]:
         if self.by_cpu:
@@ -120,6 +115,6 @@ def _until_decided(
         start, first = clock(), len(found.old.wall)
         while clock() - start < min_seconds or len(found.old.wall) - first < LEAST_GROUPS:
             take_turns(len(found.old.wall))
-        found.by_cpu = is_disturbed() and found.has_cpu_times
+        found.by_cpu = bool(found.old.cpu) and is_disturbed()
         if is_decided(found.interval, limit):
             break

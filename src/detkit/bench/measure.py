@@ -23,7 +23,6 @@ Clock = Callable[[], float]  # seconds
 Run = Callable[[int], object]  # one call, on the input of this number
 Blocks = Sequence[Sequence[float]]
 LOWER_QUARTILE = 25
-LEAST_CPU_SHARE = 0.5  # of the fastest run; below, the thread mostly waits for others of its engine
 WINDOW = 5  # runs of the warm-up whose medians are compared
 
 
@@ -81,9 +80,8 @@ class Timing:
 
     @property
     def block_cpu_ms(self) -> tuple[float, ...]:
-        """The same of CPU time; empty where the calling thread does not do the work."""
-        works = bool(self.cpu_ms) and does_the_work(self.cpu_ms, self.blocks_ms)
-        return _lower_quartiles(self.cpu_ms) if works else ()
+        """The same of CPU time; empty where it was not taken."""
+        return _lower_quartiles(self.cpu_ms)
 
     @property
     def block_spread(self) -> float:
@@ -93,12 +91,6 @@ class Timing:
         """
         low, middle, high = np.percentile(self.block_medians_ms, [10, 50, 90]).tolist()
         return float((high - low) / middle)
-
-
-def does_the_work(cpu_ms: Blocks, wall_ms: Blocks) -> bool:
-    """Whether CPU time of the calling thread tells how long a run takes, by the fastest runs."""
-    fastest = (min(map(min, blocks)) for blocks in (cpu_ms, wall_ms))
-    return next(fastest) >= LEAST_CPU_SHARE * next(fastest)
 
 
 def _lower_quartiles(blocks: Blocks) -> tuple[float, ...]:

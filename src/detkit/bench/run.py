@@ -18,6 +18,7 @@ from detkit.bench.baseline import Baseline, check_same_machine
 from detkit.bench.candidate import (
     Candidate,
     Setting,
+    cpu_clock_for,
     open_sessions,
     picture_files,
     place,
@@ -90,6 +91,7 @@ def bench(
     with picture_files(data or trained_on(opened[0][0])) as (files, source):
         tell(f"{len(files)} pictures from {source}")
         models = [Candidate(p, s, files, batch) for p, s in zip(paths, opened, strict=True)]
+        setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.placement))
         if baseline is None:
             return _measure_all(models, setting, machine, source, tell)
         partners = rematch.partners(baseline, models, setting)
