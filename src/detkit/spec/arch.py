@@ -16,7 +16,8 @@ from detkit.errors import UsageError, did_you_mean
 
 FAMILIES = ("yolo-nas", "yolov5", "yolov7", "yolov8")
 HEADLESS = ("yolov5",)  # families whose heads are predictors alone, without widths to choose
-BLOCK_KINDS = ("qarepvgg", "repvgg", "conv", "bottleneck", "csp", "lowrank")
+# By their multiply-adds, the fewest first; deployed, the last three are the same.
+BLOCK_KINDS = ("csp", "bottleneck", "lowrank", "conv", "repvgg", "qarepvgg")
 KERNELS = (3, 5)
 ACTIVATIONS = ("relu", "silu", "hardswish")
 STRIDES = (8, 16, 32)

@@ -2,8 +2,8 @@
 
 Written from CSPNet (Wang et al., 2019, arXiv 1911.11929), the survey of Terven et al. (2023, arXiv
 2304.00501) and the published counts. One difference: where YOLOv5 predicts three boxes a cell from
-anchors, by a convolution of 3 x 85 channels, there is here one of class logits and one of distances,
-as in all families: 148 channels for 80 classes.
+anchors, by a convolution of 3 x 85 channels, there is here one of class logits and one of
+distances, as in all families: 148 channels for 80 classes.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class ELAN(Group):
         return out
 
 
-class Halving(Group):
+class Halving(nn.Module):
     """Stride 2 in two ways side by side, max-pool and convolution, each of `width` channels."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:
