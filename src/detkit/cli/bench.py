@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
+from detkit.cli.bench_compare import run_comparison
 from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Threads, Verbose
 from detkit.cli.report_file import check_report_file, emit_report
-from detkit.errors import GateError, MeasurementError
+from detkit.errors import GateError, MeasurementError, UsageError
 
 if TYPE_CHECKING:
     from detkit.report import BenchReport, ModelLatency
@@ -19,6 +20,7 @@ EXAMPLES = {
     "bench": (
         "detkit bench best.fused.safetensors det.onnx --threads 1",
         "detkit bench det.onnx --data coco/ --max-ms 20 --json > bench.json",
+        "detkit bench --compare yolo-nas-s yolov8-m yolov7-x --imgsz 640",
     ),
 }
 
@@ -42,6 +44,15 @@ def bench(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The MODELs are architectures: time them untrained.")
+    ] = False,
+    imgsz: Annotated[
+        str, typer.Option("--imgsz", help="Input size of --compare, N or HEIGHTxWIDTH.")
+    ] = "",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of --compare: fp32, int8 or both, with a comma.")
+    ] = "",
     runtime: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
@@ -56,11 +67,35 @@ def bench(
     Several models take turns, and their ratios compare neighbouring blocks. End to end goes from a
     picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
     all CPUs this process may use. The raw times are in the JSON report (--json, -o).
+
+    --compare takes names of architectures or their JSON files, and prints parameters, multiply-adds
+    and latency of each on this machine; weights are untrained.
     """
     console.setup(quiet, verbose)
     from detkit.bench.measure import Plan
-    from detkit.bench.run import bench as measure_models
     from detkit.runtime import Placement
+
+    if compare:
+        if max_ms is not None:
+            raise UsageError("--max-ms is a gate for a model, not for --compare")
+        run_comparison(
+            models,
+            imgsz=imgsz,
+            precision=precision,
+            runtime=runtime,
+            placement=Placement(device=device, threads=threads),
+            plan=Plan(min_seconds=seconds, min_runs=min(runs, 100), chain_runs=3),
+            batch=batch,
+            data=data,
+            strict=strict,
+            out=out,
+            force=force,
+            json=json,
+        )
+        return
+    if imgsz or precision:
+        raise UsageError("--imgsz and --precision are for --compare: a file has its own")
+    from detkit.bench.run import bench as measure_models
 
     check_report_file(out, force=force)
     report = measure_models(

@@ -9,6 +9,11 @@ from detkit.report.accuracy import (
     EvalReport,
     Figures,
 )
+from detkit.report.comparison import (
+    ComparedFile,
+    ComparedModel,
+    CompareReport,
+)
 from detkit.report.conversion import (
     ConversionReport,
     Difference,
@@ -44,6 +49,9 @@ from detkit.report.training import (
 __all__ = [
     "BenchReport",
     "ClassScore",
+    "CompareReport",
+    "ComparedFile",
+    "ComparedModel",
     "ConversionReport",
     "DataReport",
     "Difference",
