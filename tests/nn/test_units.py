@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
+from detkit.export.coverage import coverage
 from detkit.nn.blocks import Conv, FusedConv, fuse_inside
 from detkit.nn.qarep import BLOCKS
 from detkit.nn.units import UNITS, strided, unit_of
+from detkit.prototype import write_prototype
 from detkit.spec.arch import BLOCK_KINDS, KERNELS
-from detkit.spec.zoo import ZOO
+from detkit.spec.zoo import ZOO, with_task
 
 SPEC = ZOO["yolo-nas-p"]
 
@@ -46,6 +49,17 @@ def test_gradients_reach_every_weight(kind: str) -> None:
     unit = UNITS[kind](4, 6, kernel=3, activation="silu").train()
     unit(torch.randn(2, 4, 8, 8)).square().mean().backward()
     assert all(parameter.grad is not None for parameter in unit.parameters())
+
+
+@pytest.mark.parametrize("kind", UNITS)
+def test_networks_of_units_run_in_int8(kind: str, tmp_path: Path) -> None:
+    spec = dataclasses.replace(
+        with_task(SPEC, 3, (64, 64)), block=kind, kernel=5, activation="silu"
+    )
+    path = tmp_path / "p.onnx"
+    write_prototype(spec, path, runtime="onnxruntime", precision="int8")
+    found = coverage(path, "onnxruntime")
+    assert found.int8 == found.total - 6  # all but the predictors
 
 
 def weights(kind: str, kernel: int) -> int:
