@@ -98,6 +98,7 @@ def compare(
         fingerprint=report.fingerprint,
         valid=report.valid,
         reasons=report.reasons,
+        cures=report.cures,
     )
 
 

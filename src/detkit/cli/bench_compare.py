@@ -55,10 +55,12 @@ def run_comparison(
     emit_report(report, out, json=json, lines=_lines(report))
     for reason in report.reasons:
         console.warn(f"not to be trusted: {reason}")
+    for cure in report.cures:
+        console.log(f"hint: {cure}")
     if strict and not report.valid:
         raise MeasurementError(
             "the times cannot be trusted: " + "; ".join(report.reasons),
-            hint="run it again with nothing else running",
+            hint="; ".join(report.cures),
         )
 
 

@@ -37,17 +37,24 @@ from detkit.report.search import (
     SearchReport,
 )
 from detkit.report.speed import (
+    BaselineComparison,
     BenchReport,
+    Change,
     EndToEnd,
     LatencyStats,
+    MachineState,
     ModelLatency,
+    ReferenceTimes,
+    Throughput,
 )
 from detkit.report.training import (
     TrainReport,
 )
 
 __all__ = [
+    "BaselineComparison",
     "BenchReport",
+    "Change",
     "ClassScore",
     "CompareReport",
     "ComparedFile",
@@ -62,12 +69,15 @@ __all__ = [
     "Figures",
     "GroupSensitivity",
     "LatencyStats",
+    "MachineState",
     "ModelLatency",
     "ParetoPoint",
     "PredictReport",
     "QuantPoint",
     "QuantReport",
+    "ReferenceTimes",
     "SearchReport",
     "SplitReport",
+    "Throughput",
     "TrainReport",
 ]

@@ -44,3 +44,4 @@ class CompareReport:
     fingerprint: dict[str, str]
     valid: bool
     reasons: tuple[str, ...]  # why it is not valid
+    cures: tuple[str, ...] = ()  # commands that would help, none of them run
