@@ -11,7 +11,18 @@ import typer
 from detkit.cli import console
 from detkit.cli.bench_compare import run_comparison
 from detkit.cli.bench_table import lines_of
-from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Threads, Verbose
+from detkit.cli.options import (
+    Device,
+    Force,
+    Json,
+    Out,
+    OutputsOfEach,
+    Quiet,
+    Runtime,
+    Threads,
+    Verbose,
+)
+from detkit.cli.outputs import foreign_specs
 from detkit.cli.report_file import check_report_file, emit_report
 from detkit.errors import GateError, MeasurementError, UsageError
 
@@ -73,6 +84,7 @@ def bench(
     precision: Annotated[
         str, typer.Option("--precision", help="Of --compare: fp32, int8 or both, with a comma.")
     ] = "",
+    outputs: OutputsOfEach = None,
     runtime: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
@@ -88,7 +100,8 @@ def bench(
     picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
     all CPUs this process may use; with --scenario throughput each batch in flight gets one. The
     raw times are in the JSON report (--json, -o). A later run can take it as its --baseline: that
-    exits with 3 if a model has become slower, and with 5 if it cannot be told.
+    exits with 3 if a model has become slower, and with 5 if it cannot be told. ONNX files of other
+    tools are timed too, once --outputs says what they take and give.
 
     --compare takes names of architectures or their JSON files, and prints parameters, multiply-adds
     and latency of each on this machine; weights are untrained.
@@ -131,6 +144,7 @@ def bench(
         batch=batch,
         plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=min(runs, 50)),
         data=data,
+        foreign=foreign_specs(outputs or (), models),
         scenario=scenario,
         baseline=read_baseline(baseline, limit) if baseline else None,
         tell=console.log,
