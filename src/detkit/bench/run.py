@@ -18,6 +18,7 @@ from detkit.bench.baseline import Baseline, check_same_machine
 from detkit.bench.candidate import (
     Candidate,
     Setting,
+    cpu_clock_for,
     open_sessions,
     picture_files,
     place,
@@ -98,6 +99,7 @@ def bench(
         tell(f"{len(files)} pictures from {source}")
         rows = zip(paths, opened, specs, strict=True)
         models = [Candidate(path, own, files, batch, spec) for path, own, spec in rows]
+        setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.placement))
         if baseline is None:
             return _measure_all(models, setting, machine, source, tell)
         partners = rematch.partners(baseline, models, setting)
@@ -142,6 +144,7 @@ def _measure_all(
         states=tuple(states),
         fingerprint=machine,
         valid=not doubts,
+        cpu_time_valid=all(doubt.of_others for doubt in doubts),
         reasons=tuple(doubt.reason for doubt in doubts),
         cures=tuple(dict.fromkeys(doubt.cure for doubt in doubts)),
     )
@@ -170,7 +173,7 @@ def _measure_engines(
     else:
         short = replace(plan, min_seconds=plan.min_seconds * REFERENCE_SHARE)
         plans = [plan] * len(models) + [short] * (len(runs) - len(models))
-        timings = measure([own[0] for own in runs], plans, clock, look)
+        timings = measure([own[0] for own in runs], plans, clock, look, setting.cpu_clock)
     if make_reference is None:
         return timings, None
     return timings[:-1], reference_times(NAME, timings[-1])

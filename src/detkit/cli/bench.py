@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from detkit.cli import console
+from detkit.cli.bench_compare import run_comparison
 from detkit.cli.bench_table import lines_of
 from detkit.cli.options import (
     Device,
@@ -32,6 +33,7 @@ EXAMPLES = {
     "bench": (
         "detkit bench best.fused.safetensors det.onnx --threads 1",
         "detkit bench det.onnx --baseline bench.json --max-regress 5%",
+        "detkit bench --compare yolo-nas-s yolov8-m yolov7-x --imgsz 640",
     ),
 }
 PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
@@ -63,16 +65,25 @@ def bench(
         typer.Option("--baseline", metavar="FILE", help="Earlier report to compare with."),
     ] = None,
     max_regress: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--max-regress",
             metavar="PERCENT",
-            help="Exit 3 if a model is surely slower than the baseline by more.",
+            help=f"Exit 3 if surely slower than the baseline by more; {MAX_REGRESS} if not given.",
         ),
-    ] = MAX_REGRESS,
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The MODELs are architectures: time them untrained.")
+    ] = False,
+    imgsz: Annotated[
+        str, typer.Option("--imgsz", help="Input size of --compare, N or HEIGHTxWIDTH.")
+    ] = "",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of --compare: fp32, int8 or both, with a comma.")
+    ] = "",
     outputs: OutputsOfEach = None,
     runtime: Runtime = "",
     device: Device = "cpu",
@@ -91,13 +102,39 @@ def bench(
     raw times are in the JSON report (--json, -o). A later run can take it as its --baseline: that
     exits with 3 if a model has become slower, and with 5 if it cannot be told. ONNX files of other
     tools are timed too, once --outputs says what they take and give.
+
+    --compare takes names of architectures or their JSON files, and prints parameters, multiply-adds
+    and latency of each on this machine; weights are untrained.
     """
     console.setup(quiet, verbose)
-    limit = _share(max_regress)
-    from detkit.bench.baseline import read_baseline
+    if max_regress is not None and baseline is None:
+        raise UsageError("--max-regress needs a --baseline to compare with")
+    limit = _share(max_regress or MAX_REGRESS)
     from detkit.bench.measure import Plan
-    from detkit.bench.run import bench as measure_models
     from detkit.runtime import Placement
+
+    if compare:
+        if max_ms is not None or baseline or scenario != "latency":
+            raise UsageError("--compare takes no --max-ms, --baseline or other --scenario")
+        run_comparison(
+            models,
+            imgsz=imgsz,
+            precision=precision,
+            runtime=runtime,
+            placement=Placement(device=device, threads=threads),
+            plan=Plan(min_seconds=seconds, min_runs=min(runs, 100), chain_runs=3),
+            batch=batch,
+            data=data,
+            strict=strict,
+            out=out,
+            force=force,
+            json=json,
+        )
+        return
+    if imgsz or precision:
+        raise UsageError("--imgsz and --precision are for --compare: a file has its own")
+    from detkit.bench.baseline import read_baseline
+    from detkit.bench.run import bench as measure_models
 
     check_report_file(out, force=force)
     report = measure_models(

@@ -9,6 +9,11 @@ from detkit.report.accuracy import (
     EvalReport,
     Figures,
 )
+from detkit.report.comparison import (
+    ComparedFile,
+    ComparedModel,
+    CompareReport,
+)
 from detkit.report.conversion import (
     ConversionReport,
     Difference,
@@ -51,6 +56,9 @@ __all__ = [
     "BenchReport",
     "Change",
     "ClassScore",
+    "CompareReport",
+    "ComparedFile",
+    "ComparedModel",
     "ConversionReport",
     "DataReport",
     "Difference",
