@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
-from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Threads, Verbose
+from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Seed, Threads, Verbose
 from detkit.cli.report_file import check_report_file, emit_report
-from detkit.errors import GateError, MeasurementError
+from detkit.errors import GateError, MeasurementError, UsageError
 
 if TYPE_CHECKING:
     from detkit.report import BenchReport, ModelLatency
@@ -19,12 +19,18 @@ EXAMPLES = {
     "bench": (
         "detkit bench best.fused.safetensors det.onnx --threads 1",
         "detkit bench det.onnx --data coco/ --max-ms 20 --json > bench.json",
+        "detkit bench best.safetensors --advise --data coco/ --max-drop 0.5",
+        "detkit bench --profile --space yolo-nas --imgsz 320 --precision int8 -o device.json",
+        "detkit bench searched/pareto.json --precision int8 -o measured.json",
     ),
 }
 
 
 def bench(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Checkpoints or exports.")],
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="MODEL", help="Checkpoints or exports, or a search's pareto.json."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="Folder of pictures; else the training data, or drawn ones."),
@@ -42,6 +48,34 @@ def bench(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
+    advise: Annotated[
+        bool, typer.Option("--advise", help="Say in which precision to ship a checkpoint.")
+    ] = False,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0, help="Points of AP it may lose, with --advise.")
+    ] = 0.5,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure a search space for --latency-profile.")
+    ] = False,
+    space: Annotated[
+        str, typer.Option("--space", help="Of --profile: yolo-nas, full, tiny or a JSON file.")
+    ] = "yolo-nas",
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Networks that --profile measures.")
+    ] = 48,
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of untrained networks: fp32, fp16 or int8.")
+    ] = "fp32",
+    imgsz: Annotated[
+        str, typer.Option("--imgsz", help="Input size of --profile; else the space's own.")
+    ] = "",
+    classes: Annotated[
+        int, typer.Option("--classes", min=1, help="Classes of the networks of --profile.")
+    ] = 80,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted --profile.")
+    ] = False,
+    seed: Seed = 0,
     runtime: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
@@ -56,8 +90,47 @@ def bench(
     Several models take turns, and their ratios compare neighbouring blocks. End to end goes from a
     picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
     all CPUs this process may use. The raw times are in the JSON report (--json, -o).
+
+    --profile measures networks of a search space, untrained, for detkit search on another machine;
+    given its pareto.json back, bench times the networks of that. Both use one thread by default.
     """
     console.setup(quiet, verbose)
+    from detkit.cli import bench_advise, bench_profile
+
+    engine = bench_profile.Engine(
+        runtime=runtime, precision=precision, device=device, threads=threads
+    )
+    if profile:
+        bench_profile.profile(
+            engine,
+            space=space,
+            imgsz=imgsz,
+            classes=classes,
+            samples=samples,
+            seed=seed,
+            out=out,
+            resume=resume,
+            force=force,
+            json=json,
+        )
+        return
+    if not models:
+        raise UsageError("no MODEL to time", hint="detkit bench --help")
+    if advise:
+        bench_advise.advise(
+            models,
+            data=data,
+            max_drop=max_drop,
+            max_ms=max_ms,
+            threads=threads,
+            out=out,
+            force=force,
+            json=json,
+        )
+        return
+    if bench_profile.is_front(models):
+        bench_profile.front(models[0], engine, max_ms=max_ms, out=out, force=force, json=json)
+        return
     from detkit.bench.measure import Plan
     from detkit.bench.run import bench as measure_models
     from detkit.runtime import Placement

@@ -9,6 +9,10 @@ from detkit.report.accuracy import (
     EvalReport,
     Figures,
 )
+from detkit.report.advice import (
+    AdviceReport,
+    Form,
+)
 from detkit.report.conversion import (
     ConversionReport,
     Difference,
@@ -21,6 +25,12 @@ from detkit.report.data import (
 from detkit.report.detections import (
     PredictReport,
 )
+from detkit.report.profile import (
+    HardwareProfile,
+    LatencyFit,
+    ProfileSample,
+    Visit,
+)
 from detkit.report.quantization import (
     EngineFigures,
     GroupSensitivity,
@@ -28,6 +38,8 @@ from detkit.report.quantization import (
     QuantReport,
 )
 from detkit.report.search import (
+    MeasuredFront,
+    MeasuredPoint,
     ParetoPoint,
     SearchReport,
 )
@@ -42,6 +54,7 @@ from detkit.report.training import (
 )
 
 __all__ = [
+    "AdviceReport",
     "BenchReport",
     "ClassScore",
     "ConversionReport",
@@ -52,14 +65,21 @@ __all__ = [
     "EvalReport",
     "Fault",
     "Figures",
+    "Form",
     "GroupSensitivity",
+    "HardwareProfile",
+    "LatencyFit",
     "LatencyStats",
+    "MeasuredFront",
+    "MeasuredPoint",
     "ModelLatency",
     "ParetoPoint",
     "PredictReport",
+    "ProfileSample",
     "QuantPoint",
     "QuantReport",
     "SearchReport",
     "SplitReport",
     "TrainReport",
+    "Visit",
 ]
