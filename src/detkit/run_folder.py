@@ -162,6 +162,8 @@ def _read(path: Path) -> str:
 
 
 def _parse(path: Path) -> Any:
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
     if path.stat().st_size > MAX_RECORD_BYTES:
         raise ArtifactError(f"{path} is too large for a detkit report")
     try:

@@ -37,11 +37,11 @@ def least_cpu_ms(
     return [min(timing.samples_ms) for timing in timings]
 
 
-def visit(session: Session, *, placement: Placement, plan: Plan = VISIT) -> Visit:
+def visit(session: Session, *, placement: Placement) -> Visit:
     """A short look at one session: least time, spread, and how much longer the wall clock saw."""
     clock = clock_of(placement)
     wall, own = time.perf_counter(), clock()
-    (timing,) = measure([_run_of(session)], plan, clock)
+    (timing,) = measure([_run_of(session)], VISIT, clock)
     ratio = (time.perf_counter() - wall) / max(clock() - own, 1e-9)
     stats = latency_stats(timing.samples_ms)
     return Visit(

@@ -1,6 +1,7 @@
 """The convolutions of a deployed network as numbers: what its latency is made of.
 
 Read from the network itself, run once on the meta device, so that it holds for every kind of block.
+A block that fuses into one convolution is counted as that.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from detkit.nn.blocks import Fusable
 from detkit.nn.detector import build
 from detkit.spec.arch import ArchSpec
 
@@ -44,7 +46,8 @@ class ConvLayer:
 @functools.lru_cache(maxsize=1024)
 def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     """In the order they run."""
-    model = build(spec, "deployed")
+    model = build(spec, "training").eval()
+    _keep_largest(model)
     found: list[ConvLayer] = []
     for path, module in model.named_modules():
         if isinstance(module, CONVOLUTIONS):
@@ -54,23 +57,35 @@ def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     return tuple(found)
 
 
+def _keep_largest(module: nn.Module) -> None:
+    """Puts the convolution of the largest kernel in the place of each block that fuses into one.
+
+    Its shape is that of the fused convolution; fusing itself takes four times as long.
+    """
+    for name, child in module.named_children():
+        if isinstance(child, Fusable):
+            inside = [part for part in child.modules() if isinstance(part, nn.Conv2d)]
+            setattr(module, name, max(inside, key=lambda conv: conv.kernel_size[0]))
+        else:
+            _keep_largest(child)
+
+
 def _recorder(
     found: list[ConvLayer], path: str, spec: ArchSpec
 ) -> Callable[[Any, tuple[Tensor, ...], Tensor], None]:
     def record(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        kernel, height = module.kernel_size[0], output.shape[2]
-        cells = height * output.shape[3]
+        kernel, (height, width) = module.kernel_size[0], output.shape[2:]
         # A transposed convolution touches every input once for each of its kernel's places.
-        places = inputs[0].shape[2:].numel() if isinstance(module, nn.ConvTranspose2d) else cells
-        c_in, c_out = module.in_channels // module.groups, module.out_channels
+        is_transposed = isinstance(module, nn.ConvTranspose2d)
+        places = inputs[0].shape[2:].numel() if is_transposed else height * width
         layer = ConvLayer(
             path=path,
             level=round(spec.image_size[0] / height).bit_length() - 1,
             kernel=kernel,
-            c_in=c_in,
-            c_out=c_out,
-            cells=cells,
-            macs=places * kernel**2 * c_in * c_out,
+            c_in=module.in_channels,
+            c_out=module.out_channels,
+            cells=height * width,
+            macs=places * kernel**2 * module.in_channels * module.out_channels,
         )
         found.append(layer)
 

@@ -18,6 +18,7 @@ from detkit.report import LatencyFit
 
 Floats = npt.NDArray[np.float64]
 PENALTIES = (1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0)
+TINY = 1e-12  # a feature that is zero everywhere has a scale too
 FREE_SHARE = 1e-3  # of the penalty, for the rates of the whole network
 
 
@@ -42,9 +43,9 @@ def fit_latency(
     measured = np.array(latencies_ms)
     shares = np.array([[found.get(name, 0.0) for name in names] for found in features])
     shares = shares / measured[:, None]
-    scale = np.sqrt((shares**2).mean(axis=0))
+    scale = np.sqrt((shares**2).mean(axis=0)) + TINY
     held = np.array([FREE_SHARE if name in FREE else 1.0 for name in names])
-    best = min((_ridge(shares / scale, held, p) for p in PENALTIES), key=lambda t: t.mape)
+    best = min((ridge(shares / scale, held, p) for p in PENALTIES), key=lambda t: t.mape)
     return LatencyFit(
         features=names,
         weights_ms=tuple((best.weights / scale).tolist()),
@@ -55,7 +56,7 @@ def fit_latency(
     )
 
 
-def _ridge(shares_nf: Floats, held_f: Floats, penalty: float) -> Trial:
+def ridge(shares_nf: Floats, held_f: Floats, penalty: float) -> Trial:
     """Weights that make every row sum up to 1."""
     gram = shares_nf.T @ shares_nf + np.diag(penalty * held_f)
     weights = np.linalg.solve(gram, shares_nf.sum(axis=0))

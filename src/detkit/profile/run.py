@@ -27,6 +27,8 @@ from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.spec.zoo import ZOO, with_task
 
+Choice = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
+
 GROUP = 10
 VISITS = 3
 REFERENCE = "yolo-nas-p"
@@ -69,8 +71,12 @@ def measure_profile(
     seed: int,
     resume: bool,
     tell: Callable[[str], None],
+    choose: Choice = choose_networks,
 ) -> HardwareProfile:
     """Measures, or goes on measuring, `samples` networks of the space, and fits the rest.
+
+    Args:
+        choose: which networks; by default from one end of the space to the other.
 
     Raises:
         UsageError: a precision that the runtime does not compute in, a number of samples that makes
@@ -82,7 +88,7 @@ def measure_profile(
         profile = _resumed(profile, out, samples)
     if not profile.samples:
         tell(f"choosing {samples} of {space.size:.3g} networks of space {space.name}")
-        chosen = choose_networks(space, samples, seed)
+        chosen = choose(space, samples, seed)
         profile = dataclasses.replace(profile, samples=tuple(map(_sample, chosen)))
         _write(profile, out)
     specs = [from_plain(ArchSpec, sample.arch) for sample in profile.samples]
