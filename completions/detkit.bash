@@ -38,6 +38,7 @@ _detkit() {
     'export --data'|\
     'export -o'|'export --out'|\
     'bench --data'|\
+    'bench --baseline'|\
     'bench -o'|'bench --out'|\
     'search --latency-profile'|\
     'search --measured'|\
@@ -81,6 +82,7 @@ _detkit() {
     'bench --seconds'|\
     'bench --runs'|\
     'bench --max-ms'|\
+    'bench --max-regress'|\
     'bench --max-drop'|\
     'bench --space'|\
     'bench --samples'|\
@@ -120,6 +122,7 @@ _detkit() {
     'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
+    'bench --scenario') COMPREPLY=($(compgen -W 'latency throughput' -- "$cur")); return ;;
     'search --space') COMPREPLY=($(compgen -W 'yolo-nas full tiny' -- "$cur")); return ;;
     'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl random' -- "$cur")); return ;;
     'search --evaluator') COMPREPLY=($(compgen -W 'proxy train' -- "$cur")); return ;;
@@ -137,7 +140,7 @@ _detkit() {
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
-    'bench') flags='--data --batch --seconds --runs --max-ms --strict --advise --max-drop --profile --space --samples --precision --imgsz --classes --resume --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --advise --max-drop --profile --space --samples --precision --imgsz --classes --resume --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;

@@ -43,7 +43,8 @@ def sample() -> Callable[..., Any]:
     """`sample(Report, field=value, ...)`: a filled record, so that new fields need no new tests."""
 
     def make(cls: type, **fields: Any) -> Any:
-        schema = {"schema_version": 1} if "schema_version" in field_types(cls) else {}
+        defaults = {item.name: item.default for item in dataclasses.fields(cls)}
+        schema = {k: v for k, v in defaults.items() if k == "schema_version"}
         return dataclasses.replace(fill(cls), **schema, **fields)
 
     return make

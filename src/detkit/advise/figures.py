@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from detkit.advise.decide import fastest_float
-from detkit.bench.measure import Timing, latency_stats
+from detkit.bench.measure import Timing
 from detkit.boxes import Detections
 from detkit.data.records import ImageRecord
 from detkit.evaluate import coco_figures
@@ -70,7 +70,7 @@ def make_forms(
                 ap=scores[0],
                 drop=drop,
                 drop_noise=noise,
-                latency_ms=latency_stats(timing.samples_ms).p50,
+                latency_ms=timing.p50_ms,
                 ratio=1.0,
                 ratio_low=1.0,
                 ratio_high=1.0,

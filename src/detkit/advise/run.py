@@ -12,8 +12,9 @@ from detkit.advise.decide import Limits, commands, decide
 from detkit.advise.figures import ap_by_folds, make_forms
 from detkit.advise.forms import Bench, Opened, open_forms, size
 from detkit.bench.cpu_time import clock_of
-from detkit.bench.fingerprint import cpu_use, disturbances, fingerprint, usable_cpus
+from detkit.bench.fingerprint import fingerprint, usable_cpus
 from detkit.bench.measure import Plan, Run, Timing, measure
+from detkit.bench.validity import cpu_use, doubts_of_load
 from detkit.boxes import EVAL_NMS
 from detkit.config import QuantizeConfig
 from detkit.data.batches import eval_batches
@@ -105,7 +106,7 @@ def measure_forms(parent: Parent, request: Request, tell: Callable[[str], None])
         before = cpu_use()
         tell(f"timing {len(opened)} forms in turns")
         timings = time_in_turns(opened, records, threads)
-        reasons = tuple(disturbances(before, cpu_use()))
+        reasons = tuple(doubt.reason for doubt in doubts_of_load(before, cpu_use()))
         tell(f"scoring them on {len(records)} pictures of {split.name}")
         aps = []
         for form in opened:

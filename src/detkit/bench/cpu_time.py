@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detkit.bench.measure import Clock, Plan, Run, latency_stats, measure
+from detkit.bench.measure import Clock, Plan, Run, measure
 from detkit.report import Visit
 from detkit.runtime import Placement, Session, infer
 
@@ -43,11 +43,11 @@ def visit(session: Session, *, placement: Placement) -> Visit:
     wall, own = time.perf_counter(), clock()
     (timing,) = measure([_run_of(session)], VISIT, clock)
     ratio = (time.perf_counter() - wall) / max(clock() - own, 1e-9)
-    stats = latency_stats(timing.samples_ms)
+    p25, p50, p75 = np.percentile(timing.samples_ms, [25, 50, 75]).tolist()
     return Visit(
-        least_ms=stats.min,
-        p50_ms=stats.p50,
-        iqr_ms=stats.spread * stats.p50,
+        least_ms=min(timing.samples_ms),
+        p50_ms=p50,
+        iqr_ms=p75 - p25,
         wall_over_cpu=ratio if clock_name(placement) == "cpu" else 1.0,
     )
 

@@ -44,10 +44,15 @@ from detkit.report.search import (
     SearchReport,
 )
 from detkit.report.speed import (
+    BaselineComparison,
     BenchReport,
+    Change,
     EndToEnd,
     LatencyStats,
+    MachineState,
     ModelLatency,
+    ReferenceTimes,
+    Throughput,
 )
 from detkit.report.training import (
     TrainReport,
@@ -55,7 +60,9 @@ from detkit.report.training import (
 
 __all__ = [
     "AdviceReport",
+    "BaselineComparison",
     "BenchReport",
+    "Change",
     "ClassScore",
     "ConversionReport",
     "DataReport",
@@ -70,6 +77,7 @@ __all__ = [
     "HardwareProfile",
     "LatencyFit",
     "LatencyStats",
+    "MachineState",
     "MeasuredFront",
     "MeasuredPoint",
     "ModelLatency",
@@ -78,8 +86,10 @@ __all__ = [
     "ProfileSample",
     "QuantPoint",
     "QuantReport",
+    "ReferenceTimes",
     "SearchReport",
     "SplitReport",
+    "Throughput",
     "TrainReport",
     "Visit",
 ]

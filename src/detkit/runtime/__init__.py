@@ -41,10 +41,14 @@ RUNTIMES_OF = {  # Manifest.kind -> what can run it, the default first
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where and how a session runs. `threads` 0 leaves the choice to the engine."""
+    """Where and how a session runs. `threads` 0 leaves the choice to the engine.
+
+    `in_flight` is how many sessions of the model run at once, which share the CPUs.
+    """
 
     device: str = "cpu"
     threads: int = 0
+    in_flight: int = 1
 
 
 class Session(Protocol):

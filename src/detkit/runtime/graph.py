@@ -8,8 +8,9 @@ the graph, float or uint8 input.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ import numpy.typing as npt
 from detkit.artifact import Manifest
 from detkit.boxes import Array
 from detkit.errors import ArtifactError
-from detkit.runtime import Pixels, SuppressedOutputs, takes_pixels
+from detkit.runtime import Pixels, Session, SuppressedOutputs, takes_pixels
 
 RAW = ("boxes", "scores")
 SUPPRESSED = ("num_dets", "det_boxes", "det_scores", "det_classes")
@@ -42,6 +43,22 @@ class Engine(Protocol):
             EngineRefusalError: an input of another shape or type than the graph takes.
         """
         ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceTimes:
+    """Milliseconds on the device of one run, between events in its stream."""
+
+    upload: float
+    compute: float
+    download: float
+
+
+@runtime_checkable
+class TimedEngine(Protocol):
+    """An engine whose device takes the time of each part of a run; `last_times` are of the last."""
+
+    last_times: DeviceTimes
 
 
 class GraphSession:
@@ -104,6 +121,12 @@ def session_of(engine: Engine, path: Path, manifest: Manifest) -> GraphSession:
     """The session of a loaded graph, by the form its manifest names."""
     kind = SuppressingGraphSession if manifest.form == "nms" else GraphSession
     return kind(engine, path, manifest)
+
+
+def last_device_times(session: Session) -> DeviceTimes | None:
+    """Of the last run, where its engine is a `TimedEngine`."""
+    engine = session.engine if isinstance(session, GraphSession) else None
+    return engine.last_times if isinstance(engine, TimedEngine) else None
 
 
 def _to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:

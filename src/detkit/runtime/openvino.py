@@ -43,9 +43,9 @@ class OpenVinoEngine:
                 f"openvino has no device '{placement.device}'", hint=f"known: {', '.join(DEVICES)}"
             )
         self.path = path
-        self.threads = placement.threads
+        self.placement = placement
         self.network = _read(path)
-        self.graph = _compile(self.network, path, num_images=1, threads=placement.threads)
+        self.graph = _compile(self.network, path, num_images=1, placement=placement)
         # A tensor that passes through a node that does nothing has the names of both.
         self.output_names: set[str] = {name for out in self.graph.outputs for name in out.names}
 
@@ -60,7 +60,7 @@ class OpenVinoEngine:
     @functools.cached_property
     def graph_of_any_batch(self) -> Any:
         """Compiled when first needed, of what was read at the start."""
-        return _compile(self.network, self.path, threads=self.threads)
+        return _compile(self.network, self.path, placement=self.placement)
 
 
 def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
@@ -100,10 +100,13 @@ def _read(path: Path) -> Any:
         return the_core().read_model(source)
 
 
-def _compile(network: Any, path: Path, *, num_images: int = 0, threads: int = 0) -> Any:
+def _compile(
+    network: Any, path: Path, *, num_images: int = 0, placement: Placement | None = None
+) -> Any:
     """An `openvino.CompiledModel` of the CPU: one stream, tuned for latency.
 
-    Left alone, OpenVINO computes float graphs in bfloat16 where the CPU can; here it may not.
+    Left alone, OpenVINO computes float graphs in bfloat16 where the CPU can; here it may not. Each
+    graph would bind its threads to the first cores; several in flight may not.
 
     Args:
         num_images: the batch size to compile for; 0 leaves it free.
@@ -113,8 +116,11 @@ def _compile(network: Any, path: Path, *, num_images: int = 0, threads: int = 0)
         hint.inference_precision: ov.Type.f32,
         properties.num_streams: 1,
     }
-    if threads:
-        settings[properties.inference_num_threads] = threads
+    placement = placement or Placement()
+    if placement.threads:
+        settings[properties.inference_num_threads] = placement.threads
+    if placement.in_flight > 1:
+        settings[hint.enable_cpu_pinning] = False
     with _refused_as_artifact(path):
         sized = network.clone()
         if num_images:
