@@ -28,6 +28,7 @@ from detkit.cli.training import listen
 
 if TYPE_CHECKING:
     from detkit.config import SearchConfig
+    from detkit.report import SearchReport
     from detkit.search.study import Status
 
 EXAMPLES = {
@@ -179,12 +180,23 @@ def search(
         hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)
         report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
     console.emit(report, json=json, lines=[str(folder / "pareto.json")])
+    if not all(point.measured for point in report.pareto):
+        console.log(_hint(report, folder))
     slow, fast = max(report.reference_ms, default=0.0), min(report.reference_ms, default=0.0)
     if slow > 1.1 * fast:
         console.warn(f"the machine was not steady: one network took {fast:.2f} to {slow:.2f} ms")
     if interruption.signal:
         console.warn(f"interrupted; go on with: detkit search -o {folder} --resume")
         raise typer.Exit(128 + interruption.signal)
+
+
+def _hint(report: SearchReport, folder: Path) -> str:
+    """How the front is measured on the device and taken back."""
+    engine = f"--runtime {report.runtime} --precision {report.precision} --threads {report.threads}"
+    return (
+        f"latencies are predicted; on the device: detkit bench {folder}/pareto.json {engine}"
+        f" -o measured.json\nthen: detkit search -o {folder} --resume --measured measured.json"
+    )
 
 
 def _settings(

@@ -15,6 +15,8 @@ from pathlib import Path
 from detkit.artifact import versions, write_text
 from detkit.bench.cpu_time import clock_name, visit
 from detkit.bench.fingerprint import fingerprint
+from detkit.bench.state import read_state
+from detkit.bench.validity import doubts_of_states
 from detkit.codec import from_plain, to_json, to_plain
 from detkit.errors import UsageError
 from detkit.profile.features import features_of
@@ -91,16 +93,27 @@ def measure_profile(
         chosen = choose(space, samples, seed)
         profile = dataclasses.replace(profile, samples=tuple(map(_sample, chosen)))
         _write(profile, out)
+    profile = _visit_all(profile, setup, out, tell)
+    _write(profile, out)
+    return profile
+
+
+def _visit_all(
+    profile: HardwareProfile, setup: Setup, out: Path, tell: Callable[[str], None]
+) -> HardwareProfile:
+    """Makes the visits that are missing, each one written at once; then the fit."""
     specs = [from_plain(ArchSpec, sample.arch) for sample in profile.samples]
     done = [len(sample.visits) for sample in profile.samples]
+    states = [read_state()]
     for turn in measure_in_turns(specs, done, setup):
         profile = _with(profile, turn)
         _write(profile, out)
-        if turn.sample is not None and len(profile.samples[turn.sample].visits) == VISITS:
+        if turn.sample is None:
+            states.append(read_state())
+        elif len(profile.samples[turn.sample].visits) == VISITS:
             tell(_line(profile, turn.sample))
-    profile = _finished(profile, specs)
-    _write(profile, out)
-    return profile
+    found = doubts_of_states([*states, read_state()], profile.fingerprint)
+    return _finished(profile, specs, [doubt.reason for doubt in found])
 
 
 def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
@@ -151,14 +164,16 @@ def doubts(reference_ms: Sequence[float], visits: Sequence[Visit]) -> Iterator[s
         )
 
 
-def _finished(profile: HardwareProfile, specs: Sequence[ArchSpec]) -> HardwareProfile:
-    """The profile with its fit, and with what speaks against trusting it."""
+def _finished(
+    profile: HardwareProfile, specs: Sequence[ArchSpec], reasons: Sequence[str]
+) -> HardwareProfile:
+    """The profile with its fit, and with what speaks against trusting it, `reasons` among that."""
     latencies_ms = [sample.latency_ms for sample in profile.samples]
     visits = [visit for sample in profile.samples for visit in sample.visits]
     return dataclasses.replace(
         profile,
         fit=fit_latency([features_of(spec) for spec in specs], latencies_ms),
-        warnings=tuple(doubts(profile.reference_ms, visits)),
+        warnings=(*doubts(profile.reference_ms, visits), *reasons),
     )
 
 
