@@ -197,6 +197,8 @@ def test_folder_with_something_in_it_is_refused(tmp_path):
 
 # --- predicted latency ---------------------------------------------------------------------------
 
+WHOLE = {"searcher": "random", "trials": 1000, "batch": 64}  # every network of the space
+
 
 @pytest.fixture
 def predicted(monkeypatch):
@@ -231,9 +233,9 @@ def test_predicted_latency_is_marked_with_its_error(tmp_path, predicted):
 
 
 def test_limit_is_kept_with_the_margin_of_the_error(tmp_path, predicted):
-    free = run(tmp_path / "free", trials=1000, batch=64)
+    free = run(tmp_path / "free", **WHOLE)
     limit = sorted(point.latency_ms for point in free.pareto)[-1]
-    report = run(tmp_path / "bound", trials=1000, batch=64, max_latency_ms=limit)
+    report = run(tmp_path / "bound", **WHOLE, max_latency_ms=limit)
     assert report.over_limit > 0
     assert max(point.latency_ms for point in report.pareto) <= 0.8 * limit
 
@@ -261,11 +263,11 @@ def test_measured_front_replaces_predictions_and_the_search_goes_on(tmp_path, pr
 
 def test_measured_network_over_the_limit_leaves_the_front(tmp_path, predicted, sample):
     out = tmp_path / "out"
-    free = run(tmp_path / "free", trials=1000, batch=64)
+    free = run(tmp_path / "free", **WHOLE)
     limit = sorted(point.latency_ms for point in free.pareto)[-1]
-    before = run(out, trials=1000, batch=64, max_latency_ms=limit)
+    before = run(out, **WHOLE, max_latency_ms=limit)
     measured = measure_front(out, sample, factor=1.5)
-    report = run(out, resume=True, measured=measured, trials=1000, max_latency_ms=limit, batch=64)
+    report = run(out, resume=True, measured=measured, max_latency_ms=limit, **WHOLE)
     assert all(point.latency_ms <= limit for point in report.pareto)
     slowest = before.pareto[-1]
     assert 1.5 * slowest.latency_ms > limit

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS trials (
   figures TEXT
 );
 """
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 @dataclass(frozen=True)
