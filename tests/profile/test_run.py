@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from detkit.codec import from_json, to_json
 from detkit.errors import UsageError
 from detkit.profile import run as room
-from detkit.profile.run import VISITS, doubts, measure_profile
+from detkit.profile.run import VISITS, doubts, measure_profile, runtime_version
 from detkit.prototype import Setup
 from detkit.report import HardwareProfile, Visit
 from detkit.runtime import Placement
@@ -142,6 +143,11 @@ def test_fit_says_how_well_it_predicts(tmp_path, machine):
     assert fit is not None
     assert fit.mape < 0.02  # latency is a hundredth off the MACs
     assert fit.spearman > 0.95
+
+
+def test_version_is_that_of_the_engine():
+    assert runtime_version("onnxruntime") == importlib.metadata.version("onnxruntime")
+    assert runtime_version("torch") == importlib.metadata.version("torch")
 
 
 def steady(wall_over_cpu: float = 1.0) -> Visit:

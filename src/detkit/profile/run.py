@@ -25,6 +25,7 @@ from detkit.profile.sampling import choose_networks, macs_of
 from detkit.prototype import Setup
 from detkit.report import HardwareProfile, ProfileSample, Visit
 from detkit.run_folder import read_record
+from detkit.runtime.machine import PACKAGES
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.spec.zoo import ZOO, with_task
@@ -147,8 +148,9 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
 
 def runtime_version(runtime: str) -> str:
     """Of the engine that is installed, by any of the names it is packaged under."""
-    names = {"onnxruntime": ("onnxruntime", "onnxruntime-gpu")}.get(runtime, (runtime,))
-    return next(iter(versions(*names).values()), "")
+    also = {"onnxruntime": "onnxruntime-gpu", **PACKAGES}.get(runtime, runtime)
+    found = versions(runtime, also)
+    return found.get(runtime, found.get(also, ""))
 
 
 def doubts(reference_ms: Sequence[float], visits: Sequence[Visit]) -> Iterator[str]:
