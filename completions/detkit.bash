@@ -49,7 +49,7 @@ _detkit() {
     'data convert -o'|'data convert --out'|\
     'data synth -o'|'data synth --out'|\
     'report -o'|'report --out') compopt -o default; return ;;
-    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l' -- "$cur")); return ;;
+    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l' -- "$cur")); return ;;
     'train --freeze'|\
     'train --imgsz'|\
     'train --epochs'|\
@@ -83,11 +83,11 @@ _detkit() {
     'bench --runs'|\
     'bench --max-ms'|\
     'bench --max-regress'|\
+    'bench --imgsz'|\
+    'bench --precision'|\
     'bench --max-drop'|\
     'bench --space'|\
     'bench --samples'|\
-    'bench --precision'|\
-    'bench --imgsz'|\
     'bench --classes'|\
     'bench --seed'|\
     'bench --threads'|\
@@ -140,7 +140,7 @@ _detkit() {
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
-    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --advise --max-drop --profile --space --samples --precision --imgsz --classes --resume --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --compare --imgsz --precision --advise --max-drop --profile --space --samples --classes --resume --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;

@@ -5,7 +5,7 @@ import pytest
 
 from detkit.errors import BackendError, UsageError
 from detkit.export.coverage import coverage
-from detkit.prototype import PRECISIONS, Setup, write_prototype
+from detkit.prototype import PRECISIONS_OF, Setup, write_prototype
 from detkit.runtime import RUNTIMES, Placement, open_session
 from detkit.runtime.engine_file import read_record
 from detkit.spec.zoo import ZOO, with_task
@@ -37,7 +37,7 @@ def test_float_prototype_gives_the_same_on_every_engine(runtime):
         np.testing.assert_allclose(got, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS["tensorrt-rtx"])
+@pytest.mark.parametrize("precision", PRECISIONS_OF["tensorrt-rtx"])
 def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "p.engine"
@@ -71,4 +71,4 @@ def test_what_cannot_be_timed_is_refused_with_the_reason(runtime, precision, rea
 
 
 def test_every_runtime_has_its_precisions():
-    assert set(PRECISIONS) == set(RUNTIMES)
+    assert set(PRECISIONS_OF) == set(RUNTIMES)

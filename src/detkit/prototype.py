@@ -40,7 +40,8 @@ SUFFIXES = {
     "tensorrt": ".engine",
     "tensorrt-rtx": ".engine",
 }
-PRECISIONS = {  # runtime -> what it really computes in
+PRECISIONS = ("fp32", "int8")  # that every engine of graphs computes in
+PRECISIONS_OF = {  # runtime -> what it really computes in
     "torch": ("fp32",),
     "onnxruntime": ("fp32", "int8"),
     "openvino": ("fp32", "int8"),
@@ -57,9 +58,9 @@ REASONS = {
 
 def check_prototype(runtime: str, precision: str) -> None:
     """Raises UsageError for what no prototype can be made in, with the reason."""
-    if runtime not in PRECISIONS:
-        raise UsageError(f"no prototype for '{runtime}'", hint=did_you_mean(runtime, PRECISIONS))
-    known = PRECISIONS[runtime]
+    if runtime not in PRECISIONS_OF:
+        raise UsageError(f"no prototype for '{runtime}'", hint=did_you_mean(runtime, PRECISIONS_OF))
+    known = PRECISIONS_OF[runtime]
     if precision not in known:
         if (runtime, precision) not in REASONS:
             raise UsageError(f"no prototype in '{precision}'", hint=did_you_mean(precision, known))

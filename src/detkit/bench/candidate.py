@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.bench.fingerprint import usable_cpus
-from detkit.bench.measure import Clock, Plan, Run
+from detkit.bench.measure import WINDOW, Clock, Plan, Run
 from detkit.boxes import Array
 from detkit.data.draw import save_picture
 from detkit.data.listing import find_pictures
@@ -36,6 +37,7 @@ from detkit.runtime.gpu import gpu_index
 from detkit.runtime.graph import last_device_times
 
 NUM_PICTURES = 8  # different ones, in turn
+GPU_IN_FLIGHT = 2  # one is copied while the other is computed
 CONCURRENT = ("onnxruntime", "openvino")  # whose sessions may run in threads beside each other
 
 
@@ -49,6 +51,7 @@ class Setting:
     plan: Plan
     scenario: str
     clock: Clock
+    cpu_clock: Clock | None = None  # of the thread that calls the engine, where it does the work
 
     @property
     def gpu(self) -> int | None:
@@ -107,17 +110,36 @@ def _batch_of(files: Sequence[Path], size: int, number: int) -> list[Path]:
     return [files[(number * step + i) % len(files)] for i in range(size)]
 
 
+def cpu_clock_for(models: Sequence[Candidate], placement: Placement) -> Clock | None:
+    """The clock of the calling thread, if its CPU time tells how long each model takes."""
+    if placement.device != "cpu":
+        return None
+    works = [_works_in_caller(model.runs()[0], placement.threads) for model in models]
+    return time.thread_time if all(works) else None
+
+
+def _works_in_caller(run: Run, threads: int) -> bool:
+    """Whether the calling thread does at least half of its share of the work."""
+    own, process = time.thread_time(), time.process_time()
+    for number in range(WINDOW):
+        run(number)
+    share = (time.process_time() - process) / threads
+    return time.thread_time() - own >= share / 2
+
+
 def place(placement: Placement, scenario: str) -> Placement:
     """Threads and batches in flight for the usable CPUs.
 
     With latency one batch has all of them, so that engines are comparable; with throughput a
-    batch has one thread, and there is one for each CPU. Threads that were asked for stay.
+    batch has one thread, and there is one for each CPU, or two on a GPU. Threads that were asked
+    for stay.
     """
     cpus = usable_cpus()
     if scenario == "latency":
         return dataclasses.replace(placement, threads=placement.threads or cpus)
     threads = placement.threads or 1
-    return dataclasses.replace(placement, threads=threads, in_flight=max(1, cpus // threads))
+    most = cpus // threads if placement.device == "cpu" else GPU_IN_FLIGHT
+    return dataclasses.replace(placement, threads=threads, in_flight=max(1, most))
 
 
 def open_sessions(path: Path, runtime: str, placement: Placement) -> tuple[Session, ...]:

@@ -18,6 +18,7 @@ from detkit.bench.baseline import Baseline, check_same_machine
 from detkit.bench.candidate import (
     Candidate,
     Setting,
+    cpu_clock_for,
     open_sessions,
     picture_files,
     place,
@@ -90,6 +91,7 @@ def bench(
     with picture_files(data or trained_on(opened[0][0])) as (files, source):
         tell(f"{len(files)} pictures from {source}")
         models = [Candidate(p, s, files, batch) for p, s in zip(paths, opened, strict=True)]
+        setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.placement))
         if baseline is None:
             return _measure_all(models, setting, machine, source, tell)
         partners = rematch.partners(baseline, models, setting)
@@ -134,6 +136,7 @@ def _measure_all(
         states=tuple(states),
         fingerprint=machine,
         valid=not doubts,
+        cpu_time_valid=all(doubt.of_others for doubt in doubts),
         reasons=tuple(doubt.reason for doubt in doubts),
         cures=tuple(dict.fromkeys(doubt.cure for doubt in doubts)),
     )
@@ -162,7 +165,7 @@ def _measure_engines(
     else:
         short = replace(plan, min_seconds=plan.min_seconds * REFERENCE_SHARE)
         plans = [plan] * len(models) + [short] * (len(runs) - len(models))
-        timings = measure([own[0] for own in runs], plans, clock, look)
+        timings = measure([own[0] for own in runs], plans, clock, look, setting.cpu_clock)
     if make_reference is None:
         return timings, None
     return timings[:-1], reference_times(NAME, timings[-1])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from detkit.cli import console
+from detkit.cli.bench_compare import run_comparison
 from detkit.cli.bench_table import lines_of
 from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Seed, Threads, Verbose
 from detkit.cli.report_file import check_report_file, emit_report
@@ -21,6 +22,7 @@ EXAMPLES = {
     "bench": (
         "detkit bench best.fused.safetensors det.onnx --threads 1",
         "detkit bench det.onnx --baseline bench.json --max-regress 5%",
+        "detkit bench --compare yolo-nas-s yolov8-m yolov7-x --imgsz 640",
         "detkit bench best.safetensors --advise --data coco/ --max-drop 0.5",
         "detkit bench --profile --space yolo-nas --imgsz 320 --precision int8 -o device.json",
         "detkit bench searched/pareto.json --precision int8 -o measured.json",
@@ -58,16 +60,29 @@ def bench(
         typer.Option("--baseline", metavar="FILE", help="Earlier report to compare with."),
     ] = None,
     max_regress: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--max-regress",
             metavar="PERCENT",
-            help="Exit 3 if a model is surely slower than the baseline by more.",
+            help=f"Exit 3 if surely slower than the baseline by more; {MAX_REGRESS} if not given.",
         ),
-    ] = MAX_REGRESS,
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The MODELs are architectures: time them untrained.")
+    ] = False,
+    imgsz: Annotated[
+        str, typer.Option("--imgsz", help="Of untrained networks, N or HEIGHTxWIDTH.")
+    ] = "",
+    precision: Annotated[
+        str,
+        typer.Option(
+            "--precision",
+            help="Of untrained networks: fp32, fp16, int8; --compare takes several, with commas.",
+        ),
+    ] = "",
     advise: Annotated[
         bool, typer.Option("--advise", help="Say in which precision to ship a checkpoint.")
     ] = False,
@@ -83,12 +98,6 @@ def bench(
     samples: Annotated[
         int, typer.Option("--samples", min=1, help="Networks that --profile measures.")
     ] = 48,
-    precision: Annotated[
-        str, typer.Option("--precision", help="Of untrained networks: fp32, fp16 or int8.")
-    ] = "fp32",
-    imgsz: Annotated[
-        str, typer.Option("--imgsz", help="Input size of --profile; else the space's own.")
-    ] = "",
     classes: Annotated[
         int, typer.Option("--classes", min=1, help="Classes of the networks of --profile.")
     ] = 80,
@@ -112,6 +121,9 @@ def bench(
     all CPUs this process may use; with --scenario throughput each batch in flight gets one. The
     raw times are in the JSON report (--json, -o). A later run can take it as its --baseline: that
     exits with 3 if a model has become slower, and with 5 if it cannot be told.
+
+    --compare takes names of architectures or their JSON files, and prints parameters, multiply-adds
+    and latency of each on this machine; weights are untrained.
 
     --profile measures networks of a search space, untrained, for detkit search on another machine;
     given its pareto.json back, bench times the networks of that. Both use one thread by default.
@@ -153,11 +165,34 @@ def bench(
     if bench_profile.is_front(models):
         bench_profile.front(models[0], engine, max_ms=max_ms, out=out, force=force, json=json)
         return
-    limit = _share(max_regress)
-    from detkit.bench.baseline import read_baseline
+    if max_regress is not None and baseline is None:
+        raise UsageError("--max-regress needs a --baseline to compare with")
+    limit = _share(max_regress or MAX_REGRESS)
     from detkit.bench.measure import Plan
-    from detkit.bench.run import bench as measure_models
     from detkit.runtime import Placement
+
+    if compare:
+        if max_ms is not None or baseline or scenario != "latency":
+            raise UsageError("--compare takes no --max-ms, --baseline or other --scenario")
+        run_comparison(
+            models,
+            imgsz=imgsz,
+            precision=precision,
+            runtime=runtime,
+            placement=Placement(device=device, threads=threads),
+            plan=Plan(min_seconds=seconds, min_runs=min(runs, 100), chain_runs=3),
+            batch=batch,
+            data=data,
+            strict=strict,
+            out=out,
+            force=force,
+            json=json,
+        )
+        return
+    if imgsz or precision:
+        raise UsageError("--imgsz and --precision are for untrained networks: a file has its own")
+    from detkit.bench.baseline import read_baseline
+    from detkit.bench.run import bench as measure_models
 
     check_report_file(out, force=force)
     report = measure_models(

@@ -143,13 +143,14 @@ def _arch_rows(spec: ArchSpec) -> Rows:
     return [
         ("name", spec.name),
         ("digest", spec.digest),
-        ("blocks", f"{spec.block}, {spec.activation}"),
+        ("family", spec.family),
+        ("blocks", f"{spec.block}, {spec.kernel}x{spec.kernel}, {spec.activation}"),
         ("image size", _size(spec.image_size)),
         ("classes", str(spec.num_classes)),
         ("stem", str(spec.stem)),
         ("backbone", f"{', '.join(stages)}  (out/hidden x blocks)"),
         ("neck", f"{', '.join(neck)}  (out/hidden x blocks)"),
-        ("head", ", ".join(map(str, spec.head_widths))),
+        ("head", ", ".join(map(str, spec.head_widths)) or "predictors alone"),
     ]
 
 

@@ -7,6 +7,7 @@ A block that fuses into one convolution is counted as that.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -27,7 +28,7 @@ class ConvLayer:
 
     path: str
     level: int
-    kernel: int
+    kernel_area: int
     c_in: int
     c_out: int
     cells: int  # of the output: height x width
@@ -35,7 +36,7 @@ class ConvLayer:
 
     @property
     def weights(self) -> int:
-        return self.c_in * self.c_out * self.kernel**2
+        return self.c_in * self.c_out * self.kernel_area
 
     @property
     def moved(self) -> int:
@@ -65,7 +66,7 @@ def _keep_largest(module: nn.Module) -> None:
     for name, child in module.named_children():
         if isinstance(child, Fusable):
             inside = [part for part in child.modules() if isinstance(part, nn.Conv2d)]
-            setattr(module, name, max(inside, key=lambda conv: conv.kernel_size[0]))
+            setattr(module, name, max(inside, key=lambda conv: math.prod(conv.kernel_size)))
         else:
             _keep_largest(child)
 
@@ -74,18 +75,18 @@ def _recorder(
     found: list[ConvLayer], path: str, spec: ArchSpec
 ) -> Callable[[Any, tuple[Tensor, ...], Tensor], None]:
     def record(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        kernel, (height, width) = module.kernel_size[0], output.shape[2:]
+        area, (height, width) = math.prod(module.kernel_size), output.shape[2:]
         # A transposed convolution touches every input once for each of its kernel's places.
         is_transposed = isinstance(module, nn.ConvTranspose2d)
         places = inputs[0].shape[2:].numel() if is_transposed else height * width
         layer = ConvLayer(
             path=path,
             level=round(spec.image_size[0] / height).bit_length() - 1,
-            kernel=kernel,
+            kernel_area=area,
             c_in=module.in_channels,
             c_out=module.out_channels,
             cells=height * width,
-            macs=places * kernel**2 * module.in_channels * module.out_channels,
+            macs=places * area * module.in_channels * module.out_channels,
         )
         found.append(layer)
 

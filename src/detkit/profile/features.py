@@ -26,7 +26,7 @@ def features_of(spec: ArchSpec) -> dict[str, float]:
 
 def _of_layer(layer: ConvLayer) -> list[tuple[str, float]]:
     giga, mega = layer.macs / 1e9, layer.moved / 1e6
-    kind = "wide" if layer.kernel > 1 else "point"
+    kind = "wide" if layer.kernel_area > 1 else "point"
     padded = -(-layer.c_in // LANES) * -(-layer.c_out // LANES) * LANES**2
     return [
         ("macs", giga),

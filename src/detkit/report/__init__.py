@@ -13,6 +13,11 @@ from detkit.report.advice import (
     AdviceReport,
     Form,
 )
+from detkit.report.comparison import (
+    ComparedFile,
+    ComparedModel,
+    CompareReport,
+)
 from detkit.report.conversion import (
     ConversionReport,
     Difference,
@@ -64,6 +69,9 @@ __all__ = [
     "BenchReport",
     "Change",
     "ClassScore",
+    "CompareReport",
+    "ComparedFile",
+    "ComparedModel",
     "ConversionReport",
     "DataReport",
     "Difference",
