@@ -8,7 +8,7 @@ import pytest
 
 from detkit.advise import run as room
 from detkit.bench.measure import Plan
-from detkit.cli.app import main
+from detkit.cli import app
 from detkit.codec import from_json
 from detkit.report import AdviceReport
 
@@ -18,9 +18,10 @@ QUICK = Plan(min_seconds=0, min_runs=10, blocks=10, warmup_seconds=0, max_warmup
 @pytest.fixture
 def run(monkeypatch, capfd):
     monkeypatch.setattr(room, "TIMING", QUICK)
+    monkeypatch.setattr(app, "_prepare_process", lambda: None)
 
     def call(*args: object) -> tuple[int, str, str]:
-        code = main([str(arg) for arg in args])
+        code = app.main([str(arg) for arg in args])
         return code, *capfd.readouterr()
 
     return call

@@ -8,7 +8,7 @@ import pytest
 
 from detkit.bench import cpu_time
 from detkit.bench.measure import Plan
-from detkit.cli.app import main
+from detkit.cli import app
 from detkit.codec import from_json
 from detkit.report import HardwareProfile, MeasuredFront
 
@@ -21,9 +21,10 @@ ENGINE = ("--precision", "int8", "--runtime", "onnxruntime")
 def run(monkeypatch, capfd):
     """Runs a verb in this process: exit code, stdout, stderr."""
     monkeypatch.setattr(cpu_time, "VISIT", QUICK)
+    monkeypatch.setattr(app, "_prepare_process", lambda: None)
 
     def call(*args: object) -> tuple[int, str, str]:
-        code = main([str(arg) for arg in args])
+        code = app.main([str(arg) for arg in args])
         return code, *capfd.readouterr()
 
     return call
