@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import onnx
 from onnx import ModelProto
 
 from detkit.artifact import versions
@@ -30,7 +28,7 @@ from detkit.export.nms import append_nms
 from detkit.export.tensorrt_rules import lint
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import fuse
-from detkit.prototype import write_prototype
+from detkit.prototype import prototype_graph
 from detkit.runtime.machine import PACKAGES, RTX, load
 from detkit.runtime.trt_api import build
 from detkit.spec.arch import ArchSpec
@@ -100,19 +98,11 @@ def graphs(spec: ArchSpec) -> Graphs:
 
 
 def prototype(spec: ArchSpec, precision: str) -> ModelProto:
-    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
-        path = Path(folder) / "graph.onnx"
-        write_prototype(spec, path, runtime="tensorrt", precision=precision)
-        graph = onnx.load(path)
-    del graph.metadata_props[:]
-    return graph
+    return prototype_graph(spec, target="tensorrt", precision=precision)[0]
 
 
 def uint8_graph(spec: ArchSpec) -> ModelProto:
-    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
-        manifest = write_prototype(
-            spec, Path(folder) / "graph.onnx", runtime="tensorrt", precision="fp32"
-        )
+    manifest = prototype_graph(spec, target="tensorrt", precision="fp32")[1]
     return build_graph(fuse(new_detector(spec, 0).eval()), manifest, uint8=True)
 
 

@@ -48,6 +48,24 @@ _DEVICE = typer.Option(
     "--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.", autocompletion=_devices
 )
 _THREADS = typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to the engine.")
+_RUNTIME = typer.Option(
+    "--runtime",
+    metavar="NAME",
+    help="torch, onnxruntime, openvino, tensorrt; by default what the file is for.",
+    autocompletion=_runtimes,
+)
+_ENGINE = typer.Option(
+    "--runtime",
+    metavar="NAME",
+    help="torch, onnxruntime, openvino, tensorrt or tensorrt-rtx.",
+    autocompletion=_runtimes,
+)
+_OUTPUTS = typer.Option(
+    "--outputs",
+    metavar="NAME",
+    help="Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.",
+    autocompletion=_presets,
+)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More on stderr.")]
@@ -61,21 +79,8 @@ Device = Annotated[str, _DEVICE]
 DeviceSetting = Annotated[str | None, _DEVICE]
 Threads = Annotated[int, _THREADS]
 ThreadsSetting = Annotated[int | None, _THREADS]
-Runtime = Annotated[
-    str,
-    typer.Option(
-        "--runtime",
-        metavar="NAME",
-        help="torch, onnxruntime, openvino, tensorrt; by default what the file is for.",
-        autocompletion=_runtimes,
-    ),
-]
-_OUTPUTS = typer.Option(
-    "--outputs",
-    metavar="NAME",
-    help="Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.",
-    autocompletion=_presets,
-)
+Runtime = Annotated[str, _RUNTIME]
+RuntimeSetting = Annotated[str | None, _ENGINE]
 Outputs = Annotated[str, _OUTPUTS]
 OutputsOfEach = Annotated[list[str] | None, _OUTPUTS]
 Config = Annotated[

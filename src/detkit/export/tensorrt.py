@@ -140,10 +140,11 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
         report = convert(checkpoint, draft, options, Target(suffix=".onnx", write=write_onnx))
         graph = _without_manifest(draft)
         built = build_engine(to_half(graph) if options.half else graph, library, plan)
-        manifest = _manifest(read_manifest(draft), built, half=options.half)
-        write_engine(trial, built.engine, _record(built, manifest))
-        difference = _difference(checkpoint, trial, manifest, options)
-    write_engine(out, built.engine, _record(built, _measured(manifest, difference)))
+        record = engine_record(built, read_manifest(draft), half=options.half)
+        write_engine(trial, built.engine, record)
+        difference = _difference(checkpoint, trial, record.manifest, options)
+    measured = _measured(record.manifest, difference)
+    write_engine(out, built.engine, dataclasses.replace(record, manifest=measured))
     return dataclasses.replace(
         report,
         file=str(out),
@@ -160,23 +161,22 @@ def _without_manifest(path: Path) -> ModelProto:
     return graph
 
 
-def _manifest(draft: Manifest, built: BuiltEngine, *, half: bool) -> Manifest:
-    """That of the ONNX draft, without the figures that do not hold for the engine."""
+def engine_record(built: BuiltEngine, draft: Manifest, *, half: bool) -> EngineRecord:
+    """The sidecar of an engine that was built from the ONNX draft.
+
+    Its manifest is the draft's, without the figures that do not hold for the engine.
+    """
     machine = built.machine
-    precision = "fp16" if half and draft.precision == "fp32" else draft.precision
-    return dataclasses.replace(
+    manifest = dataclasses.replace(
         draft,
         kind=machine.library,
-        precision=precision,
+        precision="fp16" if half and draft.precision == "fp32" else draft.precision,
         versions={**draft.versions, machine.library: machine.version},
         metrics={k: v for k, v in draft.metrics.items() if not k.startswith("difference_")},
     )
-
-
-def _record(built: BuiltEngine, manifest: Manifest) -> EngineRecord:
     return EngineRecord(
         manifest=manifest,
-        machine=built.machine,
+        machine=machine,
         batches=built.plan.batches,
         graph_sha256=built.graph_sha256,
     )
