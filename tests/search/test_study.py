@@ -16,7 +16,8 @@ from detkit.nn.detector import Cost
 from detkit.report import SearchReport
 from detkit.search.evaluate import EVALUATORS, Score
 from detkit.search.objective import OBJECTIVES
-from detkit.search.study import Hooks, search
+from detkit.search.progress import Hooks
+from detkit.search.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
 from detkit.train.loop import Interruption
@@ -42,7 +43,7 @@ class CheapMeter:
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    monkeypatch.setattr("detkit.search.study.LatencyMeter", CheapMeter)
+    monkeypatch.setattr("detkit.search.executor.LatencyMeter", CheapMeter)
     monkeypatch.setattr("detkit.search.study.cost_of", cheap_cost)
 
 

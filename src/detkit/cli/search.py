@@ -26,7 +26,7 @@ from detkit.cli.training import listen
 
 if TYPE_CHECKING:
     from detkit.config import SearchConfig
-    from detkit.search.study import Status
+    from detkit.search.progress import Status
 
 EXAMPLES = {
     "search": (
@@ -125,7 +125,7 @@ def search(
     detkit train --model), report.json and the journal to resume from.
     """
     console.setup(quiet, verbose)
-    from detkit.search.study import Hooks
+    from detkit.search.progress import Hooks
     from detkit.search.study import search as start
 
     flags = {
