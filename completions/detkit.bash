@@ -86,6 +86,7 @@ _detkit() {
     'search --max-macs'|\
     'search --imgsz'|\
     'search --epochs'|\
+    'search --ray'|\
     'search --set'|\
     'search --seed'|\
     'search --threads'|\
@@ -126,7 +127,7 @@ _detkit() {
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
     'bench') flags='--data --batch --seconds --runs --max-ms --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
-    'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
+    'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --ray --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;

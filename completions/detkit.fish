@@ -144,6 +144,7 @@ complete -c detkit -n '__detkit_is search' -l max-params -x -d 'Limit on deploye
 complete -c detkit -n '__detkit_is search' -l max-macs -x -d 'Limit on deployed multiply-adds.'
 complete -c detkit -n '__detkit_is search' -l imgsz -x -d 'Input size, N or HEIGHTxWIDTH; else searched.'
 complete -c detkit -n '__detkit_is search' -l epochs -x -d 'Epochs of each training, evaluator train.'
+complete -c detkit -n '__detkit_is search' -l ray -x -d 'Evaluate on this Ray cluster: HOST:PORT, or auto.'
 complete -c detkit -n '__detkit_is search' -s o -l out -r -F -d 'Where to write; the name is yours.'
 complete -c detkit -n '__detkit_is search' -l resume -d 'Go on with the search in -o; nothing told is lost.'
 complete -c detkit -n '__detkit_is search' -s c -l config -r -F -d 'Settings from a file.'

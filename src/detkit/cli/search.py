@@ -104,6 +104,10 @@ def search(
     epochs: Annotated[
         int | None, typer.Option("--epochs", help="Epochs of each training, evaluator train.")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", help="Evaluate on this Ray cluster: HOST:PORT, or auto."),
+    ] = None,
     out: Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search in -o; nothing told is lost.")
@@ -143,7 +147,8 @@ def search(
         "seed": seed,
         "threads": threads,
     }
-    settings = _settings(flags, config, sets or [], out if resume else None)
+    sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
+    settings = _settings(flags, config, sets, out if resume else None)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with listen() as interruption:
         hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)

@@ -23,6 +23,7 @@ from detkit.search.latency import LatencyMeter
 from detkit.spec.arch import ArchSpec
 
 Kind = Literal["measure", "score"]
+MENDABLE = (DetkitError, OSError, ImportError)  # by the user, and not the architecture's fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +109,7 @@ class LocalExecutor:
         task = self.waiting.popleft()
         try:
             return self._run(task)
-        except DetkitError:
+        except MENDABLE:
             raise
         except Exception as error:  # one architecture that cannot be built must not end a search
             return Outcome(task=task, figures={}, failure=reason_of(error))
