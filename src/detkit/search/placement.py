@@ -19,6 +19,7 @@ class Node:
 
     id: str
     address: str
+    host: str
     cpus: float
     measures: bool
     capacity: int
@@ -50,6 +51,12 @@ def room(nodes: Sequence[Node]) -> int:
     """Candidates that all nodes together can work on."""
     shared = all(node.measures for node in nodes if node.capacity)
     return sum(node.capacity if shared or not node.measures else 1 for node in nodes)
+
+
+def shared_hosts(nodes: Sequence[Node]) -> list[str]:
+    """Names of machines that measure and that also are another node."""
+    measuring = {node.host for node in nodes if node.measures}
+    return sorted(host for host in measuring if sum(node.host == host for node in nodes) > 1)
 
 
 def _is_free(

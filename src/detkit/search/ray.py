@@ -12,6 +12,7 @@ import functools
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 import threading
@@ -46,12 +47,14 @@ from detkit.search.executor import (
     score_figures,
 )
 from detkit.search.latency import LatencyMeter
-from detkit.search.placement import Node, nodes_for, place, room
+from detkit.search.placement import Node, nodes_for, place, room, shared_hosts
 from detkit.spec.arch import ArchSpec
 from detkit.train.loop import Interruption
 
 STATELESS = ("proxy", "train")  # evaluators that need nothing of the study's folder
 POLL_SECONDS = 0.5
+KNOCK_SECONDS = 5.0
+START = "ray start --head --include-dashboard=false; on other machines, ray start --address"
 GREETING_SECONDS = 120.0  # for a node to start a worker that imports detkit
 
 
@@ -105,7 +108,7 @@ class RayExecutor:
     """Tasks on the nodes of a running cluster, of which this machine is one.
 
     Raises:
-        UsageError: an evaluator that cannot run elsewhere, or a client's address.
+        UsageError: an evaluator that cannot run elsewhere, or no address.
         BackendError: there is no such cluster.
     """
 
@@ -134,6 +137,8 @@ class RayExecutor:
         nodes = self._nodes()
         names = ", ".join(f"{n.address}{' (latency)' if n.measures else ''}" for n in nodes)
         log(f"ray: {len(nodes)} nodes, {self.slots} candidates at once: {names or 'none'}")
+        for host in shared_hosts(nodes):
+            log(f"ray: several nodes are on {host}, so latency is timed beside other work there")
 
     @property
     def slots(self) -> int:
@@ -193,6 +198,7 @@ class RayExecutor:
         return Node(
             id=found["NodeID"],
             address=found["NodeManagerAddress"],
+            host=found["NodeManagerHostname"],
             cpus=cpus,
             measures=bool(resources.get(wanted.resource)) if wanted.resource else here,
             capacity=capacity if greeting.has_data else 0,
@@ -294,11 +300,11 @@ def connect(address: str, restore: contextlib.ExitStack) -> None:
     Ray prints what it has to say of dying workers to stdout, which is for data, and takes SIGTERM.
 
     Raises:
-        UsageError: the address of a client, whose machine is no node.
+        UsageError: no HOST:PORT.
         BackendError: no cluster answers.
     """
-    if "://" in address or address == "local":
-        raise UsageError(f"--ray {address}: HOST:PORT of a running cluster, or auto")
+    if address != "auto":
+        _knock(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     restore.enter_context(contextlib.redirect_stdout(sys.stderr))
     try:
@@ -306,10 +312,18 @@ def connect(address: str, restore: contextlib.ExitStack) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         restore.close()
-        raise BackendError(
-            f"no Ray cluster at {address}: {reason_of(error)}",
-            hint="ray start --head --include-dashboard=false, and --address on other machines",
-        ) from error
+        raise BackendError(f"no Ray cluster: {reason_of(error)}", hint=START) from error
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for two minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and "://" not in address):
+        raise UsageError(f"--ray {address}: HOST:PORT of a running cluster, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BackendError(f"no Ray cluster at {address}: {error}", hint=START) from error
 
 
 @contextlib.contextmanager
