@@ -176,17 +176,10 @@ class RayExecutor:
 
     def _nodes(self) -> list[Node]:
         """The nodes alive that are of use; new ones are greeted first."""
-        nodes = []
-        for found in ray.nodes():
-            name = found["NodeID"]
-            if not found["Alive"]:
-                continue
-            if name not in self.greeted:
-                self.greeted[name] = self._greet(name, found["NodeManagerAddress"])
-            greeting = self.greeted[name]
-            if greeting is not None:
-                nodes.append(self._node(found, greeting))
-        return nodes
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        self._greet([node for name, node in alive.items() if name not in self.greeted])
+        greetings = ((node, self.greeted[name]) for name, node in alive.items())
+        return [self._node(node, greeting) for node, greeting in greetings if greeting]
 
     def _node(self, found: dict[str, Any], greeting: Greeting) -> Node:
         resources, wanted = found["Resources"], self.config.ray
@@ -204,25 +197,28 @@ class RayExecutor:
             capacity=capacity if greeting.has_data else 0,
         )
 
-    def _greet(self, name: str, address: str) -> Greeting | None:
-        """Looks at a node once; what is wrong with it is said once."""
+    def _greet(self, new: list[dict[str, Any]]) -> None:
+        """Looks at nodes once; what is wrong with one is said once."""
         data = self.config.data if self.config.evaluator != "proxy" else ""
-        reference = _remote(greet, name, num_cpus=0).remote(data)
-        try:
-            greeting: Greeting = ray.get(reference, timeout=GREETING_SECONDS)
-        except (RayError, GetTimeoutError) as error:
-            cause = getattr(error, "cause", None) or error
-            self.log(f"ray: node {address} is left out: {reason_of(cause)}")
-            return None
-        if greeting.version != versions()["detkit"]:
-            self.log(f"ray: node {address} is left out: it has detkit {greeting.version}")
-            return None
-        if not greeting.has_data:
-            self.log(
-                f"ray: node {address} trains nothing: it has no folder {data}"
-                " (the data must be at the same path on every node)"
-            )
-        return greeting
+        asked = [(node, _remote(greet, node["NodeID"], num_cpus=0).remote(data)) for node in new]
+        for node, reference in asked:
+            name, address = node["NodeID"], node["NodeManagerAddress"]
+            self.greeted[name] = None
+            try:
+                greeting: Greeting = ray.get(reference, timeout=GREETING_SECONDS)
+            except (RayError, GetTimeoutError) as error:
+                cause = getattr(error, "cause", None) or error
+                self.log(f"ray: node {address} is left out: {reason_of(cause)}")
+                continue
+            if greeting.version != versions()["detkit"]:
+                self.log(f"ray: node {address} is left out: it has detkit {greeting.version}")
+                continue
+            if not greeting.has_data:
+                self.log(
+                    f"ray: node {address} trains nothing: it has no folder {data}"
+                    " (the data must be at the same path on every node)"
+                )
+            self.greeted[name] = greeting
 
     def _wait_for_nodes(self) -> None:
         """A moment, unless it has been too long."""

@@ -27,7 +27,7 @@ from detkit.search import make_searcher
 from detkit.search.dispatch import Dispatcher, is_over
 from detkit.search.evaluate import make_evaluator
 from detkit.search.executor import Executor, LocalExecutor, Task
-from detkit.search.front import front_of, volume_of
+from detkit.search.front import front_of, volume_of, volumes_of
 from detkit.search.grid import Point
 from detkit.search.journal import Journal, Told
 from detkit.search.objective import goal_of, limits
@@ -204,7 +204,8 @@ class Study:
             if self.searcher.grid.to_row(trial.point) == row
         }
         everything = [trial.figures for trial in told]
-        write_text(self.out / "pareto.html", render_search(report, everything, named))
+        volumes = volumes_of(self.config, told)
+        write_text(self.out / "pareto.html", render_search(report, everything, named, volumes))
         return report
 
     def _pareto_point(self, trial: Told) -> ParetoPoint:
