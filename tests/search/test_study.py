@@ -11,7 +11,7 @@ import pytest
 
 from detkit.codec import from_json, from_plain
 from detkit.config import SearchConfig
-from detkit.errors import UsageError
+from detkit.errors import DataError, TrainingError, UsageError
 from detkit.nn.detector import Cost
 from detkit.report import SearchReport
 from detkit.search.evaluate import EVALUATORS, Score
@@ -152,9 +152,50 @@ def test_failed_training_is_counted_and_survived(tmp_path, monkeypatch):
     assert all(point.arch["stem"] != 8 for point in report.pareto)
 
 
-def test_space_smaller_than_the_trials_is_searched_whole(tmp_path):
-    report = run(tmp_path / "out", trials=1000, searcher="random", batch=64)
+def broken(kind: type[Exception], *, stem: int | None = None):
+    """An evaluator that raises, for one stem or for all."""
+
+    def make(config, folder, interruption):
+        def evaluate(spec, cost):
+            if stem in (None, spec.stem):
+                raise kind("no kernel\nfor this")
+            return Score(value=1.0)
+
+        return evaluate
+
+    return make
+
+
+def test_architecture_that_cannot_be_run_fails_alone_and_says_why(tmp_path, monkeypatch):
+    monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError, stem=8))
+    lines: list[str] = []
+    report = run(tmp_path / "out", hooks=Hooks(log=lines.append))
+    said = [line for line in lines if "score: RuntimeError: no kernel; told as failed" in line]
+    assert 0 < report.failed == len(said) < report.trials == 12
+
+
+@pytest.mark.parametrize("kind", [DataError, OSError])
+def test_what_the_user_can_mend_ends_the_search_and_resume_goes_on(tmp_path, monkeypatch, kind):
+    with monkeypatch.context() as patch:
+        patch.setitem(EVALUATORS, "proxy", broken(kind))
+        with pytest.raises(kind, match="no kernel"):
+            run(tmp_path / "out")
+    assert run(tmp_path / "out", resume=True).failed == 0
+
+
+def test_search_in_which_everything_failed_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError))
+    with pytest.raises(TrainingError, match="not one of 12 architectures could be scored"):
+        run(tmp_path / "out")
+    assert from_json(SearchReport, (tmp_path / "out/report.json").read_text()).failed == 12
+
+
+def test_space_smaller_than_the_trials_is_searched_whole_and_that_is_said(tmp_path):
+    lines: list[str] = []
+    hooks = Hooks(log=lines.append)
+    report = run(tmp_path / "out", trials=1000, searcher="random", batch=64, hooks=hooks)
     assert report.trials == report.space_size == 144
+    assert lines[-1] == "the space holds no more architectures: 144 of 1000 trials"
 
 
 @pytest.mark.parametrize(
@@ -169,6 +210,7 @@ def test_space_smaller_than_the_trials_is_searched_whole(tmp_path):
         ({"objective": "best"}, "unknown objective"),
         ({"cost": "money"}, "unknown cost"),
         ({"imgsz": "100"}, "multiples of 32"),
+        ({"space": "none.json"}, "no such space file"),
     ],
 )
 def test_search_that_makes_no_sense_is_refused_and_leaves_nothing(tmp_path, changes, message):

@@ -65,6 +65,7 @@ class Dispatcher:
         while not self.interruption.signal:
             self._fill()
             if not self.under_way:
+                self._say_whether_used_up()
                 return
             outcome = None if self.interruption.signal else self.executor.wait()
             if outcome is not None:
@@ -88,6 +89,11 @@ class Dispatcher:
             self.waiting.extend(self.searcher.ask(min(wanted, left)))
             self.journal.ask(list(self.waiting))
         return self.waiting.popleft() if self.waiting else None
+
+    def _say_whether_used_up(self) -> None:
+        done, wanted = len(self.searcher.trials), self.config.trials
+        if done < wanted and not self.interruption.signal:
+            self.log(f"the space holds no more architectures: {done} of {wanted} trials")
 
     def _begin(self, point: Point) -> None:
         spec, cost = self.describe(point)

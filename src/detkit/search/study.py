@@ -116,11 +116,11 @@ class Study:
             return
         spec = self.space.to_arch(self.space.smallest_point())
         cost = cost_of(spec)
-        self._check("parameters", cost.parameters, "max_params", f"has {cost.parameters:,}")
-        self._check("macs", cost.macs, "max_macs", f"takes {cost.macs:,}")
+        self._check("max_params", cost.parameters, f"has {cost.parameters:,}")
+        self._check("max_macs", cost.macs, f"takes {cost.macs:,}")
         if self.config.max_latency_ms:
             latency = self._latency(spec, cost)
-            self._check("latency_ms", latency, "max_latency_ms", f"takes {latency:.2f} ms here")
+            self._check("max_latency_ms", latency, f"takes {latency:.2f} ms here")
 
     def _latency(self, spec: ArchSpec, cost: Cost) -> float:
         """Milliseconds where candidates will be measured; NaN when interrupted.
@@ -136,12 +136,12 @@ class Study:
             raise MeasurementError(f"cannot measure the smallest network: {outcome.failure}")
         return outcome.figures["latency_ms"]
 
-    def _check(self, figure: str, value: float, setting: str, what: str) -> None:
+    def _check(self, setting: str, value: float, what: str) -> None:
         bound = getattr(self.config, setting)
         if bound and value > bound:
             raise UsageError(
-                f"{setting} {bound:g}: no architecture of space {self.space.name} has a {figure}"
-                f" that low; the smallest one {what}",
+                f"{setting} {bound:g}: no architecture of space {self.space.name} keeps it;"
+                f" the smallest one {what}",
                 hint="raise the limit, lower --imgsz, or search a smaller space",
             )
 
