@@ -15,6 +15,7 @@ from dataclasses import dataclass
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 52.0, 38.0  # margins around the plot, in px
 MARKED_POINTS = 60  # a longer line is drawn without a dot on every point
 SHORT_RANGE = 3  # times the least x: up to there a logarithmic axis has evenly spaced ticks
+LABEL_CHAR = 8.0  # px, about the width of a letter
 ROW, NAME_CHARS = 22, 22  # height of a bar's row, characters shown of its name
 
 
@@ -233,8 +234,8 @@ def _dots(frame: Frame, series: Series, *, radius: int, log_x: bool) -> str:
         title = f"<title>{text(shown)}</title>"
         parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius}">{title}</circle>')
         if label:
-            left = px < frame.size[0] / 2
-            kind, at = ("label", px + 7) if left else ("label end", px - 7)
+            fits = px - LEFT > LABEL_CHAR * len(label)  # on the left, away from a rising front
+            kind, at = ("label end", px - 7) if fits else ("label", px + 7)
             parts.append(f'<text class="{kind}" x="{at:.1f}" y="{py - 6:.1f}">{text(label)}</text>')
     return "".join(parts)
 
