@@ -23,13 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import (
-    GetTimeoutError,
-    NodeDiedError,
-    RayError,
-    RayTaskError,
-    TaskUnschedulableError,
-)
+from ray.exceptions import NodeDiedError, RayError, RayTaskError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from detkit.artifact import atomic_path, versions
@@ -55,7 +49,7 @@ STATELESS = ("proxy", "train")  # evaluators that need nothing of the study's fo
 POLL_SECONDS = 0.5
 KNOCK_SECONDS = 5.0
 START = "ray start --head --include-dashboard=false; on other machines, ray start --address"
-GREETING_SECONDS = 120.0  # for a node to start a worker that imports detkit
+GREETING_SECONDS = 60.0  # waited at first for nodes to start a worker; slow ones join later
 
 
 # --- what runs on the nodes ----------------------------------------------------------------------
@@ -128,12 +122,16 @@ class RayExecutor:
         self.config, self.out, self.log, self.interruption = config, out, log, interruption
         self.waiting: list[Task] = []
         self.running: dict[Any, tuple[Task, Node]] = {}  # by the reference to its result
+        self.data = config.data if config.evaluator != "proxy" else ""
+        self.asked: dict[Any, dict[str, Any]] = {}  # nodes that were greeted, by the reference
         self.greeted: dict[str, Greeting | None] = {}  # by node; None: of no use to us
         self.machine: dict[str, str] = {}  # that measured first
         self.idle_since: float | None = None
         self.restore = contextlib.ExitStack()
         connect(config.ray.address, self.restore)
         self.here = ray.get_runtime_context().get_node_id()
+        self._nodes()
+        self._hear(seconds=GREETING_SECONDS)
         nodes = self._nodes()
         names = ", ".join(f"{n.address}{' (latency)' if n.measures else ''}" for n in nodes)
         log(f"ray: {len(nodes)} nodes, {self.slots} candidates at once: {names or 'none'}")
@@ -175,10 +173,14 @@ class RayExecutor:
     # --- nodes -----------------------------------------------------------------------------------
 
     def _nodes(self) -> list[Node]:
-        """The nodes alive that are of use; new ones are greeted first."""
+        """The nodes alive that are of use, once they have answered a greeting."""
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        self._greet([node for name, node in alive.items() if name not in self.greeted])
-        greetings = ((node, self.greeted[name]) for name, node in alive.items())
+        asked = {node["NodeID"] for node in self.asked.values()}
+        for name, node in alive.items():
+            if name not in self.greeted and name not in asked:
+                self.asked[_remote(greet, name, num_cpus=0).remote(self.data)] = node
+        self._hear(seconds=0)
+        greetings = ((node, self.greeted.get(name)) for name, node in alive.items())
         return [self._node(node, greeting) for node, greeting in greetings if greeting]
 
     def _node(self, found: dict[str, Any], greeting: Greeting) -> Node:
@@ -197,28 +199,32 @@ class RayExecutor:
             capacity=capacity if greeting.has_data else 0,
         )
 
-    def _greet(self, new: list[dict[str, Any]]) -> None:
-        """Looks at nodes once; what is wrong with one is said once."""
-        data = self.config.data if self.config.evaluator != "proxy" else ""
-        asked = [(node, _remote(greet, node["NodeID"], num_cpus=0).remote(data)) for node in new]
-        for node, reference in asked:
-            name, address = node["NodeID"], node["NodeManagerAddress"]
-            self.greeted[name] = None
-            try:
-                greeting: Greeting = ray.get(reference, timeout=GREETING_SECONDS)
-            except (RayError, GetTimeoutError) as error:
-                cause = getattr(error, "cause", None) or error
-                self.log(f"ray: node {address} is left out: {reason_of(cause)}")
-                continue
-            if greeting.version != versions()["detkit"]:
-                self.log(f"ray: node {address} is left out: it has detkit {greeting.version}")
-                continue
-            if not greeting.has_data:
-                self.log(
-                    f"ray: node {address} trains nothing: it has no folder {data}"
-                    " (the data must be at the same path on every node)"
-                )
-            self.greeted[name] = greeting
+    def _hear(self, *, seconds: float) -> None:
+        """Takes the answers to greetings; waits that long for all of them."""
+        if not self.asked:
+            return
+        answered, _ = ray.wait(list(self.asked), num_returns=len(self.asked), timeout=seconds)
+        for reference in answered:
+            node = self.asked.pop(reference)
+            self.greeted[node["NodeID"]] = self._greeting(reference, node["NodeManagerAddress"])
+
+    def _greeting(self, reference: Any, address: str) -> Greeting | None:
+        """None where the node is of no use to us; why is said here, once."""
+        try:
+            greeting: Greeting = ray.get(reference)
+        except RayError as error:
+            cause = getattr(error, "cause", None) or error
+            self.log(f"ray: node {address} is left out: {reason_of(cause)}")
+            return None
+        if greeting.version != versions()["detkit"]:
+            self.log(f"ray: node {address} is left out: it has detkit {greeting.version}")
+            return None
+        if not greeting.has_data:
+            self.log(
+                f"ray: node {address} trains nothing: it has no folder {self.data}"
+                " (the data must be at the same path on every node)"
+            )
+        return greeting
 
     def _wait_for_nodes(self) -> None:
         """A moment, unless it has been too long."""
