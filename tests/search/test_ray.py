@@ -19,7 +19,10 @@ from pathlib import Path
 
 import pytest
 
+from detkit.config import RayConfig, SearchConfig
+from detkit.errors import BackendError, UsageError
 from detkit.search.journal import Journal
+from detkit.train.loop import Interruption
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed here"
@@ -45,7 +48,7 @@ def start_node(*options: str) -> subprocess.Popen[bytes]:
         [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *size, *quiet],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0"},
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
     )
 
 
@@ -156,3 +159,24 @@ def test_every_trial_is_told_once_though_a_worker_and_then_its_node_are_killed(c
     points = [json.dumps(trial.point, sort_keys=True) for trial in journal.told()]
     assert (len(set(points)), journal.pending()) == (TRIALS, [])
     journal.close()
+
+
+@pytest.mark.parametrize("address", ["local", "ray://127.0.0.1:10001", "127.0.0.1", "auto:x"])
+def test_what_is_no_address_is_refused(address, tmp_path):
+    with pytest.raises(UsageError, match="HOST:PORT of a running cluster, or auto"):
+        join(address, tmp_path)
+
+
+def test_cluster_that_is_not_there_is_said_at_once_and_leaves_stdout_alone(tmp_path):
+    before, stdout = time.monotonic(), sys.stdout
+    with pytest.raises(BackendError, match="no Ray cluster at 127"):
+        join(f"127.0.0.1:{free_port()}", tmp_path)
+    assert time.monotonic() - before < 20
+    assert sys.stdout is stdout
+
+
+def join(address: str, out: Path) -> None:
+    from detkit.search.ray import RayExecutor
+
+    config = SearchConfig(ray=RayConfig(address=address))
+    RayExecutor(config, out, log=print, interruption=Interruption())
