@@ -97,6 +97,7 @@ _detkit() {
     'search --max-macs'|\
     'search --imgsz'|\
     'search --epochs'|\
+    'search --ray'|\
     'search --set'|\
     'search --seed'|\
     'search --threads'|\
@@ -144,7 +145,7 @@ _detkit() {
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
     'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --compare --imgsz --precision --advise --max-drop --profile --space --samples --classes --resume --outputs --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
-    'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
+    'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --ray --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --outputs --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;

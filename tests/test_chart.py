@@ -4,7 +4,16 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from detkit.chart import Series, bar_chart, line_chart, scatter_chart, text, tick_label, ticks
+from detkit.chart import (
+    Series,
+    bar_chart,
+    line_chart,
+    log_ticks,
+    scatter_chart,
+    text,
+    tick_label,
+    ticks,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</svg><script>alert('1')</script>\x00\x1b\u202e&\ud800"
@@ -95,6 +104,32 @@ def test_front_is_a_staircase_that_never_promises_more_than_its_points():
     assert corners[::2] == dots
     assert corners[1] == (dots[1][0], dots[0][1])
     assert corners[3] == (dots[2][0], dots[1][1])
+
+
+def test_logarithmic_axis_gives_every_factor_the_same_width():
+    group = Series("x", ((1.0, 0.0), (10.0, 1.0), (100.0, 2.0)), ("a", "b", "c"))
+    svg = ET.fromstring(scatter_chart("x", [group], x_label="ms", log_x=True))
+    x1, x2, x3 = (float(circle.attrib["cx"]) for circle in svg.iter(f"{SVG}circle"))
+    assert x2 - x1 == pytest.approx(x3 - x2, abs=0.2)
+    assert [title.text for title in svg.iter(f"{SVG}title")][1] == "b: 10, 1"
+    shown = [item.text for item in svg.iter(f"{SVG}text")]
+    assert {"1", "2", "5", "10", "20", "50", "100", "a", "b", "c"} <= set(shown)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (2.0, 300.0, (2, 5, 10, 20, 50, 100, 200, 500)),
+        (0.03, 0.9, (0.02, 0.05, 0.1, 0.2, 0.5, 1)),
+        (0.33, 0.45, (0.32, 0.34, 0.36, 0.38, 0.4, 0.42, 0.44, 0.46)),
+        (5.0, 5.0, (5, 6)),
+        (0.1, 0.29, (0.1, 0.15, 0.2, 0.25, 0.3)),
+    ],
+)
+def test_logarithmic_ticks_enclose_the_range(low, high, expected):
+    found = log_ticks(low, high)
+    assert found[0] <= low <= high <= found[-1]
+    assert found == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("points", [(), ((5, 0.0),), ((0.1, 1e-9), (0.1, 1e-9)), ((-1e9, 3),)])

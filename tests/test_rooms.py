@@ -63,6 +63,7 @@ OWNERS = {
     "tensorrt_rtx": ("runtime/machine.py",),
     "pycuda": ("runtime/device.py",),
     "cuda": ("runtime/device.py",),
+    "ray": ("search/ray.py",),
     "tomli": ("config.py",),
 }
 

@@ -1,27 +1,31 @@
 """Line and bar charts as SVG text, for a page without scripts. Colours come from the page's CSS.
 
 Every text is escaped here; axes have ticks at round numbers. Classes used: `grid`, `axis`, `tick`,
-`title`, `mark`, `bar` and `s0` to `s5` for the series.
+`title`, `label`, `mark`, `bar` and `s0` to `s5` for the series.
 """
 
 from __future__ import annotations
 
 import html
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 52.0, 38.0  # margins around the plot, in px
 MARKED_POINTS = 60  # a longer line is drawn without a dot on every point
+SHORT_RANGE = 3  # times the least x: up to there a logarithmic axis has evenly spaced ticks
+LABEL_CHAR = 8.0  # px, about the width of a letter
 ROW, NAME_CHARS = 22, 22  # height of a bar's row, characters shown of its name
 
 
 @dataclass(frozen=True)
 class Series:
-    """A named line; points are (x, y), x ascending."""
+    """A named line; points are (x, y), x ascending. `labels` are written beside a scatter's."""
 
     name: str
     points: tuple[tuple[float, float], ...]
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,7 @@ class Frame:
 
     size: tuple[float, float]
     x_ticks: tuple[float, ...]
+    x_labels: tuple[str, ...]
     y_ticks: tuple[float, ...]
     x_range: tuple[float, float]
 
@@ -78,26 +83,31 @@ def scatter_chart(
     unit: str = "",
     x_label: str,
     joined: str = "",
+    log_x: bool = False,
     size: tuple[int, int] = (760, 420),
 ) -> str:
     """Points in the plane, axes from where the data begins; later groups lie over earlier ones.
 
-    The group `joined`, x ascending, has a staircase that stays at a y until the next x.
+    The group `joined`, x ascending, has a staircase that stays at a y until the next x. On a
+    logarithmic axis all x are positive.
     """
-    points = [point for group in groups for point in group.points] or [(0.0, 0.0)]
-    x_ticks, y_ticks = (
-        ticks(min(values), max(values), count=6) for values in zip(*points, strict=True)
+    points = [point for group in groups for point in group.points] or [(1.0, 0.0)]
+    xs, ys = zip(*points, strict=True)
+    values = log_ticks(min(xs), max(xs)) if log_x else ticks(min(xs), max(xs), count=6)
+    x_ticks = tuple(map(math.log10, values)) if log_x else values
+    frame = Frame(
+        size=size,
+        x_ticks=x_ticks,
+        x_labels=tick_labels(values),
+        y_ticks=ticks(min(ys), max(ys), count=6),
+        x_range=(x_ticks[0], x_ticks[-1]),
     )
-    frame = Frame(size=size, x_ticks=x_ticks, y_ticks=y_ticks, x_range=(x_ticks[0], x_ticks[-1]))
+    if log_x:
+        groups = [_log_x(group) for group in groups]
     parts = [_title(title, unit), *_axes(frame, x_label)]
     for i, group in enumerate(groups):
-        radius = 4 if group.name == joined else 3
-        dots = "".join(
-            f'<circle cx="{frame.x(x):.1f}" cy="{frame.y(y):.1f}" r="{radius}">'
-            f"<title>{text(group.name)}: {x:.4g}, {y:.5g}</title></circle>"
-            for x, y in group.points
-        )
         line = _staircase(frame, group) if group.name == joined else ""
+        dots = _dots(frame, group, radius=4 if group.name == joined else 3, log_x=log_x)
         parts.append(f'<g class="s{i % 6}">{line}{dots}</g>')
     return _svg(title, size, [*parts, *_legend([group.name for group in groups])])
 
@@ -133,6 +143,24 @@ def ticks(low: float, high: float, *, count: int = 5, whole: bool = False) -> tu
     return tuple(round(i * step, 12) for i in range(first, max(last, first + 1) + 1))
 
 
+def log_ticks(low: float, high: float) -> tuple[float, ...]:
+    """1, 2 and 5 times powers of ten that enclose positive low..high; as `ticks` if it is short."""
+    if high < SHORT_RANGE * low:
+        return ticks(low, high, count=6)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    known = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    first = max(tick for tick in known if tick <= low * (1 + 1e-9))
+    last = min(tick for tick in known if tick >= high * (1 - 1e-9))
+    return tuple(tick for tick in known if first <= tick <= last)
+
+
+def tick_labels(values: Sequence[float]) -> tuple[str, ...]:
+    """Each with the decimals of the step from the one before."""
+    steps = [b - a for a, b in itertools.pairwise(values)] or [1.0]
+    nearest = zip(values, [steps[0], *steps], strict=False)
+    return tuple(tick_label(value, step) for value, step in nearest)
+
+
 def tick_label(value: float, step: float) -> str:
     """As many decimals as the step needs; powers of ten where those would be too many."""
     if step < 1e-4 or abs(value) >= 1e6:
@@ -146,9 +174,11 @@ def _frame(series: Sequence[Series], size: tuple[float, float]) -> Frame:
     ys = [y for item in series for _, y in item.points] or [1.0]
     x_range = (min(xs), max(xs)) if min(xs) < max(xs) else (xs[0] - 1, xs[0] + 1)
     inside = ticks(*x_range, count=max(2, int(size[0] / 90)), whole=True)
+    x_ticks = tuple(x for x in inside if x_range[0] <= x <= x_range[1])
     return Frame(
         size=size,
-        x_ticks=tuple(x for x in inside if x_range[0] <= x <= x_range[1]),
+        x_ticks=x_ticks,
+        x_labels=tick_labels(x_ticks),
         y_ticks=ticks(min(0.0, *ys), max(0.0, *ys)),
         x_range=x_range,
     )
@@ -157,7 +187,6 @@ def _frame(series: Sequence[Series], size: tuple[float, float]) -> Frame:
 def _axes(frame: Frame, x_label: str) -> list[str]:
     width, height = frame.size
     step_y, floor = frame.y_ticks[1] - frame.y_ticks[0], height - BOTTOM
-    step_x = frame.x_ticks[1] - frame.x_ticks[0] if len(frame.x_ticks) > 1 else 1.0
     parts = []
     for value in frame.y_ticks:
         y = frame.y(value)
@@ -166,12 +195,11 @@ def _axes(frame: Frame, x_label: str) -> list[str]:
             f'<text class="tick end" x="{LEFT - 7}" y="{y + 4:.1f}">'
             f"{tick_label(value, step_y)}</text>",
         ]
-    for value in frame.x_ticks:
+    for value, label in zip(frame.x_ticks, frame.x_labels, strict=True):
         x = frame.x(value)
         parts += [
             f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{floor}" y2="{floor + 4}"/>',
-            f'<text class="tick middle" x="{x:.1f}" y="{floor + 17}">'
-            f"{tick_label(value, step_x)}</text>",
+            f'<text class="tick middle" x="{x:.1f}" y="{floor + 17}">{label}</text>',
         ]
     return [
         *parts,
@@ -190,6 +218,26 @@ def _line(frame: Frame, series: Series, index: int) -> str:
         for px, py, x, y in marked
     )
     return f'<g class="s{index % 6}"><polyline points="{path}"/>{dots}</g>'
+
+
+def _log_x(series: Series) -> Series:
+    points = tuple((math.log10(x), y) for x, y in series.points)
+    return Series(series.name, points, series.labels)
+
+
+def _dots(frame: Frame, series: Series, *, radius: int, log_x: bool) -> str:
+    """The points of a scatter with their values, and the labels beside them."""
+    parts = []
+    for i, (x, y) in enumerate(series.points):
+        px, py, label = frame.x(x), frame.y(y), "".join(series.labels[i : i + 1])
+        shown = f"{label or series.name}: {10**x if log_x else x:.4g}, {y:.5g}"
+        title = f"<title>{text(shown)}</title>"
+        parts.append(f'<circle cx="{px:.1f}" cy="{py:.1f}" r="{radius}">{title}</circle>')
+        if label:
+            fits = px - LEFT > LABEL_CHAR * len(label)  # on the left, away from a rising front
+            kind, at = ("label end", px - 7) if fits else ("label", px + 7)
+            parts.append(f'<text class="{kind}" x="{at:.1f}" y="{py - 6:.1f}">{text(label)}</text>')
+    return "".join(parts)
 
 
 def _staircase(frame: Frame, series: Series) -> str:

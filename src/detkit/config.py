@@ -203,6 +203,24 @@ class QuantizeConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RayConfig:
+    """The cluster that a search evaluates on; in this process where there is no address."""
+
+    address: str = setting("", "HOST:PORT of a Ray cluster, or auto; else in this process")
+    resource: str = setting("", "resource of the nodes that time candidates; else this node does")
+    cpus: int = setting(1, "CPUs that scoring a candidate takes")
+    gpus: float = setting(0.0, "GPUs that it takes; 0.5 lets two share one")
+    parallel: int = setting(0, "candidates under way at once; 0 is as many as there is room for")
+    retries: int = setting(3, "times a task is tried again whose worker died")
+    wait_minutes: float = setting(10.0, "minutes without a node to go on with before giving up")
+
+    def __post_init__(self) -> None:
+        for name, low in (("cpus", 1), ("gpus", 0), ("parallel", 0), ("retries", 0)):
+            _check_range(f"ray.{name}", getattr(self, name), low, 4096)
+        _check_range("ray.wait_minutes", self.wait_minutes, 0, 1e6)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """Everything a search depends on; `search.toml` of its folder is exactly this."""
 
@@ -229,6 +247,7 @@ class SearchConfig:
     latency_profile: str = setting("", "profile of another device; latency is predicted from it")
     seed: int = setting(0, "seed of the search and of every training")
     epochs: int = setting(5, "epochs that the evaluator train gives an architecture")
+    ray: RayConfig = field(default_factory=RayConfig)
     train: TrainConfig = field(default_factory=TrainConfig)  # all but what is said above
 
     def __post_init__(self) -> None:

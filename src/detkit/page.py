@@ -65,6 +65,7 @@ footer { margin-top: 36px; font-size: 13px; }
 svg text { fill: var(--ink); font-size: 12px; font-family: inherit; }
 svg .title { font-size: 15px; font-weight: 600; }
 svg .tick { fill: var(--soft); font-weight: 400; font-size: 12px; }
+svg .label { font-weight: 600; paint-order: stroke; stroke: var(--card); stroke-width: 4px; }
 svg .end { text-anchor: end; } svg .middle { text-anchor: middle; }
 svg .grid { stroke: var(--rule); } svg .axis { stroke: var(--soft); }
 svg .mark { stroke: var(--soft); stroke-dasharray: 3 4; }

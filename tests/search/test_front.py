@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
+from detkit.config import SearchConfig
 from detkit.errors import UsageError
+from detkit.search.front import front_of, volume_of, volumes_of
 from detkit.search.hypervolume import hypervolume
+from detkit.search.journal import Told
 from detkit.search.pareto import crowding, nondominated, ranks
 
 
@@ -66,3 +71,21 @@ def test_hypervolume_is_what_counting_cells_gives(num_losses):
 def test_hypervolume_of_four_objectives_is_refused():
     with pytest.raises(UsageError, match="at most 3"):
         hypervolume(np.zeros((1, 4)), np.ones(4))
+
+
+def test_hypervolume_over_the_trials_grows_to_that_of_the_front():
+    config = SearchConfig(max_params=50.0)
+    rng = np.random.default_rng(0)
+    told = [
+        Told({}, {"score": score, "latency_ms": ms, "parameters": size})
+        for score, ms, size in zip(
+            [math.nan, *rng.random(30)], rng.uniform(1, 9, 31), rng.uniform(0, 60, 31), strict=True
+        )
+    ]
+    volumes = volumes_of(config, told)
+    assert volumes == sorted(volumes)
+    assert volumes[0] == 0
+    assert volumes[-1] == pytest.approx(volume_of(config, told, front_of(config, told)))
+    over = next(i for i, trial in enumerate(told) if i and trial.figures["parameters"] > 50)
+    assert volumes[over] == volumes[over - 1]
+    assert volumes_of(config, told[:1]) == [0]

@@ -87,6 +87,15 @@ def test_nothing_but_failures_is_survived(name):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
+def test_points_that_are_never_told_are_asked_once_each(name, all_points):
+    searcher, asked = make(name), []
+    while points := searcher.ask(16):
+        asked += points
+    assert sorted(map(key, asked)) == sorted(map(key, all_points))
+    assert searcher.front() == []
+
+
+@pytest.mark.parametrize("name", SEARCHERS)
 def test_front_keeps_the_limits(name):
     limits = {"latency_ms": ("<=", 2.5)}
     searcher = search(make(name, constraints=limits), 80)

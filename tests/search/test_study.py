@@ -11,12 +11,13 @@ import pytest
 
 from detkit.codec import from_json, from_plain, to_json
 from detkit.config import SearchConfig
-from detkit.errors import UsageError
+from detkit.errors import DataError, TrainingError, UsageError
 from detkit.nn.detector import Cost
 from detkit.report import MeasuredFront, MeasuredPoint, SearchReport
 from detkit.search.evaluate import EVALUATORS, Score
-from detkit.search.objective import OBJECTIVES
-from detkit.search.study import Hooks, search
+from detkit.search.objective import OBJECTIVES, with_bound
+from detkit.search.progress import Hooks
+from detkit.search.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
 from detkit.train.loop import Interruption
@@ -30,22 +31,22 @@ def cheap_cost(spec: ArchSpec) -> Cost:
     return Cost(parameters=10_000 * size + spec.head_widths[0], macs=1_000 * size**2)
 
 
-class CheapMeter:
+class CheapLatency:
     """A millisecond for each million multiply-adds; with an error it is a prediction."""
 
     source = "cheap"
 
     def __init__(self, error: float = 0.0) -> None:
         self.error = error
-        self.reference_ms = [1.0]
 
-    def __call__(self, spec: ArchSpec) -> float:
-        return cheap_cost(spec).macs / 1e6
+    def __call__(self, spec: ArchSpec) -> dict[str, float]:
+        found = with_bound(cheap_cost(spec).macs / 1e6, self.error)
+        return {**found, "reference_ms": math.nan if self.error else 1.0}
 
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    monkeypatch.setattr("detkit.search.study.make_latency", lambda config, space: CheapMeter())
+    monkeypatch.setattr("detkit.search.executor.LatencyMeter", lambda setup: CheapLatency())
     monkeypatch.setattr("detkit.search.study.cost_of", cheap_cost)
 
 
@@ -162,9 +163,50 @@ def test_failed_training_is_counted_and_survived(tmp_path, monkeypatch):
     assert all(point.arch["stem"] != 8 for point in report.pareto)
 
 
-def test_space_smaller_than_the_trials_is_searched_whole(tmp_path):
-    report = run(tmp_path / "out", trials=1000, searcher="random", batch=64)
+def broken(kind: type[Exception], *, stem: int | None = None):
+    """An evaluator that raises, for one stem or for all."""
+
+    def make(config, folder, interruption):
+        def evaluate(spec, cost):
+            if stem in (None, spec.stem):
+                raise kind("no kernel\nfor this")
+            return Score(value=1.0)
+
+        return evaluate
+
+    return make
+
+
+def test_architecture_that_cannot_be_run_fails_alone_and_says_why(tmp_path, monkeypatch):
+    monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError, stem=8))
+    lines: list[str] = []
+    report = run(tmp_path / "out", hooks=Hooks(log=lines.append))
+    said = [line for line in lines if "score: RuntimeError: no kernel; told as failed" in line]
+    assert 0 < report.failed == len(said) < report.trials == 12
+
+
+@pytest.mark.parametrize("kind", [DataError, OSError])
+def test_what_the_user_can_mend_ends_the_search_and_resume_goes_on(tmp_path, monkeypatch, kind):
+    with monkeypatch.context() as patch:
+        patch.setitem(EVALUATORS, "proxy", broken(kind))
+        with pytest.raises(kind, match="no kernel"):
+            run(tmp_path / "out")
+    assert run(tmp_path / "out", resume=True).failed == 0
+
+
+def test_search_in_which_everything_failed_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError))
+    with pytest.raises(TrainingError, match="not one of 12 architectures could be scored"):
+        run(tmp_path / "out")
+    assert from_json(SearchReport, (tmp_path / "out/report.json").read_text()).failed == 12
+
+
+def test_space_smaller_than_the_trials_is_searched_whole_and_that_is_said(tmp_path):
+    lines: list[str] = []
+    hooks = Hooks(log=lines.append)
+    report = run(tmp_path / "out", trials=1000, searcher="random", batch=64, hooks=hooks)
     assert report.trials == report.space_size == 144
+    assert lines[-1] == "the space holds no more architectures: 144 of 1000 trials"
 
 
 @pytest.mark.parametrize(
@@ -179,6 +221,7 @@ def test_space_smaller_than_the_trials_is_searched_whole(tmp_path):
         ({"objective": "best"}, "unknown objective"),
         ({"cost": "money"}, "unknown cost"),
         ({"imgsz": "100"}, "multiples of 32"),
+        ({"space": "none.json"}, "no such space file"),
     ],
 )
 def test_search_that_makes_no_sense_is_refused_and_leaves_nothing(tmp_path, changes, message):
@@ -203,7 +246,8 @@ WHOLE = {"searcher": "random", "trials": 1000, "batch": 64}  # every network of 
 @pytest.fixture
 def predicted(monkeypatch):
     """Latencies are predictions that may be wrong by a fifth."""
-    monkeypatch.setattr("detkit.search.study.make_latency", lambda config, space: CheapMeter(0.2))
+    predictor = CheapLatency(0.2)
+    monkeypatch.setattr("detkit.search.study.open_predictor", lambda config, space: predictor)
 
 
 def measure_front(out: Path, sample, factor: float, **fields) -> Path:

@@ -29,7 +29,7 @@ from detkit.cli.training import listen
 if TYPE_CHECKING:
     from detkit.config import SearchConfig
     from detkit.report import SearchReport
-    from detkit.search.study import Status
+    from detkit.search.progress import Status
 
 EXAMPLES = {
     "search": (
@@ -130,6 +130,10 @@ def search(
         Path | None,
         typer.Option("--measured", help="With --resume: what bench made of pareto.json."),
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", help="Evaluate on this Ray cluster: HOST:PORT, or auto."),
+    ] = None,
     out: Out = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the search in -o; nothing told is lost.")
@@ -152,7 +156,7 @@ def search(
     detkit train --model), report.json and the journal to resume from.
     """
     console.setup(quiet, verbose)
-    from detkit.search.study import Hooks
+    from detkit.search.progress import Hooks
     from detkit.search.study import search as start
 
     flags = {
@@ -174,7 +178,8 @@ def search(
         "seed": seed,
         "threads": threads,
     }
-    settings = _settings(flags, config, sets or [], out if resume else None)
+    sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
+    settings = _settings(flags, config, sets, out if resume else None)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with listen() as interruption:
         hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)

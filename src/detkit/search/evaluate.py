@@ -25,11 +25,15 @@ from detkit.train.run import Request, start
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """`ap` and `checkpoint` only where a network was trained; `value` is NaN where it diverged."""
+    """`ap` and `checkpoint` only where a network was trained.
+
+    `value` is NaN where there is none to be had, and `failure` says why.
+    """
 
     value: float
     ap: float | None = None
     checkpoint: str = ""
+    failure: str = ""
 
 
 class Evaluator(Protocol):
@@ -88,8 +92,8 @@ class TrainEvaluator:
                 notify=lambda _: None,
                 interruption=self.interruption,
             )
-        except TrainingError:
-            return Score(value=math.nan)
+        except TrainingError as error:
+            return Score(value=math.nan, failure=str(error))
         assert report is not None
         if report.stopped_by == "signal":
             return None

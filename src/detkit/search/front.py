@@ -30,15 +30,30 @@ def front_of(config: SearchConfig, told: list[Told]) -> list[Told]:
 
 def volume_of(config: SearchConfig, told: list[Told], front: list[Told]) -> float:
     """Hypervolume over score and the logarithm of cost, from the worst of either seen so far."""
-    if not front:
-        return 0.0
-    seen = _losses(config, told)
-    reference = seen[np.isfinite(seen).all(axis=1)].max(axis=0)
-    return hypervolume(_losses(config, front), reference)
+    return hypervolume(_losses(config, front), worst_of(config, told)) if front else 0.0
+
+
+def volumes_of(config: SearchConfig, told: list[Told]) -> list[float]:
+    """The same after every trial, all from the worst of either seen to the end."""
+    goal, losses, reference = front_goal(config), _losses(config, told), worst_of(config, told)
+    front, volumes = np.empty((0, 2)), []
+    for trial, loss in zip(told, losses, strict=True):
+        if goal.violation(trial.figures) <= 0 and np.isfinite(loss).all():
+            front = np.vstack([front, loss])
+            front = front[nondominated(front)]
+        volumes.append(hypervolume(front, reference))
+    return volumes
+
+
+def worst_of(config: SearchConfig, told: list[Told]) -> Floats:
+    """(2,) the reference point of hypervolumes: losses that no complete trial exceeds."""
+    losses = _losses(config, told)
+    complete = losses[np.isfinite(losses).all(axis=1)]
+    return complete.max(axis=0) if len(complete) else np.zeros(2)
 
 
 def _losses(config: SearchConfig, trials: list[Told]) -> Floats:
     def pair(figures: Mapping[str, float]) -> tuple[float, float]:
         return -figures["score"], math.log(max(figures[config.cost], 1e-9))
 
-    return np.array([pair(trial.figures) for trial in trials])
+    return np.array([pair(trial.figures) for trial in trials], np.float64).reshape(-1, 2)

@@ -1,12 +1,15 @@
 """The latency of an architecture: timed on this machine, or predicted for another one.
 
-Timed is the graph that would be exported, in the precision asked for.
+Timed is the graph that would be exported, in the precision asked for. Both give the figures of a
+trial: `latency_ms`, the share `latency_error` it may be wrong by (0 where it is timed), the
+`latency_bound_ms` that limits are held against, and `reference_ms` of a network that stays the
+same, timed in turns with the candidate, which tells how steady the machine was.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Protocol
 
 from detkit.bench.cpu_time import PLAN, least_cpu_ms
 from detkit.codec import digest_of
@@ -15,6 +18,7 @@ from detkit.profile.predict import Wanted, open_profile, predict_ms
 from detkit.prototype import Setup
 from detkit.report import LatencyFit
 from detkit.runtime import Placement
+from detkit.search.objective import with_bound
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.spec.zoo import ZOO, with_task
@@ -23,38 +27,20 @@ REFERENCE = "yolo-nas-p"
 REFERENCE_SIZE = (160, 160)
 
 
-class Latency(Protocol):
-    """Milliseconds a picture. `error` is the share they may be wrong by, 0 where they are timed.
-
-    `reference_ms` tells how steady the machine was, `source` what a resumed study must find again.
-    """
-
-    error: float
-    reference_ms: list[float]
-    source: str
-
-    def __call__(self, spec: ArchSpec) -> float: ...
-
-
 class LatencyMeter:
-    """Times one network after the other, each in turns with one that stays the same."""
-
-    error = 0.0
-    source = "measured"
+    """Times one network after the other."""
 
     def __init__(self, setup: Setup) -> None:
         """Raises BackendError where the engine or the device is not here."""
         self.setup = setup
         self.reference = setup.open(with_task(ZOO[REFERENCE], 80, REFERENCE_SIZE))
-        self.reference_ms: list[float] = []
 
-    def __call__(self, spec: ArchSpec) -> float:
+    def __call__(self, spec: ArchSpec) -> dict[str, float]:
         """In CPU time where that is what an engine takes, see `bench.cpu_time`."""
         sessions = [self.setup.open(spec), self.reference]
         placement = self.setup.placement
         candidate_ms, reference_ms = least_cpu_ms(sessions, placement=placement, plan=PLAN)
-        self.reference_ms.append(reference_ms)
-        return candidate_ms
+        return {**with_bound(candidate_ms, 0.0), "reference_ms": reference_ms}
 
 
 class LatencyPredictor:
@@ -62,25 +48,31 @@ class LatencyPredictor:
 
     def __init__(self, fit: LatencyFit) -> None:
         self.fit = fit
-        self.error = fit.mape
-        self.reference_ms: list[float] = []
-        self.source = digest_of(fit)
+        self.source = digest_of(fit)  # what a resumed study must find again
 
-    def __call__(self, spec: ArchSpec) -> float:
-        return predict_ms(self.fit, spec)
+    def __call__(self, spec: ArchSpec) -> dict[str, float]:
+        found = with_bound(predict_ms(self.fit, spec), self.fit.mape)
+        return {**found, "reference_ms": math.nan}
 
 
-def make_latency(config: SearchConfig, space: SearchSpace) -> Latency:
-    """From the profile that the settings name, or timed here.
+def setup_of(config: SearchConfig) -> Setup:
+    """What candidates are timed as.
 
     Raises:
-        UsageError: a precision the runtime does not compute in, or a profile of something else.
-        BackendError: the runtime or the device is not here.
+        UsageError: a precision the runtime does not compute in.
+    """
+    placement = Placement(device=config.device, threads=config.threads)
+    return Setup(runtime=config.runtime, precision=config.precision, placement=placement)
+
+
+def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor | None:
+    """From the profile that the settings name; None where they name none.
+
+    Raises:
+        UsageError: a profile of something else.
     """
     if not config.latency_profile:
-        placement = Placement(device=config.device, threads=config.threads)
-        setup = Setup(runtime=config.runtime, precision=config.precision, placement=placement)
-        return LatencyMeter(setup)
+        return None
     wanted = Wanted(
         space=space, runtime=config.runtime, precision=config.precision, threads=config.threads
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from math import isfinite
 from pathlib import Path
 
 from detkit.artifact import versions
-from detkit.chart import Series, scatter_chart, text
+from detkit.chart import Series, line_chart, scatter_chart, text
 from detkit.page import html_page
 from detkit.report import ParetoPoint, SearchReport
 
@@ -22,40 +23,57 @@ def render_search(
     report: SearchReport,
     trials: Sequence[Mapping[str, float]],
     named: Mapping[str, Mapping[str, float]],
+    volumes: Sequence[float],
 ) -> str:
     """HTML of a report.
 
     Args:
         trials: the figures of all trials.
         named: those of the family's own members among them, by name.
+        volumes: the hypervolume after each trial.
     """
+    progress = Series("hypervolume", tuple(enumerate(volumes, 1)))
+    charts = (
+        _scatter(report, trials, named),
+        line_chart("Hypervolume of the front", [progress], x_label="trials", size=(760, 260)),
+    )
+    cards = "".join(f'<figure class="card full">{chart}</figure>' for chart in charts)
+    return html_page(
+        f"search {report.space}",
+        [
+            _header(report),
+            f'<div class="grid">{cards}</div>',
+            _table(report),
+            f"<footer>Made by detkit {text(versions()['detkit'])}</footer>",
+        ],
+    )
+
+
+def _scatter(
+    report: SearchReport,
+    trials: Sequence[Mapping[str, float]],
+    named: Mapping[str, Mapping[str, float]],
+) -> str:
     label, unit = COST_LABELS[report.cost]
 
-    def points(figures: Sequence[Mapping[str, float]]) -> tuple[tuple[float, float], ...]:
+    def series(name: str, figures: Iterable[Mapping[str, float]], labels: Iterable[str]) -> Series:
         pairs = [(f[report.cost] / unit, f["score"]) for f in figures]
-        return tuple(sorted(pair for pair in pairs if all(map(math.isfinite, pair))))
+        known = sorted((p, n) for p, n in zip(pairs, labels, strict=False) if all(map(isfinite, p)))
+        return Series(name, tuple(p for p, _ in known), tuple(n for _, n in known))
 
     front = tuple((_cost(p, report.cost) / unit, p.score) for p in report.pareto)
     groups = [
-        Series("trials", points(trials)),
+        series("trials", trials, itertools.repeat("")),
         Series("front", front),
-        Series("named architectures", points(list(named.values()))),
+        series("named architectures", named.values(), named),
     ]
-    chart = scatter_chart(
+    return scatter_chart(
         "Score and cost of every architecture tried",
         [group for group in groups if group.points],
         unit=report.evaluator,
         x_label=label,
         joined="front",
-    )
-    return html_page(
-        f"search {report.space}",
-        [
-            _header(report),
-            f'<div class="grid"><figure class="card full">{chart}</figure></div>',
-            _table(report),
-            f"<footer>Made by detkit {text(versions()['detkit'])}</footer>",
-        ],
+        log_x=True,
     )
 
 

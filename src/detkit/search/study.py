@@ -7,81 +7,55 @@ trained, `runs/DIGEST/`.
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
 import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact import write_text
-from detkit.bench.fingerprint import fingerprint
 from detkit.codec import to_json, to_plain
 from detkit.config import SearchConfig, to_toml
 from detkit.data.coco import open_folder
-from detkit.errors import UsageError
+from detkit.errors import MeasurementError, TrainingError, UsageError
 from detkit.nn.detector import Cost, cost_of
+from detkit.plugin import load_plugin
 from detkit.report import ParetoPoint, SearchReport
 from detkit.search import make_searcher
-from detkit.search.evaluate import Evaluator, make_evaluator
+from detkit.search.dispatch import UNKNOWN, Dispatcher, is_over
+from detkit.search.evaluate import make_evaluator
+from detkit.search.executor import Executor, LocalExecutor, Task
 from detkit.search.finalists import read_measured, take
-from detkit.search.front import front_of, volume_of
+from detkit.search.front import front_of, volume_of, volumes_of
 from detkit.search.grid import Point
 from detkit.search.journal import Journal, Told
-from detkit.search.latency import latency_text, make_latency
-from detkit.search.objective import goal_of, limits, to_tell, with_bound
+from detkit.search.latency import latency_text, open_predictor
+from detkit.search.objective import goal_of, limits
 from detkit.search.page import render_search
+from detkit.search.progress import Hooks, Status
 from detkit.search.searcher import Searcher
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
-from detkit.train.loop import Interruption
 
-MAY_CHANGE = ("trials", "batch")  # by a resumed search
+MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
 OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
 FOLDERS = ("front", "runs")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """Where a study stands after a trial."""
-
-    trials: int
-    total: int
-    figures: Mapping[str, float]
-    best_score: float
-    front: int
-    hypervolume: float
-    eta_s: float
-
-    def line(self) -> str:
-        minutes, seconds = divmod(round(self.eta_s), 60)
-        score, latency = self.figures["score"], self.figures["latency_ms"]
-        shown = f"score {score:.4f}" if math.isfinite(score) else "over a limit, or failed"
-        if math.isfinite(latency):
-            shown += f"  {latency_text(latency, self.figures['latency_error'])}"
-        return (
-            f"trial {self.trials}/{self.total}  {shown}"
-            f"  best {self.best_score:.4f}  front {self.front}"
-            f"  hypervolume {self.hypervolume:.4f}  eta {minutes}:{seconds:02d}"
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What a study tells its caller, and how the caller stops it."""
-
-    log: Callable[[str], None] = lambda _: None
-    notify: Callable[[Status], None] = lambda _: None
-    interruption: Interruption = dataclasses.field(default_factory=Interruption)
 
 
 class Study:
     """One search in its folder `out`, whose journal is open."""
 
     def __init__(
-        self, config: SearchConfig, space: SearchSpace, out: Path, hooks: Hooks, *, resume: bool
+        self,
+        config: SearchConfig,
+        space: SearchSpace,
+        out: Path,
+        hooks: Hooks,
+        *,
+        executor: Executor,
+        resume: bool,
     ) -> None:
         """Opens or begins the journal.
 
@@ -90,90 +64,56 @@ class Study:
                 study with other settings.
         """
         self.config, self.space, self.out, self.hooks = config, space, out, hooks
-        self.goal = goal_of(config)
+        self.executor = executor
         self.searcher = self._searcher()
-        self.evaluator: Evaluator = make_evaluator(config, out, hooks.interruption)
-        self.latency = make_latency(config, space)
+        self.predictor = open_predictor(config, space)
         if not resume:
             self._check_limits()
-        settings = unchanging(config, space, self.latency.source)
-        self.journal = Journal(out / "journal.sqlite", settings)
-        self.began, self.done_before = time.monotonic(), 0
+        source = self.predictor.source if self.predictor else "measured"
+        self.journal = Journal(out / "journal.sqlite", unchanging(config, space, source))
+        self.began, self.done_before = time.monotonic(), len(self.journal.told())
 
     def run(self) -> SearchReport:
-        """Evaluates until the trials are used up, the space is, or a signal comes."""
-        told = self.journal.told()
-        self.done_before = len(told)
-        for trial in told:
-            self.searcher.tell(trial.point, to_tell(self.config, self.goal, trial.figures))
-        waiting = self.journal.pending()
-        self.searcher.remember(waiting)
-        while not self.hooks.interruption.signal:
-            left = self.config.trials - len(self.searcher.trials)
-            if not waiting and left > 0:
-                waiting = self.searcher.ask(min(self.config.batch, left))
-                self.journal.ask(waiting)
-            if not waiting or left <= 0:
-                break
-            self._evaluate(waiting)
-            waiting = []
-        return self._report()
+        """Evaluates until the trials are used up, the space is, or a signal comes.
+
+        Raises:
+            TrainingError: no trial has a score, though some were within the limits.
+        """
+        dispatcher = Dispatcher(
+            self.config,
+            self.searcher,
+            self.journal,
+            self.executor,
+            describe=self._describe,
+            predict=self.predictor,
+            told=lambda figures: self.hooks.notify(self._status(figures)),
+            hooks=self.hooks,
+        )
+        dispatcher.run()
+        report = self._report()
+        if report.failed and report.failed == report.trials - report.over_limit:
+            raise TrainingError(
+                f"not one of {report.failed} architectures could be scored",
+                hint="the lines above say why; when it is mended, begin anew with --force",
+            )
+        return report
 
     def _searcher(self) -> Searcher:
+        goal = goal_of(self.config)
         start = [self.space.smallest_point(), *self.space.zoo_points().values()]
         return make_searcher(
             self.config.searcher,
             knobs=self.space.knobs,
-            maximize=self.goal.maximize,
-            minimize=self.goal.minimize,
-            constraints=self.goal.constraints,
+            maximize=goal.maximize,
+            minimize=goal.minimize,
+            constraints=goal.constraints,
             seed=self.config.seed,
             start=start,
         )
 
-    def _evaluate(self, points: list[Point]) -> None:
-        for point in points:
-            if len(self.searcher.trials) >= self.config.trials:
-                return
-            figures = self._figures(self.space.to_arch(point))
-            if figures is None:
-                return
-            self.journal.tell(point, figures)
-            self.searcher.tell(point, to_tell(self.config, self.goal, figures))
-            self.hooks.notify(self._status(figures))
-            if self.hooks.interruption.signal:
-                return
-
-    def _figures(self, spec: ArchSpec) -> dict[str, float] | None:
-        """Costs, then the score unless a limit is passed already; None when interrupted."""
-        cost = cost_of(spec)
-        figures = {
-            "parameters": float(cost.parameters),
-            "macs": float(cost.macs),
-            "latency_ms": math.nan,
-            "latency_error": self.latency.error,
-            "latency_bound_ms": math.nan,
-            "score": math.nan,
-            "ap": math.nan,
-        }
-        if self._over(figures):
-            return figures
-        figures |= with_bound(self.latency(spec), self.latency.error)
-        if self._over(figures):
-            return figures
-        return self._with_score(figures, spec, cost)
-
-    def _with_score(
-        self, figures: dict[str, float], spec: ArchSpec, cost: Cost
-    ) -> dict[str, float] | None:
-        score = self.evaluator(spec, cost)
-        if score is None:
-            return None
-        ap = math.nan if score.ap is None else score.ap
-        return {**figures, "score": score.value, "ap": ap}
-
-    def _over(self, figures: Mapping[str, float]) -> bool:
-        return any(figures[name] > bound for name, (_, bound) in limits(self.config).items())
+    def _describe(self, point: Point) -> tuple[ArchSpec, Cost]:
+        spec = self.space.to_arch(point)
+        return spec, cost_of(spec)
 
     def _check_limits(self) -> None:
         """Raises UsageError where the smallest network passes a limit."""
@@ -181,20 +121,35 @@ class Study:
             return
         spec = self.space.to_arch(self.space.smallest_point())
         cost = cost_of(spec)
-        self._check("parameters", cost.parameters, "max_params", f"has {cost.parameters:,}")
-        self._check("macs", cost.macs, "max_macs", f"takes {cost.macs:,}")
+        self._check("max_params", cost.parameters, f"has {cost.parameters:,}")
+        self._check("max_macs", cost.macs, f"takes {cost.macs:,}")
         if self.config.max_latency_ms:
-            latency, error = self.latency(spec), self.latency.error
-            bound = with_bound(latency, error)["latency_bound_ms"]
-            what = f"takes {latency_text(latency, error)}"
-            self._check("latency_ms", bound, "max_latency_ms", what)
+            found = self._latency(spec, cost)
+            what = f"takes {latency_text(found['latency_ms'], found['latency_error'])}"
+            self._check("max_latency_ms", found["latency_bound_ms"], what)
 
-    def _check(self, figure: str, value: float, setting: str, what: str) -> None:
+    def _latency(self, spec: ArchSpec, cost: Cost) -> Mapping[str, float]:
+        """The figures of a latency, from where candidates get theirs; NaN when interrupted.
+
+        Raises:
+            MeasurementError: it could not be measured.
+        """
+        if self.predictor:
+            return self.predictor(spec)
+        self.executor.submit(Task(number=0, kind="measure", spec=spec, cost=cost))
+        while (outcome := self.executor.wait()) is None:
+            if self.hooks.interruption.signal:
+                return UNKNOWN
+        if outcome.failure:
+            raise MeasurementError(f"cannot measure the smallest network: {outcome.failure}")
+        return outcome.figures
+
+    def _check(self, setting: str, value: float, what: str) -> None:
         bound = getattr(self.config, setting)
         if bound and value > bound:
             raise UsageError(
-                f"{setting} {bound:g}: no architecture of space {self.space.name} has a {figure}"
-                f" that low; the smallest one {what}",
+                f"{setting} {bound:g}: no architecture of space {self.space.name} keeps it;"
+                f" the smallest one {what}",
                 hint="raise the limit, lower --imgsz, or search a smaller space",
             )
 
@@ -220,6 +175,7 @@ class Study:
         """Writes the folder's files; the front is that of score and cost, whatever was sought."""
         told = self.journal.told()
         front = front_of(self.config, told)
+        references = [trial.figures.get("reference_ms", math.nan) for trial in told]
         report = SearchReport(
             pareto=tuple(self._pareto_point(trial) for trial in front),
             space=self.space.name,
@@ -231,17 +187,19 @@ class Study:
             cost=self.config.cost,
             data=self.config.data,
             trials=len(told),
-            over_limit=sum(self._over(trial.figures) for trial in told),
-            failed=sum(not self._over(t.figures) and math.isnan(t.figures["score"]) for t in told),
+            over_limit=sum(is_over(self.config, trial.figures) for trial in told),
+            failed=sum(
+                math.isnan(t.figures["score"]) and not is_over(self.config, t.figures) for t in told
+            ),
             hypervolume=volume_of(self.config, told, front),
             runtime=self.config.runtime,
             precision=self.config.precision,
             device=self.config.device,
             threads=self.config.threads,
             latency_profile=self.config.latency_profile,
-            reference_ms=tuple(round(value, 4) for value in self.latency.reference_ms),
+            reference_ms=tuple(round(value, 4) for value in references if math.isfinite(value)),
             seconds=round(time.monotonic() - self.began, 3),
-            fingerprint=fingerprint(),
+            fingerprint=self.executor.fingerprint,
         )
         write_text(self.out / "report.json", to_json(report) + "\n")
         write_text(self.out / "pareto.json", to_json(report.pareto) + "\n")
@@ -256,7 +214,8 @@ class Study:
             if self.searcher.grid.to_row(trial.point) == row
         }
         everything = [trial.figures for trial in told]
-        write_text(self.out / "pareto.html", render_search(report, everything, named))
+        volumes = volumes_of(self.config, told)
+        write_text(self.out / "pareto.html", render_search(report, everything, named, volumes))
         return report
 
     def _pareto_point(self, trial: Told) -> ParetoPoint:
@@ -312,15 +271,28 @@ def search(
         f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
         f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
     )
-    study = Study(config, space, out, hooks, resume=resume)
-    try:
-        write_text(out / "search.toml", to_toml(config))
-        if measured_front:
-            taken = take(study.journal, space, measured_front)
-            hooks.log(f"{taken} predicted latencies replaced by measured ones")
-        return study.run()
-    finally:
-        study.journal.close()
+    with contextlib.closing(make_executor(config, out, hooks)) as executor:
+        study = Study(config, space, out, hooks, executor=executor, resume=resume)
+        with contextlib.closing(study.journal):
+            write_text(out / "search.toml", to_toml(config))
+            if measured_front:
+                taken = take(study.journal, space, measured_front)
+                hooks.log(f"{taken} predicted latencies replaced by measured ones")
+            return study.run()
+
+
+def make_executor(config: SearchConfig, out: Path, hooks: Hooks) -> Executor:
+    """This process, or the Ray cluster that the settings name.
+
+    Raises:
+        UsageError: an unknown evaluator, or one that cannot run where it should.
+        BackendError: Ray, or the cluster, is not there.
+    """
+    evaluator = make_evaluator(config, out, hooks.interruption)
+    if not config.ray.address:
+        return LocalExecutor(config, evaluator)
+    connect: Callable[..., Executor] = load_plugin("ray", "detkit.search.ray:RayExecutor")
+    return connect(config, out, log=hooks.log, interruption=hooks.interruption)
 
 
 def space_of(config: SearchConfig) -> SearchSpace:
@@ -334,9 +306,10 @@ def space_of(config: SearchConfig) -> SearchSpace:
 
 
 def unchanging(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
-    """What a resumed study must find as it was."""
+    """What a resumed study must find as it was; `latency` says where latencies are from."""
     plain = {key: value for key, value in to_plain(config).items() if key not in MAY_CHANGE}
-    settings = {k: json.dumps(v) for k, v in plain.items() if k != "space"}
+    plain["ray.resource"] = config.ray.resource  # latencies of other devices do not compare
+    settings = {key: json.dumps(value) for key, value in plain.items() if key != "space"}
     return {"space": space.digest, "latency": latency, **settings}
 
 
