@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "search": (
-        "detkit search coco/ --evaluator train --max-latency-ms 20 --trials 48 -o searched",
+        "detkit search coco/ --evaluator supernet --max-latency-ms 20 -o searched",
         "detkit search --space yolo-nas --imgsz 320 --evaluator proxy -o searched",
     ),
 }
@@ -38,9 +38,7 @@ SECONDS_BETWEEN_LINES = 10
 
 
 def EPILOG() -> list[str]:  # noqa: N802
-    trains = (
-        "train.KEY=...                     any setting of detkit train, for the evaluator train"
-    )
+    trains = "train.KEY=...                     any setting of detkit train, for train and supernet"
     return settings_epilog("SearchConfig", trains, without="train.")
 
 
@@ -66,16 +64,16 @@ def search(
         str | None,
         typer.Option(
             "--searcher",
-            help="surrogate, evolution, rl or random.",
-            autocompletion=_words("surrogate", "evolution", "rl", "random"),
+            help="surrogate, evolution, rl, gradient or random.",
+            autocompletion=_words("surrogate", "evolution", "rl", "gradient", "random"),
         ),
     ] = None,
     evaluator: Annotated[
         str | None,
         typer.Option(
             "--evaluator",
-            help="proxy (no training) or train (a few epochs).",
-            autocompletion=_words("proxy", "train"),
+            help="proxy (no training), supernet (shared weights) or train (a few epochs).",
+            autocompletion=_words("proxy", "supernet", "train"),
         ),
     ] = None,
     objective: Annotated[

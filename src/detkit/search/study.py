@@ -1,8 +1,8 @@
 """The driver: asks a searcher, evaluates, notes every step in the journal, reports the front.
 
 A folder of a study holds `search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
-`pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`) and, where networks were
-trained, `runs/DIGEST/`.
+`pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`), where networks were
+trained `runs/DIGEST/`, and where they share weights `supernet/`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from detkit.errors import UsageError
 from detkit.nn.detector import Cost, cost_of
 from detkit.report import ParetoPoint, SearchReport
 from detkit.search import make_searcher
-from detkit.search.evaluate import Evaluator, make_evaluator
+from detkit.search.evaluate import Evaluator, Score, SharingEvaluator, make_evaluator
 from detkit.search.front import front_of, volume_of
 from detkit.search.grid import Point
 from detkit.search.journal import Journal, Told
 from detkit.search.latency import LatencyMeter
 from detkit.search.objective import goal_of, limits, to_tell
 from detkit.search.page import render_search
-from detkit.search.searcher import Searcher
+from detkit.search.searcher import Relaxation, Searcher
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
 from detkit.train.loop import Interruption
 
 MAY_CHANGE = ("trials", "batch")  # by a resumed search
 OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
-FOLDERS = ("front", "runs")
+FOLDERS = ("front", "runs", "supernet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +89,10 @@ class Study:
         """
         self.config, self.space, self.out, self.hooks = config, space, out, hooks
         self.goal = goal_of(config)
-        self.searcher = self._searcher()
         self.evaluator: Evaluator = make_evaluator(config, out, hooks.interruption)
         self.meter = LatencyMeter(threads=config.threads)
+        self.searcher = self._searcher()
+        self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
         self.journal = Journal(out / "journal.sqlite", unchanging(config, space))
@@ -99,6 +100,9 @@ class Study:
 
     def run(self) -> SearchReport:
         """Evaluates until the trials are used up, the space is, or a signal comes."""
+        sharing = self.evaluator if isinstance(self.evaluator, SharingEvaluator) else None
+        if sharing and not sharing.prepare(self.space, self.hooks.log):
+            return self._report()
         told = self.journal.told()
         self.done_before = len(told)
         for trial in told:
@@ -114,6 +118,9 @@ class Study:
                 break
             self._evaluate(waiting)
             waiting = []
+        if sharing and not self.hooks.interruption.signal:
+            front = front_of(self.config, self.journal.told())
+            self.delivered = sharing.deliver([self.space.to_arch(t.point) for t in front])
         return self._report()
 
     def _searcher(self) -> Searcher:
@@ -126,7 +133,22 @@ class Study:
             constraints=self.goal.constraints,
             seed=self.config.seed,
             start=start,
+            relaxation=self._relaxation(),
         )
+
+    def _relaxation(self) -> Relaxation | None:
+        """What the searcher `gradient` descends on, where the evaluator has it."""
+        if self.config.searcher != "gradient" or not isinstance(self.evaluator, SharingEvaluator):
+            return None
+        return self.evaluator.relax(self.space, self._costs)
+
+    def _costs(self, spec: ArchSpec) -> dict[str, float]:
+        """Counted, and measured where latency is sought or limited."""
+        cost = cost_of(spec)
+        figures = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
+        if "latency_ms" in (self.config.cost, *limits(self.config)):
+            figures["latency_ms"] = self.meter(spec)
+        return figures
 
     def _evaluate(self, points: list[Point]) -> None:
         for point in points:
@@ -252,18 +274,20 @@ class Study:
 
     def _pareto_point(self, trial: Told) -> ParetoPoint:
         spec, figures = self.space.to_arch(trial.point), trial.figures
-        checkpoint = self.out / "runs" / spec.digest / "best.safetensors"
+        trained = self.out / "runs" / spec.digest / "best.safetensors"
+        found = self.delivered.get(spec.digest)
+        ap = figures["ap"] if found is None else found.value
         return ParetoPoint(
             name=spec.name,
             arch=to_plain(spec),
             digest=spec.digest,
-            ap=None if math.isnan(figures["ap"]) else figures["ap"],
+            ap=None if math.isnan(ap) else ap,
             score=figures["score"],
             latency_ms=figures["latency_ms"],
             measured=True,
             parameters=int(figures["parameters"]),
             macs=int(figures["macs"]),
-            checkpoint=str(checkpoint) if checkpoint.is_file() else "",
+            checkpoint=found.checkpoint if found else str(trained) if trained.is_file() else "",
         )
 
 
@@ -316,7 +340,8 @@ def unchanging(config: SearchConfig, space: SearchSpace) -> dict[str, str]:
 
 def evaluator_name(config: SearchConfig) -> str:
     """With the proxy or the epochs: scores of different ones cannot be compared."""
-    detail = config.proxy if config.evaluator == "proxy" else f"{config.epochs} epochs"
+    epochs = config.supernet.epochs if config.evaluator == "supernet" else config.epochs
+    detail = config.proxy if config.evaluator == "proxy" else f"{epochs} epochs"
     return f"{config.evaluator} ({detail})"
 
 
