@@ -50,7 +50,10 @@ class Inheritance:
     def ap(self, model: Detector) -> float:
         """AP on the validation split."""
         val = self.folder.splits["val"]
-        manifest = self._job(model).manifest(self.config.train, {})
+        size = model.spec.image_size
+        manifest = dataclasses.replace(
+            self.manifest, arch=model.spec, preprocess=Preprocess(size=size, fit=size)
+        )
         session = open_fused(model, manifest, str(self.device))
         batch = self.config.train.batch
         found = detect(session, val.records, batch_size=batch, nms=EVAL_NMS)
