@@ -110,8 +110,8 @@ _detkit() {
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
     'search --space') COMPREPLY=($(compgen -W 'yolo-nas full tiny' -- "$cur")); return ;;
-    'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl random' -- "$cur")); return ;;
-    'search --evaluator') COMPREPLY=($(compgen -W 'proxy train' -- "$cur")); return ;;
+    'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl gradient random' -- "$cur")); return ;;
+    'search --evaluator') COMPREPLY=($(compgen -W 'proxy supernet train' -- "$cur")); return ;;
     'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
     esac

@@ -70,14 +70,14 @@ class SupernetRelaxation:
         weights = shares.get("image_size", torch.ones(1, device=self.device))
         total = torch.zeros((), device=self.device)
         for size, weight in zip(sizes, weights, strict=True):
-            if float(weight) > 0:
+            if float(weight.detach()) > 0:
                 total = total + weight * self._loss_at(size, shares, batch)
         total.backward()  # type: ignore[no-untyped-call]
         slopes = {
             knob: np.zeros(len(part)) if part.grad is None else part.grad.double().cpu().numpy()
             for knob, part in shares.items()
         }
-        return float(total), slopes
+        return float(total.detach()), slopes
 
     def _loss_at(self, size: tuple[int, int], shares: Mapping[str, Tensor], batch: Batch) -> Tensor:
         images, targets = resized(
