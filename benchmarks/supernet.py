@@ -22,6 +22,7 @@ import numpy as np
 
 from detkit.artifact import write_text
 from detkit.bench.fingerprint import fingerprint
+from detkit.codec import from_plain, to_plain
 from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
 from detkit.data.coco import open_folder
 from detkit.nn.detector import cost_of
@@ -81,6 +82,14 @@ def stratified(space: SearchSpace, count: int) -> list[ArchSpec]:
     return [specs[i] for i in chosen]
 
 
+def chosen(path: Path, space: SearchSpace, count: int) -> list[ArchSpec]:
+    """The networks as first chosen: counting the multiply-adds of hundreds takes a minute."""
+    if not path.is_file():
+        specs = [to_plain(spec) for spec in stratified(space, count)]
+        write_text(path, json.dumps(specs, indent=1) + "\n")
+    return [from_plain(ArchSpec, item) for item in json.loads(path.read_text(encoding="utf-8"))]
+
+
 def kendall(a: Sequence[float], b: Sequence[float]) -> float:
     """Tau-b, which allows for ties."""
     signs = [np.sign(np.subtract.outer(x, x))[np.triu_indices(len(x), 1)] for x in (a, b)]
@@ -127,7 +136,7 @@ def ranking(args: argparse.Namespace) -> dict[str, Any]:
     """Taus of inherited AP and of multiply-adds with the mean AP over the seeds trained alone."""
     classes = open_folder(args.data, files={}, splits=("train",)).splits["train"].class_names
     space = bench_space(len(classes))
-    specs = stratified(space, args.networks)
+    specs = chosen(args.out / "networks.json", space, args.networks)
     sharing = SupernetEvaluator(settings(args, "supernet"), args.out, Interruption())
     sharing.prepare(space, lambda line: print(line, flush=True))
     inherited = score_all(sharing, specs, "inherited")
