@@ -38,6 +38,7 @@ _detkit() {
     'export --data'|\
     'export -o'|'export --out'|\
     'bench --data'|\
+    'bench --baseline'|\
     'bench -o'|'bench --out'|\
     'search -o'|'search --out'|\
     'search -c'|'search --config'|\
@@ -46,7 +47,7 @@ _detkit() {
     'data convert -o'|'data convert --out'|\
     'data synth -o'|'data synth --out'|\
     'report -o'|'report --out') compopt -o default; return ;;
-    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l' -- "$cur")); return ;;
+    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l' -- "$cur")); return ;;
     'train --freeze'|\
     'train --imgsz'|\
     'train --epochs'|\
@@ -79,6 +80,9 @@ _detkit() {
     'bench --seconds'|\
     'bench --runs'|\
     'bench --max-ms'|\
+    'bench --max-regress'|\
+    'bench --imgsz'|\
+    'bench --precision'|\
     'bench --threads'|\
     'search --trials'|\
     'search --max-latency-ms'|\
@@ -104,11 +108,15 @@ _detkit() {
     'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
     'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
     'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
+    'eval --outputs'|\
+    'bench --outputs'|\
+    'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
     'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
+    'bench --scenario') COMPREPLY=($(compgen -W 'latency throughput' -- "$cur")); return ;;
     'search --space') COMPREPLY=($(compgen -W 'yolo-nas full tiny' -- "$cur")); return ;;
     'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl gradient random' -- "$cur")); return ;;
     'search --evaluator') COMPREPLY=($(compgen -W 'proxy supernet train' -- "$cur")); return ;;
@@ -121,13 +129,13 @@ _detkit() {
     fi
     case $verb in
     'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
-    'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
-    'bench') flags='--data --batch --seconds --runs --max-ms --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --compare --imgsz --precision --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
-    'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
+    'predict') flags='--out --conf --iou --outputs --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;
     'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;

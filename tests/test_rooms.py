@@ -27,6 +27,7 @@ STEPS = (
     ("codec", "metadata", "plugin"),
     ("config", "report", "spec"),
     ("artifact", "boxes"),
+    ("foreign",),
     ("data", "nn", "runtime"),
     ("chart", "importing", "matching", "reparam", "run_folder"),
     ("bench", "evaluate", "identify", "page", "predict"),

@@ -14,7 +14,6 @@ from onnx import ModelProto
 from detkit.artifact import Manifest
 from detkit.data.coco import synthetic_pictures
 from detkit.errors import UsageError, did_you_mean
-from detkit.export.coverage import ENGINES
 from detkit.export.graph import build_graph, write_onnx
 from detkit.export.qdq import for_target
 from detkit.nn.checkpoint import input_output, new_detector
@@ -23,7 +22,7 @@ from detkit.nn.quantized import QuantizedDetector
 from detkit.quantize.calibrate import observe, set_ranges
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
-from detkit.spec.quant import QuantSpec
+from detkit.spec.quant import TARGETS, QuantSpec
 
 PRECISIONS = ("fp32", "int8")
 CALIBRATION_PICTURES = 2
@@ -35,8 +34,8 @@ def write_prototype(spec: ArchSpec, path: Path, *, runtime: str, precision: str)
     Raises:
         UsageError: a runtime or precision that no prototype can be made for.
     """
-    if runtime not in ENGINES:
-        raise UsageError(f"no prototype for '{runtime}'", hint=did_you_mean(runtime, ENGINES))
+    if runtime not in TARGETS:
+        raise UsageError(f"no prototype for '{runtime}'", hint=did_you_mean(runtime, TARGETS))
     if precision not in PRECISIONS:
         raise UsageError(f"no prototype in '{precision}'", hint=did_you_mean(precision, PRECISIONS))
     manifest = _manifest(spec)

@@ -51,7 +51,6 @@ RECORDS: dict[str, type[Record]] = {
     "quantization report": QuantReport,
     "search report": SearchReport,
 }
-SCHEMA_VERSION = 1
 MAX_RECORD_BYTES = 64 << 20
 RUN_FILES = ("config.toml", "metrics.jsonl")  # either makes a folder a run folder
 
@@ -162,7 +161,8 @@ def _parse(path: Path) -> Any:
 
 
 def _to_record(path: Path, kind: str, plain: Any) -> Record:
-    if plain.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+    ours = {item.name: item.default for item in dataclasses.fields(RECORDS[kind])}
+    if plain.get("schema_version", 1) != ours.get("schema_version", 1):
         raise ArtifactError(f"{path} was made by another version of detkit")
     try:
         return from_plain(RECORDS[kind], plain, where=path.name)

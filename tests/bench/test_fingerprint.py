@@ -1,66 +1,74 @@
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
 
 import pytest
 
 from detkit.bench import fingerprint as room
-from detkit.bench.fingerprint import CpuUse, cpu_use, disturbances, fingerprint, usable_cpus
+from detkit.bench.fingerprint import fingerprint, l4t_release, power_mode, usable_cpus
 
-QUIET = CpuUse(total=100.0, busy=50.0, stolen=1.0, own=40.0, throttled=3)
-
-
-def later(**changes: float) -> CpuUse:
-    """Ten seconds of CPU time later, nine of them used by this process."""
-    values = {"total": 110.0, "busy": 59.0, "own": 49.0} | changes
-    return dataclasses.replace(QUIET, **values)
+NVPMODEL = """NV Fan Mode:quiet
+NV Power Mode: MAXN
+0
+"""
 
 
-def test_a_machine_left_alone_gives_no_reason_to_doubt():
-    assert disturbances(QUIET, later()) == []
-    assert disturbances(QUIET, QUIET) == []
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"own": 45.0}, "other programs used 40% of the CPU"),
-        ({"stolen": 1.5}, "the host took 5% of the CPU away"),
-        ({"throttled": 4}, "slowed down for its heat"),
-    ],
-)
-def test_each_disturbance_is_told(changes, reason):
-    (found,) = disturbances(QUIET, later(**changes))
-    assert reason in found
-
-
-def test_the_id_does_not_depend_on_the_load_of_the_moment(monkeypatch):
-    first = fingerprint()
-    text = room._text
-    monkeypatch.setattr(room, "_text", lambda p: "9 9 9" if p == "/proc/loadavg" else text(p))
-    second = fingerprint()
-    assert second["load_average"] == "9 9 9"
+def test_the_id_does_not_depend_on_the_load_of_the_moment(make_tree):
+    first = fingerprint(make_tree({"proc/loadavg": "0.10 0.20 0.30 1/99 7"}))
+    second = fingerprint(make_tree({"proc/loadavg": "9 9 9 1/99 8"}))
+    assert (first["load_average"], second["load_average"]) == ("0.10 0.20 0.30", "9 9 9")
     assert first["id"] == second["id"]
 
 
-def test_the_id_depends_on_the_cpu_and_the_engines(monkeypatch):
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"proc/cpuinfo": "model name : Another CPU"},
+        {"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave"},
+    ],
+)
+def test_the_id_depends_on_cpu_and_governor(make_tree, change):
+    assert fingerprint(make_tree({}))["id"] != fingerprint(make_tree(change))["id"]
+
+
+def test_the_id_depends_on_the_engines(monkeypatch):
     before = fingerprint()["id"]
     monkeypatch.setattr(room, "versions", lambda *names: {"onnxruntime": "0.1"})
     assert fingerprint()["id"] != before
 
 
-def test_a_machine_that_shows_nothing_still_has_a_fingerprint(monkeypatch):
-    monkeypatch.setattr(room, "_text", lambda path: "")
-    found = fingerprint()
+def test_a_machine_that_shows_nothing_still_has_a_fingerprint(make_tree):
+    found = fingerprint(make_tree({}))
     assert found["cpu"]
     assert found["id"]
-    assert disturbances(cpu_use(), cpu_use()) == []
 
 
-def test_cpu_time_of_this_process_is_part_of_the_machines():
-    before = cpu_use()
-    sum(i * i for i in range(1_500_000))
-    after = cpu_use()
-    assert after.own > before.own
-    assert after.total > before.total
+def test_a_jetson_says_its_board_release_and_power_mode(jetson, monkeypatch):
+    monkeypatch.setattr(room, "_ask_nvpmodel", lambda: NVPMODEL)
+    found = fingerprint(jetson)
+    assert found["board"] == "NVIDIA Jetson Orin NX Engineering Reference Developer Kit"
+    assert (found["l4t"], found["power_mode"]) == ("36.4.3", "MAXN")
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"), [(NVPMODEL, "MAXN"), ("NV Power Mode: 15W\n2\n", "15W"), ("", "")]
+)
+def test_the_power_mode_is_read_from_what_nvpmodel_prints(text, mode):
+    assert power_mode(text) == mode
+
+
+def test_nvpmodel_is_asked_where_it_is_installed(tmp_path, monkeypatch):
+    program = tmp_path / "nvpmodel"
+    program.write_text('#!/bin/sh\n[ "$*" = -q ] && printf "NV Power Mode: 25W\\n1\\n"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert fingerprint(Path("/"))["power_mode"] == "25W"
+
+
+def test_no_release_is_read_from_another_line():
+    assert l4t_release("# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref") == "35.4.1"
+    assert l4t_release("Ubuntu 22.04") == ""
+
+
+def test_usable_cpus_are_those_of_this_process():
     assert usable_cpus() >= 1

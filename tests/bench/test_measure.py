@@ -8,12 +8,12 @@ from detkit.bench.measure import (
     Plan,
     Timing,
     Warmup,
-    latency_stats,
     measure,
     measure_chain,
     paired_ratio,
     warm_up,
 )
+from detkit.runtime.graph import DeviceTimes
 
 
 class FakeClock:
@@ -131,9 +131,10 @@ def test_the_ratio_is_the_median_of_neighbouring_blocks():
     assert paired_ratio(timing(3, 3, 3), timing(3, 3, 3)) == 1
 
 
-def test_block_spread_is_the_range_of_block_medians_over_the_median():
-    assert timing(10, 11, 9).block_spread == pytest.approx(0.2)
+def test_block_spread_is_the_range_of_block_medians_but_for_the_ends():
     assert timing(7, 7, 7).block_spread == 0
+    assert timing(*range(95, 106)).block_spread == pytest.approx(0.08)
+    assert timing(*[10] * 19, 90).block_spread == 0
 
 
 def test_stages_of_a_chain_are_timed_apart_and_pass_their_results_on():
@@ -154,8 +155,41 @@ def test_stages_of_a_chain_are_timed_apart_and_pass_their_results_on():
     assert numbers == [0, 0, 1, 2]  # the first one is not timed
 
 
-def test_statistics_of_known_samples():
-    stats = latency_stats([float(ms) for ms in range(1, 102)])
-    assert (stats.min, stats.p50, stats.p90, stats.p99, stats.mean) == (1, 51, 91, 100, 51)
-    assert stats.spread == pytest.approx(50 / 51)
-    assert stats.count == 101
+def test_what_a_block_says_is_its_lower_quartile():
+    found = Timing(Warmup(5, 0.01, True), ((1.0, 2.0, 3.0, 4.0, 90.0), (5.0,)))
+    assert found.block_ms == (2.0, 5.0)
+    assert found.block_medians_ms == (3.0, 5.0)
+
+
+def test_plans_of_ones_own_and_a_look_between_the_rounds():
+    clock, log = FakeClock(), []
+    a, b = Model(clock, 10.0), Model(clock, 1.0)
+    plans = [QUICK, Plan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0)]
+    found_a, found_b = measure([a, b], plans, clock, lambda: log.append(len(a.inputs)))
+    assert (len(found_a.samples_ms), len(found_b.samples_ms)) == (20, 10)
+    assert len(log) == 5
+    assert log[0] < log[-1] == len(a.inputs)
+
+
+def test_times_of_a_device_are_kept_by_block():
+    clock = FakeClock()
+    model = Model(clock, 10.0)
+
+    def run(index):
+        model(index)
+        return DeviceTimes(upload=1.0, compute=float(index), download=2.0)
+
+    (found,) = measure([run], QUICK, clock)
+    computed = [[times.compute for times in block] for block in found.device]
+    assert computed == [[4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3] for n in range(5)]
+    (alone,) = measure([model], QUICK, clock)
+    assert alone.device == ()
+
+
+def test_cpu_times_of_the_calling_thread_are_kept_where_there_is_its_clock():
+    clock = FakeClock()
+    model = Model(clock, 10.0)
+    (found,) = measure([model], QUICK, clock, cpu_clock=lambda: 0.9 * clock.now)
+    assert found.block_cpu_ms == pytest.approx([9.0] * 5)
+    (without,) = measure([model], QUICK, clock)
+    assert (without.cpu_ms, without.block_cpu_ms) == ((), ())

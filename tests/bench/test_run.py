@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
 
-from detkit.bench import run as room
-from detkit.bench.measure import Plan, Timing, Warmup
-from detkit.bench.run import Candidate, bench, picture_files
+from detkit.bench import candidate as room
+from detkit.bench.candidate import Candidate, picture_files, place
+from detkit.bench.measure import Plan
+from detkit.bench.run import bench
 from detkit.codec import from_json, to_json
 from detkit.data.draw import save_picture
-from detkit.errors import ArtifactError, BackendError, DataError
+from detkit.errors import ArtifactError, BackendError, DataError, UsageError
 from detkit.report import BenchReport
 from detkit.runtime import Placement, open_session
+from detkit.runtime.graph import DeviceTimes
 
 QUICK = Plan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, chain_runs=3)
 
@@ -69,16 +73,116 @@ def test_few_runs_are_a_reason_not_to_trust_the_report(cell_model, pictures):
     assert any("p99 of 10 runs" in reason for reason in report.reasons)
 
 
-def test_unsteady_and_uneven_times_are_reasons_too(cell_model):
+def test_the_reference_work_is_timed_in_the_rounds_of_the_models(cell_model, pictures):
+    report = bench([cell_model()], plan=QUICK, data=pictures)
+    assert report.reference.p50_ms > 0
+    assert len(report.reference.block_ms) == len(report.models[0].block_ms) == QUICK.blocks
+
+
+def test_the_state_of_the_machine_is_taken_before_between_and_after(cell_model, pictures):
+    report = bench([cell_model()], plan=QUICK, data=pictures)
+    assert len(report.states) == QUICK.blocks + 2
+    assert report.states[0].load_average >= 0
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
+    cell_model, pictures, runtime, monkeypatch
+):
+    if runtime == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is not installed here")
+    monkeypatch.setattr(room, "usable_cpus", lambda: 3)
+    plan = dataclasses.replace(QUICK, min_seconds=0.2)
+    report = bench(
+        [cell_model()],
+        plan=plan,
+        data=pictures,
+        batch=2,
+        runtime=runtime,
+        scenario="throughput",
+    )
+    (model,) = report.models
+    load = model.throughput
+    assert (load.in_flight, model.threads, report.scenario) == (3, 1, "throughput")
+    assert model.images_per_s == load.images_per_s
+    assert load.images_per_s_low <= load.images_per_s <= load.images_per_s_high
+    assert model.latency_ms.count >= 3 * QUICK.blocks
+    assert from_json(BenchReport, to_json(report)) == report
+
+
+def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
+    monkeypatch.setattr(room, "usable_cpus", lambda: 8)
+    assert place(Placement(threads=3), "throughput") == Placement(threads=3, in_flight=2)
+    assert place(Placement(threads=9), "throughput") == Placement(threads=9, in_flight=1)
+    assert place(Placement(), "latency") == Placement(threads=8)
+    assert place(Placement(device="cuda"), "throughput").in_flight == 2
+
+
+def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, pictures):
+    def compute(index):
+        sum(range(200_000))
+
+    def let_others_compute(index):
+        thread = threading.Thread(target=compute, args=(index,))
+        thread.start()
+        thread.join()
+
+    assert room._works_in_caller(compute, 1)
+    assert not room._works_in_caller(let_others_compute, 1)
+    report = bench([cell_model()], plan=QUICK, data=pictures, placement=Placement(threads=1))
+    assert len(report.models[0].block_cpu_ms) == QUICK.blocks
+    assert len(report.reference.block_cpu_ms) == QUICK.blocks
+
+
+def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(checkpoint, monkeypatch):
+    monkeypatch.setattr(room, "usable_cpus", lambda: 2)
+    with pytest.raises(UsageError, match="torch has no throughput scenario"):
+        bench([checkpoint], plan=QUICK, scenario="throughput")
+
+
+def test_an_engine_that_times_itself_is_told_apart_from_its_copies(
+    cell_model, pictures, monkeypatch
+):
     path = cell_model()
-    model = Candidate(path, open_session(path), (), 1)
-    warm, cold = Warmup(5, 0.01, True), Warmup(500, 0.01, False)
-    even, uneven = ((10.0,) * 60,) * 2, ((10.0,) * 60, (11.0,) * 60)
-    assert list(room._doubts([model], [Timing(warm, even)])) == []
-    (reason,) = room._doubts([model], [Timing(cold, even)])
-    assert "still getting faster after 500" in reason
-    (reason,) = room._doubts([model], [Timing(warm, uneven)])
-    assert "blocks differ by 10%" in reason
+    session = open_session(path)
+    monkeypatch.setattr(session, "engine", TimedByItself(session.engine))
+    monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (session,))
+    (model,) = bench([path], plan=QUICK, data=pictures).models
+    assert (model.clock, model.latency_ms.p50, model.latency_ms.p99) == ("device", 3.0, 3.0)
+    assert (model.upload_ms, model.download_ms) == (0.25, 0.125)
+    assert model.wall_ms.p50 != 3.0
+    assert model.images_per_s == pytest.approx(1e3 / model.wall_ms.p50)
+    chain = model.end_to_end_ms
+    assert (chain.upload, chain.download) == (0.25, 0.125)
+
+
+class TimedByItself:
+    """An engine that says it took 3 ms, and its copies 0.25 and 0.125."""
+
+    runtime = "onnxruntime"
+
+    def __init__(self, engine) -> None:
+        self.engine = engine
+        self.output_names = engine.output_names
+        self.last_times = DeviceTimes(upload=0.0, compute=0.0, download=0.0)
+
+    def run(self, images, outputs):
+        found = self.engine.run(images, outputs)
+        self.last_times = DeviceTimes(upload=0.25, compute=3.0, download=0.125)
+        return found
+
+
+def test_energy_is_that_of_a_picture(cell_model, pictures, monkeypatch):
+    ticks = itertools.count()
+
+    def joules(work, clock, **_):
+        work()
+        return 6.0
+
+    monkeypatch.setattr("detkit.bench.run.measure_joules", joules)
+    report = bench([cell_model()], plan=QUICK, data=pictures, batch=3, clock=lambda: next(ticks))
+    # The clock ticks once when it starts and once before each run: 2 s are one run of 3 pictures.
+    assert report.models[0].energy_mj_per_image == pytest.approx(6e3 / 3)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
@@ -86,7 +190,7 @@ def test_unsteady_and_uneven_times_are_reasons_too(cell_model):
 def test_neighbouring_runs_get_different_pictures_never_zeros(cell_model, pictures, batch, uint8):
     path = cell_model(uint8=uint8)
     with picture_files(pictures) as (files, _):
-        model = Candidate(path, open_session(path), files, batch)
+        model = Candidate(path, (open_session(path),), files, batch)
         batches = [model.prepare(number) for number in range(4)]
     assert batches[0].dtype == (np.uint8 if uint8 else np.float32)
     assert batches[0].shape == ((batch, 64, 64, 3) if uint8 else (batch, 3, 64, 64))

@@ -13,6 +13,7 @@ from detkit.nn.checkpoint import new_detector
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import build, fuse
 from detkit.nn.elastic import Elastic, require_elastic
+from detkit.spec.arch import BLOCK_KINDS
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO
 
@@ -103,6 +104,20 @@ def test_every_architecture_of_a_space_can_be_extracted():
         assert not any(tensor.is_meta for tensor in model.state_dict().values())
 
 
+@pytest.mark.parametrize("block", BLOCK_KINDS)
+def test_every_kind_of_block_is_sliced(block, make_elastic, draw_specs, difference):
+    space = SearchSpace(
+        name=block,
+        base=dataclasses.replace(ZOO["yolo-nas-p"], block=block, kernel=5),
+        knobs={"stages.1.hidden": (14, 24), "neck.0.hidden": (10, 24), "neck.1.blocks": (1, 2)},
+    ).for_task(3, (SIDE, SIDE))
+    elastic = make_elastic(space)
+    elastic.whole.train()
+    spec = draw_specs(space, 0)[0]
+    with torch.no_grad():
+        assert difference(elastic(images(), spec), elastic.extract(spec)(images())) <= 1e-5
+
+
 def test_concatenated_steps_keep_their_place(wide, make_elastic):
     """Of three bottlenecks' outputs a shallower layer takes its own; the side path stays last."""
     elastic = make_elastic(wide)
@@ -134,10 +149,13 @@ def test_network_outside_the_largest_is_refused():
 
 
 def test_space_that_varies_kinds_is_refused():
-    with pytest.raises(UsageError, match="across block, activation") as refused:
+    with pytest.raises(UsageError, match="across block, kernel, activation") as refused:
         require_elastic(SPACES["full"])
     assert "yolo-nas" in str(refused.value.hint)
     require_elastic(SPACES["yolo-nas"])
+    other = SearchSpace(name="other", base=ZOO["yolov8-n"], knobs={"stem": (8, 16)})
+    with pytest.raises(UsageError, match="within yolo-nas, not yolov8"):
+        require_elastic(other)
 
 
 def test_largest_architecture_holds_the_named_ones():

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import pytest
 import torch
 
-from detkit.nn.relaxed import Choice, Relaxed
+from detkit.errors import UsageError
+from detkit.nn.relaxed import Choice, Relaxed, require_relaxable
+from detkit.spec.space import SPACES, SearchSpace
+from detkit.spec.zoo import ZOO
 
 
 def images():
@@ -43,6 +49,13 @@ def test_every_knob_has_a_slope_and_statistics_stay(wide, make_elastic):
         assert share.grad is not None
         assert len(set(share.grad.tolist())) > 1, knob
     assert all(torch.equal(before[name], buffer) for name, buffer in whole.named_buffers())
+
+
+def test_networks_of_composed_blocks_are_refused():
+    base = dataclasses.replace(ZOO["yolo-nas-p"], block="csp")
+    with pytest.raises(UsageError, match="cannot mix networks of csp"):
+        require_relaxable(SearchSpace(name="csp", base=base, knobs={"stem": (8, 16)}))
+    require_relaxable(SPACES["yolo-nas"])
 
 
 def test_mask_by_hand():

@@ -8,6 +8,7 @@ GPU (`examples/gpu_check.sh`).
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import re
 import sys
@@ -20,14 +21,17 @@ import pytest
 
 import detkit
 from detkit.artifact import Manifest, TensorInfo
+from detkit.bench.measure import Plan
+from detkit.bench.run import bench
 from detkit.errors import ArtifactError, BackendError
 from detkit.export.engine_plan import EnginePlan
 from detkit.runtime import Placement, machine, open_session
 from detkit.runtime import tensorrt as session_module
 from detkit.runtime.device import BACK_ENDS, open_device
 from detkit.runtime.engine_file import EngineRecord, write_engine
+from detkit.runtime.forms import session_of
 from detkit.runtime.gpu import Gpu
-from detkit.runtime.graph import GraphSession, session_of
+from detkit.runtime.graph import GraphSession, last_device_times
 from detkit.runtime.machine import Machine
 from detkit.runtime.tensorrt import TensorrtEngine
 from detkit.runtime.trt_api import Engine, EngineTensor
@@ -272,8 +276,30 @@ def test_pixels_are_what_a_uint8_engine_is_fed_with() -> None:
 def test_times_of_the_last_run_are_told_apart() -> None:
     runner, _, _ = session()
     runner.run(images(1))
-    times = runner.engine.last_times  # type: ignore[attr-defined]
-    assert (times.upload, times.compute) == (1.0, 0.0)
+    times = last_device_times(runner)
+    assert times is not None
+    assert (times.upload, times.compute, times.download) == (1.0, 0.0, 0.0)
+
+
+def test_an_engine_that_takes_no_times_tells_none(cell_model: Callable[..., Path]) -> None:
+    assert last_device_times(open_session(cell_model())) is None
+
+
+def test_bench_reports_the_gpu_s_own_time_and_its_copies(monkeypatch: Any, tmp_path: Path) -> None:
+    runner, _, device = session()
+    parts = itertools.cycle((0.5, 3.0, 0.25))
+    monkeypatch.setattr(device, "elapsed_ms", lambda start, end: next(parts))
+    monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (runner,))
+    write_engine(tmp_path / "m.engine", b"engine", record())
+    plan = Plan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0, chain_runs=3)
+    placement = Placement(device="cuda")
+    report = bench([tmp_path / "m.engine"], plan=plan, placement=placement)
+    (model,) = report.models
+    assert (model.runtime, model.clock, model.latency_ms.p50) == ("tensorrt", "device", 3.0)
+    assert (model.upload_ms, model.download_ms) == (0.5, 0.25)
+    assert model.wall_ms is not None
+    assert (model.end_to_end_ms.upload, model.end_to_end_ms.download) == (0.5, 0.25)
+    assert report.reference is None  # the CPU's speed says nothing of the GPU's
 
 
 # --- the calls -----------------------------------------------------------------------------------

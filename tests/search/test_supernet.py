@@ -190,7 +190,7 @@ def test_warm_start_puts_the_checkpoint_in_its_place(config, checkpoint, tmp_pat
 
 def test_space_of_other_blocks_is_refused_before_anything_is_made(config, tmp_path):
     evaluator = SupernetEvaluator(config, tmp_path / "out", Interruption())
-    with pytest.raises(UsageError, match="cannot share weights across block, activation"):
+    with pytest.raises(UsageError, match="cannot share weights across block, kernel"):
         evaluator.prepare(SPACES["full"].for_task(6, (64, 64)), silent)
     assert not (tmp_path / "out").exists()
 

@@ -1,8 +1,9 @@
-"""The timing core: which call is made when, and what its times say. The clock is an argument.
+"""The timing core: which call is made when. The clock is an argument.
 
 Several models take turns, block by block, in an order that is reversed every time (A B, B A, ...),
 so that a machine that slows down slows them all; ratios are taken between neighbouring blocks.
-What lives elsewhere: models and pictures (see `bench.run`), the machine (see `bench.fingerprint`).
+What lives elsewhere: what times say (see `bench.statistics`), models and pictures (see
+`bench.run`), the machine (see `bench.fingerprint`, `bench.state`).
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from detkit.report import LatencyStats
+from detkit.runtime.graph import DeviceTimes
 
 Clock = Callable[[], float]  # seconds
 Run = Callable[[int], object]  # one call, on the input of this number
+Blocks = Sequence[Sequence[float]]
+LOWER_QUARTILE = 25
 WINDOW = 5  # runs of the warm-up whose medians are compared
 
 
@@ -29,7 +32,7 @@ class Plan:
 
     min_seconds: float = 3.0
     min_runs: int = 200
-    blocks: int = 10
+    blocks: int = 20
     warmup_seconds: float = 0.5
     max_warmup_seconds: float = 10.0
     steady: float = 0.02  # the warm-up ends when a window is not faster by more than this
@@ -47,36 +50,119 @@ class Warmup:
 
 @dataclass(frozen=True)
 class Timing:
-    """One model's times in ms, block by block, in the order they were taken."""
+    """One model's wall times in ms, block by block, in the order they were taken.
+
+    In the same order, `cpu_ms` are the CPU times of the calling thread and `device` what runs
+    returned as their device's own times; both are empty where they were not taken.
+    """
 
     warmup: Warmup
     blocks_ms: tuple[tuple[float, ...], ...]
+    device: tuple[tuple[DeviceTimes, ...], ...] = ()
+    cpu_ms: tuple[tuple[float, ...], ...] = ()
 
     @property
     def samples_ms(self) -> tuple[float, ...]:
         return tuple(sample for block in self.blocks_ms for sample in block)
 
     @property
+    def p50_ms(self) -> float:
+        return median(self.samples_ms)
+
+    @property
+    def block_medians_ms(self) -> tuple[float, ...]:
+        return tuple(median(block) for block in self.blocks_ms)
+
+    @property
+    def block_ms(self) -> tuple[float, ...]:
+        """The lower quartile of each block, which other programs lengthen least."""
+        return _lower_quartiles(self.blocks_ms)
+
+    @property
+    def block_cpu_ms(self) -> tuple[float, ...]:
+        """The same of CPU time; empty where it was not taken."""
+        return _lower_quartiles(self.cpu_ms)
+
+    @property
     def block_spread(self) -> float:
-        """Largest minus smallest block median, over the median of all."""
-        medians = [median(block) for block in self.blocks_ms]
-        return (max(medians) - min(medians)) / median(self.samples_ms)
+        """Between the tenths of the block medians at either end, over their median.
+
+        So one block that was disturbed is not held against all others.
+        """
+        low, middle, high = np.percentile(self.block_medians_ms, [10, 50, 90]).tolist()
+        return float((high - low) / middle)
 
 
-def measure(models: Sequence[Run], plan: Plan, clock: Clock) -> list[Timing]:
-    """Warms every model up, then times them in interleaved blocks of about equal duration."""
-    warmups = [warm_up(run, plan, clock) for run in models]
-    lengths = [_runs_per_block(warmup, plan) for warmup in warmups]
-    blocks: list[list[tuple[float, ...]]] = [[] for _ in models]
-    turns = list(range(len(models)))
-    for _ in range(plan.blocks):
-        for index in turns:
-            if len(models) > 1:
-                models[index](0)  # untimed: its caches and threads were the last model's
-            done = len(blocks[index]) * lengths[index]
-            blocks[index].append(_time_block(models[index], done, lengths[index], clock))
+def _lower_quartiles(blocks: Blocks) -> tuple[float, ...]:
+    return tuple(float(np.percentile(block, LOWER_QUARTILE)) for block in blocks)
+
+
+@dataclass(frozen=True)
+class _Block:
+    ms: tuple[float, ...]
+    device: tuple[DeviceTimes, ...]
+    cpu_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """`wall` times runs; `cpu`, where there is one, the calling thread in them."""
+
+    wall: Clock
+    cpu: Clock | None = None
+
+
+@dataclass
+class _Lane:
+    """A model in its turns."""
+
+    run: Run
+    warmup: Warmup
+    runs_per_block: int
+    blocks: list[_Block] = field(default_factory=list)
+
+    def take_turn(self, clocks: Clocks) -> None:
+        done = len(self.blocks) * self.runs_per_block
+        self.blocks.append(_time_block(self.run, done, self.runs_per_block, clocks))
+
+    @property
+    def timing(self) -> Timing:
+        device = tuple(block.device for block in self.blocks)
+        blocks_ms = tuple(block.ms for block in self.blocks)
+        cpu_ms = tuple(block.cpu_ms for block in self.blocks)
+        return Timing(
+            self.warmup, blocks_ms, device if all(device) else (), cpu_ms if all(cpu_ms) else ()
+        )
+
+
+def measure(
+    models: Sequence[Run],
+    plan: Plan | Sequence[Plan],
+    clock: Clock,
+    between: Callable[[], object] = lambda: None,
+    cpu_clock: Clock | None = None,
+) -> list[Timing]:
+    """Warms every model up, then times them in interleaved blocks of about equal duration.
+
+    Args:
+        plan: one for all, or one for each, of equally many blocks.
+        between: called after each round of blocks.
+        cpu_clock: of the calling thread.
+    """
+    plans = [plan] * len(models) if isinstance(plan, Plan) else list(plan)
+    lanes = []
+    for run, own in zip(models, plans, strict=True):
+        warmup = warm_up(run, own, clock)
+        lanes.append(_Lane(run, warmup, _runs_per_block(warmup, own)))
+    turns, clocks = list(lanes), Clocks(clock, cpu_clock)
+    for _ in range(plans[0].blocks):
+        for lane in turns:
+            if len(lanes) > 1:
+                lane.run(0)  # untimed: its caches and threads were the last model's
+            lane.take_turn(clocks)
         turns.reverse()
-    return [Timing(warmup, tuple(b)) for warmup, b in zip(warmups, blocks, strict=True)]
+        between()
+    return [lane.timing for lane in lanes]
 
 
 def warm_up(run: Run, plan: Plan, clock: Clock) -> Warmup:
@@ -86,7 +172,7 @@ def warm_up(run: Run, plan: Plan, clock: Clock) -> Warmup:
     """
     start, runs, previous = clock(), 0, math.inf
     while True:
-        window = median(_time_block(run, runs, WINDOW, clock)) / 1e3
+        window = median(_time_block(run, runs, WINDOW, Clocks(clock)).ms) / 1e3
         runs += WINDOW
         steady = window >= previous * (1 - plan.steady)
         elapsed = clock() - start
@@ -100,14 +186,25 @@ def _runs_per_block(warmup: Warmup, plan: Plan) -> int:
     return math.ceil(runs / plan.blocks)
 
 
-def _time_block(run: Run, first: int, count: int, clock: Clock) -> tuple[float, ...]:
-    """Milliseconds of `count` calls, on the inputs numbered from `first`."""
-    times = []
+def time_run(run: Run, index: int, clocks: Clocks) -> tuple[float, float, object]:
+    """Milliseconds of wall time and of the thread's CPU time, 0 without its clock; the result."""
+    cpu = clocks.cpu or (lambda: 0.0)
+    cpu_start, start = cpu(), clocks.wall()
+    found = run(index)
+    wall_ms = (clocks.wall() - start) * 1e3
+    return wall_ms, (cpu() - cpu_start) * 1e3, found
+
+
+def _time_block(run: Run, first: int, count: int, clocks: Clocks) -> _Block:
+    """Of `count` calls, on the inputs numbered from `first`."""
+    times, cpu_times, device = [], [], []
     for index in range(first, first + count):
-        start = clock()
-        run(index)
-        times.append((clock() - start) * 1e3)
-    return tuple(times)
+        wall_ms, cpu_ms, found = time_run(run, index, clocks)
+        times.append(wall_ms)
+        cpu_times.append(cpu_ms)
+        if isinstance(found, DeviceTimes):
+            device.append(found)
+    return _Block(tuple(times), tuple(device), tuple(cpu_times) if clocks.cpu else ())
 
 
 def measure_chain(
@@ -128,21 +225,7 @@ def measure_chain(
     return rows
 
 
-def latency_stats(samples_ms: Sequence[float]) -> LatencyStats:
-    """Percentiles by linear interpolation; `spread` is the interquartile range over the median."""
-    p25, p50, p75, p90, p99 = np.percentile(samples_ms, [25, 50, 75, 90, 99]).tolist()
-    return LatencyStats(
-        p50=p50,
-        p90=p90,
-        p99=p99,
-        mean=float(np.mean(samples_ms)),
-        min=min(samples_ms),
-        spread=(p75 - p25) / p50,
-        count=len(samples_ms),
-    )
-
-
 def paired_ratio(timing: Timing, first: Timing) -> float:
     """Median over the blocks of this model's block median over the first model's."""
-    pairs = zip(timing.blocks_ms, first.blocks_ms, strict=True)
-    return median(median(mine) / median(theirs) for mine, theirs in pairs)
+    pairs = zip(timing.block_medians_ms, first.block_medians_ms, strict=True)
+    return median(mine / theirs for mine, theirs in pairs)

@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from detkit.cli import console
-from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Threads, Verbose
+from detkit.cli.bench_compare import run_comparison
+from detkit.cli.bench_table import lines_of
+from detkit.cli.options import (
+    Device,
+    Force,
+    Json,
+    Out,
+    OutputsOfEach,
+    Quiet,
+    Runtime,
+    Threads,
+    Verbose,
+)
+from detkit.cli.outputs import foreign_specs
 from detkit.cli.report_file import check_report_file, emit_report
-from detkit.errors import GateError, MeasurementError
+from detkit.errors import GateError, MeasurementError, UsageError
 
 if TYPE_CHECKING:
-    from detkit.report import BenchReport, ModelLatency
+    from detkit.report import BaselineComparison, BenchReport, Change
 
 EXAMPLES = {
     "bench": (
         "detkit bench best.fused.safetensors det.onnx --threads 1",
-        "detkit bench det.onnx --data coco/ --max-ms 20 --json > bench.json",
+        "detkit bench det.onnx --baseline bench.json --max-regress 5%",
+        "detkit bench --compare yolo-nas-s yolov8-m yolov7-x --imgsz 640",
     ),
 }
+PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
+MAX_REGRESS = "5%"
 
 
 def bench(
@@ -39,9 +56,35 @@ def bench(
     max_ms: Annotated[
         float | None, typer.Option("--max-ms", min=0, help="Exit 3 if an engine's p50 is above.")
     ] = None,
+    scenario: Annotated[
+        Literal["latency", "throughput"],
+        typer.Option("--scenario", help="One batch at a time, or several in flight."),
+    ] = "latency",
+    baseline: Annotated[
+        Path | None,
+        typer.Option("--baseline", metavar="FILE", help="Earlier report to compare with."),
+    ] = None,
+    max_regress: Annotated[
+        str | None,
+        typer.Option(
+            "--max-regress",
+            metavar="PERCENT",
+            help=f"Exit 3 if surely slower than the baseline by more; {MAX_REGRESS} if not given.",
+        ),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="The MODELs are architectures: time them untrained.")
+    ] = False,
+    imgsz: Annotated[
+        str, typer.Option("--imgsz", help="Input size of --compare, N or HEIGHTxWIDTH.")
+    ] = "",
+    precision: Annotated[
+        str, typer.Option("--precision", help="Of --compare: fp32, int8 or both, with a comma.")
+    ] = "",
+    outputs: OutputsOfEach = None,
     runtime: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
@@ -51,16 +94,47 @@ def bench(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Time models here, interleaved: p50, p90, p99 of the engine, and end to end.
+    """Time models here, interleaved: percentiles of the engine, and end to end.
 
     Several models take turns, and their ratios compare neighbouring blocks. End to end goes from a
     picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
-    all CPUs this process may use. The raw times are in the JSON report (--json, -o).
+    all CPUs this process may use; with --scenario throughput each batch in flight gets one. The
+    raw times are in the JSON report (--json, -o). A later run can take it as its --baseline: that
+    exits with 3 if a model has become slower, and with 5 if it cannot be told. ONNX files of other
+    tools are timed too, once --outputs says what they take and give.
+
+    --compare takes names of architectures or their JSON files, and prints parameters, multiply-adds
+    and latency of each on this machine; weights are untrained.
     """
     console.setup(quiet, verbose)
+    if max_regress is not None and baseline is None:
+        raise UsageError("--max-regress needs a --baseline to compare with")
+    limit = _share(max_regress or MAX_REGRESS)
     from detkit.bench.measure import Plan
-    from detkit.bench.run import bench as measure_models
     from detkit.runtime import Placement
+
+    if compare:
+        if max_ms is not None or baseline or scenario != "latency":
+            raise UsageError("--compare takes no --max-ms, --baseline or other --scenario")
+        run_comparison(
+            models,
+            imgsz=imgsz,
+            precision=precision,
+            runtime=runtime,
+            placement=Placement(device=device, threads=threads),
+            plan=Plan(min_seconds=seconds, min_runs=min(runs, 100), chain_runs=3),
+            batch=batch,
+            data=data,
+            strict=strict,
+            out=out,
+            force=force,
+            json=json,
+        )
+        return
+    if imgsz or precision:
+        raise UsageError("--imgsz and --precision are for --compare: a file has its own")
+    from detkit.bench.baseline import read_baseline
+    from detkit.bench.run import bench as measure_models
 
     check_report_file(out, force=force)
     report = measure_models(
@@ -70,12 +144,29 @@ def bench(
         batch=batch,
         plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=min(runs, 50)),
         data=data,
+        foreign=foreign_specs(outputs or (), models),
+        scenario=scenario,
+        baseline=read_baseline(baseline, limit) if baseline else None,
         tell=console.log,
     )
-    emit_report(report, out, json=json, lines=_lines(report))
+    emit_report(report, out, json=json, lines=lines_of(report))
     for reason in report.reasons:
         console.warn(f"not to be trusted: {reason}")
+    for cure in report.cures:
+        console.log(f"hint: {cure}")
     _check_gates(report, max_ms, strict=strict)
+
+
+def _share(percent: str) -> float:
+    """0.05 of `5%`.
+
+    Raises:
+        UsageError: no percentage, or not between 0 and 100.
+    """
+    found = PERCENT.fullmatch(percent.strip())
+    if not found or not 0 < float(found[1]) < 100:
+        raise UsageError(f"--max-regress '{percent}' is no percentage", hint="write it as 5%")
+    return float(found[1]) / 100
 
 
 def _check_gates(report: BenchReport, max_ms: float | None, *, strict: bool) -> None:
@@ -84,51 +175,27 @@ def _check_gates(report: BenchReport, max_ms: float | None, *, strict: bool) -> 
     if strict and not report.valid:
         raise MeasurementError(
             "the times cannot be trusted: " + "; ".join(report.reasons),
-            hint="run it again with nothing else running",
+            hint="; ".join(report.cures),
         )
-    if slow:
-        raise GateError(
-            "; ".join(f"{m.file}: p50 {m.latency_ms.p50:.2f} ms is above {max_ms:g}" for m in slow)
+    missed = [f"{m.file}: p50 {m.latency_ms.p50:.2f} ms is above {max_ms:g}" for m in slow]
+    if report.baseline is not None:
+        missed += [_slower_by(c, report.baseline) for c in _with(report.baseline, "regression")]
+    if missed:
+        raise GateError("; ".join(missed))
+    unknown = _with(report.baseline, "unknown") if report.baseline else []
+    if unknown:
+        raise MeasurementError(
+            "; ".join(f"{change.file} cannot be compared: {change.why}" for change in unknown),
+            hint="; ".join(report.cures) or "run it again with --seconds 10",
         )
 
 
-def _lines(report: BenchReport) -> list[str]:
-    machine = report.fingerprint
-    return [
-        *console.table(
-            ("model", "runtime", "precision", "size", "batch", "threads", "p50 ms", "p90 ms",
-             "p99 ms", "ratio", "images/s"),
-            [_engine_row(model) for model in report.models],
-        ),
-        "",
-        *console.table(
-            ("end to end, ms", "decode+letterbox", "engine", "NMS", "total p50", "p90", "p99"),
-            [_chain_row(model) for model in report.models],
-        ),
-        "",
-        f"{machine['cpu']}, {machine['usable_cpus']} CPUs, on {report.pictures}; "
-        f"machine {machine['id']}",
-    ]  # fmt: skip
+def _with(comparison: BaselineComparison, verdict: str) -> list[Change]:
+    return [change for change in comparison.changes if change.verdict == verdict]
 
 
-def _engine_row(model: ModelLatency) -> tuple[str, ...]:
-    height, width = model.image_size
-    times = model.latency_ms
-    return (
-        Path(model.file).name,
-        model.runtime,
-        model.precision,
-        f"{height}x{width}",
-        f"{model.batch}",
-        f"{model.threads}",
-        *(f"{value:.2f}" for value in (times.p50, times.p90, times.p99)),
-        f"{model.ratio_to_first:.3f}",
-        f"{model.images_per_s:.1f}",
-    )
-
-
-def _chain_row(model: ModelLatency) -> tuple[str, ...]:
-    chain = model.end_to_end_ms
-    stages = (chain.preprocess, chain.engine, chain.nms)
-    totals = (chain.total, chain.total_p90, chain.total_p99)
-    return (Path(model.file).name, *(f"{value:.2f}" for value in (*stages, *totals)))
+def _slower_by(change: Change, comparison: BaselineComparison) -> str:
+    interval = f"95 % interval {change.low:+.1%} to {change.high:+.1%}"
+    times = f"{change.old_ms:.2f} -> {change.new_ms:.2f} ms"
+    limit = f"above the limit of {comparison.max_regress:.1%}"
+    return f"{change.file}: {times}, {change.change:+.1%} ({interval}), {limit}"

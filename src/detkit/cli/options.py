@@ -32,6 +32,12 @@ def _runtimes() -> list[str]:
     return list(RUNTIMES)
 
 
+def _presets() -> list[str]:
+    from detkit.spec.foreign import PRESETS
+
+    return list(PRESETS)
+
+
 def _devices() -> list[str]:
     return ["auto", "cpu", "cuda"]
 
@@ -64,6 +70,14 @@ Runtime = Annotated[
         autocompletion=_runtimes,
     ),
 ]
+_OUTPUTS = typer.Option(
+    "--outputs",
+    metavar="NAME",
+    help="Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.",
+    autocompletion=_presets,
+)
+Outputs = Annotated[str, _OUTPUTS]
+OutputsOfEach = Annotated[list[str] | None, _OUTPUTS]
 Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE.toml", help="Settings from a file."),

@@ -25,7 +25,7 @@ VERBS = {
         "detkit.cli.export:export",
         "Write a checkpoint as ONNX, OpenVINO or engine, compared with it.",
     ),
-    "bench": Verb("detkit.cli.bench:bench", "Time models here, interleaved: p50, p90, p99."),
+    "bench": Verb("detkit.cli.bench:bench", "Time models here, interleaved, against a baseline."),
     "search": Verb("detkit.cli.search:search", "Search architectures for this machine."),
     "predict": Verb("detkit.cli.predict:predict", "Draw a model's boxes on pictures."),
     "import": Verb(

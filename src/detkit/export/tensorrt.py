@@ -43,6 +43,11 @@ from detkit.runtime.trt_api import build
 FLOAT_LIMITS = Limits(score=1e-3, box_px=0.5, least_score=0.25)
 HALF_LIMITS = Limits(score=5e-2, box_px=8.0, least_score=0.25)
 
+WITHOUT_NMS = {
+    "tensorrt": "TensorRT's NMS has not been tried by detkit, and its plug-in is gone since 10.16",
+    RTX: "TensorRT-RTX reads ONNX's NonMaxSuppression and has nothing to build it with",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltEngine:
@@ -124,7 +129,10 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
         GateError: the graph or the engine strays too far from the checkpoint; nothing is written.
     """
     if options.nms:
-        raise UsageError("--nms is not for TensorRT: detkit suppresses what an engine gives")
+        raise UsageError(
+            f"--nms is not for engines: {WITHOUT_NMS[library]}",
+            hint="export without it: bench, eval and predict suppress what the engine gives",
+        )
     plan = EnginePlan(batches=options.batches)
     build_machine(library, load(library))  # before minutes of work, not after
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:

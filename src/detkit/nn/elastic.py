@@ -23,15 +23,22 @@ from detkit.nn.blocks import SPP, Conv, CSPLayer
 from detkit.nn.checkpoint import assign_strictly
 from detkit.nn.detector import Detector, build
 from detkit.nn.neck import DownStage, UpStage
+from detkit.nn.units import CSPUnit
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 
 Run = tuple[int, int]  # first channel, number of channels
-INELASTIC = ("block", "activation", "reg_max")  # fields that no slice can change
+FAMILY = "yolo-nas"  # the one whose wiring is known here
+INELASTIC = ("family", "block", "kernel", "activation", "reg_max")  # what no slice can change
 
 
 def require_elastic(space: SearchSpace) -> None:
     """Raises UsageError for a space whose networks cannot share weights by slices."""
+    if space.base.family != FAMILY:
+        raise UsageError(
+            f"space {space.name}: a supernet shares weights within {FAMILY}, not"
+            f" {space.base.family}"
+        )
     varied = [field for field in INELASTIC if field in space.knobs]
     if varied:
         raise UsageError(
@@ -123,13 +130,17 @@ def _check_within(spec: ArchSpec, whole: Detector) -> None:
     """Raises UsageError unless each tensor of the network is part of one of the whole network."""
     shared = whole.state_dict()
     same = [getattr(spec, field) == getattr(whole.spec, field) for field in INELASTIC]
-    concat = zip(spec.stages, whole.spec.stages, strict=True)
-    fits = all(same) and all(other.concat or not stage.concat for stage, other in concat)
+    layers = zip(_concat_flags(spec), _concat_flags(whole.spec), strict=True)
+    fits = all(same) and all(large or not small for small, large in layers)
     for name, tensor in _skeleton(spec).state_dict().items():
         bounds = shared[name].shape if name in shared else torch.Size([0] * tensor.ndim)
         fits = fits and all(a <= b for a, b in zip(tensor.shape, bounds, strict=True))
     if not fits:
         raise UsageError(f"{spec.name or spec.digest} is not within the supernet's largest network")
+
+
+def _concat_flags(spec: ArchSpec) -> list[bool]:
+    return [stage.concat for stage in spec.stages] + [stage.concat for stage in spec.neck]
 
 
 # --- inputs that are concatenations --------------------------------------------------------------
@@ -154,6 +165,9 @@ def _concatenated(small: nn.Module, large: nn.Module) -> Iterator[tuple[str, lis
     elif isinstance(small, SPP):
         assert isinstance(large, SPP)
         yield "cv2", _equal_runs(small.cv1, large.cv1, 4)
+    elif isinstance(small, CSPUnit):
+        assert isinstance(large, CSPUnit)
+        yield "mix", _equal_runs(small.reduce, large.reduce, 2)
     elif isinstance(small, UpStage):
         assert isinstance(large, UpStage)
         yield "reduce_after_concat", _equal_runs(small.conv, large.conv, 3)

@@ -17,12 +17,25 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from detkit.codec import to_plain
+from detkit.errors import UsageError
 from detkit.nn.blocks import CSPLayer
 from detkit.nn.detector import Detector
 from detkit.nn.qarep import QARepVGGBlock, RepVGGBlock
 from detkit.spec.space import SearchSpace, Value
 
 Mixture = Mapping[str, Tensor]  # knob -> (V,) shares of its values, which sum to 1
+
+
+BLOCK_KINDS = ("qarepvgg", "repvgg", "conv")  # those that read all channels at one place
+
+
+def require_relaxable(space: SearchSpace) -> None:
+    """Raises UsageError for a space whose networks cannot be mixed by masks."""
+    if space.base.block not in BLOCK_KINDS:
+        raise UsageError(
+            f"space {space.name}: the gradient searcher cannot mix networks of {space.base.block}",
+            hint=f"it can mix those of {', '.join(BLOCK_KINDS)}; other searchers take every block",
+        )
 
 
 @dataclass(frozen=True)

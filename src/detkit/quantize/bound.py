@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from detkit.bench.measure import latency_stats, paired_ratio
+from detkit.bench.measure import paired_ratio
 from detkit.nn.quantized import QuantizedDetector
 from detkit.quantize.rig import Draft, Rig
 from detkit.report import GroupSensitivity, QuantPoint
@@ -69,7 +69,7 @@ class _Prober:
         model.keep_in_float(())
         self._base_draft = rig.draft(model, runtime)
         alone = rig.time([self._base_draft])[0]
-        self.base = self._point((), self._base_draft, latency_stats(alone.samples_ms).p50)
+        self.base = self._point((), self._base_draft, alone.p50_ms)
 
     def measure(self, kept: tuple[str, ...]) -> QuantPoint:
         self._model.keep_in_float(kept)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 
 from detkit.artifact import Manifest
-from detkit.bench.measure import Plan, Timing, latency_stats, measure, paired_ratio
+from detkit.bench.measure import Plan, Timing, measure, paired_ratio
 from detkit.boxes import EVAL_NMS, Array
 from detkit.data.batches import eval_batches
 from detkit.data.records import ImageRecord
@@ -136,8 +136,8 @@ class Rig:
             runtime=runtime,
             ap_float=self.float_ap(runtime),
             ap_int8=self.ap(draft.session),
-            float_latency_ms=latency_stats(before.samples_ms).p50,
-            latency_ms=latency_stats(after.samples_ms).p50,
+            float_latency_ms=before.p50_ms,
+            latency_ms=after.p50_ms,
             latency_ratio=paired_ratio(after, before),
             convolutions=covered.total,
             int8_convolutions=covered.int8,

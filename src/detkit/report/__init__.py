@@ -9,6 +9,11 @@ from detkit.report.accuracy import (
     EvalReport,
     Figures,
 )
+from detkit.report.comparison import (
+    ComparedFile,
+    ComparedModel,
+    CompareReport,
+)
 from detkit.report.conversion import (
     ConversionReport,
     Difference,
@@ -32,18 +37,28 @@ from detkit.report.search import (
     SearchReport,
 )
 from detkit.report.speed import (
+    BaselineComparison,
     BenchReport,
+    Change,
     EndToEnd,
     LatencyStats,
+    MachineState,
     ModelLatency,
+    ReferenceTimes,
+    Throughput,
 )
 from detkit.report.training import (
     TrainReport,
 )
 
 __all__ = [
+    "BaselineComparison",
     "BenchReport",
+    "Change",
     "ClassScore",
+    "CompareReport",
+    "ComparedFile",
+    "ComparedModel",
     "ConversionReport",
     "DataReport",
     "Difference",
@@ -54,12 +69,15 @@ __all__ = [
     "Figures",
     "GroupSensitivity",
     "LatencyStats",
+    "MachineState",
     "ModelLatency",
     "ParetoPoint",
     "PredictReport",
     "QuantPoint",
     "QuantReport",
+    "ReferenceTimes",
     "SearchReport",
     "SplitReport",
+    "Throughput",
     "TrainReport",
 ]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact import Manifest
+from detkit.artifact import Signature
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
 from detkit.runtime import Pixels, Placement
-from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
+from detkit.runtime.forms import session_of
+from detkit.runtime.graph import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
 from detkit.runtime.openvino_api import hint, ov, properties, the_core
 
@@ -43,9 +45,9 @@ class OpenVinoEngine:
                 f"openvino has no device '{placement.device}'", hint=f"known: {', '.join(DEVICES)}"
             )
         self.path = path
-        self.threads = placement.threads
+        self.placement = placement
         self.network = _read(path)
-        self.graph = _compile(self.network, path, num_images=1, threads=placement.threads)
+        self.graph = _compile(self.network, path, num_images=1, placement=placement)
         # A tensor that passes through a node that does nothing has the names of both.
         self.output_names: set[str] = {name for out in self.graph.outputs for name in out.names}
 
@@ -60,10 +62,10 @@ class OpenVinoEngine:
     @functools.cached_property
     def graph_of_any_batch(self) -> Any:
         """Compiled when first needed, of what was read at the start."""
-        return _compile(self.network, self.path, threads=self.threads)
+        return _compile(self.network, self.path, placement=self.placement)
 
 
-def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
     """Opens an ONNX or OpenVINO artifact; see `runtime.open_session`."""
     return session_of(OpenVinoEngine(path, placement), path, manifest)
 
@@ -94,16 +96,30 @@ def precision_of_convolutions(source: Path | GraphSession) -> dict[str, int]:
 
 
 def _read(path: Path) -> Any:
-    """The file as an `openvino.Model`."""
+    """The file as an `openvino.Model`.
+
+    Of an INT8 ONNX graph with NMS inside and a free batch, OpenVINO 2026.4 gives other boxes unless
+    it has gone through the passes of `convert_model`, which take about a second.
+    """
     source = read_onnx(path) if path.suffix == ".onnx" else path
     with _refused_as_artifact(path):
-        return the_core().read_model(source)
+        network = the_core().read_model(source)
+        if isinstance(source, bytes) and _suppresses(network):
+            return ov.convert_model(io.BytesIO(source))
+        return network
 
 
-def _compile(network: Any, path: Path, *, num_images: int = 0, threads: int = 0) -> Any:
+def _suppresses(network: Any) -> bool:
+    return any(layer.get_type_name() == "NonMaxSuppression" for layer in network.get_ops())
+
+
+def _compile(
+    network: Any, path: Path, *, num_images: int = 0, placement: Placement | None = None
+) -> Any:
     """An `openvino.CompiledModel` of the CPU: one stream, tuned for latency.
 
-    Left alone, OpenVINO computes float graphs in bfloat16 where the CPU can; here it may not.
+    Left alone, OpenVINO computes float graphs in bfloat16 where the CPU can; here it may not. Each
+    graph would bind its threads to the first cores; several in flight may not.
 
     Args:
         num_images: the batch size to compile for; 0 leaves it free.
@@ -113,8 +129,11 @@ def _compile(network: Any, path: Path, *, num_images: int = 0, threads: int = 0)
         hint.inference_precision: ov.Type.f32,
         properties.num_streams: 1,
     }
-    if threads:
-        settings[properties.inference_num_threads] = threads
+    placement = placement or Placement()
+    if placement.threads:
+        settings[properties.inference_num_threads] = placement.threads
+    if placement.in_flight > 1:
+        settings[hint.enable_cpu_pinning] = False
     with _refused_as_artifact(path):
         sized = network.clone()
         if num_images:

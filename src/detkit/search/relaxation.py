@@ -17,7 +17,7 @@ from torch import Tensor
 
 from detkit.config import SearchConfig
 from detkit.data.loader import Batch, TrainLoader
-from detkit.nn.relaxed import Relaxed
+from detkit.nn.relaxed import Relaxed, require_relaxable
 from detkit.search.additive import CostTable, design, fit_table, measured
 from detkit.search.grid import Floats, Grid
 from detkit.search.inherit import Inheritance
@@ -44,6 +44,8 @@ class SupernetRelaxation:
         inheritance: Callable[[], Inheritance],
         costs: Costs,
     ) -> None:
+        """Raises UsageError for a space whose networks cannot be mixed."""
+        require_relaxable(space)
         self.config, self.space, self.out, self.costs = config, space, out, costs
         self.find_inheritance = inheritance
         self.grid, self.asked = Grid(space.knobs), 0

@@ -1,0 +1,269 @@
+"""New times against those of an earlier report: may they be compared, and what do they say.
+
+A file of the earlier run that is still there is timed again, in turns with the new one (see
+`bench.duel`); that decides best. Else times are compared over those of the reference work in the
+same run, which takes out how fast the machine was, and only if both runs are valid, or if nothing
+but other programs speaks against them: then over CPU times. A file that has not changed is compared
+in this way too: in turns with itself it could only be equal.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detkit.artifact import sha256_of
+from detkit.bench.duel import Duel
+from detkit.bench.statistics import Interval, interval_of, quartile_ratio, quartile_ratios_drawn
+from detkit.errors import ArtifactError, DetkitError, MeasurementError
+from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes
+from detkit.run_folder import read_record
+
+MAX_REFERENCE_CHANGE = 0.10  # beyond it the machine is another one
+CPU_TIME = ", CPU time"
+BETWEEN_RUNS = 0.005  # standard deviation that a process has of its own: memory layout, caches
+AGAIN = "measure the baseline again: detkit bench ... --json > FILE"
+
+
+@dataclass(frozen=True)
+class Baseline:
+    path: Path
+    report: BenchReport
+    max_regress: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What must be the same of a model for its times to be compared, and its name."""
+
+    name: str
+    runtime: str
+    precision: str
+    device: str
+    image_size: tuple[int, int]
+    batch: int
+    threads: int
+    scenario: str
+
+
+def read_baseline(path: Path, max_regress: float) -> Baseline:
+    """Reads an earlier report.
+
+    Raises:
+        ArtifactError: missing, no report of `detkit bench`, or of another schema.
+    """
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}", hint=AGAIN)
+    kind, record = read_record(path)
+    if not isinstance(record, BenchReport):
+        raise ArtifactError(f"{path} is no bench report but: {kind}", hint=AGAIN)
+    if not record.models or not all(model.block_ms for model in record.models):
+        raise ArtifactError(f"{path} has no times of blocks to compare with", hint=AGAIN)
+    return Baseline(path, record, max_regress)
+
+
+def check_same_machine(baseline: Baseline, fingerprint: dict[str, str]) -> None:
+    """Raises MeasurementError naming what differs, if the machine is another."""
+    old = baseline.report.fingerprint
+    if old.get("id") == fingerprint["id"]:
+        return
+    names = sorted((old.keys() | fingerprint.keys()) - {"id", "load_average"})
+    different = [
+        f"{name} {old.get(name, '-')} -> {fingerprint.get(name, '-')}"
+        for name in names
+        if old.get(name) != fingerprint.get(name)
+    ]
+    raise MeasurementError(
+        f"{baseline.path} is from another machine or other versions: {'; '.join(different)}",
+        hint=AGAIN,
+    )
+
+
+def match(baseline: Baseline, subjects: Sequence[Subject]) -> list[ModelLatency]:
+    """The earlier model for each one: that of the same file name, else that in its place.
+
+    Raises:
+        MeasurementError: there is none, or it was measured in another way.
+    """
+    old = baseline.report.models
+    names = [Path(model.file).name for model in old]
+    found = []
+    for place, subject in enumerate(subjects):
+        if names.count(subject.name) == 1:
+            model = old[names.index(subject.name)]
+        elif len(old) == len(subjects):
+            model = old[place]
+        else:
+            raise MeasurementError(
+                f"{baseline.path} has no {subject.name}, but {', '.join(names)}", hint=AGAIN
+            )
+        _check_same_way(subject, subject_of(model, baseline.report.scenario), baseline.path)
+        found.append(model)
+    return found
+
+
+def subject_of(model: ModelLatency, scenario: str) -> Subject:
+    return Subject(
+        name=Path(model.file).name,
+        runtime=model.runtime,
+        precision=model.precision,
+        device=model.device,
+        image_size=model.image_size,
+        batch=model.batch,
+        threads=model.threads,
+        scenario=scenario,
+    )
+
+
+def _check_same_way(new: Subject, old: Subject, path: Path) -> None:
+    different = [
+        f"{field.name.replace('_', ' ')} {getattr(old, field.name)} -> {getattr(new, field.name)}"
+        for field in dataclasses.fields(Subject)
+        if field.name != "name" and getattr(old, field.name) != getattr(new, field.name)
+    ]
+    if different:
+        raise MeasurementError(
+            f"{new.name} cannot be compared with {old.name} of {path}: {', '.join(different)}",
+            hint="measure both in the same way",
+        )
+
+
+def file_to_time_again(old: ModelLatency, new: Path) -> Path | None:
+    """The earlier file, if it is still there as it was and is not the new one."""
+    path = Path(old.file)
+    try:
+        digest = sha256_of(path)
+    except (DetkitError, OSError):
+        return None
+    return path if digest == old.sha256 != sha256_of(new) else None
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+def change_of_duel(old: ModelLatency, new: ModelLatency, found: Duel, limit: float) -> Change:
+    old_ms = float(np.median(np.asarray(found.old.wall)))
+    new_ms = float(np.median(np.asarray(found.new.wall)))
+    by = f"interleaved{CPU_TIME if found.by_cpu else ''}"
+    return _change(old, new, (old_ms, new_ms), found.change, found.interval, limit, by)
+
+
+def change_of_runs(
+    reports: tuple[BenchReport, BenchReport],
+    models: tuple[ModelLatency, ModelLatency],
+    limit: float,
+) -> Change:
+    """From the times of the two runs, over those of the reference work where both have it.
+
+    Args:
+        reports: the old and the new one.
+        models: a row of each.
+    """
+    old, new = models
+    by_cpu = not all(report.valid for report in reports) and _have_cpu_times(reports, models)
+    moved = reference_change(*reports, by_cpu=by_cpu)
+    then, now = (
+        (
+            _one_each(_blocks_of(model, by_cpu)),
+            _one_each(_reference_blocks(report, model, moved, by_cpu)),
+        )
+        for report, model in zip(reports, models, strict=True)
+    )
+    change = quartile_ratio(*now) / quartile_ratio(*then)
+    drawn = quartile_ratios_drawn(*now, seed=1) / quartile_ratios_drawn(*then, seed=2)
+    drawn *= np.exp(np.random.default_rng(3).normal(0, BETWEEN_RUNS, len(drawn)))
+    by = f"{'times' if moved is None else 'reference'}{CPU_TIME if by_cpu else ''}"
+    both_ms = (old.latency_ms.p50, new.latency_ms.p50)
+    found = _change(old, new, both_ms, change - 1, interval_of(drawn - 1), limit, by)
+    doubts = [] if by_cpu else [*_told(reports[0], "baseline"), *_told(reports[1], "now")]
+    if moved is not None and abs(moved) > MAX_REFERENCE_CHANGE:
+        doubts.append(f"the machine itself changed: the reference work by {moved:+.0%}")
+    if doubts:
+        return dataclasses.replace(found, verdict="unknown", why="; ".join(doubts))
+    return found
+
+
+def _have_cpu_times(
+    reports: tuple[BenchReport, BenchReport], models: tuple[ModelLatency, ModelLatency]
+) -> bool:
+    """Whether CPU times can be compared where wall times cannot."""
+    return (
+        all(report.cpu_time_valid for report in reports)
+        and all(model.block_cpu_ms for model in models)
+        and all(report.reference and report.reference.block_cpu_ms for report in reports)
+    )
+
+
+def _blocks_of(times: ModelLatency | ReferenceTimes, by_cpu: bool) -> tuple[float, ...]:
+    return times.block_cpu_ms if by_cpu else times.block_ms
+
+
+def _reference_blocks(
+    report: BenchReport, model: ModelLatency, moved: float | None, by_cpu: bool
+) -> tuple[float, ...]:
+    """Those of the reference work, or ones where the two runs have none in common."""
+    if report.reference is None or moved is None:
+        return (1.0,) * len(model.block_ms)
+    return _blocks_of(report.reference, by_cpu)
+
+
+def _one_each(blocks: Sequence[float]) -> list[list[float]]:
+    return [[value] for value in blocks]
+
+
+def _told(report: BenchReport, when: str) -> list[str]:
+    return [f"{when}: {reason}" for reason in report.reasons]
+
+
+def reference_change(
+    before: BenchReport, after: BenchReport, *, by_cpu: bool = False
+) -> float | None:
+    """New / old - 1 of the reference work; None where a run has none, or another one."""
+    old, new = before.reference, after.reference
+    if old is None or new is None or old.name != new.name:
+        return None
+    both = (_one_each(_blocks_of(times, by_cpu)) for times in (new, old))
+    return quartile_ratio(*both) - 1
+
+
+def _change(
+    old: ModelLatency,
+    new: ModelLatency,
+    both_ms: tuple[float, float],
+    change: float,
+    interval: Interval,
+    limit: float,
+    decided_by: str,
+) -> Change:
+    verdict, why = verdict_of(interval, limit)
+    return Change(
+        file=new.file,
+        baseline_file=old.file,
+        old_ms=both_ms[0],
+        new_ms=both_ms[1],
+        change=change,
+        low=interval.low,
+        high=interval.high,
+        verdict=verdict,
+        decided_by=decided_by,
+        why=why,
+    )
+
+
+def verdict_of(interval: Interval, limit: float) -> tuple[str, str]:
+    """What the interval says, and why if it says nothing.
+
+    One that holds the limit and is wider than it to either side could hide twice the limit.
+    """
+    half = (interval.high - interval.low) / 2
+    if interval.low > limit:
+        return "regression", ""
+    if half > limit and interval.high > limit:
+        return "unknown", f"the interval of +-{half:.1%} is wider than the limit of {limit:.1%}"
+    if interval.low > 0:
+        return "slower", ""
+    return ("faster" if interval.high < 0 else "no change"), ""

@@ -1,0 +1,192 @@
+"""A model opened to be timed, and the pictures it is fed from: real ones, never zeros.
+
+No two runs in a row get the same picture.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.bench.fingerprint import usable_cpus
+from detkit.bench.measure import WINDOW, Clock, Plan, Run
+from detkit.boxes import Array
+from detkit.data.draw import save_picture
+from detkit.data.listing import find_pictures
+from detkit.data.picture import letterbox, network_input, network_pixels, read_image
+from detkit.data.synth import draw_pictures
+from detkit.errors import DataError, UsageError
+from detkit.runtime import (
+    Pixels,
+    Placement,
+    RawOutputs,
+    Session,
+    SuppressedOutputs,
+    infer,
+    open_session,
+    takes_pixels,
+)
+from detkit.runtime.gpu import gpu_index
+from detkit.runtime.graph import last_device_times
+from detkit.spec.foreign import ForeignSpec
+
+NUM_PICTURES = 8  # different ones, in turn
+GPU_IN_FLIGHT = 2  # one is copied while the other is computed
+CONCURRENT = ("onnxruntime", "openvino")  # whose sessions may run in threads beside each other
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """How everything in one run is measured."""
+
+    runtime: str
+    placement: Placement
+    batch: int
+    plan: Plan
+    scenario: str
+    clock: Clock
+    cpu_clock: Clock | None = None  # of the thread that calls the engine, where it does the work
+
+    @property
+    def gpu(self) -> int | None:
+        return None if self.placement.device == "cpu" else gpu_index(self.placement.device)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One model with as many sessions as batches are in flight, and its picture files."""
+
+    path: Path
+    sessions: tuple[Session, ...]
+    files: tuple[Path, ...]
+    batch: int
+    foreign: ForeignSpec | None = None
+
+    @property
+    def session(self) -> Session:
+        return self.sessions[0]
+
+    def prepare(self, number: int) -> Array | Pixels:
+        """Decodes and letterboxes the batch of this number, in the form the engine takes."""
+        chosen = _batch_of(self.files, self.batch, number)
+        preprocess = self.session.manifest.preprocess
+        pictures = [letterbox(read_image(path), preprocess)[0] for path in chosen]
+        if takes_pixels(self.session.manifest):
+            return network_pixels(pictures, preprocess)
+        return network_input(pictures, preprocess)
+
+    def engine(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
+        return infer(self.session, images)
+
+    def runs(self) -> list[Run]:
+        """The engine alone, one run for each session, on inputs prepared beforehand.
+
+        A run returns its device's own times, where the engine takes them.
+        """
+        inputs = [self.prepare(number) for number in range(self._distinct_batches())]
+
+        def run_of(session: Session) -> Run:
+            def run(index: int) -> object:
+                infer(session, inputs[index % len(inputs)])
+                return last_device_times(session)
+
+            return run
+
+        return [run_of(session) for session in self.sessions]
+
+    def _distinct_batches(self) -> int:
+        """At least 2, at most so many that every picture is used once."""
+        return max(2, len(self.files) // self.batch)
+
+
+def _batch_of(files: Sequence[Path], size: int, number: int) -> list[Path]:
+    """The files in turn; neighbouring batches differ, also where each holds every file."""
+    step = size if size % len(files) else size + 1
+    return [files[(number * step + i) % len(files)] for i in range(size)]
+
+
+def cpu_clock_for(models: Sequence[Candidate], placement: Placement) -> Clock | None:
+    """The clock of the calling thread, if its CPU time tells how long each model takes."""
+    if placement.device != "cpu":
+        return None
+    works = [_works_in_caller(model.runs()[0], placement.threads) for model in models]
+    return time.thread_time if all(works) else None
+
+
+def _works_in_caller(run: Run, threads: int) -> bool:
+    """Whether the calling thread does at least half of its share of the work."""
+    own, process = time.thread_time(), time.process_time()
+    for number in range(WINDOW):
+        run(number)
+    share = (time.process_time() - process) / threads
+    return time.thread_time() - own >= share / 2
+
+
+def place(placement: Placement, scenario: str) -> Placement:
+    """Threads and batches in flight for the usable CPUs.
+
+    With latency one batch has all of them, so that engines are comparable; with throughput a
+    batch has one thread, and there is one for each CPU, or two on a GPU. Threads that were asked
+    for stay.
+    """
+    cpus = usable_cpus()
+    if scenario == "latency":
+        return dataclasses.replace(placement, threads=placement.threads or cpus)
+    threads = placement.threads or 1
+    most = cpus // threads if placement.device == "cpu" else GPU_IN_FLIGHT
+    return dataclasses.replace(placement, threads=threads, in_flight=max(1, most))
+
+
+def open_sessions(
+    path: Path, runtime: str, placement: Placement, foreign: ForeignSpec | None = None
+) -> tuple[Session, ...]:
+    """One for each batch in flight.
+
+    Raises:
+        UsageError: several in flight, and the engine has no threads of ours.
+    """
+    first = open_session(path, runtime=runtime, placement=placement, foreign=foreign)
+    if placement.in_flight > 1 and first.runtime not in CONCURRENT:
+        raise UsageError(
+            f"{path.name}: {first.runtime} has no throughput scenario",
+            hint=f"--scenario throughput works with {' and '.join(CONCURRENT)}; else raise --batch",
+        )
+    others = (
+        open_session(path, runtime=runtime, placement=placement, foreign=foreign)
+        for _ in range(placement.in_flight - 1)
+    )
+    return (first, *others)
+
+
+# --- pictures ------------------------------------------------------------------------------------
+
+
+def trained_on(session: Session) -> Path | None:
+    """The folder its manifest names, if it is still there."""
+    folder = Path(session.manifest.data)
+    return folder if session.manifest.data and folder.is_dir() else None
+
+
+@contextlib.contextmanager
+def picture_files(folder: Path | None) -> Iterator[tuple[tuple[Path, ...], str]]:
+    """Up to `NUM_PICTURES` files spread over the folder, or drawn ones; and what they are.
+
+    Raises:
+        DataError: fewer than two pictures in the folder.
+    """
+    if folder is not None:
+        found = find_pictures([folder])
+        if len(found) < 2:
+            raise DataError(f"{folder}: to time on, at least two different pictures are needed")
+        yield tuple(found[:: max(1, len(found) // NUM_PICTURES)][:NUM_PICTURES]), str(folder)
+        return
+    with tempfile.TemporaryDirectory(prefix="detkit-bench-") as name:
+        files = [Path(name) / f"{number}.jpg" for number in range(NUM_PICTURES)]
+        for path, picture in zip(files, draw_pictures(NUM_PICTURES, size=640), strict=True):
+            save_picture(path, picture)
+        yield tuple(files), "drawn pictures"

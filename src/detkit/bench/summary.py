@@ -1,0 +1,129 @@
+"""What was measured of a model -> its row in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from statistics import median
+from typing import Any
+
+from detkit.artifact import sha256_of, size_of
+from detkit.bench.candidate import Candidate
+from detkit.bench.measure import Clock, Timing, measure_chain, paired_ratio
+from detkit.bench.statistics import latency_stats, mean_interval
+from detkit.bench.throughput import FlowTiming
+from detkit.boxes import PREDICT_NMS, Detections
+from detkit.report import EndToEnd, ModelLatency, ReferenceTimes, Throughput
+from detkit.runtime import Placement, RawOutputs, SuppressedOutputs
+from detkit.runtime.graph import DeviceTimes, last_device_times
+
+
+def measure_end_to_end(model: Candidate, runs: int, clock: Clock) -> EndToEnd:
+    """One batch after the other, from picture files to detections."""
+    copies: list[DeviceTimes | None] = []
+
+    def engine(images: Any) -> RawOutputs | SuppressedOutputs:
+        outputs = model.engine(images)
+        copies.append(last_device_times(model.session))
+        return outputs
+
+    def suppress(outputs: RawOutputs | SuppressedOutputs) -> list[Detections]:
+        return outputs.detections(PREDICT_NMS)
+
+    stages: tuple[Callable[[Any], Any], ...] = (model.prepare, engine, suppress)
+    rows = measure_chain(stages, runs, clock)
+    preprocess, in_engine, nms = (median(column) for column in zip(*rows, strict=True))
+    known = [times for times in copies[-runs:] if times is not None]
+    upload = median(times.upload for times in known) if known else None
+    download = median(times.download for times in known) if known else None
+    total = latency_stats([[sum(row)] for row in rows])
+    return EndToEnd(
+        preprocess=preprocess,
+        upload=upload,
+        engine=in_engine - (upload or 0.0) - (download or 0.0),
+        download=download,
+        nms=nms,
+        total=total.p50,
+        total_p90=total.p90,
+        total_p95=total.p95,
+        total_p99=total.p99,
+    )
+
+
+def model_latency(
+    model: Candidate,
+    placement: Placement,
+    timing: Timing,
+    first: Timing,
+    chain: EndToEnd,
+    energy_mj_per_image: float | None,
+) -> ModelLatency:
+    manifest, told = model.session.manifest, headline(timing)
+    wall = latency_stats(timing.blocks_ms)
+    has_device_times = bool(timing.device)
+    throughput = _throughput(timing, model) if isinstance(timing, FlowTiming) else None
+    return ModelLatency(
+        file=str(model.path),
+        sha256=sha256_of(model.path),
+        bytes=size_of(model.path),
+        runtime=model.session.runtime,
+        precision=manifest.precision,
+        form=manifest.form,
+        device=placement.device,
+        image_size=manifest.preprocess.size,
+        batch=model.batch,
+        threads=placement.threads,
+        clock="device" if has_device_times else "wall",
+        latency_ms=latency_stats(told.blocks_ms) if has_device_times else wall,
+        wall_ms=wall if has_device_times else None,
+        upload_ms=_median_on_device(timing, "upload") if has_device_times else None,
+        download_ms=_median_on_device(timing, "download") if has_device_times else None,
+        end_to_end_ms=chain,
+        images_per_s=throughput.images_per_s if throughput else model.batch / wall.p50 * 1e3,
+        throughput=throughput,
+        energy_mj_per_image=energy_mj_per_image,
+        ratio_to_first=paired_ratio(told, headline(first)),
+        block_spread=told.block_spread,
+        block_ms=_rounded(told.block_ms),
+        block_cpu_ms=_rounded(timing.block_cpu_ms),
+        warmup_runs=timing.warmup.runs,
+        samples_ms=_rounded(told.samples_ms),
+    )
+
+
+def headline(timing: Timing) -> Timing:
+    """The computation on the device where the engine times it, else the wall time."""
+    if not timing.device:
+        return timing
+    blocks_ms = tuple(tuple(times.compute for times in block) for block in timing.device)
+    return Timing(timing.warmup, blocks_ms)
+
+
+def _median_on_device(timing: Timing, part: str) -> float:
+    values: list[float] = [getattr(times, part) for block in timing.device for times in block]
+    return median(values)
+
+
+def _throughput(timing: FlowTiming, model: Candidate) -> Throughput:
+    """Of all blocks; each lasted equally long, so the mean of their rates is the rate."""
+    rates = [model.batch * 1e3 / ms for ms in timing.ms_per_batch]
+    interval = mean_interval(rates)
+    return Throughput(
+        in_flight=len(model.sessions),
+        images_per_s=sum(rates) / len(rates),
+        images_per_s_low=interval.low,
+        images_per_s_high=interval.high,
+    )
+
+
+def reference_times(name: str, timing: Timing) -> ReferenceTimes:
+    medians = timing.block_medians_ms
+    return ReferenceTimes(
+        name=name,
+        p50_ms=median(medians),
+        block_ms=_rounded(timing.block_ms),
+        block_cpu_ms=_rounded(timing.block_cpu_ms),
+    )
+
+
+def _rounded(values_ms: Sequence[float]) -> tuple[float, ...]:
+    return tuple(round(value, 4) for value in values_ms)
