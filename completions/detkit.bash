@@ -128,8 +128,8 @@ _detkit() {
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
     'bench --scenario') COMPREPLY=($(compgen -W 'latency throughput' -- "$cur")); return ;;
     'search --space') COMPREPLY=($(compgen -W 'yolo-nas full tiny' -- "$cur")); return ;;
-    'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl random' -- "$cur")); return ;;
-    'search --evaluator') COMPREPLY=($(compgen -W 'proxy train' -- "$cur")); return ;;
+    'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl gradient random' -- "$cur")); return ;;
+    'search --evaluator') COMPREPLY=($(compgen -W 'proxy supernet train' -- "$cur")); return ;;
     'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
     'search --precision') COMPREPLY=($(compgen -W 'fp32 fp16 int8' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;

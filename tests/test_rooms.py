@@ -50,7 +50,8 @@ OWNERS = {
     "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
     + ("train/", "export/", "quantize/", "profile/", "search/"),
     "torch": ("nn/", "runtime/torch.py", "runtime/device.py", "data/loader.py", "importing/")
-    + ("reparam.py", "train/", "export/", "quantize/", "search/proxy.py"),
+    + ("reparam.py", "train/", "export/", "quantize/", "search/proxy.py")
+    + ("search/supernet.py", "search/inherit.py", "search/relaxation.py"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluate.py",),
     "faster_coco_eval": ("evaluate.py",),

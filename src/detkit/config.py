@@ -221,13 +221,30 @@ class RayConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SupernetConfig:
+    """Weights that all networks of a space share, and what becomes of those on the front."""
+
+    epochs: int = setting(100, "epochs of the shared weights")
+    init: str = setting("", "checkpoint of a network of the space to start from")
+    random_nets: int = setting(2, "random networks a step, beside the largest and the smallest")
+    recalibration_batches: int = setting(16, "training batches for a network's batch-norms")
+    fine_tune_epochs: int = setting(0, "epochs that each network of the front is trained alone")
+
+    def __post_init__(self) -> None:
+        _check_range("supernet.epochs", self.epochs, 1, 1_000_000)
+        _check_range("supernet.random_nets", self.random_nets, 0, 64)
+        _check_range("supernet.recalibration_batches", self.recalibration_batches, 1, 100_000)
+        _check_range("supernet.fine_tune_epochs", self.fine_tune_epochs, 0, 1_000_000)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """Everything a search depends on; `search.toml` of its folder is exactly this."""
 
     data: str = setting("", "COCO folder; proxies need none")
     space: str = setting("yolo-nas", "space by name, or its JSON file")
     searcher: str = setting("surrogate", "who picks the next architectures")
-    evaluator: str = setting("proxy", "what scores one: proxy, or train for a few epochs")
+    evaluator: str = setting("proxy", "what scores one: proxy, supernet or train")
     objective: str = setting("pareto", "what is sought: pareto, lagrangian or weighted")
     proxy: str = setting("flops", "score without training: flops, params, naswot, zen or synflow")
     cost: str = setting("latency_ms", "set against the score: latency_ms, macs or parameters")
@@ -248,6 +265,7 @@ class SearchConfig:
     seed: int = setting(0, "seed of the search and of every training")
     epochs: int = setting(5, "epochs that the evaluator train gives an architecture")
     ray: RayConfig = field(default_factory=RayConfig)
+    supernet: SupernetConfig = field(default_factory=SupernetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)  # all but what is said above
 
     def __post_init__(self) -> None:

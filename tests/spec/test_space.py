@@ -42,6 +42,27 @@ def test_space_survives_json(name):
     assert (copy, copy.digest) == (SPACES[name], SPACES[name].digest)
 
 
+def test_largest_architecture_has_every_field_at_its_largest():
+    """Lists entry by entry, so that it need not be a point of the space."""
+    space = SearchSpace(
+        name="crossed",
+        base=ZOO["yolo-nas-n"],
+        knobs={
+            "head_widths": ((16, 64, 32), (32, 48, 96)),
+            "stages.*.out": ((32, 48, 64, 96), (24, 64, 32, 192)),
+            "stages.1.concat": (False, True),
+            "image_size": ((96, 160), (128, 128)),
+            "activation": ("relu", "silu"),
+        },
+    )
+    largest = space.largest_arch()
+    assert largest.head_widths == (32, 64, 96)
+    assert [stage.out for stage in largest.stages] == [32, 64, 64, 192]
+    assert largest.stages[1].concat
+    assert largest.image_size == (128, 160)
+    assert largest.activation == "relu"
+
+
 def test_digest_is_of_the_points_and_not_of_the_name():
     tiny = SPACES["tiny"]
     assert dataclasses.replace(tiny, name="mine").digest == tiny.digest

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = {
     "search": (
-        "detkit search coco/ --evaluator train --max-latency-ms 20 --trials 48 -o searched",
+        "detkit search coco/ --evaluator supernet --max-latency-ms 20 -o searched",
         "detkit search --space yolo-nas --imgsz 320 --precision int8 -o searched",
         "detkit search --imgsz 320 --precision int8 --latency-profile device.json -o searched",
         "detkit search -o searched --resume --measured measured.json",
@@ -43,9 +43,7 @@ SECONDS_BETWEEN_LINES = 10
 
 
 def EPILOG() -> list[str]:  # noqa: N802
-    trains = (
-        "train.KEY=...                     any setting of detkit train, for the evaluator train"
-    )
+    trains = "train.KEY=...                     any setting of detkit train, for train and supernet"
     return settings_epilog("SearchConfig", trains, without="train.")
 
 
@@ -71,16 +69,16 @@ def search(
         str | None,
         typer.Option(
             "--searcher",
-            help="surrogate, evolution, rl or random.",
-            autocompletion=_words("surrogate", "evolution", "rl", "random"),
+            help="surrogate, evolution, rl, gradient or random.",
+            autocompletion=_words("surrogate", "evolution", "rl", "gradient", "random"),
         ),
     ] = None,
     evaluator: Annotated[
         str | None,
         typer.Option(
             "--evaluator",
-            help="proxy (no training) or train (a few epochs).",
-            autocompletion=_words("proxy", "train"),
+            help="proxy (no training), supernet (shared weights) or train (a few epochs).",
+            autocompletion=_words("proxy", "supernet", "train"),
         ),
     ] = None,
     objective: Annotated[

@@ -8,7 +8,6 @@ Legend: B batch, A anchor points, C classes, K bins of a distance.
 from __future__ import annotations
 
 import copy
-import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from detkit.artifact import Manifest, parent_of
 from detkit.config import AugmentConfig, OptimConfig, QatConfig, QuantizeConfig, TrainConfig
@@ -28,6 +26,7 @@ from detkit.nn.quantized import QuantizedDetector
 from detkit.quantize.rig import Rig
 from detkit.report import TrainReport
 from detkit.runtime.torch import find_device
+from detkit.train.distill import distance_divergence, score_divergence
 from detkit.train.job import Job
 from detkit.train.loop import Interruption, Method, Trainer
 from detkit.train.progress import Progress
@@ -169,20 +168,3 @@ class Distillation:
         box = (distance_divergence(distances, teacher_distances) * weight_ba).sum() / norm
         total: Tensor = self.config.distill_cls * cls + self.config.distill_box * box
         return total
-
-
-def score_divergence(logits_bac: Tensor, teacher_bac: Tensor) -> Tensor:
-    """Binary KL divergence from the teacher's class scores, element by element; 0 where equal."""
-    scores = teacher_bac.sigmoid()
-    entropy = functools.partial(F.binary_cross_entropy_with_logits, reduction="none")
-    divergence: Tensor = entropy(logits_bac, scores) - entropy(teacher_bac, scores)
-    return divergence
-
-
-def distance_divergence(distances_bad: Tensor, teacher_bad: Tensor) -> Tensor:
-    """KL divergence from the teacher's distributions, mean of the four sides, (B, A)."""
-    sides = (*distances_bad.shape[:2], 4, distances_bad.shape[-1] // 4)
-    log_p = distances_bad.reshape(sides).log_softmax(-1)
-    log_q = teacher_bad.reshape(sides).log_softmax(-1)
-    divergence: Tensor = (log_q.exp() * (log_q - log_p)).sum(-1).mean(-1)
-    return divergence

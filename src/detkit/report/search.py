@@ -8,7 +8,9 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoPoint:
-    """One architecture on the front. `score` is the AP, or a proxy's figure where `ap` is None.
+    """One architecture on the front. `score` is what it was searched by: an AP, a proxy's figure.
+
+    `ap` is that of `checkpoint`, None where nothing was trained.
 
     `measured` is True where `latency_ms` was timed, not predicted; then `latency_error`, a share of
     it, is 0.

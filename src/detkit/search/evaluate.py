@@ -1,4 +1,4 @@
-"""What scores an architecture: a proxy of no training, or a short training of its own.
+"""What scores an architecture: no training, a short one of its own, or weights that all share.
 
 `EVALUATORS` is the plug-in table.
 """
@@ -6,20 +6,26 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from detkit.artifact import write_text
+from detkit.artifact import read_manifest, write_text
 from detkit.codec import to_json
-from detkit.config import SearchConfig
+from detkit.config import SearchConfig, TrainConfig
 from detkit.errors import TrainingError, UsageError, did_you_mean
 from detkit.nn.detector import Cost
+from detkit.search.inherit import Inheritance
 from detkit.search.proxy import find_proxy
+from detkit.search.relaxation import Costs, SupernetRelaxation
+from detkit.search.searcher import Relaxation
+from detkit.search.supernet import is_trained, train_supernet
 from detkit.spec.arch import ArchSpec
-from detkit.train.loop import Interruption
+from detkit.spec.space import SearchSpace
+from detkit.train.loop import STATE, Interruption
 from detkit.train.run import Request, start
 
 
@@ -41,6 +47,23 @@ class Evaluator(Protocol):
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
         """None when interrupted before there was a score."""
+        ...
+
+
+@runtime_checkable
+class SharingEvaluator(Evaluator, Protocol):
+    """An evaluator with weights that all architectures of a space share."""
+
+    def prepare(self, space: SearchSpace, log: Callable[[str], None]) -> bool:
+        """Trains the shared weights unless they are there; False when interrupted."""
+        ...
+
+    def deliver(self, front: Sequence[ArchSpec]) -> dict[str, Score]:
+        """Makes a checkpoint for each architecture; its digest -> AP and path."""
+        ...
+
+    def relax(self, space: SearchSpace, costs: Costs) -> Relaxation:
+        """The shared weights as an objective that can be differentiated by a mixture."""
         ...
 
 
@@ -69,8 +92,7 @@ class TrainEvaluator:
         self.config, self.folder, self.interruption = config, folder / "runs", interruption
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
-        run = self.folder / spec.digest
-        arch = run.with_suffix(".json")
+        arch = (self.folder / spec.digest).with_suffix(".json")
         write_text(arch, to_json(spec) + "\n")
         height, width = spec.image_size
         config = dataclasses.replace(
@@ -81,28 +103,99 @@ class TrainEvaluator:
             epochs=self.config.epochs,
             seed=self.config.seed,
         )
-        resume = (run / "state" / "state.safetensors").is_file()
-        try:
-            report = start(
-                config,
-                run,
-                Request(flags={}, resume=resume, force=not resume),
-                dry_run=False,
-                log=lambda _: None,
-                notify=lambda _: None,
-                interruption=self.interruption,
-            )
-        except TrainingError as error:
-            return Score(value=math.nan, failure=str(error))
-        assert report is not None
-        if report.stopped_by == "signal":
-            return None
-        return Score(value=report.ap, ap=report.ap, checkpoint=report.checkpoint)
+        return train_alone(config, self.folder / spec.digest, self.interruption)
+
+
+def train_alone(config: TrainConfig, run: Path, interruption: Interruption) -> Score | None:
+    """An ordinary training, gone on with where it was; None when interrupted."""
+    resume = (run / STATE).is_file()
+    try:
+        report = start(
+            config,
+            run,
+            Request(flags={}, resume=resume, force=not resume),
+            dry_run=False,
+            log=lambda _: None,
+            notify=lambda _: None,
+            interruption=interruption,
+        )
+    except TrainingError as error:
+        return Score(value=math.nan, failure=str(error))
+    assert report is not None
+    if report.stopped_by == "signal":
+        return None
+    return Score(value=report.ap, ap=report.ap, checkpoint=report.checkpoint)
+
+
+class SupernetEvaluator:
+    """AP on the validation split with weights inherited from a supernet, see `search.supernet`.
+
+    The supernet is trained once, in the study's folder; a study that goes on takes it from there.
+    """
+
+    def __init__(self, config: SearchConfig, folder: Path, interruption: Interruption) -> None:
+        """Raises UsageError without data."""
+        if not config.data:
+            raise UsageError("the evaluator supernet needs a COCO folder", hint="detkit search DIR")
+        self.config, self.folder, self.interruption = config, folder, interruption
+
+    def prepare(self, space: SearchSpace, log: Callable[[str], None]) -> bool:
+        if is_trained(self.folder):
+            return True
+        return train_supernet(
+            self.config, space, self.folder, log=log, interruption=self.interruption
+        )
+
+    @functools.cached_property
+    def inheritance(self) -> Inheritance:
+        return Inheritance(self.config, self.folder)
+
+    def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
+        ap = self.inheritance.ap(self.inheritance.network(spec))
+        return Score(value=ap, ap=ap)
+
+    def deliver(self, front: Sequence[ArchSpec]) -> dict[str, Score]:
+        """Inherited weights, or those fine-tuned where that made them better."""
+        delivered = {}
+        for spec in front:
+            score = self._inherited(spec)
+            if self.config.supernet.fine_tune_epochs and not self.interruption.signal:
+                score = max(score, self._fine_tuned(spec, score), key=lambda one: one.value)
+            delivered[spec.digest] = score
+        return delivered
+
+    def relax(self, space: SearchSpace, costs: Costs) -> Relaxation:
+        return SupernetRelaxation(self.config, space, self.folder, lambda: self.inheritance, costs)
+
+    def _inherited(self, spec: ArchSpec) -> Score:
+        run = self.folder / "runs" / spec.digest
+        tuned = self.config.supernet.fine_tune_epochs > 0
+        path = run.with_suffix(".inherited.safetensors") if tuned else run / "best.safetensors"
+        if path.is_file():
+            ap = read_manifest(path).metrics["ap"]
+        else:
+            model = self.inheritance.network(spec)
+            ap = self.inheritance.ap(model)
+            self.inheritance.save(model, path, ap)
+        return Score(value=ap, ap=ap, checkpoint=str(path))
+
+    def _fine_tuned(self, spec: ArchSpec, inherited: Score) -> Score:
+        """`inherited` again where the training was cut short or diverged."""
+        config = dataclasses.replace(
+            self.config.train,
+            data=self.config.data,
+            init=inherited.checkpoint,
+            epochs=self.config.supernet.fine_tune_epochs,
+            seed=self.config.seed,
+        )
+        tuned = train_alone(config, self.folder / "runs" / spec.digest, self.interruption)
+        return inherited if tuned is None or math.isnan(tuned.value) else tuned
 
 
 EVALUATORS: dict[str, Callable[[SearchConfig, Path, Interruption], Evaluator]] = {
     "proxy": ProxyEvaluator,
     "train": TrainEvaluator,
+    "supernet": SupernetEvaluator,
 }
 
 

@@ -2,7 +2,7 @@
 
 A folder of a study holds `search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
 `pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`) and, where networks were
-trained, `runs/DIGEST/`.
+trained, `runs/DIGEST/`; where they share weights, `supernet/`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from detkit.plugin import load_plugin
 from detkit.report import ParetoPoint, SearchReport
 from detkit.search import make_searcher
 from detkit.search.dispatch import UNKNOWN, Dispatcher, is_over
-from detkit.search.evaluate import make_evaluator
+from detkit.search.evaluate import Evaluator, Score, SharingEvaluator, make_evaluator
 from detkit.search.executor import Executor, LocalExecutor, Task
 from detkit.search.finalists import read_measured, take
 from detkit.search.front import front_of, volume_of, volumes_of
@@ -35,13 +35,13 @@ from detkit.search.latency import latency_text, open_predictor
 from detkit.search.objective import goal_of, limits
 from detkit.search.page import render_search
 from detkit.search.progress import Hooks, Status
-from detkit.search.searcher import Searcher
+from detkit.search.searcher import Relaxation, Searcher
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
 
 MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
 OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
-FOLDERS = ("front", "runs")
+FOLDERS = ("front", "runs", "supernet")
 
 
 class Study:
@@ -54,6 +54,7 @@ class Study:
         out: Path,
         hooks: Hooks,
         *,
+        evaluator: Evaluator,
         executor: Executor,
         resume: bool,
     ) -> None:
@@ -65,8 +66,10 @@ class Study:
         """
         self.config, self.space, self.out, self.hooks = config, space, out, hooks
         self.executor = executor
-        self.searcher = self._searcher()
+        self.sharing = evaluator if isinstance(evaluator, SharingEvaluator) else None
         self.predictor = open_predictor(config, space)
+        self.searcher = self._searcher()
+        self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
         source = self.predictor.source if self.predictor else "measured"
@@ -79,6 +82,8 @@ class Study:
         Raises:
             TrainingError: no trial has a score, though some were within the limits.
         """
+        if self.sharing and not self.sharing.prepare(self.space, self.hooks.log):
+            return self._report()
         dispatcher = Dispatcher(
             self.config,
             self.searcher,
@@ -90,6 +95,9 @@ class Study:
             hooks=self.hooks,
         )
         dispatcher.run()
+        if self.sharing and not self.hooks.interruption.signal:
+            front = front_of(self.config, self.journal.told())
+            self.delivered = self.sharing.deliver([self.space.to_arch(t.point) for t in front])
         report = self._report()
         if report.failed and report.failed == report.trials - report.over_limit:
             raise TrainingError(
@@ -109,7 +117,22 @@ class Study:
             constraints=goal.constraints,
             seed=self.config.seed,
             start=start,
+            relaxation=self._relaxation(),
         )
+
+    def _relaxation(self) -> Relaxation | None:
+        """What the searcher `gradient` descends on, where the evaluator has it."""
+        if self.config.searcher != "gradient" or self.sharing is None:
+            return None
+        return self.sharing.relax(self.space, self._costs)
+
+    def _costs(self, spec: ArchSpec) -> dict[str, float]:
+        """Counted, and latency where that is sought or limited."""
+        cost = cost_of(spec)
+        figures = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
+        if self.config.cost == "latency_ms" or self.config.max_latency_ms:
+            figures |= self._latency(spec, cost)
+        return figures
 
     def _describe(self, point: Point) -> tuple[ArchSpec, Cost]:
         spec = self.space.to_arch(point)
@@ -141,7 +164,7 @@ class Study:
             if self.hooks.interruption.signal:
                 return UNKNOWN
         if outcome.failure:
-            raise MeasurementError(f"cannot measure the smallest network: {outcome.failure}")
+            raise MeasurementError(f"cannot measure {spec.name}: {outcome.failure}")
         return outcome.figures
 
     def _check(self, setting: str, value: float, what: str) -> None:
@@ -220,19 +243,21 @@ class Study:
 
     def _pareto_point(self, trial: Told) -> ParetoPoint:
         spec, figures = self.space.to_arch(trial.point), trial.figures
-        checkpoint = self.out / "runs" / spec.digest / "best.safetensors"
+        trained = self.out / "runs" / spec.digest / "best.safetensors"
+        found = self.delivered.get(spec.digest)
+        ap = figures["ap"] if found is None else found.value
         return ParetoPoint(
             name=spec.name,
             arch=to_plain(spec),
             digest=spec.digest,
-            ap=None if math.isnan(figures["ap"]) else figures["ap"],
+            ap=None if math.isnan(ap) else ap,
             score=figures["score"],
             latency_ms=figures["latency_ms"],
             measured=not figures["latency_error"],
             latency_error=figures["latency_error"],
             parameters=int(figures["parameters"]),
             macs=int(figures["macs"]),
-            checkpoint=str(checkpoint) if checkpoint.is_file() else "",
+            checkpoint=found.checkpoint if found else str(trained) if trained.is_file() else "",
         )
 
 
@@ -271,8 +296,11 @@ def search(
         f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
         f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
     )
-    with contextlib.closing(make_executor(config, out, hooks)) as executor:
-        study = Study(config, space, out, hooks, executor=executor, resume=resume)
+    evaluator = make_evaluator(config, out, hooks.interruption)
+    with contextlib.closing(make_executor(config, out, hooks, evaluator)) as executor:
+        study = Study(
+            config, space, out, hooks, evaluator=evaluator, executor=executor, resume=resume
+        )
         with contextlib.closing(study.journal):
             write_text(out / "search.toml", to_toml(config))
             if measured_front:
@@ -281,14 +309,13 @@ def search(
             return study.run()
 
 
-def make_executor(config: SearchConfig, out: Path, hooks: Hooks) -> Executor:
+def make_executor(config: SearchConfig, out: Path, hooks: Hooks, evaluator: Evaluator) -> Executor:
     """This process, or the Ray cluster that the settings name.
 
     Raises:
-        UsageError: an unknown evaluator, or one that cannot run where it should.
+        UsageError: an evaluator that cannot run where it should.
         BackendError: Ray, or the cluster, is not there.
     """
-    evaluator = make_evaluator(config, out, hooks.interruption)
     if not config.ray.address:
         return LocalExecutor(config, evaluator)
     connect: Callable[..., Executor] = load_plugin("ray", "detkit.search.ray:RayExecutor")
@@ -315,7 +342,8 @@ def unchanging(config: SearchConfig, space: SearchSpace, latency: str) -> dict[s
 
 def evaluator_name(config: SearchConfig) -> str:
     """With the proxy or the epochs: scores of different ones cannot be compared."""
-    detail = config.proxy if config.evaluator == "proxy" else f"{config.epochs} epochs"
+    epochs = config.supernet.epochs if config.evaluator == "supernet" else config.epochs
+    detail = config.proxy if config.evaluator == "proxy" else f"{epochs} epochs"
     return f"{config.evaluator} ({detail})"
 
 

@@ -110,6 +110,21 @@ class SearchSpace:
         """The greatest value of every knob."""
         return {path: max(values, key=_magnitude) for path, values in self.knobs.items()}
 
+    def largest_arch(self) -> ArchSpec:
+        """Every field as large as any point has it: holds all networks of the space.
+
+        It need not be a point itself. Words, such as the block kind, are those of the base.
+        """
+        plain = to_plain(self.base)
+        for path, values in self.knobs.items():
+            if any(isinstance(value, str) for value in values):
+                continue
+            tuples = [value for value in values if isinstance(value, tuple)]
+            most: Value = tuple(map(max, zip(*tuples, strict=True))) if tuples else max(values)
+            _set(plain, path, most, where=f"space {self.name}: {path}")
+        spec: ArchSpec = convert(ArchSpec, plain, f"space {self.name}")
+        return dataclasses.replace(spec, name=f"{self.name}-supernet")
+
     def zoo_points(self) -> dict[str, dict[str, Value]]:
         """The named architectures that are points of this space, for its classes and sizes."""
         found = {}

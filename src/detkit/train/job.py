@@ -74,7 +74,7 @@ def prepare(config: TrainConfig) -> Job:
     """
     folder = open_splits(config)
     train = folder.splits["train"]
-    model, parents, notes = _first_weights(config, train.class_names)
+    model, parents, notes = first_weights(config, train.class_names)
     freeze(model, config.freeze)
     size = model.spec.image_size
     return Job(
@@ -125,7 +125,7 @@ def freeze(model: Detector, parts: str) -> None:
         part.requires_grad_(False)
 
 
-def _first_weights(
+def first_weights(
     config: TrainConfig, class_names: tuple[str, ...]
 ) -> tuple[Detector, tuple[Parent, ...], tuple[str, ...]]:
     """Fresh weights, or those of `init` with the class predictors re-made where classes differ."""

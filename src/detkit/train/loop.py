@@ -163,12 +163,7 @@ class Trainer:
     def _step(self, batch: Batch) -> None:
         """Forward and backward of one batch; an update where an accumulation ends."""
         images = batch.images.to(self.device, memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
-            logits, distances = self.model(images)
-        parts: LossParts = self.loss(logits, distances, batch.boxes.to(self.device))
-        if self.method.guide is not None:
-            parts = parts.plus(self.method.guide(images, logits, distances))
-        (parts.total / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
+        parts = self.learn(images, batch.boxes.to(self.device))
         losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl]).detach().cpu()
         if not torch.isfinite(losses).all():
             self._give_up(losses)
@@ -177,6 +172,16 @@ class Trainer:
             self._update(losses)
         self.losses += losses
         self.place = dataclasses.replace(self.place, batch=done)
+
+    def learn(self, images: Tensor, targets_n6: Tensor) -> LossParts:
+        """Forward and backward of one batch; gradients are added to those there are."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+            logits, distances = self.model(images)
+        parts: LossParts = self.loss(logits, distances, targets_n6)
+        if self.method.guide is not None:
+            parts = parts.plus(self.method.guide(images, logits, distances))
+        (parts.total / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
+        return parts
 
     def _update(self, losses: torch.Tensor) -> None:
         """One optimiser step with the gradients summed so far."""

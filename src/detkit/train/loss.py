@@ -51,20 +51,31 @@ class DetectionLoss(nn.Module):
 
     def forward(self, logits_bac: Tensor, distances_bad: Tensor, targets_n6: Tensor) -> LossParts:
         """Args: raw network outputs, and rows of image index, class, x1, y1, x2, y2 in pixels."""
-        logits, distances = logits_bac.float(), distances_bad.float()
-        boxes_cells = boxes_from_distances(self.points, expected_distances(distances))
-        assignment = assign(
-            logits.detach().sigmoid(),
-            boxes_cells.detach() * self.strides,
+        assignment = self.assign(logits_bac, distances_bad, targets_n6)
+        return self.given(assignment, logits_bac, distances_bad)
+
+    @torch.no_grad()
+    def assign(self, logits_bac: Tensor, distances_bad: Tensor, targets_n6: Tensor) -> Assignment:
+        """What each anchor point shall predict, by what the network predicts now."""
+        return assign(
+            logits_bac.float().sigmoid(),
+            self._boxes_cells(distances_bad.float()) * self.strides,
             self.points * self.strides,
-            pad_targets(targets_n6, len(logits)),
+            pad_targets(targets_n6, len(logits_bac)),
             self.config,
         )
+
+    def given(self, assignment: Assignment, logits_bac: Tensor, distances_bad: Tensor) -> LossParts:
+        """The loss of raw outputs, of this network or another, under an assignment."""
+        logits, distances = logits_bac.float(), distances_bad.float()
         norm = assignment.scores_bac.sum().clamp(min=1)
         cls = varifocal_loss(logits, assignment) * self.config.cls / norm
-        iou, dfl = self._box_losses(boxes_cells, distances, assignment)
+        iou, dfl = self._box_losses(self._boxes_cells(distances), distances, assignment)
         iou, dfl = iou * self.config.iou / norm, dfl * self.config.dfl / norm
         return LossParts(cls + iou + dfl, cls, iou, dfl)
+
+    def _boxes_cells(self, distances_bad: Tensor) -> Tensor:
+        return boxes_from_distances(self.points, expected_distances(distances_bad))
 
     def _box_losses(
         self, boxes_cells: Tensor, distances: Tensor, assignment: Assignment

@@ -1,0 +1,184 @@
+"""How well weights inherited from a supernet rank networks that were trained alone.
+
+    OMP_NUM_THREADS=1 python benchmarks/supernet.py ranking DATA -o FOLDER [--networks 14]
+
+Networks of one small space, from its smallest to its largest in even steps of the logarithm of
+multiply-adds, are each trained alone, and scored with the weights of one supernet. Both by the
+evaluators of `detkit search`; all of it is resumed where it was stopped. Kendall's tau of the
+inherited AP, and of multiply-adds alone, with the AP of the networks trained alone goes to
+FOLDER/ranking.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from detkit.artifact import write_text
+from detkit.bench.fingerprint import fingerprint
+from detkit.codec import from_plain, to_plain
+from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
+from detkit.data.coco import open_folder
+from detkit.nn.detector import cost_of
+from detkit.search.evaluate import Evaluator, SupernetEvaluator, make_evaluator
+from detkit.search.grid import Grid
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace, Value
+from detkit.spec.zoo import ZOO
+from detkit.train.loop import Interruption
+
+KNOBS: dict[str, tuple[Value, ...]] = {
+    "stem": (8, 16),
+    "stages.0.out": (16, 24, 32),
+    "stages.0.hidden": (8, 16),
+    "stages.1.out": (32, 48, 64),
+    "stages.1.hidden": (16, 24, 32),
+    "stages.2.out": (64, 96, 112),
+    "stages.2.hidden": (24, 32, 48),
+    "stages.2.blocks": (1, 2),
+    "stages.2.concat": (False, True),
+    "stages.3.out": (96, 192, 320),
+    "stages.3.hidden": (48, 96, 128),
+    "stages.3.blocks": (1, 2),
+    "neck.*.out": ((32, 16, 32, 64), (48, 32, 48, 64), (64, 32, 64, 160)),
+    "neck.1.hidden": (16, 32),
+    "neck.2.hidden": (24, 48),
+    "neck.3.hidden": (32, 64, 96),
+    "head_widths": ((16, 24, 32), (32, 48, 64), (32, 64, 96)),
+    "image_size": ((96, 96), (128, 128), (160, 160)),
+}
+SAMPLES = 160  # random networks among which those nearest to the steps are chosen
+
+
+def bench_space(num_classes: int) -> SearchSpace:
+    """Around yolo-nas-p and n."""
+    return SearchSpace(name="bench", base=ZOO["yolo-nas-n"], knobs=KNOBS).for_task(
+        num_classes, None
+    )
+
+
+def stratified(space: SearchSpace, count: int) -> list[ArchSpec]:
+    """Both ends of the space, and between them those nearest to even steps of log MACs."""
+    grid = Grid(space.knobs)
+    rng = np.random.default_rng(0)
+    mixed = [grid.sample(SAMPLES // 2, rng)]
+    for share in np.linspace(0, 1, SAMPLES // 2):  # uniform samples crowd in the middle
+        lean = rng.random(len(grid.counts)) < abs(2 * share - 1)
+        end = (grid.counts - 1) * (share > 0.5)
+        mixed.append(np.where(lean, end, grid.sample(1, rng)[0])[None])
+    rows = np.concatenate([np.zeros((1, len(grid.counts)), int), (grid.counts - 1)[None], *mixed])
+    specs = [space.to_arch(grid.to_point(row)) for row in np.unique(rows, axis=0)]
+    logs = np.array([np.log(cost_of(spec).macs) for spec in specs])
+    chosen: list[int] = []
+    for target in np.linspace(logs.min(), logs.max(), count):
+        order = np.argsort(abs(logs - target))
+        chosen.append(next(int(i) for i in order if i not in chosen))
+    return [specs[i] for i in chosen]
+
+
+def chosen(path: Path, space: SearchSpace, count: int) -> list[ArchSpec]:
+    """The networks as first chosen: counting the multiply-adds of hundreds takes a minute."""
+    if not path.is_file():
+        specs = [to_plain(spec) for spec in stratified(space, count)]
+        write_text(path, json.dumps(specs, indent=1) + "\n")
+    return [from_plain(ArchSpec, item) for item in json.loads(path.read_text(encoding="utf-8"))]
+
+
+def kendall(a: Sequence[float], b: Sequence[float]) -> float:
+    """Tau-b, which allows for ties."""
+    signs = [np.sign(np.subtract.outer(x, x))[np.triu_indices(len(x), 1)] for x in (a, b)]
+    norm = np.sqrt(np.abs(signs[0]).sum() * np.abs(signs[1]).sum())
+    return float((signs[0] * signs[1]).sum() / max(norm, 1.0))
+
+
+def settings(args: argparse.Namespace, evaluator: str, seed: int = 0) -> SearchConfig:
+    train = TrainConfig(
+        batch=args.batch,
+        workers=0,
+        threads=1,
+        device="cpu",
+        augment=AugmentConfig(close_epochs=args.epochs // 4),
+        optim=OptimConfig(lr=args.lr),
+    )
+    return SearchConfig(
+        data=str(args.data.resolve()),
+        evaluator=evaluator,
+        epochs=args.epochs,
+        seed=seed,
+        train=train,
+        supernet=SupernetConfig(epochs=args.supernet_epochs),
+    )
+
+
+def score_all(evaluate: Evaluator, specs: Sequence[ArchSpec], what: str) -> list[float]:
+    """AP of every network."""
+    scores = []
+    for number, spec in enumerate(specs, 1):
+        began, cost = time.monotonic(), cost_of(spec)
+        score = evaluate(spec, cost)
+        assert score is not None
+        scores.append(score.value)
+        print(
+            f"{what} {number}/{len(specs)}: {cost.macs / 1e6:.1f} MMACs, {spec.image_size[0]} px:"
+            f" AP {score.value:.4f}, {time.monotonic() - began:.0f} s",
+            flush=True,
+        )
+    return scores
+
+
+def ranking(args: argparse.Namespace) -> dict[str, Any]:
+    """Taus of inherited AP and of multiply-adds with the mean AP over the seeds trained alone."""
+    classes = open_folder(args.data, files={}, splits=("train",)).splits["train"].class_names
+    space = bench_space(len(classes))
+    specs = chosen(args.out / "networks.json", space, args.networks)
+    sharing = SupernetEvaluator(settings(args, "supernet"), args.out, Interruption())
+    sharing.prepare(space, lambda line: print(line, flush=True))
+    inherited = score_all(sharing, specs, "inherited")
+    alone = []
+    for seed in range(args.seeds):
+        folder = args.out / f"alone-{seed}"
+        trained = make_evaluator(settings(args, "train", seed), folder, Interruption())
+        alone.append(score_all(trained, specs, f"alone, seed {seed},"))
+    means = np.mean(alone, axis=0).tolist()
+    macs = [cost_of(spec).macs for spec in specs]
+    found = {
+        "tau_inherited": kendall(inherited, means),
+        "tau_macs": kendall(macs, means),
+        "tau_seeds": kendall(alone[0], alone[1]) if len(alone) > 1 else None,
+    }
+    print("\n".join(f"{name}: {value:.3f}" for name, value in found.items() if value is not None))
+    return {
+        **found,
+        "digests": [spec.digest for spec in specs],
+        "macs": macs,
+        "inherited": inherited,
+        "alone": alone,
+        "epochs": args.epochs,
+        "supernet_epochs": args.supernet_epochs,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("ranking",))
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--networks", type=int, default=14)
+    parser.add_argument("--seeds", type=int, default=1, help="trainings of each network alone")
+    parser.add_argument("--epochs", type=int, default=24, help="of each training alone")
+    parser.add_argument("--supernet-epochs", type=int, default=100)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    args = parser.parse_args()
+    result = ranking(args) | {"fingerprint": fingerprint(), "date": time.strftime("%Y-%m-%d")}
+    write_text(args.out / "ranking.json", json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""A whole search with shared weights, the latency alone being cheap."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from detkit.artifact import read_manifest
+from detkit.config import AugmentConfig, SearchConfig, SupernetConfig, TrainConfig
+from detkit.data.synth import synthesize
+from detkit.errors import UsageError
+from detkit.nn.detector import cost_of
+from detkit.report import SearchReport
+from detkit.search.study import Hooks, search
+from detkit.train.loop import Interruption
+
+LINES: list[str] = []
+
+
+class CheapMeter:
+    """A millisecond for each million multiply-adds."""
+
+    def __init__(self, *, threads: int) -> None:
+        self.reference_ms = [1.0]
+
+    def __call__(self, spec) -> float:
+        return cost_of(spec).macs / 1e6
+
+
+@pytest.fixture(autouse=True)
+def cheap(monkeypatch):
+    monkeypatch.setattr("detkit.search.study.LatencyMeter", CheapMeter)
+    monkeypatch.setattr("detkit.search.relaxation.MEASURED", 6)
+    monkeypatch.setattr("detkit.search.gradient.NUM_DESCENTS", 3)
+    monkeypatch.setattr("detkit.search.gradient.STEPS", 3)
+    monkeypatch.setattr("detkit.search.gradient.RANGE_SAMPLES", 1)
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
+    folder = tmp_path_factory.mktemp("shapes") / "coco"
+    synthesize(folder, images={"train": 8, "val": 4}, size=64, seed=1)
+    train = TrainConfig(
+        batch=4, workers=0, threads=1, device="cpu", augment=AugmentConfig(close_epochs=0)
+    )
+    return SearchConfig(
+        data=str(folder),
+        space="tiny",
+        imgsz="64",
+        evaluator="supernet",
+        trials=3,
+        batch=3,
+        supernet=SupernetConfig(epochs=1, random_nets=0, recalibration_batches=1),
+        train=train,
+    )
+
+
+def run(config: SearchConfig, out: Path, *, resume: bool = False, **hooks) -> SearchReport:
+    LINES.clear()
+    return search(config, out, resume=resume, force=False, hooks=Hooks(log=LINES.append, **hooks))
+
+
+def test_front_is_of_ordinary_checkpoints_and_a_resumed_search_trains_nothing_again(
+    config, tmp_path
+):
+    report = run(config, tmp_path / "out")
+    assert report.evaluator == "supernet (1 epochs)"
+    assert report.trials == 3
+    for point in report.pareto:
+        manifest = read_manifest(Path(point.checkpoint))
+        assert (manifest.arch.digest, manifest.form) == (point.digest, "training")
+        assert manifest.metrics["ap"] == point.ap == point.score
+    assert any("supernet epoch 1/1" in line for line in LINES)
+    again = run(dataclasses.replace(config, trials=4), tmp_path / "out", resume=True)
+    assert again.trials == 4
+    assert not any("epoch" in line for line in LINES if line.startswith("supernet "))
+
+
+def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
+    stopped = run(config, tmp_path / "out", interruption=Interruption(signal=15))
+    assert (stopped.trials, stopped.pareto) == (0, ())
+    report = run(config, tmp_path / "out", resume=True)
+    assert report.trials == 3
+    assert all(point.checkpoint for point in report.pareto)
+
+
+def test_gradient_descends_on_the_supernet(config, tmp_path):
+    gradient = dataclasses.replace(config, searcher="gradient", objective="weighted", trials=6)
+    report = run(gradient, tmp_path / "out")
+    assert report.trials == 6
+    assert (tmp_path / "out" / "supernet" / "costs.json").is_file()
+    assert all(point.checkpoint for point in report.pareto)
+
+
+def test_gradient_without_a_supernet_says_what_it_needs(config, tmp_path):
+    with pytest.raises(UsageError, match="can be differentiated") as refused:
+        run(dataclasses.replace(config, searcher="gradient", evaluator="proxy"), tmp_path / "out")
+    assert "--evaluator supernet" in str(refused.value.hint)
