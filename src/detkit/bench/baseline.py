@@ -22,6 +22,7 @@ from detkit.bench.statistics import (
     Floats,
     Interval,
     interval_of,
+    over_sessions,
     quartile_ratio,
     quartile_ratios_drawn,
 )
@@ -31,7 +32,6 @@ from detkit.run_folder import read_record
 
 MAX_REFERENCE_CHANGE = 0.10  # beyond it the machine is another one
 CPU_TIME = ", CPU time"
-BETWEEN_RUNS = 0.005  # standard deviation that a process has of its own: memory layout, caches
 AGAIN = "measure the baseline again: detkit bench ... --json > FILE"
 
 
@@ -176,8 +176,7 @@ def change_of_runs(
         _over_reference(report, model, moved is not None, by_cpu=by_cpu, seed=seed)
         for seed, (report, model) in enumerate(zip(reports, models, strict=True))
     )
-    noise = np.random.default_rng(len(reports)).normal(0, BETWEEN_RUNS, len(drawn_now))
-    interval = interval_of(drawn_now / drawn_then * np.exp(noise) - 1)
+    interval = interval_of(over_sessions(drawn_now / drawn_then) - 1)
     by = f"{'times' if moved is None else 'reference'}{CPU_TIME if by_cpu else ''}"
     both_ms = (old.latency_ms.p50, new.latency_ms.p50)
     found = _change(old, new, both_ms, now / then - 1, interval, limit, by)
