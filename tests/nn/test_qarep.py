@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from detkit.nn.blocks import FusedConv
 from detkit.nn.qarep import BLOCKS, PointConv, identity_kernel
+from detkit.spec.arch import KERNELS
 
 SHAPES = [(8, 8, 1, True), (8, 8, 1, False), (8, 12, 1, False), (3, 16, 2, False)]
 
@@ -29,17 +30,22 @@ def settled(block: nn.Module) -> nn.Module:
 
 
 @pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(("c_in", "c_out", "stride", "residual"), SHAPES)
 def test_fused_block_equals_branches(
-    kind: str, c_in: int, c_out: int, stride: int, residual: bool
+    kind: str, kernel: int, c_in: int, c_out: int, stride: int, residual: bool
 ) -> None:
     torch.manual_seed(0)
-    block = BLOCKS[kind](c_in, c_out, stride=stride, residual=residual, activation="relu")
-    block = settled(block).double()
+    block = settled(
+        BLOCKS[kind](
+            c_in, c_out, kernel=kernel, stride=stride, residual=residual, activation="relu"
+        )
+    ).double()
     x = torch.randn(2, c_in, 10, 14, dtype=torch.float64)
     fused = block.fuse().double()
     with torch.no_grad():
         assert isinstance(fused, FusedConv)
+        assert fused.conv.kernel_size == (kernel, kernel)
         assert torch.allclose(fused(x), block(x), atol=1e-5)
         assert block(x).abs().max() > 0.5
 

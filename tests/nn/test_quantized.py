@@ -17,13 +17,19 @@ from detkit.errors import UsageError
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import build, fuse
 from detkit.nn.quant import Quantizer
-from detkit.nn.quantized import QuantizedDetector, float_twin, group_of, rounding_off
+from detkit.nn.quantized import (
+    MOVING_MODULES,
+    QuantizedDetector,
+    float_twin,
+    group_of,
+    rounding_off,
+)
 from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO
 
 Outputs = tuple[Tensor, Tensor]
-NETWORKS = [(name, "qarepvgg", "relu") for name in ZOO] + [
+NETWORKS = [(name, ZOO[name].block, ZOO[name].activation) for name in ZOO] + [
     ("yolo-nas-p", block, activation)
     for block in BLOCK_KINDS
     for activation in ACTIVATIONS
@@ -31,8 +37,11 @@ NETWORKS = [(name, "qarepvgg", "relu") for name in ZOO] + [
 ]
 
 
-def on_meta(name: str, block: str = "qarepvgg", activation: str = "relu") -> QuantizedDetector:
-    spec = dataclasses.replace(ZOO[name], block=block, activation=activation)
+def on_meta(name: str, block: str = "", activation: str = "") -> QuantizedDetector:
+    spec = ZOO[name]
+    spec = dataclasses.replace(
+        spec, block=block or spec.block, activation=activation or spec.activation
+    )
     return QuantizedDetector(build(spec, "deployed"), QuantSpec())
 
 
@@ -100,6 +109,10 @@ def test_yolo_nas_p_has_the_quantizers_that_counting_by_hand_gives():
     assert len(quantizer_calls(model)) == tensors
 
 
+# Of CSP layers or ELANs, of the neck, of the pooling; YOLOv7's pooling and stages 2 to 4 add one.
+CONCATENATIONS = {"yolo-nas": 8 + 4 + 1, "yolov5": 8 + 4 + 1, "yolov7": 17, "yolov8": 8 + 4 + 1}
+
+
 @pytest.mark.parametrize("name", ZOO)
 def test_concatenated_tensors_share_one_range(name):
     model = on_meta(name)
@@ -107,11 +120,12 @@ def test_concatenated_tensors_share_one_range(name):
     concatenations = 0
     for node in graph.nodes:
         if node.target is torch.cat:
-            owners = {path for source in node.all_input_nodes for path in ranges_of(model, source)}
-            assert len(owners) <= 1, node
-            concatenations += bool(owners)
-    spec = ZOO[name]
-    assert concatenations == len(spec.stages) + len(spec.neck) + 1 + len(spec.neck)
+            owners = [set(ranges_of(model, source)) for source in node.all_input_nodes]
+            if any(owners):  # those of the heads' outputs have none
+                assert all(owners), node
+                assert len(set.union(*owners)) == 1, node
+                concatenations += 1
+    assert concatenations == CONCATENATIONS[ZOO[name].family]
 
 
 def ranges_of(model: QuantizedDetector, node: torch.fx.Node) -> Iterator[str]:
@@ -119,7 +133,7 @@ def ranges_of(model: QuantizedDetector, node: torch.fx.Node) -> Iterator[str]:
     module = model.get_submodule(str(node.target)) if node.op == "call_module" else None
     if isinstance(module, Quantizer):
         yield str(node.target)
-    elif isinstance(module, nn.MaxPool2d) or node.target is nn.functional.pixel_shuffle:
+    elif isinstance(module, MOVING_MODULES) or node.target is nn.functional.pixel_shuffle:
         yield from ranges_of(model, node.all_input_nodes[0])
 
 

@@ -17,6 +17,8 @@ def test_digest_is_of_the_choices_and_not_of_the_name():
     for change in (
         {"stem": 32},
         {"block": "repvgg"},
+        {"kernel": 5},
+        {"family": "yolov8"},
         {"activation": "silu"},
         {"num_classes": 3},
         {"image_size": (640, 320)},
@@ -41,6 +43,9 @@ def test_anchors_are_one_for_each_cell_of_three_levels(size, anchors):
     [
         ({"block": "qarep"}, "arch: unknown block 'qarep'"),
         ({"activation": "gelu"}, "arch: unknown activation 'gelu'"),
+        ({"family": "yolov6"}, "arch: unknown family 'yolov6'"),
+        ({"kernel": 7}, "arch: kernel is 3 or 5, not 7"),
+        ({"family": "yolov5"}, "arch: head_widths needs 0 entries"),
         ({"stages": SPEC.stages[:3]}, "arch: stages needs 4 entries"),
         ({"neck": (*SPEC.neck, SPEC.neck[0])}, "arch: neck needs 4 entries"),
         ({"head_widths": ()}, "arch: head_widths needs 3 entries"),

@@ -7,7 +7,8 @@ import pytest
 
 from detkit.codec import from_json, to_json
 from detkit.errors import UsageError
-from detkit.spec.arch import ArchSpec
+from detkit.nn.detector import cost_of
+from detkit.spec.arch import BLOCK_KINDS, ArchSpec
 from detkit.spec.space import SPACES, SearchSpace, find_space
 from detkit.spec.zoo import ZOO
 
@@ -53,6 +54,13 @@ def test_size_is_the_product_of_the_choices():
     assert SPACE.size > 1e15
 
 
+def test_smallest_point_of_the_full_space_has_the_block_of_least_cost():
+    spec = SPACES["full"].to_arch(SPACES["full"].smallest_point())
+    costs = {kind: cost_of(dataclasses.replace(spec, block=kind)) for kind in BLOCK_KINDS}
+    assert min(costs.values(), key=lambda cost: cost.macs) == costs[spec.block]
+    assert min(costs.values(), key=lambda cost: cost.parameters) == costs[spec.block]
+
+
 def test_task_fixes_classes_and_an_image_size_that_was_given():
     space = SPACE.for_task(3, (320, 320))
     assert "image_size" not in space.knobs
@@ -96,7 +104,7 @@ def test_point_outside_the_space_is_refused(change, message):
         ({"num_classes": (3,)}, "no field 'num_classes'"),
         ({"neck.*.out": ((1, 2),)}, "expected 4 numbers"),
         ({"neck.*.out": ((8, 8, 9, 8),)}, "even `out`"),
-        ({"block": ("csp",)}, "unknown block"),
+        ({"block": ("cps",)}, "unknown block"),
     ],
 )
 def test_impossible_space_is_refused(knobs, message):

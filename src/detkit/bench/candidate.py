@@ -13,14 +13,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from detkit.bench.fingerprint import usable_cpus
 from detkit.bench.measure import WINDOW, Clock, Plan, Run
 from detkit.boxes import Array
 from detkit.data.draw import save_picture
 from detkit.data.listing import find_pictures
-from detkit.data.picture import letterbox, network_input, read_image
+from detkit.data.picture import letterbox, network_input, network_pixels, read_image
 from detkit.data.synth import draw_pictures
 from detkit.errors import DataError, UsageError
 from detkit.runtime import (
@@ -35,6 +33,7 @@ from detkit.runtime import (
 )
 from detkit.runtime.gpu import gpu_index
 from detkit.runtime.graph import last_device_times
+from detkit.spec.foreign import ForeignSpec
 
 NUM_PICTURES = 8  # different ones, in turn
 GPU_IN_FLIGHT = 2  # one is copied while the other is computed
@@ -66,6 +65,7 @@ class Candidate:
     sessions: tuple[Session, ...]
     files: tuple[Path, ...]
     batch: int
+    foreign: ForeignSpec | None = None
 
     @property
     def session(self) -> Session:
@@ -76,9 +76,9 @@ class Candidate:
         chosen = _batch_of(self.files, self.batch, number)
         preprocess = self.session.manifest.preprocess
         pictures = [letterbox(read_image(path), preprocess)[0] for path in chosen]
-        return (
-            np.stack(pictures) if takes_pixels(self.session.manifest) else network_input(pictures)
-        )
+        if takes_pixels(self.session.manifest):
+            return network_pixels(pictures, preprocess)
+        return network_input(pictures, preprocess)
 
     def engine(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
         return infer(self.session, images)
@@ -142,20 +142,25 @@ def place(placement: Placement, scenario: str) -> Placement:
     return dataclasses.replace(placement, threads=threads, in_flight=max(1, most))
 
 
-def open_sessions(path: Path, runtime: str, placement: Placement) -> tuple[Session, ...]:
+def open_sessions(
+    path: Path, runtime: str, placement: Placement, foreign: ForeignSpec | None = None
+) -> tuple[Session, ...]:
     """One for each batch in flight.
 
     Raises:
         UsageError: several in flight, and the engine has no threads of ours.
     """
-    first = open_session(path, runtime=runtime, placement=placement)
+    first = open_session(path, runtime=runtime, placement=placement, foreign=foreign)
     if placement.in_flight > 1 and first.runtime not in CONCURRENT:
         raise UsageError(
             f"{path.name}: {first.runtime} has no throughput scenario",
             hint=f"--scenario throughput works with {' and '.join(CONCURRENT)}; else raise --batch",
         )
-    others = range(placement.in_flight - 1)
-    return (first, *(open_session(path, runtime=runtime, placement=placement) for _ in others))
+    others = (
+        open_session(path, runtime=runtime, placement=placement, foreign=foreign)
+        for _ in range(placement.in_flight - 1)
+    )
+    return (first, *others)
 
 
 # --- pictures ------------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def _change_in_turns(
     limit: float,
     setting: Setting,
 ) -> Change:
-    sessions = open_sessions(path, model.session.runtime, setting.placement)
+    sessions = open_sessions(path, model.session.runtime, setting.placement, model.foreign)
     opponent = replace(model, path=path, sessions=sessions)
     found = _duel(opponent.runs(), model.runs(), limit, setting)
     return earlier.change_of_duel(old, new, found, limit)

@@ -18,7 +18,8 @@ from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
 from detkit.spec.quant import check_target
 
-MOVING = ("Concat", "MaxPool", "DepthToSpace")  # give only values that they were given
+# Give only values that they were given; a Resize is by nearest, with a constant as its scale.
+MOVING = ("Concat", "MaxPool", "DepthToSpace", "Resize")
 Values = npt.NDArray[np.generic]
 
 
@@ -217,7 +218,8 @@ def _round_moved(graph: _Graph) -> None:
     for node in list(graph.nodes):
         if node.op_type not in MOVING:
             continue
-        sources = [graph.made_by.get(name) for name in node.input if name not in graph.constants]
+        tensors = [name for name in node.input if name and name not in graph.constants]
+        sources = [graph.made_by.get(name) for name in tensors]
         found = [
             graph.rounding(source)
             for source in sources

@@ -1,4 +1,4 @@
-"""Plain building blocks: convolution units, bottleneck, CSP layer, SPP.
+"""Plain building blocks: convolution units, bottlenecks, CSP layer, SPP.
 
 Attribute names are the published tensor names of YOLO-NAS (super-gradients 3.7.1), so that a
 foreign state dict loads strictly. Every unit with a batch-norm knows how to `fuse()` into a
@@ -8,7 +8,7 @@ foreign state dict loads strictly. Every unit with a batch-norm knows how to `fu
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 }
 
 Unit = Callable[[int, int], nn.Module]  # (in channels, out channels) -> a block of stride 1
+Step = Callable[[int], nn.Module]  # channels -> one step of a CSP layer's long path
+Sides = int | tuple[int, int]  # of a kernel; two are height and width
 
 
 @runtime_checkable
@@ -30,6 +32,25 @@ class Fusable(Protocol):
     """A block that can say what single convolution it equals in evaluation mode."""
 
     def fuse(self) -> nn.Module: ...
+
+
+def fuse_inside(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> None:
+    """Puts in place of every module of this kind inside `module` what it fuses to."""
+    for name, child in module.named_children():
+        if isinstance(child, kind):
+            setattr(module, name, cast(Fusable, child).fuse())
+        else:
+            fuse_inside(child, kind)
+
+
+class Group(nn.Module):
+    """A part of a network whose convolutions, but for those of groups inside, are INT8 together."""
+
+
+def padding_of(kernel: Sides) -> tuple[int, int]:
+    """What keeps the size, or divides it by the stride."""
+    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+    return (height - 1) // 2, (width - 1) // 2
 
 
 def batch_norm(channels: int) -> nn.BatchNorm2d:
@@ -49,9 +70,15 @@ class FusedConv(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor, *, stride: int, act: nn.Module) -> None:
         super().__init__()
-        c_out, c_in, kernel, _ = weight.shape
+        c_out, c_in, height, width = weight.shape
         self.conv = nn.Conv2d(
-            c_in, c_out, kernel, stride, kernel // 2, device=weight.device, dtype=torch.float32
+            c_in,
+            c_out,
+            (height, width),
+            stride,
+            padding_of((height, width)),
+            device=weight.device,
+            dtype=torch.float32,
         )
         with torch.no_grad():
             self.conv.weight.copy_(weight)
@@ -66,9 +93,9 @@ class FusedConv(nn.Module):
 class ConvBN(nn.Module):
     """Convolution without bias, then batch-norm; keys `conv.weight`, `bn.*`."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: int, stride: int = 1) -> None:
+    def __init__(self, c_in: int, c_out: int, kernel: Sides, stride: int = 1) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, bias=False)
+        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding_of(kernel), bias=False)
         self.bn = batch_norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -85,7 +112,7 @@ class Conv(ConvBN):
     """Convolution, batch-norm, activation."""
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: int, stride: int = 1, *, activation: str
+        self, c_in: int, c_out: int, kernel: Sides, stride: int = 1, *, activation: str
     ) -> None:
         super().__init__(c_in, c_out, kernel, stride)
         self.act = ACTIVATIONS[activation]()
@@ -124,8 +151,20 @@ class Bottleneck(nn.Module):
         return out
 
 
-class CSPLayer(nn.Module):
-    """Two 1x1 paths, one through bottlenecks; concatenated and mixed by a third 1x1.
+class Residual(nn.Module):
+    """`x + cv2(cv1(x))`: the shortcut of Darknet and its successors."""
+
+    def __init__(self, cv1: nn.Module, cv2: nn.Module) -> None:
+        super().__init__()
+        self.cv1, self.cv2 = cv1, cv2
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.cv2(self.cv1(x))
+        return out
+
+
+class CSPLayer(Group):
+    """Two 1x1 paths, one through `blocks` steps; concatenated and mixed by a third 1x1.
 
     With `concat` every intermediate result is concatenated, otherwise only the last.
     """
@@ -138,7 +177,7 @@ class CSPLayer(nn.Module):
         hidden: int,
         blocks: int,
         concat: bool,
-        unit: Unit,
+        step: Step,
         activation: str,
     ) -> None:
         super().__init__()
@@ -147,7 +186,7 @@ class CSPLayer(nn.Module):
         self.conv1 = Conv(c_in, hidden, 1, activation=activation)
         self.conv2 = Conv(c_in, hidden, 1, activation=activation)
         self.conv3 = Conv(num_paths * hidden, c_out, 1, activation=activation)
-        self.bottlenecks = nn.ModuleList(Bottleneck(hidden, unit) for _ in range(blocks))
+        self.bottlenecks = nn.ModuleList(step(hidden) for _ in range(blocks))
 
     def forward(self, x: Tensor) -> Tensor:
         steps = [self.conv1(x)]
@@ -158,7 +197,7 @@ class CSPLayer(nn.Module):
         return out
 
 
-class SPP(nn.Module):
+class SPP(Group):
     """Spatial pyramid pooling: 1x1 to half, max-pools 5, 9, 13 beside it, 1x1 back."""
 
     def __init__(self, channels: int, *, activation: str) -> None:
@@ -171,4 +210,22 @@ class SPP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.cv1(x)
         out: Tensor = self.cv2(torch.cat([x, *(pool(x) for pool in self.pools)], dim=1))
+        return out
+
+
+class SPPF(Group):
+    """What `SPP` computes, with three max-pools of 5 in a row in place of 5, 9 and 13."""
+
+    def __init__(self, channels: int, *, activation: str) -> None:
+        super().__init__()
+        hidden = channels // 2
+        self.cv1 = Conv(channels, hidden, 1, activation=activation)
+        self.cv2 = Conv(hidden * 4, channels, 1, activation=activation)
+        self.pool = nn.MaxPool2d(5, stride=1, padding=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = [self.cv1(x)]
+        for _ in range(3):
+            steps.append(self.pool(steps[-1]))
+        out: Tensor = self.cv2(torch.cat(steps, dim=1))
         return out

@@ -1,4 +1,4 @@
-"""The YOLO-NAS heads: decoupled class and box branches on three levels.
+"""Heads on three levels: the decoupled one of YOLO-NAS, and what heads of all families share.
 
 Legend: B batch, A anchor points of all levels, C classes, D = 4 * (reg_max + 1) distance bins.
 """
@@ -6,17 +6,30 @@ Legend: B batch, A anchor points of all levels, C classes, D = 4 * (reg_max + 1)
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import SeqConv
+from detkit.nn.blocks import Group, SeqConv
 from detkit.spec.arch import ArchSpec
 
 CLASS_PRIOR = 0.01  # probability that an untrained head gives to each class
 
 
-class Head(nn.Module):
+def class_predictor(channels: int, spec: ArchSpec) -> nn.Conv2d:
+    """Gives every class the probability `CLASS_PRIOR` before training."""
+    conv = nn.Conv2d(channels, spec.num_classes, 1)
+    assert conv.bias is not None
+    nn.init.constant_(conv.bias, -math.log(1 / CLASS_PRIOR - 1))
+    return conv
+
+
+def distance_predictor(channels: int, spec: ArchSpec) -> nn.Conv2d:
+    return nn.Conv2d(channels, 4 * (spec.reg_max + 1), 1)
+
+
+class Head(Group):
     """One level: feature map -> class logits (B, C, H, W) and distance logits (B, D, H, W)."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:
@@ -24,15 +37,16 @@ class Head(nn.Module):
         activation = spec.activation
         self.stem = SeqConv(c_in, width, 1, activation=activation)
         self.cls_convs = nn.Sequential(SeqConv(width, width, 3, activation=activation))
-        self.cls_pred = nn.Conv2d(width, spec.num_classes, 1)
+        self.cls_pred = class_predictor(width, spec)
         self.reg_convs = nn.Sequential(SeqConv(width, width, 3, activation=activation))
-        self.reg_pred = nn.Conv2d(width, 4 * (spec.reg_max + 1), 1)
-        assert self.cls_pred.bias is not None
-        nn.init.constant_(self.cls_pred.bias, -math.log(1 / CLASS_PRIOR - 1))
+        self.reg_pred = distance_predictor(width, spec)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem(x)
         return self.cls_pred(self.cls_convs(x)), self.reg_pred(self.reg_convs(x))
+
+
+HeadKind = Callable[[int, int, ArchSpec], nn.Module]  # channels, width -> what `Head` promises
 
 
 class Heads(nn.Module):
@@ -41,12 +55,13 @@ class Heads(nn.Module):
     D is side-major: all bins of left, then top, right, bottom.
     """
 
-    def __init__(self, spec: ArchSpec) -> None:
+    def __init__(self, spec: ArchSpec, head: HeadKind) -> None:
         super().__init__()
-        widths = spec.head_widths
-        self.head1 = Head(spec.neck[1].out, widths[0], spec)
-        self.head2 = Head(spec.neck[2].out, widths[1], spec)
-        self.head3 = Head(spec.neck[3].out, widths[2], spec)
+        channels = [stage.out for stage in spec.neck[1:]]
+        widths = spec.head_widths or channels
+        self.head1 = head(channels[0], widths[0], spec)
+        self.head2 = head(channels[1], widths[1], spec)
+        self.head3 = head(channels[2], widths[2], spec)
 
     def forward(self, features: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         heads = (self.head1, self.head2, self.head3)

@@ -7,12 +7,12 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.backbone import residual_unit
-from detkit.nn.blocks import Conv, CSPLayer
+from detkit.nn.blocks import Bottleneck, Conv, CSPLayer, Group
+from detkit.nn.units import unit_of
 from detkit.spec.arch import ArchSpec, NeckSpec
 
 
-class UpStage(nn.Module):
+class UpStage(Group):
     """(x, skip at twice the scale, skip one level finer) -> (reduced x, fused map at the skip)."""
 
     def __init__(self, c_in: int, skips: tuple[int, int], stage: NeckSpec, spec: ArchSpec) -> None:
@@ -30,8 +30,8 @@ class UpStage(nn.Module):
             out,
             hidden=stage.hidden,
             blocks=stage.blocks,
-            concat=False,
-            unit=residual_unit(spec),
+            concat=stage.concat,
+            step=lambda channels: Bottleneck(channels, unit_of(spec)),
             activation=spec.activation,
         )
 
@@ -42,7 +42,7 @@ class UpStage(nn.Module):
         return reduced, self.blocks(self.reduce_after_concat(torch.cat(paths, dim=1)))
 
 
-class DownStage(nn.Module):
+class DownStage(Group):
     """(x, skip at half the scale) -> fused map at the skip's scale; plain 3x3 bottlenecks."""
 
     def __init__(self, c_in: int, skip: int, stage: NeckSpec, spec: ArchSpec) -> None:
@@ -55,8 +55,8 @@ class DownStage(nn.Module):
             stage.out,
             hidden=stage.hidden,
             blocks=stage.blocks,
-            concat=False,
-            unit=lambda c_in, c_out: conv(c_in, c_out, 3),
+            concat=stage.concat,
+            step=lambda channels: Bottleneck(channels, functools.partial(conv, kernel=3)),
             activation=spec.activation,
         )
 

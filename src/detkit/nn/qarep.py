@@ -1,9 +1,11 @@
-"""Re-parameterizable blocks: branches while training, one 3x3 convolution when deployed.
+"""Re-parameterizable blocks: branches while training, one convolution when deployed.
 
 RepVGG: Ding et al., CVPR 2021, arXiv 2101.03697. QARepVGG: Chu et al., AAAI 2024, arXiv
-2212.01593, in the YOLO-NAS form (the 1x1 branch has a bias and no batch-norm).
+2212.01593, in the YOLO-NAS form (the 1x1 branch has a bias and no batch-norm). The sums are the
+same for any odd kernel; `branch_3x3` is the published tensor name, whatever the kernel's side.
 
-`BLOCKS` is the plug-in table: the `block` of an ArchSpec -> class.
+`BLOCKS` is the plug-in table: the `block` of an ArchSpec -> class. Kinds without branches are in
+`nn.units`.
 """
 
 from __future__ import annotations
@@ -31,15 +33,22 @@ class PointConv(nn.Conv2d):
 
 
 class QARepVGGBlock(nn.Module):
-    """`act(post_bn(bn(conv3x3(x)) + conv1x1(x) + x))`, the identity only where `residual`."""
+    """`act(post_bn(bn(conv(x)) + conv1x1(x) + x))`, the identity only where `residual`."""
 
     def __init__(
-        self, c_in: int, c_out: int, *, stride: int = 1, residual: bool = False, activation: str
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        residual: bool = False,
+        activation: str,
     ) -> None:
         super().__init__()
         assert not residual or (c_in == c_out and stride == 1)
         self.residual = residual
-        self.branch_3x3 = ConvBN(c_in, c_out, 3, stride)
+        self.branch_3x3 = ConvBN(c_in, c_out, kernel, stride)
         self.branch_1x1 = PointConv(c_in, c_out, stride=stride, bias=True)
         self.post_bn = batch_norm(c_out)
         self.act = ACTIVATIONS[activation]()
@@ -57,7 +66,7 @@ class QARepVGGBlock(nn.Module):
         if self.residual:
             point = point + identity_kernel(point)
         assert self.branch_1x1.bias is not None
-        kernel = kernel + F.pad(point, [1, 1, 1, 1])
+        kernel = kernel + F.pad(point, [kernel.shape[-1] // 2] * 4)
         bias = bias + self.branch_1x1.bias.double()
         scale, shift = bn_scale_shift(self.post_bn)
         return FusedConv(
@@ -82,14 +91,21 @@ class PointConvBN(nn.Module):
 
 
 class RepVGGBlock(nn.Module):
-    """`act(bn(conv3x3(x)) + bn(conv1x1(x)) + bn(x))`, the identity only where `residual`."""
+    """`act(bn(conv(x)) + bn(conv1x1(x)) + bn(x))`, the identity only where `residual`."""
 
     def __init__(
-        self, c_in: int, c_out: int, *, stride: int = 1, residual: bool = False, activation: str
+        self,
+        c_in: int,
+        c_out: int,
+        *,
+        kernel: int = 3,
+        stride: int = 1,
+        residual: bool = False,
+        activation: str,
     ) -> None:
         super().__init__()
         assert not residual or (c_in == c_out and stride == 1)
-        self.branch_3x3 = ConvBN(c_in, c_out, 3, stride)
+        self.branch_3x3 = ConvBN(c_in, c_out, kernel, stride)
         self.branch_1x1 = PointConvBN(c_in, c_out, stride)
         self.branch_identity = batch_norm(c_in) if residual else None
         self.act = ACTIVATIONS[activation]()
@@ -110,7 +126,7 @@ class RepVGGBlock(nn.Module):
             scale, shift = bn_scale_shift(self.branch_identity)
             point = point + identity_kernel(point) * scale[:, None, None, None]
             bias = bias + shift
-        kernel = kernel + F.pad(point, [1, 1, 1, 1])
+        kernel = kernel + F.pad(point, [kernel.shape[-1] // 2] * 4)
         return FusedConv(kernel, bias, stride=self.branch_1x1.conv.step, act=self.act)
 
 

@@ -2,7 +2,7 @@
 
 One quantizer for each tensor, at the operator that makes it (a convolution with its activation, a
 sum, the input), shared by all its consumers. Tensors that are concatenated share one range, and
-what only moves or selects values (concatenation, max-pool, pixel shuffle) needs none of its own. A
+what only moves or selects values (concatenation, max-pool, upsampling) needs none of its own. A
 learned shortcut scale multiplies a tensor that is rounded already, so it is free in an engine.
 Predictors, and all that follows them, stay in float.
 
@@ -24,17 +24,13 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from detkit.errors import UsageError, did_you_mean
-from detkit.nn.backbone import Stage, Stem
-from detkit.nn.blocks import SPP, CSPLayer, FusedConv
+from detkit.nn.blocks import FusedConv, Group
 from detkit.nn.detector import Detector
-from detkit.nn.head import Head
-from detkit.nn.neck import DownStage, UpStage
 from detkit.nn.quant import QuantConv, Quantizer, ShuffledConv
 from detkit.spec.quant import QuantSpec
 
-GROUP_ROOTS = (Stem, Stage, CSPLayer, SPP, UpStage, DownStage, Head)
 MOVING_FUNCTIONS = (torch.cat, F.pixel_shuffle)
-MOVING_MODULES = (nn.MaxPool2d,)
+MOVING_MODULES = (nn.MaxPool2d, nn.Upsample, nn.Identity)
 
 
 @dataclass(eq=False)
@@ -57,7 +53,7 @@ class QuantizedDetector(Detector):
             setattr(self, name, copy.deepcopy(part))
         _replace(self, quant.weight_bits)
         self.plan = _plan(self)
-        device = self.heads.head1.cls_pred.weight.device
+        device = next(self.parameters()).device
         for owner in self.plan.range_owners:
             quantizer = Quantizer(learned=quant.learned_scales).to(device)
             self.get_submodule(owner).add_module("quantizer", quantizer)
@@ -164,10 +160,10 @@ def _round(model: QuantizedDetector, in_float: list[bool], *, passes_through: bo
 
 
 def group_of(model: nn.Module, path: str) -> str:
-    """The innermost block (see `GROUP_ROOTS`) that a convolution belongs to."""
+    """The innermost `Group` that a convolution belongs to."""
     parts = path.split(".")
     for end in range(len(parts) - 1, 0, -1):
-        if isinstance(model.get_submodule(".".join(parts[:end])), GROUP_ROOTS):
+        if isinstance(model.get_submodule(".".join(parts[:end])), Group):
             return ".".join(parts[:end])
     raise AssertionError(f"{path} is in no block")
 

@@ -9,6 +9,15 @@ from detkit.report.accuracy import (
     EvalReport,
     Figures,
 )
+from detkit.report.advice import (
+    AdviceReport,
+    Form,
+)
+from detkit.report.comparison import (
+    ComparedFile,
+    ComparedModel,
+    CompareReport,
+)
 from detkit.report.conversion import (
     ConversionReport,
     Difference,
@@ -21,6 +30,12 @@ from detkit.report.data import (
 from detkit.report.detections import (
     PredictReport,
 )
+from detkit.report.profile import (
+    HardwareProfile,
+    LatencyFit,
+    ProfileSample,
+    Visit,
+)
 from detkit.report.quantization import (
     EngineFigures,
     GroupSensitivity,
@@ -28,6 +43,8 @@ from detkit.report.quantization import (
     QuantReport,
 )
 from detkit.report.search import (
+    MeasuredFront,
+    MeasuredPoint,
     ParetoPoint,
     SearchReport,
 )
@@ -47,10 +64,14 @@ from detkit.report.training import (
 )
 
 __all__ = [
+    "AdviceReport",
     "BaselineComparison",
     "BenchReport",
     "Change",
     "ClassScore",
+    "CompareReport",
+    "ComparedFile",
+    "ComparedModel",
     "ConversionReport",
     "DataReport",
     "Difference",
@@ -59,12 +80,18 @@ __all__ = [
     "EvalReport",
     "Fault",
     "Figures",
+    "Form",
     "GroupSensitivity",
+    "HardwareProfile",
+    "LatencyFit",
     "LatencyStats",
     "MachineState",
+    "MeasuredFront",
+    "MeasuredPoint",
     "ModelLatency",
     "ParetoPoint",
     "PredictReport",
+    "ProfileSample",
     "QuantPoint",
     "QuantReport",
     "ReferenceTimes",
@@ -72,4 +99,5 @@ __all__ = [
     "SplitReport",
     "Throughput",
     "TrainReport",
+    "Visit",
 ]

@@ -1,8 +1,8 @@
-"""An architecture as data: the free choices of a YOLO-NAS-like detector, nothing derived.
+"""An architecture as data: the free choices of a detector, nothing derived.
 
-Source of the family: super-gradients 3.7.1 (Apache-2.0), YOLO-NAS, Deci AI 2023. The free choices
-are those its search varied between S, M and L, so every member and every search result is a point
-of this one type.
+Source of the first family: super-gradients 3.7.1 (Apache-2.0), YOLO-NAS, Deci AI 2023. The free
+choices are those its search varied between S, M and L, so every member and every search result is a
+point of this one type. How the parts are wired is the family's (see `nn.families`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,11 @@ from dataclasses import dataclass
 from detkit.codec import digest_of
 from detkit.errors import UsageError, did_you_mean
 
-BLOCK_KINDS = ("qarepvgg", "repvgg")
+FAMILIES = ("yolo-nas", "yolov5", "yolov7", "yolov8")
+HEADLESS = ("yolov5",)  # families whose heads are predictors alone, without widths to choose
+# By their multiply-adds, the fewest first; deployed, the last three are the same.
+BLOCK_KINDS = ("csp", "bottleneck", "lowrank", "conv", "repvgg", "qarepvgg")
+KERNELS = (3, 5)
 ACTIVATIONS = ("relu", "silu", "hardswish")
 STRIDES = (8, 16, 32)
 
@@ -36,6 +40,7 @@ class NeckSpec:
     out: int
     hidden: int
     blocks: int
+    concat: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +48,9 @@ class ArchSpec:
     """A detector. `image_size` is (height, width) in pixels, each a multiple of 32."""
 
     name: str
+    family: str = "yolo-nas"
     block: str = "qarepvgg"
+    kernel: int = 3  # side of the blocks in CSP layers
     activation: str = "relu"
     stem: int = 48
     stages: tuple[StageSpec, ...]
@@ -54,9 +61,13 @@ class ArchSpec:
     image_size: tuple[int, int] = (640, 640)
 
     def __post_init__(self) -> None:
+        _check_choice("family", self.family, FAMILIES)
         _check_choice("block", self.block, BLOCK_KINDS)
+        if self.kernel not in KERNELS:
+            raise UsageError(f"arch: kernel is 3 or 5, not {self.kernel}")
         _check_choice("activation", self.activation, ACTIVATIONS)
-        for field, length in (("stages", 4), ("neck", 4), ("head_widths", 3)):
+        widths = 0 if self.family in HEADLESS else 3
+        for field, length in (("stages", 4), ("neck", 4), ("head_widths", widths)):
             if len(getattr(self, field)) != length:
                 raise UsageError(f"arch: {field} needs {length} entries")
         stages: tuple[StageSpec | NeckSpec, ...] = (*self.stages, *self.neck)

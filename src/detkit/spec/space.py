@@ -19,7 +19,7 @@ from typing import Any
 
 from detkit.codec import convert, digest_of, to_plain
 from detkit.errors import UsageError, did_you_mean
-from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS, ArchSpec
+from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS, KERNELS, ArchSpec
 from detkit.spec.json_file import read_spec
 from detkit.spec.zoo import ZOO, with_task
 
@@ -102,8 +102,13 @@ class SearchSpace:
         )
 
     def smallest_point(self) -> dict[str, Value]:
-        """The least value of every knob: the network of least cost, where cost grows with each."""
+        """The least value of every knob, of words the first: the network of least cost, where cost
+        grows with each."""
         return {path: min(values, key=_magnitude) for path, values in self.knobs.items()}
+
+    def largest_point(self) -> dict[str, Value]:
+        """The greatest value of every knob."""
+        return {path: max(values, key=_magnitude) for path, values in self.knobs.items()}
 
     def zoo_points(self) -> dict[str, dict[str, Value]]:
         """The named architectures that are points of this space, for its classes and sizes."""
@@ -132,7 +137,7 @@ def same_network(a: ArchSpec, b: ArchSpec) -> bool:
 
 
 def _magnitude(value: Value) -> float:
-    """What values are compared by; words are all alike."""
+    """What values are compared by; words are all alike, so that the first is taken."""
     if isinstance(value, tuple):
         return math.prod(value)
     return 0.0 if isinstance(value, str) else float(value)
@@ -206,7 +211,12 @@ SPACES: dict[str, SearchSpace] = {
         SearchSpace(
             name="full",
             base=ZOO["yolo-nas-s"],
-            knobs={**_ELASTIC, "block": BLOCK_KINDS, "activation": ACTIVATIONS},
+            knobs={
+                **_ELASTIC,
+                "block": BLOCK_KINDS,
+                "kernel": KERNELS,
+                "activation": ACTIVATIONS,
+            },
         ),
         # Around yolo-nas-p, quick enough for tests and demonstrations.
         SearchSpace(

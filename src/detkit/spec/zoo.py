@@ -1,4 +1,6 @@
-"""The named architectures. S, M and L exactly as published; N and P are ours, for small devices.
+"""The named architectures: YOLO-NAS here, the field's others in `spec.peers`.
+
+S, M and L are exactly as published; N and P are ours, for small devices.
 
 S, M, L: super-gradients 3.7.1, YOLO-NAS (Deci AI 2023), Apache-2.0 code. Deployed parameters
 12.18 / 31.91 / 42.00 M. N is made for half the INT8 latency of YOLOv8n (3.15 M, 8.7 GFLOPs) on a
@@ -14,6 +16,7 @@ from pathlib import Path
 from detkit.errors import UsageError, did_you_mean
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 from detkit.spec.json_file import read_spec
+from detkit.spec.peers import PEERS
 
 
 def _stages(*rows: tuple[int, int, int, bool]) -> tuple[StageSpec, ...]:
@@ -70,6 +73,7 @@ ZOO: dict[str, ArchSpec] = {
             neck=_neck((192, 128, 4), (96, 128, 4), (192, 128, 4), (384, 256, 4)),
             head_widths=(128, 256, 512),
         ),
+        *PEERS,
     )
 }
 

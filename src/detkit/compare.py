@@ -1,0 +1,182 @@
+"""Architectures -> a CompareReport: size and latency of each on this machine, none of them trained.
+
+Every network becomes the files that an engine would run, and all files are timed in one session of
+`bench`, in turns. AP is not measured here: weights are fresh.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.artifact import size_of
+from detkit.bench.measure import Plan, warm_up
+from detkit.bench.run import bench
+from detkit.data.coco import synthetic_pictures
+from detkit.errors import UsageError, did_you_mean
+from detkit.export.coverage import ENGINES
+from detkit.nn.detector import Cost, cost_of
+from detkit.prototype import PRECISIONS, write_prototype
+from detkit.report import ComparedFile, ComparedModel, CompareReport, ModelLatency
+from detkit.runtime import Placement, open_session
+from detkit.spec.arch import ArchSpec
+from detkit.spec.published import published_ap
+from detkit.spec.zoo import find_arch
+
+RUNTIME = "onnxruntime"
+INT8_SHARE = 0.5  # of the time of float, for the estimate alone
+PROBE = Plan(warmup_seconds=0.0, max_warmup_seconds=1.0)
+UNTIMED_RUNS = 20  # of warming up and of taking turns
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Prototype:
+    """One file to time."""
+
+    spec: ArchSpec
+    precision: str
+    path: Path
+    macs: int
+
+
+def compare(
+    names: Sequence[str],
+    *,
+    image_size: tuple[int, int] | None = None,
+    precisions: Sequence[str] = PRECISIONS,
+    runtime: str = "",
+    placement: Placement | None = None,
+    plan: Plan | None = None,
+    batch: int = 1,
+    data: Path | None = None,
+    tell: Tell = lambda _: None,
+) -> CompareReport:
+    """Sets networks side by side; ratios are to the first.
+
+    Args:
+        names: of architectures, or their JSON files.
+        image_size: for all; by default that of the first.
+        data: a folder of pictures to time on; by default drawn ones.
+        tell: called with a line on what happens next, and how long it will take.
+
+    Raises:
+        UsageError: an unknown architecture or precision, one named twice, or a runtime that no
+            prototype can be made for.
+        BackendError: the runtime is not here.
+    """
+    specs = [find_arch(name) for name in names]
+    image_size = image_size or specs[0].image_size
+    specs = [dataclasses.replace(spec, image_size=image_size) for spec in specs]
+    _check(specs, precisions, runtime or RUNTIME)
+    plan, placement = plan or Plan(), placement or Placement()
+    with tempfile.TemporaryDirectory(prefix="detkit-compare-") as folder:
+        files = _write(specs, precisions, Path(folder), runtime or RUNTIME, tell)
+        tell(_estimate(files, plan, runtime or RUNTIME, placement))
+        paths = [file.path for file in files]
+        report = bench(
+            paths,
+            runtime=runtime,
+            placement=placement,
+            batch=batch,
+            plan=plan,
+            data=data,
+            tell=tell,
+        )
+    measured = {
+        Path(latency.file).name: dataclasses.replace(latency, file=Path(latency.file).name)
+        for latency in report.models
+    }
+    return CompareReport(
+        image_size=image_size,
+        models=tuple(_compared(spec, specs[0], precisions, measured) for spec in specs),
+        pictures=report.pictures,
+        fingerprint=report.fingerprint,
+        valid=report.valid,
+        reasons=report.reasons,
+        cures=report.cures,
+    )
+
+
+def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], runtime: str) -> None:
+    if runtime not in ENGINES:
+        raise UsageError(f"no prototype for '{runtime}'", hint=did_you_mean(runtime, ENGINES))
+    for precision in precisions:
+        if precision not in PRECISIONS:
+            hint = did_you_mean(precision, PRECISIONS)
+            raise UsageError(f"no prototype in '{precision}'", hint=hint)
+    files = [_file_name(spec, precision) for spec in specs for precision in precisions]
+    twice = [file for file in files if files.count(file) > 1]
+    if twice:
+        raise UsageError(f"{twice[0]} would be timed twice", hint="give every network its own name")
+
+
+def _write(
+    specs: Sequence[ArchSpec], precisions: Sequence[str], folder: Path, runtime: str, tell: Tell
+) -> list[Prototype]:
+    files = []
+    for spec in specs:
+        cost = cost_of(spec)
+        for precision in precisions:
+            path = folder / _file_name(spec, precision)
+            write_prototype(spec, path, runtime=runtime, precision=precision)
+            tell(f"{path.name}: {cost.macs / 1e9:.1f} GMACs, {size_of(path) / 1e6:.1f} MB")
+            files.append(Prototype(spec, precision, path, cost.macs))
+    return files
+
+
+def _file_name(spec: ArchSpec, precision: str) -> str:
+    return f"{re.sub(r'[^A-Za-z0-9._-]', '_', spec.name)}.{precision}.onnx"
+
+
+def _estimate(files: Sequence[Prototype], plan: Plan, runtime: str, placement: Placement) -> str:
+    """How long the measurement will take, by the speed of the first file."""
+    first = files[0]
+    session = open_session(first.path, runtime=runtime, placement=placement)
+    images = synthetic_pictures(session.manifest.preprocess, 1)
+    probe = warm_up(lambda _: session.run(images), PROBE, time.perf_counter)
+    shares = {"fp32": 1.0, "int8": INT8_SHARE}
+    seconds_per_mac = probe.seconds_per_run / (first.macs * shares[first.precision])
+    total = 0.0
+    for file in files:
+        run = file.macs * seconds_per_mac * shares[file.precision]
+        total += max(plan.min_seconds, plan.min_runs * run)
+        total += max(plan.warmup_seconds, (UNTIMED_RUNS + plan.chain_runs) * run)
+    return f"timing {len(files)} files will take about {total / 60:.0f} min"
+
+
+def _compared(
+    spec: ArchSpec,
+    first: ArchSpec,
+    precisions: Sequence[str],
+    measured: dict[str, ModelLatency],
+) -> ComparedModel:
+    cost: Cost = cost_of(spec)
+
+    def ratio(precision: str, other: ArchSpec, other_precision: str) -> float:
+        mine = measured[_file_name(spec, precision)].ratio_to_first
+        return mine / measured[_file_name(other, other_precision)].ratio_to_first
+
+    has_fp32 = "fp32" in precisions
+    return ComparedModel(
+        name=spec.name,
+        digest=spec.digest,
+        family=spec.family,
+        parameters=cost.parameters,
+        macs=cost.macs,
+        flops=cost.flops,
+        ap_published=published_ap(spec),
+        files=tuple(
+            ComparedFile(
+                measured=measured[_file_name(spec, precision)],
+                ratio_to_first=ratio(precision, first, precision),
+                ratio_to_fp32=ratio(precision, spec, "fp32") if has_fp32 else None,
+            )
+            for precision in precisions
+        ),
+    )

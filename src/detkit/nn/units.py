@@ -1,0 +1,98 @@
+"""Which block an ArchSpec builds its CSP layers and its downsampling of, and the plain kinds.
+
+`UNITS` is the plug-in table of kinds that are deployed as they are trained: the `block` of an
+ArchSpec -> class, (in channels, out channels) of stride 1. With the re-parameterizable kinds of
+`nn.qarep` it makes up `BLOCK_KINDS`. Plain kinds leave stem and downsampling ordinary convolutions.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from detkit.nn.blocks import Conv, Unit
+from detkit.nn.qarep import BLOCKS
+from detkit.spec.arch import ArchSpec
+
+
+class ConvUnit(Conv):
+    """One convolution, batch-norm, activation."""
+
+    def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
+        super().__init__(c_in, c_out, kernel, activation=activation)
+
+
+class BottleneckUnit(nn.Module):
+    """1x1 to half the channels, then the convolution (YOLOv3's: arXiv 1804.02767)."""
+
+    def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
+        super().__init__()
+        hidden = half(c_out)
+        self.reduce = Conv(c_in, hidden, 1, activation=activation)
+        self.conv = Conv(hidden, c_out, kernel, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(self.reduce(x))
+        return out
+
+
+class CSPUnit(nn.Module):
+    """Two halves by 1x1, one of them convolved, mixed by a third 1x1 (CSPNet: arXiv 1911.11929)."""
+
+    def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
+        super().__init__()
+        hidden = half(c_out)
+        self.reduce = Conv(c_in, hidden, 1, activation=activation)
+        self.bypass = Conv(c_in, hidden, 1, activation=activation)
+        self.conv = Conv(hidden, hidden, kernel, activation=activation)
+        self.mix = Conv(2 * hidden, c_out, 1, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        paths = [self.conv(self.reduce(x)), self.bypass(x)]
+        out: Tensor = self.mix(torch.cat(paths, dim=1))
+        return out
+
+
+class LowRankUnit(nn.Module):
+    """The convolution in two factors, a column and a row (Jaderberg et al.: arXiv 1405.3866)."""
+
+    def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
+        super().__init__()
+        self.column = Conv(c_in, c_out, (kernel, 1), activation=activation)
+        self.row = Conv(c_out, c_out, (1, kernel), activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.row(self.column(x))
+        return out
+
+
+UNITS: dict[str, type[ConvUnit | BottleneckUnit | CSPUnit | LowRankUnit]] = {
+    "conv": ConvUnit,
+    "bottleneck": BottleneckUnit,
+    "csp": CSPUnit,
+    "lowrank": LowRankUnit,
+}
+
+
+def half(channels: int) -> int:
+    return max(1, channels // 2)
+
+
+def unit_of(spec: ArchSpec) -> Unit:
+    """The block that CSP layers are made of; re-parameterizable ones with their identity branch."""
+
+    def unit(c_in: int, c_out: int) -> nn.Module:
+        if spec.block in UNITS:
+            return UNITS[spec.block](c_in, c_out, kernel=spec.kernel, activation=spec.activation)
+        return BLOCKS[spec.block](
+            c_in, c_out, kernel=spec.kernel, residual=c_in == c_out, activation=spec.activation
+        )
+
+    return unit
+
+
+def strided(spec: ArchSpec, c_in: int, c_out: int) -> nn.Module:
+    """The 3x3 block of stride 2 of stem and stages, re-parameterizable where the others are."""
+    if spec.block in BLOCKS:
+        return BLOCKS[spec.block](c_in, c_out, stride=2, activation=spec.activation)
+    return Conv(c_in, c_out, 3, 2, activation=spec.activation)

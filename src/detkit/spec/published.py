@@ -1,0 +1,33 @@
+"""What the authors of the named architectures published: AP of their weights, not of ours.
+
+COCO val2017, AP at IoU .50:.95, 640 px, one model and one scale. Sources: YOLO-NAS, the model zoo
+of super-gradients; YOLOv5, its release 7.0; YOLOv7, table 2 of arXiv 2207.02696; YOLOv8, its
+documentation. Recipes and extra data differ, so these figures do not rank architectures.
+"""
+
+from __future__ import annotations
+
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import same_network
+from detkit.spec.zoo import ZOO
+
+PUBLISHED_AP: dict[str, float] = {
+    "yolo-nas-s": 0.475,
+    "yolo-nas-m": 0.5155,
+    "yolo-nas-l": 0.5222,
+    "yolov5-s": 0.374,
+    "yolov5-m": 0.454,
+    "yolov5-l": 0.490,
+    "yolov7": 0.512,
+    "yolov7-x": 0.529,
+    "yolov8-n": 0.373,
+    "yolov8-s": 0.449,
+    "yolov8-m": 0.502,
+    "yolov8-l": 0.529,
+}
+
+
+def published_ap(spec: ArchSpec) -> float | None:
+    """Of the named network that `spec` is, whatever its classes and size; None of any other."""
+    known = (ap for name, ap in PUBLISHED_AP.items() if same_network(ZOO[name], spec))
+    return next(known, None)
