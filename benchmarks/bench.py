@@ -7,12 +7,12 @@
 
 `peers` times one file by detkit's loop and by a plain loop over `session.run` of onnxruntime, with
 the same threads, and by OpenVINO's own benchmark_app, in alternation; its ratios are medians over
-the rounds. `repeat` runs `detkit bench` several times, each in a process of its own. `regress` lets
-`--max-regress 3%` judge a model that really takes 5 % longer (it goes on computing for 5 % of the
-CPU time of each run) and the same model unchanged, against a baseline measured just before:
-"interleaved" under another name, so that both are timed in turns, and "reference" under the same
-name, so that only the reference work can tell. `overhead` gives the loop a run that waits for a
-fixed time.
+the rounds, of p50 and, beside the plain loop, of CPU time, which a busy machine spares. `repeat`
+runs `detkit bench` several times, each in a process of its own. `regress` lets `--max-regress 3%`
+judge a model that really takes 5 % longer (it goes on computing for 5 % of the CPU time of each
+run) and the same model unchanged, against a baseline measured just before: "interleaved" under
+another name, so that both are timed in turns, and "reference" under the same name, so that only
+the reference work can tell. `overhead` gives the loop a run that waits for a fixed time.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from detkit.bench.fingerprint import fingerprint
 from detkit.bench.measure import Plan, measure
 from detkit.bench.run import bench
 from detkit.codec import to_json
-from detkit.report import BenchReport
+from detkit.report import BenchReport, ModelLatency
 from detkit.runtime import Placement, Session, open_session
 
 SLOWER = 0.05
@@ -70,26 +70,27 @@ def onnxruntime_loop(model: Path, args: argparse.Namespace) -> Iterator[Row]:
     plain = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     height, width = read_manifest(model).preprocess.size
     feed = {"images": np.random.default_rng(0).random((1, 3, height, width), np.float32)}
-    pairs = []
+    pairs, cpu_ratios = [], []
     for _ in range(args.rounds):
-        ours = p50_of(model, args, "onnxruntime")
+        ours = timed(model, args, "onnxruntime")
         for _ in range(10):
             plain.run(None, feed)
-        times = []
+        wall, cpu = [], []
         end = time.perf_counter() + args.seconds
         while time.perf_counter() < end:
-            began = time.perf_counter()
+            cpu_began, began = time.thread_time(), time.perf_counter()
             plain.run(None, feed)
-            times.append((time.perf_counter() - began) * 1e3)
-        pairs.append((ours, median(times)))
-    yield compared(model, "onnxruntime loop", pairs)
+            wall.append((time.perf_counter() - began) * 1e3)
+            cpu.append((time.thread_time() - cpu_began) * 1e3)
+        pairs.append((ours.latency_ms.p50, median(wall)))
+        cpu_ratios.append(np.percentile(ours.block_cpu_ms, 25) / np.percentile(cpu, 25))
+    yield compared(model, "onnxruntime loop", pairs) | {"cpu_ratio": round(median(cpu_ratios), 4)}
 
 
-def p50_of(model: Path, args: argparse.Namespace, runtime: str) -> float:
+def timed(model: Path, args: argparse.Namespace, runtime: str) -> ModelLatency:
     plan = Plan(min_seconds=args.seconds, min_runs=20, chain_runs=1)
     placement = Placement(threads=args.threads)
-    report = bench([model], runtime=runtime, placement=placement, plan=plan)
-    return report.models[0].latency_ms.p50
+    return bench([model], runtime=runtime, placement=placement, plan=plan).models[0]
 
 
 def openvino_app(model: Path, args: argparse.Namespace) -> Iterator[Row]:
@@ -99,7 +100,7 @@ def openvino_app(model: Path, args: argparse.Namespace) -> Iterator[Row]:
         return
     pairs = []
     for _ in range(args.rounds):
-        ours = p50_of(model, args, "openvino")
+        ours = timed(model, args, "openvino").latency_ms.p50
         pairs.append((ours, median_of_app(app, model, args)))
     yield compared(model, "openvino benchmark_app", pairs)
 

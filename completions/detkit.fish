@@ -13,7 +13,7 @@ complete -c detkit -n '__detkit_at 1' -a eval -d 'Score a model on a COCO folder
 complete -c detkit -n '__detkit_at 1' -a reparam -d 'Fuse a checkpoint\'s branches for deployment.'
 complete -c detkit -n '__detkit_at 1' -a quantize -d 'Make a checkpoint INT8, its loss of AP measured.'
 complete -c detkit -n '__detkit_at 1' -a export -d 'Write a checkpoint as ONNX, OpenVINO or engine, compared with it.'
-complete -c detkit -n '__detkit_at 1' -a bench -d 'Time models here, interleaved, against a baseline.'
+complete -c detkit -n '__detkit_at 1' -a bench -d 'Time models here, interleaved; compare with a baseline.'
 complete -c detkit -n '__detkit_at 1' -a search -d 'Search architectures for this machine.'
 complete -c detkit -n '__detkit_at 1' -a predict -d 'Draw a model\'s boxes on pictures.'
 complete -c detkit -n '__detkit_at 1' -a import -d 'Turn a YOLO-NAS .pth file into a detkit checkpoint.'

@@ -56,7 +56,8 @@ def test_a_quiet_machine_tells_the_exact_change_at_once():
         clocks=Clocks(machine),
     )
     assert found.change == pytest.approx(0.05)
-    assert found.interval.low == pytest.approx(0.05)
+    assert found.interval.low == pytest.approx(0.04, abs=0.002)  # by what sessions differ
+    assert found.interval.high == pytest.approx(0.06, abs=0.002)
     assert len(found.old.wall) == LEAST_GROUPS
 
 
@@ -134,7 +135,8 @@ def test_while_others_disturb_it_the_cpu_time_decides(new_ms):
         is_disturbed=lambda: True,
     )
     assert found.by_cpu
-    assert found.interval.low == pytest.approx(found.change) == pytest.approx(new_ms / 10 - 1)
+    assert found.change == pytest.approx(new_ms / 10 - 1)
+    assert found.interval.high - found.interval.low < 0.025
 
 
 def test_wall_time_decides_where_nothing_disturbs_it_or_there_is_no_other():

@@ -181,7 +181,7 @@ def test_energy_is_that_of_a_picture(cell_model, pictures, monkeypatch):
 
     monkeypatch.setattr("detkit.bench.run.measure_joules", joules)
     report = bench([cell_model()], plan=QUICK, data=pictures, batch=3, clock=lambda: next(ticks))
-    # The clock ticks once when it starts and once before each run: 2 s are one run of 3 pictures.
+    # A plan of no seconds is one run, of 3 pictures.
     assert report.models[0].energy_mj_per_image == pytest.approx(6e3 / 3)
 
 

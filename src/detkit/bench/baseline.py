@@ -18,14 +18,20 @@ import numpy as np
 
 from detkit.artifact import sha256_of
 from detkit.bench.duel import Duel
-from detkit.bench.statistics import Interval, interval_of, quartile_ratio, quartile_ratios_drawn
+from detkit.bench.statistics import (
+    Floats,
+    Interval,
+    interval_of,
+    over_sessions,
+    quartile_ratio,
+    quartile_ratios_drawn,
+)
 from detkit.errors import ArtifactError, DetkitError, MeasurementError
 from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes
 from detkit.run_folder import read_record
 
 MAX_REFERENCE_CHANGE = 0.10  # beyond it the machine is another one
 CPU_TIME = ", CPU time"
-BETWEEN_RUNS = 0.005  # standard deviation that a process has of its own: memory layout, caches
 AGAIN = "measure the baseline again: detkit bench ... --json > FILE"
 
 
@@ -166,19 +172,14 @@ def change_of_runs(
     old, new = models
     by_cpu = not all(report.valid for report in reports) and _have_cpu_times(reports, models)
     moved = reference_change(*reports, by_cpu=by_cpu)
-    then, now = (
-        (
-            _one_each(_blocks_of(model, by_cpu)),
-            _one_each(_reference_blocks(report, model, moved, by_cpu)),
-        )
-        for report, model in zip(reports, models, strict=True)
+    (then, drawn_then), (now, drawn_now) = (
+        _over_reference(report, model, moved is not None, by_cpu=by_cpu, seed=seed)
+        for seed, (report, model) in enumerate(zip(reports, models, strict=True))
     )
-    change = quartile_ratio(*now) / quartile_ratio(*then)
-    drawn = quartile_ratios_drawn(*now, seed=1) / quartile_ratios_drawn(*then, seed=2)
-    drawn *= np.exp(np.random.default_rng(3).normal(0, BETWEEN_RUNS, len(drawn)))
+    interval = interval_of(over_sessions(drawn_now / drawn_then) - 1)
     by = f"{'times' if moved is None else 'reference'}{CPU_TIME if by_cpu else ''}"
     both_ms = (old.latency_ms.p50, new.latency_ms.p50)
-    found = _change(old, new, both_ms, change - 1, interval_of(drawn - 1), limit, by)
+    found = _change(old, new, both_ms, now / then - 1, interval, limit, by)
     doubts = [] if by_cpu else [*_told(reports[0], "baseline"), *_told(reports[1], "now")]
     if moved is not None and abs(moved) > MAX_REFERENCE_CHANGE:
         doubts.append(f"the machine itself changed: the reference work by {moved:+.0%}")
@@ -202,13 +203,16 @@ def _blocks_of(times: ModelLatency | ReferenceTimes, by_cpu: bool) -> tuple[floa
     return times.block_cpu_ms if by_cpu else times.block_ms
 
 
-def _reference_blocks(
-    report: BenchReport, model: ModelLatency, moved: float | None, by_cpu: bool
-) -> tuple[float, ...]:
-    """Those of the reference work, or ones where the two runs have none in common."""
-    if report.reference is None or moved is None:
-        return (1.0,) * len(model.block_ms)
-    return _blocks_of(report.reference, by_cpu)
+def _over_reference(
+    report: BenchReport, model: ModelLatency, has_reference: bool, *, by_cpu: bool, seed: int
+) -> tuple[float, Floats]:
+    """The model's time over that of the reference work, or as it is; and drawn again."""
+    blocks = _blocks_of(model, by_cpu)
+    below = (1.0,) * len(blocks)
+    if has_reference and report.reference is not None:
+        below = _blocks_of(report.reference, by_cpu)
+    both = (_one_each(blocks), _one_each(below))
+    return quartile_ratio(*both), quartile_ratios_drawn(*both, seed=seed)
 
 
 def _one_each(blocks: Sequence[float]) -> list[list[float]]:

@@ -13,7 +13,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from detkit.bench.measure import Clock, Clocks, Run, time_run
-from detkit.bench.statistics import Interval, interval_of, quartile_ratio, quartile_ratios_drawn
+from detkit.bench.statistics import (
+    Interval,
+    interval_of,
+    over_sessions,
+    quartile_ratio,
+    quartile_ratios_drawn,
+)
 from detkit.bench.throughput import Flow
 
 PAIRS = 10  # calls of each model in a group
@@ -45,7 +51,7 @@ class Duel:
 
     @property
     def interval(self) -> Interval:
-        return interval_of(quartile_ratios_drawn(*self._judged()) - 1)
+        return interval_of(over_sessions(quartile_ratios_drawn(*self._judged())) - 1)
 
     def _judged(self) -> tuple[Sequence[Sequence[float]], Sequence[Sequence[float]]]:
         if self.by_cpu:

@@ -194,8 +194,8 @@ def _energy_mj_per_image(model: Candidate, setting: Setting) -> float | None:
     run, clock, done = model.runs()[0], setting.clock, [0]
 
     def work() -> None:
-        end = clock() + ENERGY_SECONDS
-        while clock() < end:
+        end = clock() + min(ENERGY_SECONDS, setting.plan.min_seconds)
+        while not done[0] or clock() < end:
             run(done[0])
             done[0] += 1
 

@@ -124,7 +124,7 @@ def bench(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Time models here, interleaved: percentiles of the engine, and end to end.
+    """Time models here, interleaved; compare with a baseline.
 
     Several models take turns, and their ratios compare neighbouring blocks. End to end goes from a
     picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets

@@ -25,7 +25,9 @@ VERBS = {
         "detkit.cli.export:export",
         "Write a checkpoint as ONNX, OpenVINO or engine, compared with it.",
     ),
-    "bench": Verb("detkit.cli.bench:bench", "Time models here, interleaved, against a baseline."),
+    "bench": Verb(
+        "detkit.cli.bench:bench", "Time models here, interleaved; compare with a baseline."
+    ),
     "search": Verb("detkit.cli.search:search", "Search architectures for this machine."),
     "predict": Verb("detkit.cli.predict:predict", "Draw a model's boxes on pictures."),
     "import": Verb(
