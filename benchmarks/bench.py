@@ -8,10 +8,11 @@
 `peers` times one file by detkit's loop and by a plain loop over `session.run` of onnxruntime, with
 the same threads, and by OpenVINO's own benchmark_app, in alternation; its ratios are medians over
 the rounds. `repeat` runs `detkit bench` several times, each in a process of its own. `regress` lets
-`--max-regress 3%` judge a model that really takes 5 % longer (it waits, busily, for 5 % of the time
-that each run took) and the same model unchanged, against a baseline measured first: "interleaved"
-under another name, so that both are timed in turns, and "reference" under the same name, so that
-only the reference work can tell. `overhead` gives the loop a run that waits for a fixed time.
+`--max-regress 3%` judge a model that really takes 5 % longer (it goes on computing for 5 % of the
+CPU time of each run) and the same model unchanged, against a baseline measured just before:
+"interleaved" under another name, so that both are timed in turns, and "reference" under the same
+name, so that only the reference work can tell. `overhead` gives the loop a run that waits for a
+fixed time.
 """
 
 from __future__ import annotations
@@ -165,17 +166,20 @@ def run_verb(args: argparse.Namespace) -> Row:
 
 
 class SlowedSession:
-    """A session that waits, busily, for a share of the time that each run took."""
+    """A session that computes, of no use, for a share of the CPU time that each run took.
+
+    A share of wall time would be more than that on a busy machine, where it is waiting mostly.
+    """
 
     def __init__(self, session: Session, share: float) -> None:
         self.session, self.share = session, share
         self.manifest, self.runtime = session.manifest, session.runtime
 
     def run(self, images: Any) -> Any:
-        began = time.perf_counter()
+        began = time.thread_time()
         found = self.session.run(images)
-        end = time.perf_counter() + (time.perf_counter() - began) * self.share
-        while time.perf_counter() < end:
+        end = time.thread_time() + (time.thread_time() - began) * self.share
+        while time.thread_time() < end:
             pass
         return found
 

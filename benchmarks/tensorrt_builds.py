@@ -1,61 +1,110 @@
-"""Every named model as FP32 and FP16 engine by TensorRT-RTX's builder, which needs no GPU.
+"""Every named model in every form of export, as an engine by TensorRT-RTX's builder: no GPU needed.
 
-    python benchmarks/tensorrt_builds.py [NAME...]
+    OMP_NUM_THREADS=1 python benchmarks/tensorrt_builds.py [NAME...] [-o results/NAME.json]
 
-Prints a row for each: seconds of export, build, engine size, layers. The weights are random: that a
-graph is read and built is the point, and how large the engine is. Nothing is run.
+The weights are random: that a graph is read and built is the point, and how large the engine is.
+Nothing is run. A form that the builder refuses has the reason in its row.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
+import json
 import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
-from detkit.artifact import Manifest
+from detkit.artifact import versions
+from detkit.bench.fingerprint import fingerprint
+from detkit.boxes import PREDICT_NMS
+from detkit.errors import ArtifactError
 from detkit.export.engine_plan import EnginePlan
 from detkit.export.graph import build_graph
 from detkit.export.half import to_half
-from detkit.export.tensorrt import build_engine
-from detkit.nn.checkpoint import input_output, new_detector
+from detkit.export.nms import append_nms
+from detkit.export.tensorrt_rules import lint
+from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import fuse
-from detkit.runtime.machine import RTX
+from detkit.prototype import prototype_graph
+from detkit.runtime.machine import PACKAGES, RTX, load
+from detkit.runtime.trt_api import build
 from detkit.spec.arch import ArchSpec
-from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
 
-
-def main(names: list[str]) -> None:
-    print("| model | precision | ONNX, MB | graph, s | build, s | engine, MB | layers |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
-    for name in names or ZOO:
-        start = time.perf_counter()
-        source = float_graph(ZOO[name])
-        exported = time.perf_counter() - start
-        for precision, graph in (("fp32", source), ("fp16", to_half(source))):
-            start = time.perf_counter()
-            built = build_engine(graph, RTX, EnginePlan())
-            seconds = time.perf_counter() - start
-            print(
-                f"| `{name}` | {precision} | {graph.ByteSize() / 1e6:.1f} | {exported:.1f}"
-                f" | {seconds:.1f} | {len(built.engine) / 1e6:.1f} | {built.layers} |",
-                flush=True,
-            )
+COLUMNS = ("model", "form", "onnx_mb", "build_s", "engine_mb", "layers", "refused")
+Graphs = Iterator[tuple[str, Callable[[], ModelProto]]]
 
 
-def float_graph(spec: ArchSpec) -> ModelProto:
-    inputs, outputs = input_output(spec)
-    manifest = Manifest(
-        kind="onnx",
-        arch=spec,
-        class_names=tuple(map(str, range(spec.num_classes))),
-        preprocess=Preprocess(size=spec.image_size, fit=spec.image_size),
-        inputs=inputs,
-        outputs=outputs,
-    )
-    return build_graph(fuse(new_detector(spec, 0).eval()), manifest)
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=list(ZOO))
+    parser.add_argument("-o", "--out", type=Path)
+    args = parser.parse_args()
+    print("| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS))
+    rows = []
+    for name in args.names:
+        for form, make in graphs(ZOO[name]):
+            rows.append({"model": name, "form": form, **attempt(make())})
+            print("| " + " | ".join(str(rows[-1].get(c, "")) for c in COLUMNS) + " |", flush=True)
+    if args.out:
+        report = {
+            "builds": rows,
+            "versions": versions("torch", "onnx", PACKAGES[RTX]),
+            "batches": EnginePlan().batches,
+            "fingerprint": fingerprint(),
+            "date": time.strftime("%Y-%m-%d"),
+        }
+        args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def attempt(graph: ModelProto) -> dict[str, Any]:
+    """What the builder makes of a graph, or why it makes nothing.
+
+    `faults` is what detkit's own rules say, which keep such a graph from the builder otherwise.
+    """
+    row: dict[str, Any] = {"onnx_mb": round(graph.ByteSize() / 1e6, 1), "faults": lint(graph)}
+    plan, start = EnginePlan(), time.perf_counter()
+    try:
+        built = build(
+            load(RTX),
+            graph.SerializeToString(),
+            profile=plan.profile(graph),
+            flags=plan.flags,
+            level=plan.level,
+            timing_cache=None,
+        )
+    except ArtifactError as error:
+        return {**row, "refused": str(error)}
+    return {
+        **row,
+        "build_s": round(time.perf_counter() - start, 1),
+        "engine_mb": round(len(built.engine) / 1e6, 1),
+        "layers": built.layers,
+    }
+
+
+def graphs(spec: ArchSpec) -> Graphs:
+    """The forms of export by name."""
+    float32, int8 = prototype(spec, "fp32"), prototype(spec, "int8")
+    yield "fp32", lambda: float32
+    yield "fp16", lambda: to_half(float32)
+    yield "int8", lambda: int8
+    yield "int8, the rest fp16", lambda: to_half(int8)
+    yield "fp32, uint8 input", lambda: uint8_graph(spec)
+    yield "fp32, NMS", lambda: append_nms(float32, PREDICT_NMS)
+
+
+def prototype(spec: ArchSpec, precision: str) -> ModelProto:
+    return prototype_graph(spec, target="tensorrt", precision=precision)[0]
+
+
+def uint8_graph(spec: ArchSpec) -> ModelProto:
+    manifest = prototype_graph(spec, target="tensorrt", precision="fp32")[1]
+    return build_graph(fuse(new_detector(spec, 0).eval()), manifest, uint8=True)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main()

@@ -40,6 +40,8 @@ _detkit() {
     'bench --data'|\
     'bench --baseline'|\
     'bench -o'|'bench --out'|\
+    'search --latency-profile'|\
+    'search --measured'|\
     'search -o'|'search --out'|\
     'search -c'|'search --config'|\
     'predict -o'|'predict --out'|\
@@ -83,6 +85,11 @@ _detkit() {
     'bench --max-regress'|\
     'bench --imgsz'|\
     'bench --precision'|\
+    'bench --max-drop'|\
+    'bench --space'|\
+    'bench --samples'|\
+    'bench --classes'|\
+    'bench --seed'|\
     'bench --threads'|\
     'search --trials'|\
     'search --max-latency-ms'|\
@@ -105,11 +112,16 @@ _detkit() {
     'eval --device'|\
     'quantize --device'|\
     'bench --device'|\
+    'search --device'|\
     'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
     'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
     'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
+    'eval --outputs'|\
+    'bench --outputs'|\
+    'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
+    'search --runtime'|\
     'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
@@ -118,6 +130,7 @@ _detkit() {
     'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl random' -- "$cur")); return ;;
     'search --evaluator') COMPREPLY=($(compgen -W 'proxy train' -- "$cur")); return ;;
     'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
+    'search --precision') COMPREPLY=($(compgen -W 'fp32 fp16 int8' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -126,13 +139,13 @@ _detkit() {
     fi
     case $verb in
     'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
-    'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
-    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --compare --imgsz --precision --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
-    'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
-    'predict') flags='--out --conf --iou --runtime --device --threads --force --json --quiet --verbose --help' ;;
+    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --compare --imgsz --precision --advise --max-drop --profile --space --samples --classes --resume --outputs --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
+    'predict') flags='--out --conf --iou --outputs --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;
     'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;

@@ -384,6 +384,203 @@ def cell_folder(tmp_path: Path) -> Path:
     return tmp_path / "coco"
 
 
+# --- the same detector as other tools would export it ---------------------------------------------
+
+# What is done to the boxes (B, 4, 4) xyxy pixels, its scores (B, 4, 2) and its pictures.
+AS_CXCYWH = "[0.5, 0.0, -1.0, 0.0, 0.0, 0.5, 0.0, -1.0, 0.5, 0.0, 1.0, 0.0, 0.0, 0.5, 0.0, 1.0]"
+AS_YXYX = "[0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]"
+FOUR_TIMES = """
+  boxes16 = Concat <axis = 1> (cxcywh, cxcywh, cxcywh, cxcywh)
+  scores16 = Concat <axis = 1> (scores, scores, scores, scores)
+"""
+CERTAINTY = """
+  low = Constant <value = float {0.001}> ()
+  high = Constant <value = float {0.99}> ()
+  likely = Clip (scores, low, high)
+  one = Constant <value = float {1.0}> ()
+"""
+FOUND = """
+  limit = Constant <value = float {0.01}> ()
+  seen = Greater (scores, limit)
+  found = NonZero (seen)
+  rows = Transpose (found)
+  found_scores = GatherND (scores, rows)
+  first = Constant <value = int64[1] {0}> ()
+  two = Constant <value = int64[1] {2}> ()
+  three = Constant <value = int64[1] {3}> ()
+  axis = Constant <value = int64[1] {1}> ()
+  cells = Slice (rows, first, two, axis)
+  found_boxes = GatherND (boxes, cells)
+  label_column = Slice (rows, two, three, axis)
+  image_column = Slice (rows, first, axis, axis)
+"""
+FOREIGN = {  # form -> outputs, and the nodes that make them of `boxes`, `cxcywh` and `scores`
+    "yolov8": (
+        "float[batch,6,16] output0",
+        FOUR_TIMES
+        + """
+  rows16 = Concat <axis = 2> (boxes16, scores16)
+  output0 = Transpose <perm = [0, 2, 1]> (rows16)""",
+    ),
+    "yolov5": (
+        "float[batch,16,7] output",
+        FOUR_TIMES
+        + """
+  objectness = ReduceMax <axes = [2]> (scores16)
+  small = Constant <value = float {0.000001}> ()
+  safe = Max (objectness, small)
+  classes = Div (scores16, safe)
+  output = Concat <axis = 2> (boxes16, objectness, classes)""",
+    ),
+    "rt-detr": (
+        "float[batch,4,2] logits, float[batch,4,4] pred_boxes",
+        CERTAINTY
+        + """
+  unlikely = Sub (one, likely)
+  odds = Div (likely, unlikely)
+  logits = Log (odds)
+  side = Constant <value = float {64.0}> ()
+  pred_boxes = Div (cxcywh, side)""",
+    ),
+    "detr": (
+        "float[batch,4,3] logits, float[batch,4,4] pred_boxes",
+        CERTAINTY
+        + """
+  sums = ReduceSum <keepdims = 1> (likely, last)
+  nothing = Sub (one, sums)
+  likely_all = Concat <axis = 2> (likely, nothing)
+  logits = Log (likely_all)
+  side = Constant <value = float {64.0}> ()
+  pred_boxes = Div (cxcywh, side)""",
+    ),
+    "torchvision": (
+        "float[N,4] found_boxes, int64[N] labels, float[N] found_scores",
+        FOUND
+        + """
+  flat = Squeeze (label_column, axis)
+  labels = Add (flat, axis)""",
+    ),
+    "yolov7-nms": (
+        "float[N,7] output",
+        FOUND
+        + """
+  images_float = Cast <to = 1> (image_column)
+  labels_float = Cast <to = 1> (label_column)
+  scores_column = Unsqueeze (found_scores, axis)
+  output = Concat <axis = 1> (images_float, found_boxes, labels_float, scores_column)""",
+    ),
+    "yolov10": (
+        "float[batch,4,6] output0",
+        """
+  best = ReduceMax <axes = [2]> (scores)
+  which = ArgMax <axis = 2> (scores)
+  label = Cast <to = 1> (which)
+  output0 = Concat <axis = 2> (boxes, best, label)""",
+    ),
+    "nms": (
+        "int64[batch,1] num, float[batch,4,4] det_boxes, float[batch,4] det_scores,"
+        " int64[batch,4] det_classes",
+        """
+  best = ReduceMax <axes = [2]> (scores)
+  which = ArgMax <axis = 2> (scores)
+  det_scores = Squeeze (best, last)
+  det_classes = Squeeze (which, last)
+  det_boxes = Identity (boxes)
+  shape = Shape (det_scores)
+  ones = ConstantOfShape <value = int64[1] {1}> (shape)
+  num = ReduceSum <keepdims = 1> (ones, last)""",
+    ),
+    "yyxx": (
+        "float[batch,4,4] detection_boxes, float[batch,4,2] class_scores",
+        f"""
+  swap = Constant <value_floats = {AS_YXYX}> ()
+  swap_matrix = Reshape (swap, square)
+  yxyx = MatMul (boxes, swap_matrix)
+  side = Constant <value = float {{64.0}}> ()
+  detection_boxes = Div (yxyx, side)
+  class_scores = Identity (scores)""",
+    ),
+}
+INPUTS = {  # how the picture comes -> input, and the nodes that make it (B, 3, 64, 64) RGB 0..1
+    "plain": ("float[batch,3,64,64] x", "pictures = Identity (x)"),
+    "one": ("float[1,3,64,64] x", "pictures = Identity (x)"),
+    "no batch": (
+        "float[3,64,64] x",
+        "zero = Constant <value = int64[1] {0}> () pictures = Unsqueeze (x, zero)",
+    ),
+    "half": ("float16[batch,3,64,64] x", "pictures = Cast <to = 1> (x)"),
+    "nhwc bytes": (
+        "uint8[batch,64,64,3] x",
+        """levels = Cast <to = 1> (x)
+  most = Constant <value = float {255.0}> ()
+  unit = Div (levels, most)
+  pictures = Transpose <perm = [0, 3, 1, 2]> (unit)""",
+    ),
+    "bytes": (
+        "uint8[batch,3,64,64] x",
+        """levels = Cast <to = 1> (x)
+  most = Constant <value = float {255.0}> ()
+  pictures = Div (levels, most)""",
+    ),
+    "bgr normalised": (
+        "float[batch,3,64,64] x",
+        """deviation = Constant <value_floats = [0.25, 0.5, 0.125]> ()
+  middle = Constant <value_floats = [0.5, 0.25, 0.75]> ()
+  planes = Constant <value = int64[3] {3, 1, 1}> ()
+  std = Reshape (deviation, planes)
+  mean = Reshape (middle, planes)
+  scaled = Mul (x, std)
+  bgr = Add (scaled, mean)
+  back = Constant <value = int64[3] {2, 1, 0}> ()
+  pictures = Gather <axis = 1> (bgr, back)""",
+    ),
+}
+
+
+@pytest.fixture
+def foreign_graph(tmp_path: Path) -> Callable[..., Path]:
+    """`foreign_graph(FORM, INPUT)`: the detector of `cell_model` in a form of another tool.
+
+    `change` is given the model before it is saved.
+    """
+
+    def write(
+        form: str, pictures: str = "plain", *, change: Callable[[Any], None] = lambda _: None
+    ) -> Path:
+        import onnx
+
+        entry, before = INPUTS[pictures]
+        outputs, after = FOREIGN[form]
+        opset = '<ir_version: 8, opset_import: ["" : 17]>'
+        front = onnx.parser.parse_model(
+            f"{opset} front ({entry}) => (float[batch,3,64,64] pictures) {{ {before} }}"
+        )
+        back = onnx.parser.parse_model(f"""{opset}
+back (float[batch,4,4] boxes, float[batch,4,2] scores) => ({outputs})
+{{
+  last = Constant <value = int64[1] {{-1}}> ()
+  square = Constant <value = int64[2] {{4, 4}}> ()
+  centred = Constant <value_floats = {AS_CXCYWH}> ()
+  matrix = Reshape (centred, square)
+  cxcywh = MatMul (boxes, matrix)
+{after}
+}}""")
+        merge = onnx.compose.merge_models
+        model = merge(
+            front,
+            onnx.compose.add_prefix(cell_graph(2.0, uint8=False), "cell/"),
+            io_map=[("pictures", "cell/images")],
+        )
+        names = [("cell/boxes", "boxes"), ("cell/scores", "scores")]
+        model = merge(model, back, io_map=names, prefix2="back/")
+        change(model)
+        path = tmp_path / f"{form}-{pictures.replace(' ', '-')}.onnx"
+        onnx.save(model, path)
+        return path
+
+    return write
+
+
 # --- annotations and detections without pictures -------------------------------------------------
 
 

@@ -27,6 +27,7 @@ STEPS = (
     ("codec", "metadata", "plugin"),
     ("config", "report", "spec"),
     ("artifact", "boxes"),
+    ("foreign",),
     ("data", "nn", "runtime"),
     ("chart", "importing", "matching", "reparam", "run_folder"),
     ("bench", "evaluate", "identify", "page", "predict"),
@@ -47,7 +48,7 @@ OWNERS = {
     "rich": ("cli/",),
     "PIL": ("data/",),
     "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
-    + ("train/", "export/", "quantize/", "search/"),
+    + ("train/", "export/", "quantize/", "profile/", "search/"),
     "torch": ("nn/", "runtime/torch.py", "runtime/device.py", "data/loader.py", "importing/")
     + ("reparam.py", "train/", "export/", "quantize/", "search/proxy.py"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),

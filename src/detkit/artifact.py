@@ -32,7 +32,7 @@ from pathlib import Path
 from detkit.codec import from_json, to_json, to_plain
 from detkit.errors import ArtifactError, DetkitError, UsageError
 from detkit.metadata import embedded_text, sidecar_of
-from detkit.spec.arch import ArchSpec
+from detkit.spec.arch import ArchSpec, check_image_size
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 
@@ -60,28 +60,36 @@ class Parent:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Manifest:
-    """The self-description inside every artifact.
+class Signature:
+    """How a detector is fed and read: what running it takes, whichever tool made it.
 
     `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
-    deployed (fused) or nms (boxes already suppressed); `quant` is there where `precision` is int8.
-    `data` is the COCO folder it was trained on, where verbs look for real pictures to compare
-    with; it may be gone.
+    deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
+    where verbs look for real pictures to compare with; it may be gone.
     """
 
     kind: str
-    schema_version: int = SCHEMA_VERSION
-    arch: ArchSpec
     form: str = "training"
     precision: str = "fp32"
-    quant: QuantSpec | None = None
     class_names: tuple[str, ...]
     preprocess: Preprocess
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
+    data: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Signature):
+    """The self-description inside every artifact of detkit's own.
+
+    `quant` is there where `precision` is int8.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    arch: ArchSpec
+    quant: QuantSpec | None = None
     parents: tuple[Parent, ...] = ()
     command: str = ""
-    data: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
     weights_sha256: str = ""  # of the .bin beside an .xml
@@ -92,6 +100,9 @@ class Manifest:
             raise UsageError(
                 f"manifest: {len(self.class_names)} class names for {self.arch.num_classes} classes"
             )
+        check_image_size(self.preprocess.size)
+        if not self.preprocess.is_native:
+            raise UsageError("manifest: inputs are letterboxed RGB scaled by 1/255, nothing else")
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -131,8 +142,6 @@ def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
     Raises:
         ArtifactError: missing, not a detkit artifact, of a newer schema, or damaged.
     """
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
     text = embedded_text(path, METADATA_KEY)
     try:
         newer = json.loads(text).get("schema_version", 0) > SCHEMA_VERSION

@@ -19,6 +19,7 @@ from detkit.bench.measure import Plan, warm_up
 from detkit.bench.run import bench
 from detkit.data.coco import synthetic_pictures
 from detkit.errors import UsageError, did_you_mean
+from detkit.export.coverage import ENGINES
 from detkit.nn.detector import Cost, cost_of
 from detkit.prototype import PRECISIONS, write_prototype
 from detkit.report import ComparedFile, ComparedModel, CompareReport, ModelLatency
@@ -72,7 +73,7 @@ def compare(
     specs = [find_arch(name) for name in names]
     image_size = image_size or specs[0].image_size
     specs = [dataclasses.replace(spec, image_size=image_size) for spec in specs]
-    _check(specs, precisions)
+    _check(specs, precisions, runtime or RUNTIME)
     plan, placement = plan or Plan(), placement or Placement()
     with tempfile.TemporaryDirectory(prefix="detkit-compare-") as folder:
         files = _write(specs, precisions, Path(folder), runtime or RUNTIME, tell)
@@ -102,7 +103,9 @@ def compare(
     )
 
 
-def _check(specs: Sequence[ArchSpec], precisions: Sequence[str]) -> None:
+def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], runtime: str) -> None:
+    if runtime not in ENGINES:
+        raise UsageError(f"no prototype for '{runtime}'", hint=did_you_mean(runtime, ENGINES))
     for precision in precisions:
         if precision not in PRECISIONS:
             hint = did_you_mean(precision, PRECISIONS)

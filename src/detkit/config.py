@@ -222,7 +222,11 @@ class SearchConfig:
     max_macs: float = setting(0.0, "limit on deployed multiply-adds; 0 is none")
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else searched where the space has it")
     classes: int = setting(80, "classes, where there is no data to tell")
+    runtime: str = setting("onnxruntime", "engine whose latency counts")
+    precision: str = setting("fp32", "of the graphs that are timed: fp32, fp16 or int8")
+    device: str = setting("cpu", "where latency is measured: cpu, cuda or cuda:N")
     threads: int = setting(1, "CPU threads that latency is measured with")
+    latency_profile: str = setting("", "profile of another device; latency is predicted from it")
     seed: int = setting(0, "seed of the search and of every training")
     epochs: int = setting(5, "epochs that the evaluator train gives an architecture")
     train: TrainConfig = field(default_factory=TrainConfig)  # all but what is said above

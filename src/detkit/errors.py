@@ -3,6 +3,7 @@
     DetkitError            1   data, artifact or file system
     |- DataError           1   a COCO folder, an image, an annotation
     |- ArtifactError       1   a checkpoint, an ONNX file, a report
+    |  `- ForeignFileError 1   a whole ONNX file of another tool
     |- TrainingError       1   a run that diverged or cannot go on
     |- UsageError          2   a flag or a config value
     |- GateError           3   it ran, and a figure asked for was not met
@@ -34,6 +35,10 @@ class DataError(DetkitError):
 
 class ArtifactError(DetkitError):
     """A file that is missing, damaged, or not what the verb needs."""
+
+
+class ForeignFileError(ArtifactError):
+    """An ONNX file that is whole and carries no manifest: another tool made it."""
 
 
 class TrainingError(DetkitError):

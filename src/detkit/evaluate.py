@@ -26,10 +26,10 @@ from detkit.data.batches import eval_batches
 from detkit.data.coco import CocoSplit
 from detkit.data.place import in_picture
 from detkit.data.records import ImageRecord
-from detkit.errors import ArtifactError, DataError, UsageError, did_you_mean
+from detkit.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
 from detkit.matching import best_f1, boxes_per_class, coco_boxes
 from detkit.report import ClassScore, EvalReport, Figures
-from detkit.runtime import Session, SuppressingSession, infer
+from detkit.runtime import Session, SuppressingSession, detections_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -56,7 +56,9 @@ def evaluate(
     Raises:
         DataError: an empty split, a picture that cannot be read, or other classes than the model's.
         ArtifactError: the model gives NaN or Inf.
+        BackendError: the engine is not installed.
     """
+    _load_engine(engine)  # before minutes of work, not after
     if not split.records:
         raise DataError(f"split '{split.name}' of {data} has no pictures")
     data_class = match_classes(session.manifest.class_names, split.class_names)
@@ -121,7 +123,7 @@ def detect(
     """
     found: list[Detections] = []
     for batch in eval_batches(records, session.manifest.preprocess, batch_size):
-        in_network = infer(session, batch.images).detections(nms)
+        in_network = detections_of(session, batch.images, nms)
         found += map(in_picture, in_network, batch.letterboxes)
         on_batch(len(batch.records))
     return found
@@ -143,10 +145,9 @@ def coco_figures(
 
     Raises:
         UsageError: an unknown engine.
+        BackendError: one that is not installed.
         ArtifactError: NaN or Inf among the detections; pycocotools would score them 1.0.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"unknown engine '{engine}'", hint=did_you_mean(engine, ENGINES))
     if not all(np.isfinite(d.boxes_xyxy).all() and np.isfinite(d.scores).all() for d in detections):
         raise ArtifactError("detections hold NaN or Inf")
     precision, recall = _run_engine(engine, records, class_names, detections)
@@ -189,6 +190,32 @@ def _mean(values: Floats) -> float | None:
     return float(valid.mean()) if valid.size else None
 
 
+def _load_engine(engine: str) -> tuple[Any, Any]:
+    """The classes COCO and COCOeval of an engine, of which one is enough.
+
+    Raises:
+        UsageError: an unknown engine.
+        BackendError: one that is not installed.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine '{engine}'", hint=did_you_mean(engine, ENGINES))
+    try:
+        if engine == "fast":
+            from faster_coco_eval import COCO, COCOeval_faster
+
+            return COCO, COCOeval_faster
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        return COCO, COCOeval
+    except ModuleNotFoundError as error:
+        other = next(name for name in ENGINES if name != engine)
+        raise BackendError(
+            f"{ENGINES[engine]} is not installed here",
+            hint=f"pip install {ENGINES[engine]}, or --engine {other}",
+        ) from error
+
+
 def _run_engine(
     engine: str,
     records: Sequence[ImageRecord],
@@ -196,16 +223,11 @@ def _run_engine(
     detections: Sequence[Detections],
 ) -> tuple[Floats, Floats]:
     """precision (T, R, K, S, M) and recall (T, K, S, M), -1 where nothing is measured."""
-    if engine == "fast":
-        from faster_coco_eval import COCO
-        from faster_coco_eval import COCOeval_faster as COCOeval
-    else:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
+    coco_class, scorer_class = _load_engine(engine)
 
     def index(annotations: list[dict[str, Any]]) -> Any:
         """Ids are ours, contiguous from 1: both engines lose the match of an annotation 0."""
-        coco = COCO()
+        coco = coco_class()
         coco.dataset = {
             "images": [{"id": i} for i in range(1, len(records) + 1)],
             "categories": [{"id": k, "name": name} for k, name in enumerate(class_names, 1)],
@@ -215,7 +237,9 @@ def _run_engine(
         return coco
 
     with contextlib.redirect_stdout(io.StringIO()):  # both print as they go
-        scorer = COCOeval(index(_truth_entries(records)), index(_found_entries(detections)), "bbox")
+        scorer = scorer_class(
+            index(_truth_entries(records)), index(_found_entries(detections)), "bbox"
+        )
         scorer.evaluate()
         scorer.accumulate()
     return scorer.eval["precision"], scorer.eval["recall"]

@@ -7,11 +7,12 @@ text means is in `artifact`. Files may come from anyone, so nothing here trusts 
 from __future__ import annotations
 
 import json
+import sys
 import xml.parsers.expat
 from collections.abc import Iterator
 from pathlib import Path
 
-from detkit.errors import ArtifactError
+from detkit.errors import ArtifactError, ForeignFileError
 
 MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header; of an XML file, too
 
@@ -22,6 +23,7 @@ def embedded_text(path: Path, key: str) -> str:
     Raises:
         ArtifactError: of another format, damaged, or without this key.
     """
+    check_readable(path)
     with path.open("rb") as file:
         head = file.read(8)
     if path.suffix == ".safetensors":
@@ -43,8 +45,35 @@ def embedded_text(path: Path, key: str) -> str:
             hint=f"it may be the weights of {network}" if network.is_file() else "",
         )
     if text is None:
-        raise ArtifactError(f"{path} carries no detkit manifest: another tool made it")
+        kind = ForeignFileError if path.suffix == ".onnx" else ArtifactError
+        raise kind(f"{path} carries no detkit manifest: another tool made it")
     return text
+
+
+def check_readable(path: Path) -> None:
+    """Raises ArtifactError for what need not be opened: no file, an empty or a too large one."""
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder, not a model")
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
+    size = path.stat().st_size
+    if size == 0:
+        raise ArtifactError(f"{path} is empty")
+    available = available_memory()
+    if size > available:
+        raise ArtifactError(
+            f"{path} has {size / 1e9:.1f} GB, and there are {available / 1e9:.1f} GB of memory"
+        )
+
+
+def available_memory() -> int:
+    """Bytes that a process may take without swapping, as Linux estimates them."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return sys.maxsize
+    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(sizes[0]) * 1024 if sizes else sys.maxsize
 
 
 def _safetensors_metadata(path: Path, key: str) -> str | None:
@@ -62,15 +91,18 @@ def _safetensors_metadata(path: Path, key: str) -> str | None:
 
 def _onnx_metadata(path: Path, key: str) -> str | None:
     """Walks the protobuf fields of ModelProto; metadata_props is field 14 (onnx.proto3)."""
-    data = path.read_bytes()
+    data, has_graph = path.read_bytes(), False
     try:
         for number, value in protobuf_fields(data):
+            has_graph = has_graph or (number == 7 and isinstance(value, memoryview))
             if number == 14 and isinstance(value, memoryview):
                 entry = {n: bytes(v) for n, v in protobuf_fields(value) if not isinstance(v, int)}
                 if entry.get(1) == key.encode():
                     return entry[2].decode()
     except (IndexError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
+    if not has_graph:
+        raise ArtifactError(f"{path} is not an ONNX file: it holds no graph")
     return None
 
 

@@ -19,7 +19,7 @@ from detkit.data.picture import Pixels, letterbox, network_input, read_image
 from detkit.data.place import in_picture
 from detkit.errors import DataError
 from detkit.report import PredictReport
-from detkit.runtime import Session, infer
+from detkit.runtime import Session, detections_of
 
 DETECTIONS_FILE, IMAGES_FILE = "detections.json", "images.json"
 
@@ -56,7 +56,8 @@ def predict(
             yield Unreadable(path, str(error))
             continue
         padded, place = letterbox(image, session.manifest.preprocess)
-        (found,) = infer(session, network_input([padded])).detections(nms)
+        images = network_input([padded], session.manifest.preprocess)
+        (found,) = detections_of(session, images, nms)
         yield Prediction(path, image, in_picture(found, place))
 
 

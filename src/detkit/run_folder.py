@@ -17,10 +17,13 @@ from typing import Any
 from detkit.codec import from_plain, is_required
 from detkit.errors import ArtifactError, UsageError
 from detkit.report import (
+    AdviceReport,
     BenchReport,
     ConversionReport,
     DataReport,
     EvalReport,
+    HardwareProfile,
+    MeasuredFront,
     PredictReport,
     QuantReport,
     SearchReport,
@@ -29,11 +32,14 @@ from detkit.report import (
 from detkit.spec.arch import ArchSpec
 
 Record = (
-    ArchSpec
+    AdviceReport
+    | ArchSpec
     | BenchReport
     | ConversionReport
     | DataReport
     | EvalReport
+    | HardwareProfile
+    | MeasuredFront
     | PredictReport
     | QuantReport
     | SearchReport
@@ -47,6 +53,9 @@ RECORDS: dict[str, type[Record]] = {
     "eval report": EvalReport,
     "bench report": BenchReport,
     "conversion report": ConversionReport,
+    "hardware profile": HardwareProfile,
+    "advice report": AdviceReport,
+    "measured front": MeasuredFront,
     "predict report": PredictReport,
     "quantization report": QuantReport,
     "search report": SearchReport,
@@ -152,6 +161,8 @@ def _read(path: Path) -> str:
 
 
 def _parse(path: Path) -> Any:
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
     if path.stat().st_size > MAX_RECORD_BYTES:
         raise ArtifactError(f"{path} is too large for a detkit report")
     try:

@@ -26,7 +26,7 @@ from detkit.bench.run import bench
 from detkit.bench.statistics import Interval
 from detkit.codec import to_json
 from detkit.errors import ArtifactError, MeasurementError
-from detkit.report import BenchReport, ModelLatency, ReferenceTimes, TrainReport
+from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes, TrainReport
 from detkit.runtime import Placement, open_session
 
 QUICK = Plan(min_seconds=0.1, min_runs=100, blocks=5, warmup_seconds=0, chain_runs=3)
@@ -162,6 +162,8 @@ def test_the_old_file_is_timed_again_only_if_it_is_the_old_one_and_not_the_new(
         (0.001, 0.01, "slower"),
         (-0.01, 0.06, "no change"),
         (-0.03, -0.01, "faster"),
+        (-0.20, -0.01, "faster"),
+        (-0.20, 0.049, "no change"),
         (-0.04, 0.07, "unknown"),
     ],
 )
@@ -169,43 +171,76 @@ def test_verdicts_by_where_the_interval_lies(low, high, verdict):
     assert verdict_of(Interval(low, high), LIMIT)[0] == verdict
 
 
-def reference(ms: float, seed: int, name: str = "work/1") -> ReferenceTimes:
-    return ReferenceTimes(name=name, p50_ms=ms, block_ms=blocks(ms, seed=seed))
+@pytest.fixture
+def run(sample, model):
+    """`run(model_ms, reference_ms, ...)`: a valid report of one model and of the reference work."""
+
+    def make(ms: float, reference_ms: float, *, cpu_ms: float = 0.0, **fields) -> BenchReport:
+        seed = int(100 * ms + 7 * reference_ms)
+        cpu = {"block_cpu_ms": blocks(cpu_ms, seed=seed + 2) if cpu_ms else ()}
+        reference = ReferenceTimes(
+            name=fields.pop("name", "work/1"),
+            p50_ms=reference_ms,
+            block_ms=blocks(reference_ms, seed=seed + 1),
+            block_cpu_ms=blocks(2.0, seed=seed + 3) if cpu_ms else (),
+        )
+        row = dataclasses.replace(model(ms, seed=seed), **cpu)
+        fields = {"valid": True, "reasons": (), "cpu_time_valid": True, **fields}
+        return sample(BenchReport, models=(row,), reference=reference, **fields)
+
+    return make
 
 
-def test_a_slower_machine_is_no_regression(model):
-    old, new = model(10.0, seed=1), model(10.8, seed=2)
-    references = (reference(2.0, 3), reference(2.16, 4))
-    found = change_of_runs(old, new, references, LIMIT, [])
-    assert found.verdict == "no change"
+def change(old: BenchReport, new: BenchReport) -> Change:
+    return change_of_runs((old, new), (old.models[0], new.models[0]), LIMIT)
+
+
+def test_a_slower_machine_is_no_regression(run):
+    found = change(run(10.0, 2.0), run(10.8, 2.16))
+    assert found.verdict in ("no change", "slower", "faster")
     assert abs(found.change) < 0.01
     assert found.decided_by == "reference"
 
 
-def test_a_slower_model_is_one_also_on_a_faster_machine(model):
-    references = (reference(2.0, 3), reference(1.9, 4))
-    found = change_of_runs(model(10.0, seed=1), model(10.45, seed=2), references, LIMIT, [])
+def test_a_slower_model_is_one_also_on_a_faster_machine(run):
+    found = change(run(10.0, 2.0), run(10.45, 1.9))
     assert found.verdict == "regression"
     assert found.low > LIMIT
     assert found.change == pytest.approx(1.045 / 0.95 - 1, abs=0.01)
 
 
-def test_a_machine_that_became_another_tells_nothing(model):
-    references = (reference(2.0, 3), reference(2.4, 4))
-    found = change_of_runs(model(10.0), model(20.0), references, LIMIT, [])
+def test_a_machine_that_became_another_tells_nothing(run):
+    found = change(run(10.0, 2.0), run(20.0, 2.4))
     assert found.verdict == "unknown"
     assert "reference work by +20%" in found.why
 
 
-def test_doubts_of_either_run_tell_nothing(model):
-    references = (reference(2.0, 3), reference(2.0, 4))
-    found = change_of_runs(model(10.0), model(20.0), references, LIMIT, ["now: too hot"])
+def test_doubts_of_either_run_tell_nothing(run):
+    hot = {"valid": False, "reasons": ("too hot",), "cpu_time_valid": False}
+    found = change(run(10.0, 2.0, cpu_ms=9.0), run(20.0, 2.0, cpu_ms=9.0, **hot))
     assert (found.verdict, found.why) == ("unknown", "now: too hot")
+    found = change(run(10.0, 2.0, **hot), run(20.0, 2.0))
+    assert (found.verdict, found.why) == ("unknown", "baseline: too hot")
 
 
-def test_without_reference_work_in_both_times_are_compared_as_they_are(model):
-    for references in ((None, reference(3.0, 1)), (reference(3.0, 1), reference(9.0, 1, "else"))):
-        found = change_of_runs(model(10.0, seed=1), model(8.0, seed=2), references, LIMIT, [])
+def test_where_only_others_disturbed_the_run_cpu_times_are_compared(run):
+    busy = {"valid": False, "reasons": ("other programs",)}
+    old, new = run(10.0, 2.0, cpu_ms=9.0), run(30.0, 6.0, cpu_ms=9.9, **busy)
+    found = change(old, new)
+    assert (found.verdict, found.decided_by) == ("regression", "reference, CPU time")
+    assert found.change == pytest.approx(0.1, abs=0.01)
+    without = change(old, run(30.0, 6.0, **busy))
+    assert (without.verdict, without.decided_by) == ("unknown", "reference")
+
+
+def test_without_reference_work_in_both_times_are_compared_as_they_are(run):
+    old, new = run(10.0, 3.0), run(8.0, 3.0)
+    for pair in (
+        (dataclasses.replace(old, reference=None), new),
+        (old, dataclasses.replace(new, reference=None)),
+        (old, run(8.0, 9.0, name="else/1")),
+    ):
+        found = change(*pair)
         assert (found.verdict, found.decided_by) == ("faster", "times")
         assert found.change == pytest.approx(-0.2, abs=0.01)
 
@@ -232,18 +267,19 @@ def measured(cell_model, cell_folder, tmp_path, monkeypatch):
 
 
 class Slowed:
-    """A session whose runs take three times as long."""
+    """A session whose runs take three times the CPU time, and 3 ms of rest."""
 
-    def __init__(self, session, clock) -> None:
-        self.session, self.clock = session, clock
+    def __init__(self, session) -> None:
+        self.session = session
         self.manifest, self.runtime = session.manifest, session.runtime
 
     def run(self, images):
-        began = self.clock()
+        began = time.thread_time()
         found = self.session.run(images)
-        took = self.clock() - began
-        while self.clock() < began + 3 * took:
+        end = time.thread_time() + 2 * (time.thread_time() - began)
+        while time.thread_time() < end:
             pass
+        time.sleep(0.003)
         return found
 
 
@@ -255,14 +291,15 @@ def test_a_model_that_became_slower_is_caught_in_turns_with_the_old_file(
 
     def opened(path, **settings):
         session = open_session(path, **settings)
-        return Slowed(session, time.perf_counter) if path == new else session
+        return Slowed(session) if path == new else session
 
     monkeypatch.setattr(candidate, "open_session", opened)
     monkeypatch.setattr(duel, "FLOW_SECONDS", 0.01)
     before = measured(old, scenario=scenario)
     report = measured(new, before, scenario=scenario)
     (change,) = report.baseline.changes
-    assert (change.verdict, change.decided_by) == ("regression", "interleaved")
+    assert change.verdict == "regression"
+    assert change.decided_by in ("interleaved", "interleaved, CPU time")
     assert change.low > 0.5
     assert (change.file, change.baseline_file) == (str(new), str(old))
 

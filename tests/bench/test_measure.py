@@ -131,9 +131,10 @@ def test_the_ratio_is_the_median_of_neighbouring_blocks():
     assert paired_ratio(timing(3, 3, 3), timing(3, 3, 3)) == 1
 
 
-def test_block_spread_is_the_range_of_block_medians_over_the_median():
-    assert timing(10, 11, 9).block_spread == pytest.approx(0.2)
+def test_block_spread_is_the_range_of_block_medians_but_for_the_ends():
     assert timing(7, 7, 7).block_spread == 0
+    assert timing(*range(95, 106)).block_spread == pytest.approx(0.08)
+    assert timing(*[10] * 19, 90).block_spread == 0
 
 
 def test_stages_of_a_chain_are_timed_apart_and_pass_their_results_on():
@@ -183,3 +184,12 @@ def test_times_of_a_device_are_kept_by_block():
     assert computed == [[4 * n, 4 * n + 1, 4 * n + 2, 4 * n + 3] for n in range(5)]
     (alone,) = measure([model], QUICK, clock)
     assert alone.device == ()
+
+
+def test_cpu_times_of_the_calling_thread_are_kept_where_there_is_its_clock():
+    clock = FakeClock()
+    model = Model(clock, 10.0)
+    (found,) = measure([model], QUICK, clock, cpu_clock=lambda: 0.9 * clock.now)
+    assert found.block_cpu_ms == pytest.approx([9.0] * 5)
+    (without,) = measure([model], QUICK, clock)
+    assert (without.cpu_ms, without.block_cpu_ms) == ((), ())

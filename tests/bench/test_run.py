@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import threading
 
 import numpy as np
 import pytest
@@ -114,6 +115,23 @@ def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
     assert place(Placement(threads=3), "throughput") == Placement(threads=3, in_flight=2)
     assert place(Placement(threads=9), "throughput") == Placement(threads=9, in_flight=1)
     assert place(Placement(), "latency") == Placement(threads=8)
+    assert place(Placement(device="cuda"), "throughput").in_flight == 2
+
+
+def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, pictures):
+    def compute(index):
+        sum(range(200_000))
+
+    def let_others_compute(index):
+        thread = threading.Thread(target=compute, args=(index,))
+        thread.start()
+        thread.join()
+
+    assert room._works_in_caller(compute, 1)
+    assert not room._works_in_caller(let_others_compute, 1)
+    report = bench([cell_model()], plan=QUICK, data=pictures, placement=Placement(threads=1))
+    assert len(report.models[0].block_cpu_ms) == QUICK.blocks
+    assert len(report.reference.block_cpu_ms) == QUICK.blocks
 
 
 def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(checkpoint, monkeypatch):

@@ -49,6 +49,7 @@ def test_each_disturbance_is_told(changes, reason, cure):
     (found,) = doubts_of_load(QUIET, later(**changes))
     assert reason in found.reason
     assert cure in found.cure
+    assert found.of_others
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from detkit.codec import from_plain, to_json
 from detkit.config import TrainConfig, to_toml
 from detkit.identify import FileInfo
 from detkit.report import BenchReport, TrainReport
+from detkit.runtime.engine_file import EngineRecord, write_engine
+from detkit.runtime.machine import Machine
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
@@ -92,10 +94,36 @@ def test_openvino_pair_is_described_by_its_xml_and_weighed_with_its_bin(
     assert rows["kind"] == "openvino"
     assert rows["size"] == "1.00 MB"
     assert rows["digest"] == f"verified ({sealed.digest[:16]}...)"
+    by_weights = detkit("info", str(tmp_path / "m.bin"), script=WITHOUT_HEAVY)
+    assert by_weights.stdout == done.stdout
+    assert rows["files"] == f"{tmp_path / 'm.xml'}, {tmp_path / 'm.bin'}"
     (tmp_path / "m.bin").unlink()
     done = detkit("info", str(tmp_path / "m.xml"), script=WITHOUT_HEAVY)
     assert (done.returncode, done.stdout) == (1, "")
     assert "hint: the two files belong together: copy both" in done.stderr
+
+
+def test_an_engine_is_described_by_either_of_its_two_files(detkit, checkpoint, tmp_path):
+    manifest = dataclasses.replace(read_manifest(checkpoint), kind="tensorrt")
+    record = EngineRecord(
+        manifest=manifest,
+        machine=Machine(gpu="Orin", compute_capability="8.7", library="tensorrt", version="10.3"),
+        batches=(1, 1, 8),
+        graph_sha256="0" * 64,
+    )
+    write_engine(tmp_path / "m.engine", b"engine", record)
+    done = detkit("info", str(tmp_path / "m.engine"), script=WITHOUT_HEAVY)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "kind tensorrt" in lines
+    assert "runs on tensorrt 10.3, Orin (sm 8.7)" in lines
+    assert f"files {tmp_path / 'm.engine'}, {tmp_path / 'm.engine.json'}" in lines
+    sidecar = str(tmp_path / "m.engine.json")
+    assert detkit("info", sidecar, script=WITHOUT_HEAVY).stdout == done.stdout
+    (tmp_path / "m.engine").unlink()
+    done = detkit("info", sidecar, script=WITHOUT_HEAVY)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"belongs to {tmp_path / 'm.engine'}, which is not here" in done.stderr
 
 
 def test_json_is_one_object_that_reads_back(detkit, checkpoint):

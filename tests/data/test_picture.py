@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detkit.data.picture import letterbox, network_input, read_image
+from detkit.data.picture import letterbox, network_input, network_pixels, read_image
 from detkit.errors import DataError
 from detkit.spec.preprocess import Preprocess
 
@@ -173,3 +173,25 @@ def test_network_input_is_planes_of_zero_to_one() -> None:
     assert batch.flags.c_contiguous
     assert batch[:, 0].min() == batch.max() == 1
     assert batch[1, 2, 3, 5] == pytest.approx(0.2)
+
+
+def test_stretched_pictures_fill_the_input_and_their_boxes_come_back() -> None:
+    image = np.full((20, 80, 3), 7, np.uint8)
+    padded, place = letterbox(image, Preprocess(size=(64, 32), fit=(64, 32), resize="stretch"))
+    assert padded.shape == (64, 32, 3)
+    assert (padded == 7).all()
+    boxes = np.array([[0, 0, 80, 20], [10, 5, 20, 10]], np.float32)
+    inside = place.to_network(boxes)
+    assert inside.tolist() == [[0, 0, 32, 64], [4, 16, 8, 32]]
+    assert np.allclose(place.to_picture(inside), boxes)
+
+
+def test_network_input_is_scaled_and_ordered_as_the_recipe_says() -> None:
+    image = np.zeros((2, 2, 3), np.uint8)
+    image[..., 0], image[..., 2] = 100, 50
+    recipe = Preprocess(
+        channel_order="bgr", scale=1.0, mean=(10.0, 20.0, 30.0), std=(2.0, 4.0, 5.0)
+    )
+    assert network_input([image], recipe)[0, :, 1, 1].tolist() == [20, -5, 14]
+    assert network_pixels([image], recipe)[0, 1, 1].tolist() == [50, 0, 100]
+    assert network_pixels([image], Preprocess())[0, 1, 1].tolist() == [100, 0, 50]

@@ -14,19 +14,22 @@ from onnx import numpy_helper
 
 import detkit.export.convert as steps
 import detkit.export.int8 as gate
-from detkit.artifact import read_manifest
+from detkit.artifact import TensorInfo, read_manifest
 from detkit.bench.measure import Timing, Warmup
+from detkit.boxes import NmsConfig
+from detkit.data.picture import network_input
 from detkit.data.synth import draw_pictures
 from detkit.errors import GateError, UsageError
 from detkit.export import ExportOptions, load_exporter
 from detkit.export.coverage import coverage
 from detkit.export.graph import build_graph, write_onnx
 from detkit.export.int8 import check_rounding
+from detkit.export.nms import append_nms
 from detkit.export.qdq import for_target
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantized import QuantizedDetector
 from detkit.report import ConversionReport
-from detkit.runtime import open_session
+from detkit.runtime import infer, open_session
 
 # 1 convolution between two that are INT8, and 6 + 5 in a row, a transposed one among them.
 IN_FLOAT = ("backbone.stage1", "neck.neck1", "neck.neck1.blocks")
@@ -126,4 +129,37 @@ def test_dynamo_is_refused_for_it_cannot_trace_the_rounding(int8, tmp_path):
     with pytest.raises(UsageError, match="dynamo cannot trace an INT8 checkpoint") as caught:
         export("onnx", int8(), tmp_path / "m.onnx", exporter="dynamo")
     assert caught.value.hint == "--exporter torchscript"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("engine", "uint8"), [("onnxruntime", False), ("openvino", True)])
+def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engine, uint8):
+    """With a free batch, which OpenVINO gets wrong if it reads such an ONNX file directly."""
+    pytest.importorskip(engine)
+    model, manifest = load_checkpoint(int8())
+    dtype, shape = ("uint8", ("batch", 64, 64, 3)) if uint8 else ("float32", ("batch", 3, 64, 64))
+    image = TensorInfo(name="images", dtype=dtype, shape=shape)
+    manifest = dataclasses.replace(manifest, kind="onnx", inputs=(image,))
+    graph = for_target(build_graph(model.eval(), manifest, uint8=uint8), engine)
+    config = NmsConfig(score_threshold=0.3, iou_threshold=0.5, max_candidates=50, max_detections=20)
+    write_onnx(graph, manifest, tmp_path / "raw.onnx")
+    suppressing = dataclasses.replace(manifest, form="nms")
+    write_onnx(append_nms(graph, config), suppressing, tmp_path / "nms.onnx")
+    images = network_input(draw_pictures(4, size=64))
+    raw, inside = (
+        infer(open_session(tmp_path / name, runtime=engine), images).detections(config)
+        for name in ("raw.onnx", "nms.onnx")
+    )
+    assert coverage(tmp_path / "nms.onnx", engine) == coverage(tmp_path / "raw.onnx", engine)
+    for ours, graphs in zip(raw, inside, strict=True):
+        assert len(ours) > 3
+        assert np.array_equal(ours.classes, graphs.classes)
+        assert np.allclose(ours.scores, graphs.scores, atol=1e-5)
+        assert np.allclose(ours.boxes_xyxy, graphs.boxes_xyxy, atol=1e-3)
+
+
+def test_nms_for_openvino_is_not_put_where_it_is_read_wrong(int8, tmp_path):
+    with pytest.raises(UsageError, match=r"OpenVINO 2026\.4 gives other boxes") as caught:
+        export("onnx", int8(), tmp_path / "m.onnx", engine="openvino", nms=True)
+    assert caught.value.hint.startswith("--to openvino")
     assert list(tmp_path.iterdir()) == []

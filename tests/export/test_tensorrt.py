@@ -7,10 +7,12 @@ import pytest
 
 import detkit.export.tensorrt as exporter
 from detkit.artifact import read_manifest, sha256_of
+from detkit.boxes import PREDICT_NMS
 from detkit.errors import ArtifactError, BackendError, UsageError
 from detkit.export import ExportOptions
 from detkit.export.engine_plan import EnginePlan
 from detkit.export.half import to_half
+from detkit.export.nms import append_nms
 from detkit.export.tensorrt import build_engine, export, export_rtx
 from detkit.runtime import Placement, open_session
 from detkit.runtime.engine_file import read_record
@@ -123,6 +125,20 @@ def test_what_the_parser_refuses_is_told_with_its_node():
         build_engine(graph, RTX, EnginePlan())
 
 
+def test_rtx_reads_nms_and_cannot_build_it(float_graph, rtx):
+    """Where this fails a newer TensorRT-RTX can, and `--nms` need not be refused any more."""
+    graph, plan = append_nms(float_graph("yolo-nas-p"), PREDICT_NMS), EnginePlan()
+    with pytest.raises(ArtifactError, match=r"cannot build the engine: .*no runners"):
+        build(
+            rtx,
+            graph.SerializeToString(),
+            profile=plan.profile(graph),
+            flags=plan.flags,
+            level=plan.level,
+            timing_cache=None,
+        )
+
+
 @pytest.mark.usefixtures("no_gpu")
 def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "load", lambda library: type("Trt", (), {"__version__": "10"}))
@@ -135,7 +151,7 @@ def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(checkpoint, tmp
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (ExportOptions(nms=True), "--nms is not for TensorRT"),
+        (ExportOptions(nms=True), "--nms is not for engines: TensorRT-RTX reads ONNX's"),
         (ExportOptions(batches=(4, 2, 1)), "batches 4:2:1 make no sense"),
     ],
 )

@@ -72,8 +72,8 @@ FAULTS = {
     ),
     "suppression": (
         parse(NMS, y="int64[m,3] y", a=np.int64([1, -1, 4]), b=np.int64([1, 1, -1])),
-        "NonMaxSuppression 'y' cannot be built by TensorRT-RTX, and by TensorRT only with"
-        " outputs whose size is not known beforehand: export without --nms",
+        "NonMaxSuppression 'y' cannot be built by TensorRT-RTX, and has not been tried with"
+        " TensorRT: export without --nms",
         REFUSED,
     ),
     "pixels transposed": (

@@ -29,8 +29,9 @@ from detkit.runtime import Placement, machine, open_session
 from detkit.runtime import tensorrt as session_module
 from detkit.runtime.device import BACK_ENDS, open_device
 from detkit.runtime.engine_file import EngineRecord, write_engine
+from detkit.runtime.forms import session_of
 from detkit.runtime.gpu import Gpu
-from detkit.runtime.graph import GraphSession, last_device_times, session_of
+from detkit.runtime.graph import GraphSession, last_device_times
 from detkit.runtime.machine import Machine
 from detkit.runtime.tensorrt import TensorrtEngine
 from detkit.runtime.trt_api import Engine, EngineTensor

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from detkit.codec import from_json, from_plain
+from detkit.codec import from_json, from_plain, to_json
 from detkit.config import SearchConfig
 from detkit.errors import UsageError
 from detkit.nn.detector import Cost
-from detkit.report import SearchReport
+from detkit.report import MeasuredFront, MeasuredPoint, SearchReport
 from detkit.search.evaluate import EVALUATORS, Score
 from detkit.search.objective import OBJECTIVES
 from detkit.search.study import Hooks, search
@@ -31,9 +31,12 @@ def cheap_cost(spec: ArchSpec) -> Cost:
 
 
 class CheapMeter:
-    """A millisecond for each million multiply-adds."""
+    """A millisecond for each million multiply-adds; with an error it is a prediction."""
 
-    def __init__(self, *, threads: int) -> None:
+    source = "cheap"
+
+    def __init__(self, error: float = 0.0) -> None:
+        self.error = error
         self.reference_ms = [1.0]
 
     def __call__(self, spec: ArchSpec) -> float:
@@ -42,13 +45,21 @@ class CheapMeter:
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    monkeypatch.setattr("detkit.search.study.LatencyMeter", CheapMeter)
+    monkeypatch.setattr("detkit.search.study.make_latency", lambda config, space: CheapMeter())
     monkeypatch.setattr("detkit.search.study.cost_of", cheap_cost)
 
 
-def run(out: Path, *, resume: bool = False, hooks: Hooks | None = None, **changes) -> SearchReport:
+def run(
+    out: Path,
+    *,
+    resume: bool = False,
+    hooks: Hooks | None = None,
+    measured: Path | None = None,
+    **changes,
+) -> SearchReport:
     config = dataclasses.replace(CONFIG, **changes)
-    return search(config, out, resume=resume, force=False, hooks=hooks or Hooks())
+    hooks = hooks or Hooks()
+    return search(config, out, resume=resume, force=False, hooks=hooks, measured=measured)
 
 
 def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path):
@@ -182,6 +193,100 @@ def test_folder_with_something_in_it_is_refused(tmp_path):
         run(tmp_path)
     with pytest.raises(UsageError, match="no search to resume"):
         run(tmp_path, resume=True)
+
+
+# --- predicted latency ---------------------------------------------------------------------------
+
+WHOLE = {"searcher": "random", "trials": 1000, "batch": 64}  # every network of the space
+
+
+@pytest.fixture
+def predicted(monkeypatch):
+    """Latencies are predictions that may be wrong by a fifth."""
+    monkeypatch.setattr("detkit.search.study.make_latency", lambda config, space: CheapMeter(0.2))
+
+
+def measure_front(out: Path, sample, factor: float, **fields) -> Path:
+    """What bench would make of the front, were every network `factor` times as slow as said."""
+    points = json.loads((out / "pareto.json").read_text())
+    networks = tuple(
+        MeasuredPoint(
+            name=point["name"],
+            digest=point["digest"],
+            searched_ms=point["latency_ms"],
+            latency_ms=factor * point["latency_ms"],
+        )
+        for point in points
+    )
+    given = {"runtime": "onnxruntime", "precision": "fp32", "threads": 1, "networks": networks}
+    path = out.with_suffix(".measured.json")
+    path.write_text(to_json(sample(MeasuredFront, **{**given, **fields})))
+    return path
+
+
+def test_predicted_latency_is_marked_with_its_error(tmp_path, predicted):
+    lines = []
+    hooks = Hooks(notify=lambda status: lines.append(status.line()))
+    report = run(tmp_path / "out", hooks=hooks)
+    assert {(point.measured, point.latency_error) for point in report.pareto} == {(False, 0.2)}
+    assert all("predicted" in line and "ms +- 20%" in line for line in lines)
+
+
+def test_limit_is_kept_with_the_margin_of_the_error(tmp_path, predicted):
+    free = run(tmp_path / "free", **WHOLE)
+    limit = sorted(point.latency_ms for point in free.pareto)[-1]
+    report = run(tmp_path / "bound", **WHOLE, max_latency_ms=limit)
+    assert report.over_limit > 0
+    assert max(point.latency_ms for point in report.pareto) <= 0.8 * limit
+
+
+def test_limit_below_the_smallest_prediction_says_what_that_is(tmp_path, predicted):
+    with pytest.raises(UsageError, match=r"the smallest one takes predicted .* ms \+- 20%"):
+        run(tmp_path / "out", max_latency_ms=0.5)
+
+
+def test_measured_front_replaces_predictions_and_the_search_goes_on(tmp_path, predicted, sample):
+    out = tmp_path / "out"
+    before = run(out)
+    measured = measure_front(out, sample, factor=1.5)
+    report = run(out, resume=True, measured=measured, trials=14)
+    assert report.trials == 14
+    said = {point.digest: point.latency_ms for point in before.pareto}
+    known = [point for point in report.pareto if point.digest in said]
+    assert known
+    for point in known:
+        assert point.measured
+        assert point.latency_ms == pytest.approx(1.5 * said[point.digest])
+    others = [point for point in report.pareto if point.digest not in said]
+    assert not any(point.measured for point in others)
+
+
+def test_measured_network_over_the_limit_leaves_the_front(tmp_path, predicted, sample):
+    out = tmp_path / "out"
+    free = run(tmp_path / "free", **WHOLE)
+    limit = sorted(point.latency_ms for point in free.pareto)[-1]
+    before = run(out, **WHOLE, max_latency_ms=limit)
+    measured = measure_front(out, sample, factor=1.5)
+    report = run(out, resume=True, measured=measured, max_latency_ms=limit, **WHOLE)
+    assert all(point.latency_ms <= limit for point in report.pareto)
+    slowest = before.pareto[-1]
+    assert 1.5 * slowest.latency_ms > limit
+    assert slowest.digest not in {point.digest for point in report.pareto}
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"precision": "int8"}, "measured with precision int8, the search is for fp32"),
+        ({"runtime": "openvino"}, "measured with runtime openvino"),
+        ({"networks": ()}, "none of the networks measured is a trial"),
+    ],
+)
+def test_measurements_of_something_else_are_refused(tmp_path, predicted, sample, fields, message):
+    run(tmp_path / "out", trials=4)
+    measured = measure_front(tmp_path / "out", sample, 1.0, **fields)
+    with pytest.raises(UsageError, match=message):
+        run(tmp_path / "out", resume=True, measured=measured, trials=4)
 
 
 def test_resumed_search_cannot_seek_something_else(tmp_path):

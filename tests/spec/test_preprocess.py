@@ -15,19 +15,30 @@ def test_recipe_survives_json_with_its_scale_exact():
 @pytest.mark.parametrize(
     "change",
     [
-        {"size": (100, 640)},
+        {"size": (0, 640)},
         {"fit": (641, 640)},
         {"fit": (0, 640)},
         {"pad_place": "left"},
         {"pad_value": 256},
         {"pad_value": -1},
-        {"channel_order": "bgr"},
-        {"scale": 1.0},
+        {"channel_order": "gbr"},
+        {"resize": "crop"},
+        {"scale": 0.0},
+        {"std": (1.0, 0.0, 1.0)},
     ],
 )
 def test_recipe_that_no_runtime_follows_is_refused(change):
     with pytest.raises(UsageError):
         Preprocess(**change)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"channel_order": "bgr"}, {"scale": 1.0}, {"mean": (0.5, 0.0, 0.0)}, {"resize": "stretch"}],
+)
+def test_what_only_graphs_of_other_tools_take_is_not_native(change):
+    assert Preprocess(pad_place="corner", pad_value=0).is_native
+    assert not Preprocess(**change).is_native
 
 
 def test_resized_keeps_the_margin_and_the_padding():

@@ -2,8 +2,9 @@
 
 A file of the earlier run that is still there is timed again, in turns with the new one (see
 `bench.duel`); that decides best. Else times are compared over those of the reference work in the
-same run, which takes out how fast the machine was, and only if both runs are valid. A file that
-has not changed is compared in this way too: in turns with itself it could only be equal.
+same run, which takes out how fast the machine was, and only if both runs are valid, or if nothing
+but other programs speaks against them: then over CPU times. A file that has not changed is compared
+in this way too: in turns with itself it could only be equal.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes
 from detkit.run_folder import read_record
 
 MAX_REFERENCE_CHANGE = 0.10  # beyond it the machine is another one
+CPU_TIME = ", CPU time"
 BETWEEN_RUNS = 0.005  # standard deviation that a process has of its own: memory layout, caches
 AGAIN = "measure the baseline again: detkit bench ... --json > FILE"
 
@@ -144,63 +146,88 @@ def file_to_time_again(old: ModelLatency, new: Path) -> Path | None:
 
 
 def change_of_duel(old: ModelLatency, new: ModelLatency, found: Duel, limit: float) -> Change:
-    old_ms = float(np.median(np.asarray(found.old)))
-    new_ms = float(np.median(np.asarray(found.new)))
-    return _change(old, new, (old_ms, new_ms), found.change, found.interval, limit, "interleaved")
+    old_ms = float(np.median(np.asarray(found.old.wall)))
+    new_ms = float(np.median(np.asarray(found.new.wall)))
+    by = f"interleaved{CPU_TIME if found.by_cpu else ''}"
+    return _change(old, new, (old_ms, new_ms), found.change, found.interval, limit, by)
 
 
 def change_of_runs(
-    old: ModelLatency,
-    new: ModelLatency,
-    references: tuple[ReferenceTimes | None, ReferenceTimes | None],
+    reports: tuple[BenchReport, BenchReport],
+    models: tuple[ModelLatency, ModelLatency],
     limit: float,
-    doubts: Sequence[str],
 ) -> Change:
     """From the times of the two runs, over those of the reference work where both have it.
 
     Args:
-        references: of the old and the new run.
-        doubts: why one of the runs cannot be trusted.
+        reports: the old and the new one.
+        models: a row of each.
     """
-    moved = reference_change(references)
-    old_reference, new_reference = (
-        (reference.block_ms if reference and moved is not None else (1.0,) * len(model.block_ms))
-        for reference, model in zip(references, (old, new), strict=True)
+    old, new = models
+    by_cpu = not all(report.valid for report in reports) and _have_cpu_times(reports, models)
+    moved = reference_change(*reports, by_cpu=by_cpu)
+    then, now = (
+        (
+            _one_each(_blocks_of(model, by_cpu)),
+            _one_each(_reference_blocks(report, model, moved, by_cpu)),
+        )
+        for report, model in zip(reports, models, strict=True)
     )
-    now = _one_each(new.block_ms), _one_each(new_reference)
-    then = _one_each(old.block_ms), _one_each(old_reference)
     change = quartile_ratio(*now) / quartile_ratio(*then)
     drawn = quartile_ratios_drawn(*now, seed=1) / quartile_ratios_drawn(*then, seed=2)
     drawn *= np.exp(np.random.default_rng(3).normal(0, BETWEEN_RUNS, len(drawn)))
+    by = f"{'times' if moved is None else 'reference'}{CPU_TIME if by_cpu else ''}"
+    both_ms = (old.latency_ms.p50, new.latency_ms.p50)
+    found = _change(old, new, both_ms, change - 1, interval_of(drawn - 1), limit, by)
+    doubts = [] if by_cpu else [*_told(reports[0], "baseline"), *_told(reports[1], "now")]
     if moved is not None and abs(moved) > MAX_REFERENCE_CHANGE:
-        doubts = (*doubts, f"the machine itself changed: the reference work by {moved:+.0%}")
-    found = _change(
-        old,
-        new,
-        (old.latency_ms.p50, new.latency_ms.p50),
-        change - 1,
-        interval_of(drawn - 1),
-        limit,
-        "times" if moved is None else "reference",
-    )
+        doubts.append(f"the machine itself changed: the reference work by {moved:+.0%}")
     if doubts:
         return dataclasses.replace(found, verdict="unknown", why="; ".join(doubts))
     return found
+
+
+def _have_cpu_times(
+    reports: tuple[BenchReport, BenchReport], models: tuple[ModelLatency, ModelLatency]
+) -> bool:
+    """Whether CPU times can be compared where wall times cannot."""
+    return (
+        all(report.cpu_time_valid for report in reports)
+        and all(model.block_cpu_ms for model in models)
+        and all(report.reference and report.reference.block_cpu_ms for report in reports)
+    )
+
+
+def _blocks_of(times: ModelLatency | ReferenceTimes, by_cpu: bool) -> tuple[float, ...]:
+    return times.block_cpu_ms if by_cpu else times.block_ms
+
+
+def _reference_blocks(
+    report: BenchReport, model: ModelLatency, moved: float | None, by_cpu: bool
+) -> tuple[float, ...]:
+    """Those of the reference work, or ones where the two runs have none in common."""
+    if report.reference is None or moved is None:
+        return (1.0,) * len(model.block_ms)
+    return _blocks_of(report.reference, by_cpu)
 
 
 def _one_each(blocks: Sequence[float]) -> list[list[float]]:
     return [[value] for value in blocks]
 
 
+def _told(report: BenchReport, when: str) -> list[str]:
+    return [f"{when}: {reason}" for reason in report.reasons]
+
+
 def reference_change(
-    references: tuple[ReferenceTimes | None, ReferenceTimes | None],
+    before: BenchReport, after: BenchReport, *, by_cpu: bool = False
 ) -> float | None:
     """New / old - 1 of the reference work; None where a run has none, or another one."""
-    old, new = references
+    old, new = before.reference, after.reference
     if old is None or new is None or old.name != new.name:
         return None
-    both = np.percentile(old.block_ms, 25), np.percentile(new.block_ms, 25)
-    return float(both[1] / both[0]) - 1
+    both = (_one_each(_blocks_of(times, by_cpu)) for times in (new, old))
+    return quartile_ratio(*both) - 1
 
 
 def _change(
@@ -230,12 +257,12 @@ def _change(
 def verdict_of(interval: Interval, limit: float) -> tuple[str, str]:
     """What the interval says, and why if it says nothing.
 
-    An interval that is wider than the limit to either side could hide twice the limit.
+    One that holds the limit and is wider than it to either side could hide twice the limit.
     """
     half = (interval.high - interval.low) / 2
     if interval.low > limit:
         return "regression", ""
-    if half > limit:
+    if half > limit and interval.high > limit:
         return "unknown", f"the interval of +-{half:.1%} is wider than the limit of {limit:.1%}"
     if interval.low > 0:
         return "slower", ""

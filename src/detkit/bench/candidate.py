@@ -8,18 +8,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from detkit.bench.fingerprint import usable_cpus
-from detkit.bench.measure import Clock, Plan, Run
+from detkit.bench.measure import WINDOW, Clock, Plan, Run
 from detkit.boxes import Array
 from detkit.data.draw import save_picture
 from detkit.data.listing import find_pictures
-from detkit.data.picture import letterbox, network_input, read_image
+from detkit.data.picture import letterbox, network_input, network_pixels, read_image
 from detkit.data.synth import draw_pictures
 from detkit.errors import DataError, UsageError
 from detkit.runtime import (
@@ -34,8 +33,10 @@ from detkit.runtime import (
 )
 from detkit.runtime.gpu import gpu_index
 from detkit.runtime.graph import last_device_times
+from detkit.spec.foreign import ForeignSpec
 
 NUM_PICTURES = 8  # different ones, in turn
+GPU_IN_FLIGHT = 2  # one is copied while the other is computed
 CONCURRENT = ("onnxruntime", "openvino")  # whose sessions may run in threads beside each other
 
 
@@ -49,6 +50,7 @@ class Setting:
     plan: Plan
     scenario: str
     clock: Clock
+    cpu_clock: Clock | None = None  # of the thread that calls the engine, where it does the work
 
     @property
     def gpu(self) -> int | None:
@@ -63,6 +65,7 @@ class Candidate:
     sessions: tuple[Session, ...]
     files: tuple[Path, ...]
     batch: int
+    foreign: ForeignSpec | None = None
 
     @property
     def session(self) -> Session:
@@ -73,9 +76,9 @@ class Candidate:
         chosen = _batch_of(self.files, self.batch, number)
         preprocess = self.session.manifest.preprocess
         pictures = [letterbox(read_image(path), preprocess)[0] for path in chosen]
-        return (
-            np.stack(pictures) if takes_pixels(self.session.manifest) else network_input(pictures)
-        )
+        if takes_pixels(self.session.manifest):
+            return network_pixels(pictures, preprocess)
+        return network_input(pictures, preprocess)
 
     def engine(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
         return infer(self.session, images)
@@ -107,33 +110,57 @@ def _batch_of(files: Sequence[Path], size: int, number: int) -> list[Path]:
     return [files[(number * step + i) % len(files)] for i in range(size)]
 
 
+def cpu_clock_for(models: Sequence[Candidate], placement: Placement) -> Clock | None:
+    """The clock of the calling thread, if its CPU time tells how long each model takes."""
+    if placement.device != "cpu":
+        return None
+    works = [_works_in_caller(model.runs()[0], placement.threads) for model in models]
+    return time.thread_time if all(works) else None
+
+
+def _works_in_caller(run: Run, threads: int) -> bool:
+    """Whether the calling thread does at least half of its share of the work."""
+    own, process = time.thread_time(), time.process_time()
+    for number in range(WINDOW):
+        run(number)
+    share = (time.process_time() - process) / threads
+    return time.thread_time() - own >= share / 2
+
+
 def place(placement: Placement, scenario: str) -> Placement:
     """Threads and batches in flight for the usable CPUs.
 
     With latency one batch has all of them, so that engines are comparable; with throughput a
-    batch has one thread, and there is one for each CPU. Threads that were asked for stay.
+    batch has one thread, and there is one for each CPU, or two on a GPU. Threads that were asked
+    for stay.
     """
     cpus = usable_cpus()
     if scenario == "latency":
         return dataclasses.replace(placement, threads=placement.threads or cpus)
     threads = placement.threads or 1
-    return dataclasses.replace(placement, threads=threads, in_flight=max(1, cpus // threads))
+    most = cpus // threads if placement.device == "cpu" else GPU_IN_FLIGHT
+    return dataclasses.replace(placement, threads=threads, in_flight=max(1, most))
 
 
-def open_sessions(path: Path, runtime: str, placement: Placement) -> tuple[Session, ...]:
+def open_sessions(
+    path: Path, runtime: str, placement: Placement, foreign: ForeignSpec | None = None
+) -> tuple[Session, ...]:
     """One for each batch in flight.
 
     Raises:
         UsageError: several in flight, and the engine has no threads of ours.
     """
-    first = open_session(path, runtime=runtime, placement=placement)
+    first = open_session(path, runtime=runtime, placement=placement, foreign=foreign)
     if placement.in_flight > 1 and first.runtime not in CONCURRENT:
         raise UsageError(
             f"{path.name}: {first.runtime} has no throughput scenario",
             hint=f"--scenario throughput works with {' and '.join(CONCURRENT)}; else raise --batch",
         )
-    others = range(placement.in_flight - 1)
-    return (first, *(open_session(path, runtime=runtime, placement=placement) for _ in others))
+    others = (
+        open_session(path, runtime=runtime, placement=placement, foreign=foreign)
+        for _ in range(placement.in_flight - 1)
+    )
+    return (first, *others)
 
 
 # --- pictures ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from detkit.runtime.graph import DeviceTimes
 
 Clock = Callable[[], float]  # seconds
 Run = Callable[[int], object]  # one call, on the input of this number
+Blocks = Sequence[Sequence[float]]
 LOWER_QUARTILE = 25
 WINDOW = 5  # runs of the warm-up whose medians are compared
 
@@ -51,13 +52,14 @@ class Warmup:
 class Timing:
     """One model's wall times in ms, block by block, in the order they were taken.
 
-    `device` holds what runs returned as their device's own times, in the same order; it is empty
-    for engines that have none.
+    In the same order, `cpu_ms` are the CPU times of the calling thread and `device` what runs
+    returned as their device's own times; both are empty where they were not taken.
     """
 
     warmup: Warmup
     blocks_ms: tuple[tuple[float, ...], ...]
     device: tuple[tuple[DeviceTimes, ...], ...] = ()
+    cpu_ms: tuple[tuple[float, ...], ...] = ()
 
     @property
     def samples_ms(self) -> tuple[float, ...]:
@@ -74,19 +76,40 @@ class Timing:
     @property
     def block_ms(self) -> tuple[float, ...]:
         """The lower quartile of each block, which other programs lengthen least."""
-        return tuple(float(np.percentile(block, LOWER_QUARTILE)) for block in self.blocks_ms)
+        return _lower_quartiles(self.blocks_ms)
+
+    @property
+    def block_cpu_ms(self) -> tuple[float, ...]:
+        """The same of CPU time; empty where it was not taken."""
+        return _lower_quartiles(self.cpu_ms)
 
     @property
     def block_spread(self) -> float:
-        """Largest minus smallest block median, over the median of them."""
-        medians = self.block_medians_ms
-        return (max(medians) - min(medians)) / median(medians)
+        """Between the tenths of the block medians at either end, over their median.
+
+        So one block that was disturbed is not held against all others.
+        """
+        low, middle, high = np.percentile(self.block_medians_ms, [10, 50, 90]).tolist()
+        return float((high - low) / middle)
+
+
+def _lower_quartiles(blocks: Blocks) -> tuple[float, ...]:
+    return tuple(float(np.percentile(block, LOWER_QUARTILE)) for block in blocks)
 
 
 @dataclass(frozen=True)
 class _Block:
     ms: tuple[float, ...]
     device: tuple[DeviceTimes, ...]
+    cpu_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """`wall` times runs; `cpu`, where there is one, the calling thread in them."""
+
+    wall: Clock
+    cpu: Clock | None = None
 
 
 @dataclass
@@ -98,15 +121,18 @@ class _Lane:
     runs_per_block: int
     blocks: list[_Block] = field(default_factory=list)
 
-    def take_turn(self, clock: Clock) -> None:
+    def take_turn(self, clocks: Clocks) -> None:
         done = len(self.blocks) * self.runs_per_block
-        self.blocks.append(_time_block(self.run, done, self.runs_per_block, clock))
+        self.blocks.append(_time_block(self.run, done, self.runs_per_block, clocks))
 
     @property
     def timing(self) -> Timing:
         device = tuple(block.device for block in self.blocks)
         blocks_ms = tuple(block.ms for block in self.blocks)
-        return Timing(self.warmup, blocks_ms, device if all(device) else ())
+        cpu_ms = tuple(block.cpu_ms for block in self.blocks)
+        return Timing(
+            self.warmup, blocks_ms, device if all(device) else (), cpu_ms if all(cpu_ms) else ()
+        )
 
 
 def measure(
@@ -114,24 +140,26 @@ def measure(
     plan: Plan | Sequence[Plan],
     clock: Clock,
     between: Callable[[], object] = lambda: None,
+    cpu_clock: Clock | None = None,
 ) -> list[Timing]:
     """Warms every model up, then times them in interleaved blocks of about equal duration.
 
     Args:
         plan: one for all, or one for each, of equally many blocks.
         between: called after each round of blocks.
+        cpu_clock: of the calling thread.
     """
     plans = [plan] * len(models) if isinstance(plan, Plan) else list(plan)
     lanes = []
     for run, own in zip(models, plans, strict=True):
         warmup = warm_up(run, own, clock)
         lanes.append(_Lane(run, warmup, _runs_per_block(warmup, own)))
-    turns = list(lanes)
+    turns, clocks = list(lanes), Clocks(clock, cpu_clock)
     for _ in range(plans[0].blocks):
         for lane in turns:
             if len(lanes) > 1:
                 lane.run(0)  # untimed: its caches and threads were the last model's
-            lane.take_turn(clock)
+            lane.take_turn(clocks)
         turns.reverse()
         between()
     return [lane.timing for lane in lanes]
@@ -144,7 +172,7 @@ def warm_up(run: Run, plan: Plan, clock: Clock) -> Warmup:
     """
     start, runs, previous = clock(), 0, math.inf
     while True:
-        window = median(_time_block(run, runs, WINDOW, clock).ms) / 1e3
+        window = median(_time_block(run, runs, WINDOW, Clocks(clock)).ms) / 1e3
         runs += WINDOW
         steady = window >= previous * (1 - plan.steady)
         elapsed = clock() - start
@@ -158,16 +186,25 @@ def _runs_per_block(warmup: Warmup, plan: Plan) -> int:
     return math.ceil(runs / plan.blocks)
 
 
-def _time_block(run: Run, first: int, count: int, clock: Clock) -> _Block:
-    """Milliseconds of `count` calls, on the inputs numbered from `first`."""
-    times, device = [], []
+def time_run(run: Run, index: int, clocks: Clocks) -> tuple[float, float, object]:
+    """Milliseconds of wall time and of the thread's CPU time, 0 without its clock; the result."""
+    cpu = clocks.cpu or (lambda: 0.0)
+    cpu_start, start = cpu(), clocks.wall()
+    found = run(index)
+    wall_ms = (clocks.wall() - start) * 1e3
+    return wall_ms, (cpu() - cpu_start) * 1e3, found
+
+
+def _time_block(run: Run, first: int, count: int, clocks: Clocks) -> _Block:
+    """Of `count` calls, on the inputs numbered from `first`."""
+    times, cpu_times, device = [], [], []
     for index in range(first, first + count):
-        start = clock()
-        found = run(index)
-        times.append((clock() - start) * 1e3)
+        wall_ms, cpu_ms, found = time_run(run, index, clocks)
+        times.append(wall_ms)
+        cpu_times.append(cpu_ms)
         if isinstance(found, DeviceTimes):
             device.append(found)
-    return _Block(tuple(times), tuple(device))
+    return _Block(tuple(times), tuple(device), tuple(cpu_times) if clocks.cpu else ())
 
 
 def measure_chain(

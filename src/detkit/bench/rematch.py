@@ -13,9 +13,10 @@ from detkit.bench import baseline as earlier
 from detkit.bench.baseline import Baseline, Subject
 from detkit.bench.candidate import Candidate, Setting, open_sessions
 from detkit.bench.duel import Duel, duel, duel_of_flows
-from detkit.bench.measure import Run, warm_up
+from detkit.bench.measure import Clocks, Run, warm_up
 from detkit.bench.throughput import Flow
 from detkit.bench.throughput import warm_up as warm_up_flow
+from detkit.bench.validity import cpu_use, doubts_of_load
 from detkit.report import BaselineComparison, BenchReport, Change, ModelLatency
 
 
@@ -46,29 +47,25 @@ def compare(
     report: BenchReport,
     setting: Setting,
 ) -> BaselineComparison:
-    """Args:
-    old_models: the partner of each model.
-    report: what this run measured of them.
+    """Decides on every model.
+
+    Args:
+        old_models: the partner of each model.
+        report: what this run measured of them.
     """
-    references = (baseline.report.reference, report.reference)
     limit, changes = baseline.max_regress, []
     for old, new, model in zip(old_models, report.models, models, strict=True):
         path = earlier.file_to_time_again(old, model.path)
         if path is not None:
             changes.append(_change_in_turns(path, old, new, model, limit, setting))
         else:
-            doubts = [*_told(baseline.report, "baseline"), *_told(report, "now")]
-            changes.append(earlier.change_of_runs(old, new, references, limit, doubts))
+            changes.append(earlier.change_of_runs((baseline.report, report), (old, new), limit))
     return BaselineComparison(
         file=str(baseline.path),
         max_regress=limit,
-        reference_change=earlier.reference_change(references),
+        reference_change=earlier.reference_change(baseline.report, report),
         changes=tuple(changes),
     )
-
-
-def _told(report: BenchReport, when: str) -> list[str]:
-    return [f"{when}: {reason}" for reason in report.reasons]
 
 
 def _change_in_turns(
@@ -79,7 +76,7 @@ def _change_in_turns(
     limit: float,
     setting: Setting,
 ) -> Change:
-    sessions = open_sessions(path, model.session.runtime, setting.placement)
+    sessions = open_sessions(path, model.session.runtime, setting.placement, model.foreign)
     opponent = replace(model, path=path, sessions=sessions)
     found = _duel(opponent.runs(), model.runs(), limit, setting)
     return earlier.change_of_duel(old, new, found, limit)
@@ -96,4 +93,12 @@ def _duel(old: Sequence[Run], new: Sequence[Run], limit: float, setting: Setting
             )
     for runs in (old, new):
         warm_up(runs[0], plan, clock)
-    return duel(old[0], new[0], limit=limit, min_seconds=plan.min_seconds, clock=clock)
+    before = cpu_use()
+    return duel(
+        old[0],
+        new[0],
+        limit=limit,
+        min_seconds=plan.min_seconds,
+        clocks=Clocks(clock, setting.cpu_clock),
+        is_disturbed=lambda: any(doubts_of_load(before, cpu_use())),
+    )

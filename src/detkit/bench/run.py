@@ -8,7 +8,7 @@ file to detections, stage by stage. What is timed of a model is in `bench.candid
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +18,7 @@ from detkit.bench.baseline import Baseline, check_same_machine
 from detkit.bench.candidate import (
     Candidate,
     Setting,
+    cpu_clock_for,
     open_sessions,
     picture_files,
     place,
@@ -40,6 +41,7 @@ from detkit.bench.validity import (
 )
 from detkit.report import BenchReport, MachineState, ReferenceTimes
 from detkit.runtime import Placement
+from detkit.spec.foreign import ForeignSpec
 
 REFERENCE_SHARE = 0.2  # of the time of a model
 ENERGY_SECONDS = 2.0
@@ -54,6 +56,7 @@ def bench(
     batch: int = 1,
     plan: Plan | None = None,
     data: Path | None = None,
+    foreign: Mapping[Path, ForeignSpec] | None = None,
     scenario: str = "latency",
     baseline: Baseline | None = None,
     clock: Clock = time.perf_counter,
@@ -66,6 +69,7 @@ def bench(
             in the throughput scenario each batch in flight gets one.
         data: a folder of pictures; by default the one the first model was trained on, if it is
             still there, else drawn pictures.
+        foreign: what each of the models that another tool made takes and gives.
         baseline: an earlier report to compare with.
         tell: called with a line on what happens next.
 
@@ -86,10 +90,16 @@ def bench(
     machine = fingerprint()
     if baseline is not None:
         check_same_machine(baseline, machine)
-    opened = [open_sessions(path, runtime, setting.placement) for path in paths]
+    specs = [(foreign or {}).get(path) for path in paths]
+    opened = [
+        open_sessions(path, runtime, setting.placement, spec)
+        for path, spec in zip(paths, specs, strict=True)
+    ]
     with picture_files(data or trained_on(opened[0][0])) as (files, source):
         tell(f"{len(files)} pictures from {source}")
-        models = [Candidate(p, s, files, batch) for p, s in zip(paths, opened, strict=True)]
+        rows = zip(paths, opened, specs, strict=True)
+        models = [Candidate(path, own, files, batch, spec) for path, own, spec in rows]
+        setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.placement))
         if baseline is None:
             return _measure_all(models, setting, machine, source, tell)
         partners = rematch.partners(baseline, models, setting)
@@ -134,6 +144,7 @@ def _measure_all(
         states=tuple(states),
         fingerprint=machine,
         valid=not doubts,
+        cpu_time_valid=all(doubt.of_others for doubt in doubts),
         reasons=tuple(doubt.reason for doubt in doubts),
         cures=tuple(dict.fromkeys(doubt.cure for doubt in doubts)),
     )
@@ -162,7 +173,7 @@ def _measure_engines(
     else:
         short = replace(plan, min_seconds=plan.min_seconds * REFERENCE_SHARE)
         plans = [plan] * len(models) + [short] * (len(runs) - len(models))
-        timings = measure([own[0] for own in runs], plans, clock, look)
+        timings = measure([own[0] for own in runs], plans, clock, look, setting.cpu_clock)
     if make_reference is None:
         return timings, None
     return timings[:-1], reference_times(NAME, timings[-1])

@@ -84,6 +84,7 @@ def model_latency(
         ratio_to_first=paired_ratio(told, headline(first)),
         block_spread=told.block_spread,
         block_ms=_rounded(told.block_ms),
+        block_cpu_ms=_rounded(timing.block_cpu_ms),
         warmup_runs=timing.warmup.runs,
         samples_ms=_rounded(told.samples_ms),
     )
@@ -116,7 +117,12 @@ def _throughput(timing: FlowTiming, model: Candidate) -> Throughput:
 
 def reference_times(name: str, timing: Timing) -> ReferenceTimes:
     medians = timing.block_medians_ms
-    return ReferenceTimes(name=name, p50_ms=median(medians), block_ms=_rounded(timing.block_ms))
+    return ReferenceTimes(
+        name=name,
+        p50_ms=median(medians),
+        block_ms=_rounded(timing.block_ms),
+        block_cpu_ms=_rounded(timing.block_cpu_ms),
+    )
 
 
 def _rounded(values_ms: Sequence[float]) -> tuple[float, ...]:

@@ -31,8 +31,11 @@ GPU_CLOCKS = "sudo nvidia-smi -pm 1 && sudo nvidia-smi --lock-gpu-clocks=tdp,tdp
 
 @dataclass(frozen=True)
 class Doubt:
+    """`of_others`: other programs lengthened the wall time; CPU times are none the worse."""
+
     reason: str
     cure: str
+    of_others: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,11 +67,13 @@ def doubts_of_load(before: CpuUse, after: CpuUse) -> Iterator[Doubt]:
     others = (after.busy - before.busy - (after.own - before.own)) / elapsed
     stolen = (after.stolen - before.stolen) / elapsed
     if others > MAX_OTHERS:
-        yield Doubt(f"other programs used {others:.0%} of the CPU (limit {MAX_OTHERS:.0%})", ALONE)
+        limit = f"limit {MAX_OTHERS:.0%}"
+        yield Doubt(f"other programs used {others:.0%} of the CPU ({limit})", ALONE, of_others=True)
     if stolen > MAX_STOLEN:
         yield Doubt(
             f"the host took {stolen:.0%} of the CPU away (limit {MAX_STOLEN:.0%})",
             "run it on a machine that shares its cores with nobody",
+            of_others=True,
         )
 
 
@@ -118,7 +123,8 @@ def doubts_of_times(
         yield Doubt(reason, LONGER)
     if block_spread > MAX_BLOCK_SPREAD:
         limit = f"limit {MAX_BLOCK_SPREAD:.0%}"
-        yield Doubt(f"{name}: blocks differ by {block_spread:.0%} ({limit})", ALONE)
+        reason = f"{name}: blocks differ by {block_spread:.0%} ({limit})"
+        yield Doubt(reason, ALONE, of_others=True)
     if runs < MIN_RUNS_FOR_P99:
         reason = f"{name}: p99 of {runs} runs is little more than the slowest"
         yield Doubt(reason, f"--runs {MIN_RUNS_FOR_P99}, or more")

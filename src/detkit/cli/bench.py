@@ -1,47 +1,62 @@
-"""`detkit bench`."""
+"""`detkit bench`: the flags of all its modes, each of which has a file of its own."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from detkit.cli import console
-from detkit.cli.bench_compare import run_comparison
-from detkit.cli.bench_table import lines_of
-from detkit.cli.options import Device, Force, Json, Out, Quiet, Runtime, Threads, Verbose
-from detkit.cli.report_file import check_report_file, emit_report
-from detkit.errors import GateError, MeasurementError, UsageError
-
-if TYPE_CHECKING:
-    from detkit.report import BaselineComparison, BenchReport, Change
+from detkit.cli import bench_advise, bench_compare, bench_files, bench_profile, console
+from detkit.cli.bench_flags import DEFAULTS, BenchFlags, mode_of
+from detkit.cli.options import (
+    Device,
+    Force,
+    Json,
+    Out,
+    OutputsOfEach,
+    Quiet,
+    Runtime,
+    Seed,
+    Threads,
+    Verbose,
+)
 
 EXAMPLES = {
     "bench": (
         "detkit bench best.fused.safetensors det.onnx --threads 1",
         "detkit bench det.onnx --baseline bench.json --max-regress 5%",
         "detkit bench --compare yolo-nas-s yolov8-m yolov7-x --imgsz 640",
+        "detkit bench best.safetensors --advise --data coco/ --max-drop 0.5",
+        "detkit bench --profile --space yolo-nas --imgsz 320 --precision int8 -o device.json",
+        "detkit bench searched/pareto.json --precision int8 -o measured.json",
     ),
 }
-PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
-MAX_REGRESS = "5%"
+MODES = {
+    "files": bench_files.bench_files,
+    "compare": bench_compare.compare,
+    "advise": bench_advise.advise,
+    "profile": bench_profile.profile,
+    "front": bench_profile.front,
+}
 
 
 def bench(
-    models: Annotated[list[Path], typer.Argument(metavar="MODEL", help="Checkpoints or exports.")],
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="MODEL", help="Checkpoints or exports, or a search's pareto.json."),
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option("--data", help="Folder of pictures; else the training data, or drawn ones."),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures a run.")] = 1,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures a run.")] = DEFAULTS.batch,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0, help="Seconds of timing a model, at least.")
-    ] = 3.0,
+    ] = DEFAULTS.seconds,
     runs: Annotated[
         int, typer.Option("--runs", min=10, help="Timed runs of a model, at least.")
-    ] = 200,
+    ] = DEFAULTS.runs,
     max_ms: Annotated[
         float | None, typer.Option("--max-ms", min=0, help="Exit 3 if an engine's p50 is above.")
     ] = None,
@@ -54,13 +69,13 @@ def bench(
         typer.Option("--baseline", metavar="FILE", help="Earlier report to compare with."),
     ] = None,
     max_regress: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--max-regress",
             metavar="PERCENT",
-            help="Exit 3 if a model is surely slower than the baseline by more.",
+            help="Exit 3 if surely slower than the baseline by more; 5% if not given.",
         ),
-    ] = MAX_REGRESS,
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 5 if the times cannot be trusted.")
     ] = False,
@@ -68,11 +83,38 @@ def bench(
         bool, typer.Option("--compare", help="The MODELs are architectures: time them untrained.")
     ] = False,
     imgsz: Annotated[
-        str, typer.Option("--imgsz", help="Input size of --compare, N or HEIGHTxWIDTH.")
+        str, typer.Option("--imgsz", help="Of untrained networks, N or HEIGHTxWIDTH.")
     ] = "",
     precision: Annotated[
-        str, typer.Option("--precision", help="Of --compare: fp32, int8 or both, with a comma.")
+        str,
+        typer.Option(
+            "--precision",
+            help="Of untrained networks: fp32, fp16, int8; --compare takes several, with commas.",
+        ),
     ] = "",
+    advise: Annotated[
+        bool, typer.Option("--advise", help="Say in which precision to ship a checkpoint.")
+    ] = False,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0, help="Points of AP it may lose, with --advise.")
+    ] = DEFAULTS.max_drop,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Measure a search space for --latency-profile.")
+    ] = False,
+    space: Annotated[
+        str, typer.Option("--space", help="Of --profile: yolo-nas, full, tiny or a JSON file.")
+    ] = DEFAULTS.space,
+    samples: Annotated[
+        int, typer.Option("--samples", min=1, help="Networks that --profile measures.")
+    ] = DEFAULTS.samples,
+    classes: Annotated[
+        int, typer.Option("--classes", min=1, help="Classes of the networks of --profile.")
+    ] = DEFAULTS.classes,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted --profile.")
+    ] = False,
+    outputs: OutputsOfEach = None,
+    seed: Seed = 0,
     runtime: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
@@ -88,98 +130,47 @@ def bench(
     picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
     all CPUs this process may use; with --scenario throughput each batch in flight gets one. The
     raw times are in the JSON report (--json, -o). A later run can take it as its --baseline: that
-    exits with 3 if a model has become slower, and with 5 if it cannot be told.
+    exits with 3 if a model has become slower, and with 5 if it cannot be told. ONNX files of other
+    tools are timed too, once --outputs says what they take and give.
 
     --compare takes names of architectures or their JSON files, and prints parameters, multiply-adds
     and latency of each on this machine; weights are untrained.
+
+    --advise quantizes a checkpoint, scores and times every form of it that can run here, and says
+    which one to ship.
+
+    --profile measures networks of a search space, untrained, for detkit search on another machine;
+    given its pareto.json back, bench times the networks of that. Both use one thread by default.
     """
     console.setup(quiet, verbose)
-    limit = _share(max_regress)
-    from detkit.bench.measure import Plan
-    from detkit.runtime import Placement
-
-    if compare:
-        if max_ms is not None or baseline or scenario != "latency":
-            raise UsageError("--compare takes no --max-ms, --baseline or other --scenario")
-        run_comparison(
-            models,
-            imgsz=imgsz,
-            precision=precision,
-            runtime=runtime,
-            placement=Placement(device=device, threads=threads),
-            plan=Plan(min_seconds=seconds, min_runs=min(runs, 100), chain_runs=3),
-            batch=batch,
-            data=data,
-            strict=strict,
-            out=out,
-            force=force,
-            json=json,
-        )
-        return
-    if imgsz or precision:
-        raise UsageError("--imgsz and --precision are for --compare: a file has its own")
-    from detkit.bench.baseline import read_baseline
-    from detkit.bench.run import bench as measure_models
-
-    check_report_file(out, force=force)
-    report = measure_models(
-        models,
-        runtime=runtime,
-        placement=Placement(device=device, threads=threads),
-        batch=batch,
-        plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=min(runs, 50)),
+    flags = BenchFlags(
+        models=tuple(models or ()),
         data=data,
+        batch=batch,
+        seconds=seconds,
+        runs=runs,
+        max_ms=max_ms,
         scenario=scenario,
-        baseline=read_baseline(baseline, limit) if baseline else None,
-        tell=console.log,
+        baseline=baseline,
+        max_regress=max_regress,
+        strict=strict,
+        outputs=tuple(outputs or ()),
+        compare=compare,
+        advise=advise,
+        profile=profile,
+        imgsz=imgsz,
+        precision=precision,
+        max_drop=max_drop,
+        space=space,
+        samples=samples,
+        classes=classes,
+        resume=resume,
+        seed=seed,
+        runtime=runtime,
+        device=device,
+        threads=threads,
+        out=out,
+        force=force,
+        json=json,
     )
-    emit_report(report, out, json=json, lines=lines_of(report))
-    for reason in report.reasons:
-        console.warn(f"not to be trusted: {reason}")
-    for cure in report.cures:
-        console.log(f"hint: {cure}")
-    _check_gates(report, max_ms, strict=strict)
-
-
-def _share(percent: str) -> float:
-    """0.05 of `5%`.
-
-    Raises:
-        UsageError: no percentage, or not between 0 and 100.
-    """
-    found = PERCENT.fullmatch(percent.strip())
-    if not found or not 0 < float(found[1]) < 100:
-        raise UsageError(f"--max-regress '{percent}' is no percentage", hint="write it as 5%")
-    return float(found[1]) / 100
-
-
-def _check_gates(report: BenchReport, max_ms: float | None, *, strict: bool) -> None:
-    """Raises GateError for a model that is too slow, MeasurementError for doubts when `strict`."""
-    slow = [m for m in report.models if max_ms is not None and m.latency_ms.p50 > max_ms]
-    if strict and not report.valid:
-        raise MeasurementError(
-            "the times cannot be trusted: " + "; ".join(report.reasons),
-            hint="; ".join(report.cures),
-        )
-    missed = [f"{m.file}: p50 {m.latency_ms.p50:.2f} ms is above {max_ms:g}" for m in slow]
-    if report.baseline is not None:
-        missed += [_slower_by(c, report.baseline) for c in _with(report.baseline, "regression")]
-    if missed:
-        raise GateError("; ".join(missed))
-    unknown = _with(report.baseline, "unknown") if report.baseline else []
-    if unknown:
-        raise MeasurementError(
-            "; ".join(f"{change.file} cannot be compared: {change.why}" for change in unknown),
-            hint="; ".join(report.cures) or "run it again with --seconds 10",
-        )
-
-
-def _with(comparison: BaselineComparison, verdict: str) -> list[Change]:
-    return [change for change in comparison.changes if change.verdict == verdict]
-
-
-def _slower_by(change: Change, comparison: BaselineComparison) -> str:
-    interval = f"95 % interval {change.low:+.1%} to {change.high:+.1%}"
-    times = f"{change.old_ms:.2f} -> {change.new_ms:.2f} ms"
-    limit = f"above the limit of {comparison.max_regress:.1%}"
-    return f"{change.file}: {times}, {change.change:+.1%} ({interval}), {limit}"
+    MODES[mode_of(flags)](flags)

@@ -3,65 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from detkit.cli import console
+from detkit.cli.bench_files import check_trust, tell_doubts
+from detkit.cli.bench_flags import BenchFlags
 from detkit.cli.report_file import check_report_file, emit_report
-from detkit.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from detkit.bench.measure import Plan
     from detkit.report import ComparedModel, CompareReport
-    from detkit.runtime import Placement
 
 PRECISIONS = "fp32,int8"
+MAX_RUNS = 100  # the largest take seconds for each
+CHAIN_RUNS = 3
 NOTE = (
     "Weights are untrained: this compares size and latency. AP published is that of the authors'"
     " own weights on COCO, and is not measured here."
 )
 
 
-def run_comparison(
-    models: Sequence[Path],
-    *,
-    imgsz: str,
-    precision: str,
-    runtime: str,
-    placement: Placement,
-    plan: Plan,
-    batch: int,
-    data: Path | None,
-    strict: bool,
-    out: Path | None,
-    force: bool,
-    json: bool,
-) -> None:
-    from detkit.compare import compare
+def compare(flags: BenchFlags) -> None:
+    from detkit.bench.measure import Plan
+    from detkit.compare import compare as measure_models
     from detkit.spec.arch import parse_image_size
 
-    check_report_file(out, force=force)
-    report = compare(
-        [str(model) for model in models],
-        image_size=parse_image_size(imgsz) if imgsz else None,
-        precisions=tuple((precision or PRECISIONS).split(",")),
-        runtime=runtime,
-        placement=placement,
-        plan=plan,
-        batch=batch,
-        data=data,
+    check_report_file(flags.out, force=flags.force)
+    runs = min(flags.runs, MAX_RUNS)
+    report = measure_models(
+        [str(model) for model in flags.models],
+        image_size=parse_image_size(flags.imgsz) if flags.imgsz else None,
+        precisions=tuple((flags.precision or PRECISIONS).split(",")),
+        runtime=flags.runtime,
+        placement=flags.placement,
+        plan=Plan(min_seconds=flags.seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
+        batch=flags.batch,
+        data=flags.data,
         tell=console.log,
     )
-    emit_report(report, out, json=json, lines=_lines(report))
-    for reason in report.reasons:
-        console.warn(f"not to be trusted: {reason}")
-    for cure in report.cures:
-        console.log(f"hint: {cure}")
-    if strict and not report.valid:
-        raise MeasurementError(
-            "the times cannot be trusted: " + "; ".join(report.reasons),
-            hint="; ".join(report.cures),
-        )
+    emit_report(report, flags.out, json=flags.json, lines=_lines(report))
+    tell_doubts(report.reasons, report.cures)
+    if flags.strict:
+        check_trust(report.reasons, report.cures)
 
 
 def _lines(report: CompareReport) -> list[str]:

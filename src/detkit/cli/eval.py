@@ -13,11 +13,13 @@ from detkit.cli.options import (
     Force,
     Json,
     Out,
+    Outputs,
     Quiet,
     Runtime,
     Threads,
     Verbose,
 )
+from detkit.cli.outputs import foreign_spec
 from detkit.cli.report_file import check_report_file, emit_report
 from detkit.errors import GateError
 
@@ -57,6 +59,7 @@ def eval_(
     min_ap50: Annotated[
         float | None, typer.Option("--min-ap50", min=0, max=1, help="Exit 3 if AP50 is below.")
     ] = None,
+    outputs: Outputs = "",
     runtime: Runtime = "",
     device: Device = "auto",
     threads: Threads = 0,
@@ -70,6 +73,7 @@ def eval_(
 
     Precision and recall are those at the confidence of the best F1. With -o the report is also
     written to a file. Any artifact can be scored: what is shipped is what should be measured.
+    ONNX files of other tools are scored too, once --outputs says what they take and give.
     """
     console.setup(quiet, verbose)
     from detkit.artifact import parent_of
@@ -78,7 +82,8 @@ def eval_(
 
     check_report_file(out, force=force)
     placement = Placement(device=device, threads=threads)
-    session = open_session(model, runtime=runtime, placement=placement)
+    foreign = foreign_spec(outputs, model, data=annotations or data, split=split)
+    session = open_session(model, runtime=runtime, placement=placement, foreign=foreign)
     chosen = _read_split(data, split, annotations)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
         report = evaluate(

@@ -13,6 +13,7 @@ from detkit.cli.options import Json
 
 if TYPE_CHECKING:
     from detkit.artifact import Manifest, TensorInfo
+    from detkit.foreign.onnx_graph import OnnxGraph
     from detkit.identify import FileInfo
     from detkit.run_folder import Run
     from detkit.spec.arch import ArchSpec
@@ -25,6 +26,7 @@ EXAMPLES = {
     )
 }
 CLASSES_SHOWN = 12
+TEXT_SHOWN = 80
 Rows = list[tuple[str, str]]
 
 
@@ -34,9 +36,10 @@ def info(
 ) -> None:
     """Say what a file is: its architecture, parents, figures, and how it was made.
 
-    Knows checkpoints (.safetensors), ONNX files, OpenVINO's (.xml with its .bin), architectures,
-    reports (.json) and run folders. The content digest of a model is verified. Needs neither torch
-    nor onnx nor openvino.
+    Knows checkpoints (.safetensors), ONNX files, OpenVINO's (.xml with its .bin), engines (.engine
+    with its .engine.json), architectures, reports (.json) and run folders. The content digest of a
+    model is verified. Of another tool's ONNX file it lists inputs and outputs, and which --outputs
+    fit their shapes. Needs neither torch nor onnx nor openvino.
     """
     from detkit.identify import identify
 
@@ -47,19 +50,23 @@ def info(
 def describe(found: FileInfo) -> list[str]:
     """Aligned lines for a terminal, the most wanted first."""
     from detkit.artifact import Manifest
+    from detkit.foreign.onnx_graph import OnnxGraph
     from detkit.run_folder import Run
     from detkit.spec.arch import ArchSpec
 
     content = found.content
     if isinstance(content, Manifest):
-        rows = _manifest_rows(content)
+        rows = [*_manifest_rows(content), *_engine_rows(found)]
+    elif isinstance(content, OnnxGraph):
+        rows = _graph_rows(content, found.presets)
     elif isinstance(content, Run):
         rows = _run_rows(content)
     elif isinstance(content, ArchSpec):
         rows = _arch_rows(content)
     else:
         rows = _record_rows(content)
-    size = [("size", f"{found.bytes / 1e6:.2f} MB")]
+    files = [("files", ", ".join(found.files))] if len(found.files) > 1 else []
+    size = [*files, ("size", f"{found.bytes / 1e6:.2f} MB")]
     sha256 = [("sha256", found.sha256)] if found.sha256 else []
     return _aligned([("file", found.file), ("kind", found.kind), *rows, *size, *sha256])
 
@@ -92,6 +99,32 @@ def _manifest_rows(manifest: Manifest) -> Rows:
         ("made with", ", ".join(f"{name} {text}" for name, text in manifest.versions.items())),
         ("digest", f"verified ({manifest.digest[:16]}...)"),
     ]
+
+
+def _engine_rows(found: FileInfo) -> Rows:
+    machine = found.machine
+    if not machine:
+        return []
+    gpu = f"{machine.get('gpu')} (sm {machine.get('compute_capability')})"
+    where = gpu if "gpu" in machine else "any GPU"
+    return [("runs on", f"{machine.get('library')} {machine.get('version')}, {where}")]
+
+
+def _graph_rows(graph: OnnxGraph, presets: tuple[str, ...]) -> Rows:
+    """An ONNX file of another tool, and how verbs could take it."""
+    fit = f"--outputs {' or '.join(presets)}" if presets else "no preset: --outputs FILE.json"
+    return [
+        ("precision", graph.precision),
+        ("classes", _class_text(graph.class_names) if graph.class_names else ""),
+        *((f"input {item.name}", _tensor_text(item)) for item in graph.inputs),
+        *((f"output {item.name}", _tensor_text(item)) for item in graph.outputs),
+        ("shapes fit", fit),
+        *((f"metadata {name}", _shortened(text)) for name, text in graph.metadata.items()),
+    ]
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}... (--json)"
 
 
 def _quant_text(quant: QuantSpec | None) -> str:

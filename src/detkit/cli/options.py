@@ -32,6 +32,12 @@ def _runtimes() -> list[str]:
     return list(RUNTIMES)
 
 
+def _presets() -> list[str]:
+    from detkit.spec.foreign import PRESETS
+
+    return list(PRESETS)
+
+
 def _devices() -> list[str]:
     return ["auto", "cpu", "cuda"]
 
@@ -42,6 +48,24 @@ _DEVICE = typer.Option(
     "--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.", autocompletion=_devices
 )
 _THREADS = typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to the engine.")
+_RUNTIME = typer.Option(
+    "--runtime",
+    metavar="NAME",
+    help="torch, onnxruntime, openvino, tensorrt; by default what the file is for.",
+    autocompletion=_runtimes,
+)
+_ENGINE = typer.Option(
+    "--runtime",
+    metavar="NAME",
+    help="torch, onnxruntime, openvino, tensorrt or tensorrt-rtx.",
+    autocompletion=_runtimes,
+)
+_OUTPUTS = typer.Option(
+    "--outputs",
+    metavar="NAME",
+    help="Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.",
+    autocompletion=_presets,
+)
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and errors on stderr.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More on stderr.")]
@@ -55,15 +79,10 @@ Device = Annotated[str, _DEVICE]
 DeviceSetting = Annotated[str | None, _DEVICE]
 Threads = Annotated[int, _THREADS]
 ThreadsSetting = Annotated[int | None, _THREADS]
-Runtime = Annotated[
-    str,
-    typer.Option(
-        "--runtime",
-        metavar="NAME",
-        help="torch, onnxruntime, openvino, tensorrt; by default what the file is for.",
-        autocompletion=_runtimes,
-    ),
-]
+Runtime = Annotated[str, _RUNTIME]
+RuntimeSetting = Annotated[str | None, _ENGINE]
+Outputs = Annotated[str, _OUTPUTS]
+OutputsOfEach = Annotated[list[str] | None, _OUTPUTS]
 Config = Annotated[
     Path | None,
     typer.Option("--config", "-c", metavar="FILE.toml", help="Settings from a file."),

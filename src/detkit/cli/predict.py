@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from detkit.cli import console
-from detkit.cli.options import Device, Force, Json, Quiet, Runtime, Threads, Verbose
+from detkit.cli.options import Device, Force, Json, Outputs, Quiet, Runtime, Threads, Verbose
+from detkit.cli.outputs import foreign_spec
 from detkit.errors import DataError, UsageError
 
 EXAMPLES = {
@@ -28,6 +29,7 @@ def predict(
         float | None,
         typer.Option("--iou", min=0, max=1, help="NMS IoU: 0.7, or what is in the graph."),
     ] = None,
+    outputs: Outputs = "",
     runtime: Runtime = "",
     device: Device = "auto",
     threads: Threads = 0,
@@ -56,7 +58,13 @@ def predict(
     made_here = out.resolve()
     paths = [p for p in find_pictures(images) if not p.resolve().is_relative_to(made_here)]
     placement = Placement(device=device, threads=threads)
-    session = open_session(model, runtime=runtime, placement=placement)
+    foreign = foreign_spec(outputs, model)
+    session = open_session(model, runtime=runtime, placement=placement, foreign=foreign)
+    if not session.manifest.class_names:
+        raise UsageError(
+            f"{model} does not name its classes",
+            hint='--outputs FILE.json: {"preset": ..., "class_names": [...]}',
+        )
     if iou is not None and isinstance(session, SuppressingSession):
         raise UsageError(f"--iou: {model} has its NMS in the graph, where the IoU is fixed")
     nms = dataclasses.replace(

@@ -12,10 +12,12 @@ import typer
 from detkit.cli import console
 from detkit.cli.options import (
     Config,
+    DeviceSetting,
     Force,
     Json,
     Out,
     Quiet,
+    RuntimeSetting,
     SeedSetting,
     Sets,
     ThreadsSetting,
@@ -26,12 +28,15 @@ from detkit.cli.training import listen
 
 if TYPE_CHECKING:
     from detkit.config import SearchConfig
+    from detkit.report import SearchReport
     from detkit.search.study import Status
 
 EXAMPLES = {
     "search": (
         "detkit search coco/ --evaluator train --max-latency-ms 20 --trials 48 -o searched",
-        "detkit search --space yolo-nas --imgsz 320 --evaluator proxy -o searched",
+        "detkit search --space yolo-nas --imgsz 320 --precision int8 -o searched",
+        "detkit search --imgsz 320 --precision int8 --latency-profile device.json -o searched",
+        "detkit search -o searched --resume --measured measured.json",
     ),
 }
 SECONDS_BETWEEN_LINES = 10
@@ -90,7 +95,8 @@ def search(
         int | None, typer.Option("--trials", help="Architectures tried at most.")
     ] = None,
     max_latency_ms: Annotated[
-        float | None, typer.Option("--max-latency-ms", help="Limit on the latency measured here.")
+        float | None,
+        typer.Option("--max-latency-ms", help="Limit on the latency, its error included."),
     ] = None,
     max_params: Annotated[
         float | None, typer.Option("--max-params", help="Limit on deployed parameters.")
@@ -103,6 +109,26 @@ def search(
     ] = None,
     epochs: Annotated[
         int | None, typer.Option("--epochs", help="Epochs of each training, evaluator train.")
+    ] = None,
+    runtime: RuntimeSetting = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            help="Of the graphs that are timed: fp32, fp16 or int8.",
+            autocompletion=_words("fp32", "fp16", "int8"),
+        ),
+    ] = None,
+    device: DeviceSetting = None,
+    latency_profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--latency-profile", help="Predict latency from this file of bench --profile."
+        ),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option("--measured", help="With --resume: what bench made of pareto.json."),
     ] = None,
     out: Out = None,
     resume: Annotated[
@@ -119,8 +145,9 @@ def search(
 ) -> None:
     """Search architectures for this machine.
 
-    What is sought is the best score at every latency. Every candidate is exported and timed here,
-    in the least CPU time of a picture. The folder -o (by default runs/search-SPACE) gets
+    What is sought is the best score at every latency. Every candidate is exported in --precision
+    and timed here, in the least CPU time of a picture, or its latency is predicted from the profile
+    of another device. The folder -o (by default runs/search-SPACE) gets
     pareto.json, pareto.html, an ArchSpec for every point of the front (front/DIGEST.json, for
     detkit train --model), report.json and the journal to resume from.
     """
@@ -140,6 +167,10 @@ def search(
         "max_macs": max_macs,
         "imgsz": imgsz,
         "epochs": epochs,
+        "runtime": runtime,
+        "precision": precision,
+        "device": device,
+        "latency_profile": str(latency_profile.resolve()) if latency_profile else None,
         "seed": seed,
         "threads": threads,
     }
@@ -147,14 +178,25 @@ def search(
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with listen() as interruption:
         hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)
-        report = start(settings, folder, resume=resume, force=force, hooks=hooks)
+        report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
     console.emit(report, json=json, lines=[str(folder / "pareto.json")])
+    if not all(point.measured for point in report.pareto):
+        console.log(_hint(report, folder))
     slow, fast = max(report.reference_ms, default=0.0), min(report.reference_ms, default=0.0)
     if slow > 1.1 * fast:
         console.warn(f"the machine was not steady: one network took {fast:.2f} to {slow:.2f} ms")
     if interruption.signal:
         console.warn(f"interrupted; go on with: detkit search -o {folder} --resume")
         raise typer.Exit(128 + interruption.signal)
+
+
+def _hint(report: SearchReport, folder: Path) -> str:
+    """How the front is measured on the device and taken back."""
+    engine = f"--runtime {report.runtime} --precision {report.precision} --threads {report.threads}"
+    return (
+        f"latencies are predicted; on the device: detkit bench {folder}/pareto.json {engine}"
+        f" -o measured.json\nthen: detkit search -o {folder} --resume --measured measured.json"
+    )
 
 
 def _settings(

@@ -33,5 +33,5 @@ def eval_batches(
         pairs = [
             letterbox(read_image(r.path, size_hint=(r.width, r.height)), preprocess) for r in chosen
         ]
-        images = network_input([padded for padded, _ in pairs])
+        images = network_input([padded for padded, _ in pairs], preprocess)
         yield EvalBatch(images, chosen, tuple(place for _, place in pairs))

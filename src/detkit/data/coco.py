@@ -196,10 +196,10 @@ def sample_pictures(
         raise DataError(f"{folder.root}: no usable pictures in '{split.name}'")
     images = [read_image(r.path, size_hint=(r.width, r.height)) for r in chosen]
     padded = [letterbox(image, preprocess)[0] for image in images]
-    return network_input(padded), f"{folder.root} ({split.name})"
+    return network_input(padded, preprocess), f"{folder.root} ({split.name})"
 
 
 def synthetic_pictures(preprocess: Preprocess, count: int) -> Array:
     """(count, 3, H, W) float32 of drawn scenes, the same at every call."""
     pictures = draw_pictures(count, size=max(preprocess.fit))
-    return network_input([letterbox(picture, preprocess)[0] for picture in pictures])
+    return network_input([letterbox(p, preprocess)[0] for p in pictures], preprocess)

@@ -29,6 +29,7 @@ Pixels = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff")
 MAX_MEGAPIXELS = 100.0
+NATIVE = Preprocess()
 ORIENTATION_TAG = 0x0112  # EXIF
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -234,12 +235,14 @@ def resize(image_hwc: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letterbox]:
-    """The padded (H, W, 3) input picture and the map of its boxes.
+    """The padded (H, W, 3) RGB input picture and the map of its boxes.
 
     With `pad_place` center, an odd pixel of padding goes to the bottom or the right.
     """
     height, width = image_hwc.shape[:2]
-    fitted_height, fitted_width = fitted_size((height, width), preprocess.fit)
+    stretched = preprocess.resize == "stretch"
+    fitted = preprocess.fit if stretched else fitted_size((height, width), preprocess.fit)
+    fitted_height, fitted_width = fitted
     centred = preprocess.pad_place == "center"
     top = (preprocess.size[0] - fitted_height) // 2 if centred else 0
     left = (preprocess.size[1] - fitted_width) // 2 if centred else 0
@@ -251,9 +254,23 @@ def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letter
     return padded, place
 
 
-def network_input(images: Sequence[Pixels] | Pixels) -> Array:
-    """Equal (H, W, 3) uint8 pictures -> (B, 3, H, W) float32 0..1, contiguous."""
+def network_input(images: Sequence[Pixels] | Pixels, preprocess: Preprocess = NATIVE) -> Array:
+    """Equal (H, W, 3) uint8 RGB pictures -> (B, 3, H, W) float32 as `preprocess` scales them.
+
+    Contiguous; 0..1 RGB where that is native.
+    """
     batch = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
+    backwards = preprocess.channel_order == "bgr"
     for planes_chw, image_hwc in zip(batch, images, strict=True):
-        np.multiply(image_hwc.transpose(2, 0, 1), np.float32(1 / 255), out=planes_chw)
+        ordered = image_hwc[..., ::-1] if backwards else image_hwc
+        np.multiply(ordered.transpose(2, 0, 1), np.float32(preprocess.scale), out=planes_chw)
+    if preprocess.is_normalised:
+        batch -= np.array(preprocess.mean, np.float32)[:, None, None]
+        batch /= np.array(preprocess.std, np.float32)[:, None, None]
     return batch
+
+
+def network_pixels(images: Sequence[Pixels], preprocess: Preprocess) -> Pixels:
+    """The same for a graph that scales by itself: (B, H, W, 3) uint8 in its channel order."""
+    batch = np.stack(images)
+    return batch[..., ::-1].copy() if preprocess.channel_order == "bgr" else batch

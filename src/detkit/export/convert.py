@@ -69,12 +69,12 @@ def convert(
     Raises:
         GateError: it differs by more than the target's limits; nothing is written.
         ArtifactError: not a detkit checkpoint.
-        UsageError: an exporter of torch that cannot trace this one.
+        UsageError: what cannot be done with this one.
     """
     model, parent = load_checkpoint(checkpoint)
     model = model.eval()
-    if isinstance(model, QuantizedDetector) and options.exporter == "dynamo":
-        raise UsageError("dynamo cannot trace an INT8 checkpoint", hint="--exporter torchscript")
+    if isinstance(model, QuantizedDetector):
+        _check_int8_options(options, target)
     manifest = _manifest(parent, checkpoint, options)
     raw_manifest = _raw_manifest(manifest)
     raw = build_graph(fuse(model), raw_manifest, uint8=options.uint8, exporter=options.exporter)
@@ -111,6 +111,17 @@ def convert(
         difference=difference,
         notes=notes,
     )
+
+
+def _check_int8_options(options: ExportOptions, target: Target) -> None:
+    """Raises UsageError for what float networks can have and quantized ones cannot."""
+    if options.exporter == "dynamo":
+        raise UsageError("dynamo cannot trace an INT8 checkpoint", hint="--exporter torchscript")
+    if options.nms and options.engine == "openvino" and target.suffix == ".onnx":
+        raise UsageError(
+            "--nms: OpenVINO 2026.4 gives other boxes when it reads an INT8 ONNX file with NMS",
+            hint="--to openvino, which it reads right",
+        )
 
 
 def _check_exactness(

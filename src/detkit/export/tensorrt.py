@@ -43,6 +43,11 @@ from detkit.runtime.trt_api import build
 FLOAT_LIMITS = Limits(score=1e-3, box_px=0.5, least_score=0.25)
 HALF_LIMITS = Limits(score=5e-2, box_px=8.0, least_score=0.25)
 
+WITHOUT_NMS = {
+    "tensorrt": "TensorRT's NMS has not been tried by detkit, and its plug-in is gone since 10.16",
+    RTX: "TensorRT-RTX reads ONNX's NonMaxSuppression and has nothing to build it with",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltEngine:
@@ -124,7 +129,10 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
         GateError: the graph or the engine strays too far from the checkpoint; nothing is written.
     """
     if options.nms:
-        raise UsageError("--nms is not for TensorRT: detkit suppresses what an engine gives")
+        raise UsageError(
+            f"--nms is not for engines: {WITHOUT_NMS[library]}",
+            hint="export without it: bench, eval and predict suppress what the engine gives",
+        )
     plan = EnginePlan(batches=options.batches)
     build_machine(library, load(library))  # before minutes of work, not after
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
@@ -132,10 +140,11 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
         report = convert(checkpoint, draft, options, Target(suffix=".onnx", write=write_onnx))
         graph = _without_manifest(draft)
         built = build_engine(to_half(graph) if options.half else graph, library, plan)
-        manifest = _manifest(read_manifest(draft), built, half=options.half)
-        write_engine(trial, built.engine, _record(built, manifest))
-        difference = _difference(checkpoint, trial, manifest, options)
-    write_engine(out, built.engine, _record(built, _measured(manifest, difference)))
+        record = engine_record(built, read_manifest(draft), half=options.half)
+        write_engine(trial, built.engine, record)
+        difference = _difference(checkpoint, trial, record.manifest, options)
+    measured = _measured(record.manifest, difference)
+    write_engine(out, built.engine, dataclasses.replace(record, manifest=measured))
     return dataclasses.replace(
         report,
         file=str(out),
@@ -152,23 +161,22 @@ def _without_manifest(path: Path) -> ModelProto:
     return graph
 
 
-def _manifest(draft: Manifest, built: BuiltEngine, *, half: bool) -> Manifest:
-    """That of the ONNX draft, without the figures that do not hold for the engine."""
+def engine_record(built: BuiltEngine, draft: Manifest, *, half: bool) -> EngineRecord:
+    """The sidecar of an engine that was built from the ONNX draft.
+
+    Its manifest is the draft's, without the figures that do not hold for the engine.
+    """
     machine = built.machine
-    precision = "fp16" if half and draft.precision == "fp32" else draft.precision
-    return dataclasses.replace(
+    manifest = dataclasses.replace(
         draft,
         kind=machine.library,
-        precision=precision,
+        precision="fp16" if half and draft.precision == "fp32" else draft.precision,
         versions={**draft.versions, machine.library: machine.version},
         metrics={k: v for k, v in draft.metrics.items() if not k.startswith("difference_")},
     )
-
-
-def _record(built: BuiltEngine, manifest: Manifest) -> EngineRecord:
     return EngineRecord(
         manifest=manifest,
-        machine=built.machine,
+        machine=machine,
         batches=built.plan.batches,
         graph_sha256=built.graph_sha256,
     )

@@ -103,8 +103,8 @@ def _operators(graph: _Graph) -> Iterator[str]:
             yield f"{_called(node)} is no operator of ONNX but of '{node.domain}'"
         elif node.op_type == "NonMaxSuppression":
             yield (
-                f"{_called(node)} cannot be built by TensorRT-RTX, and by TensorRT only with"
-                " outputs whose size is not known beforehand: export without --nms"
+                f"{_called(node)} cannot be built by TensorRT-RTX, and has not been tried with"
+                " TensorRT: export without --nms"
             )
 
 

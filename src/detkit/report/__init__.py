@@ -9,6 +9,10 @@ from detkit.report.accuracy import (
     EvalReport,
     Figures,
 )
+from detkit.report.advice import (
+    AdviceReport,
+    Form,
+)
 from detkit.report.comparison import (
     ComparedFile,
     ComparedModel,
@@ -26,6 +30,12 @@ from detkit.report.data import (
 from detkit.report.detections import (
     PredictReport,
 )
+from detkit.report.profile import (
+    HardwareProfile,
+    LatencyFit,
+    ProfileSample,
+    Visit,
+)
 from detkit.report.quantization import (
     EngineFigures,
     GroupSensitivity,
@@ -33,6 +43,8 @@ from detkit.report.quantization import (
     QuantReport,
 )
 from detkit.report.search import (
+    MeasuredFront,
+    MeasuredPoint,
     ParetoPoint,
     SearchReport,
 )
@@ -52,6 +64,7 @@ from detkit.report.training import (
 )
 
 __all__ = [
+    "AdviceReport",
     "BaselineComparison",
     "BenchReport",
     "Change",
@@ -67,12 +80,18 @@ __all__ = [
     "EvalReport",
     "Fault",
     "Figures",
+    "Form",
     "GroupSensitivity",
+    "HardwareProfile",
+    "LatencyFit",
     "LatencyStats",
     "MachineState",
+    "MeasuredFront",
+    "MeasuredPoint",
     "ModelLatency",
     "ParetoPoint",
     "PredictReport",
+    "ProfileSample",
     "QuantPoint",
     "QuantReport",
     "ReferenceTimes",
@@ -80,4 +99,5 @@ __all__ = [
     "SplitReport",
     "Throughput",
     "TrainReport",
+    "Visit",
 ]

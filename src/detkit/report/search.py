@@ -10,7 +10,8 @@ from typing import Any
 class ParetoPoint:
     """One architecture on the front. `score` is the AP, or a proxy's figure where `ap` is None.
 
-    `measured` is True where `latency_ms` was timed on this machine, not predicted.
+    `measured` is True where `latency_ms` was timed, not predicted; then `latency_error`, a share of
+    it, is 0.
     """
 
     name: str
@@ -20,6 +21,7 @@ class ParetoPoint:
     score: float
     latency_ms: float
     measured: bool
+    latency_error: float = 0.0
     parameters: int
     macs: int
     checkpoint: str  # empty where nothing was trained
@@ -45,7 +47,37 @@ class SearchReport:
     hypervolume: float
     runtime: str
     precision: str
+    device: str = "cpu"
     threads: int
+    latency_profile: str = ""  # empty where latency was measured here
     reference_ms: tuple[float, ...]  # of one and the same network, beside every candidate
     seconds: float
+    fingerprint: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredPoint:
+    """A network of a front, timed; `searched_ms` is what the search had said."""
+
+    name: str
+    digest: str
+    searched_ms: float
+    latency_ms: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredFront:
+    """The networks of a search timed on a device, for `detkit search --measured`."""
+
+    schema_version: int = 1
+    unit: str = "ms"
+    networks: tuple[MeasuredPoint, ...]
+    runtime: str
+    runtime_version: str
+    precision: str
+    device: str
+    threads: int
+    clock: str
+    reference_ms: tuple[float, ...]
+    warnings: tuple[str, ...]
     fingerprint: dict[str, str]

@@ -87,8 +87,9 @@ class ModelLatency:
     throughput: Throughput | None = None  # of the throughput scenario
     energy_mj_per_image: float | None = None
     ratio_to_first: float  # median of the paired ratios, this model over the first one
-    block_spread: float  # largest minus smallest block, over the median
+    block_spread: float  # p90 minus p10 of the medians of the blocks, over their p50
     block_ms: tuple[float, ...] = ()  # lower quartile of each; throughput: time for a batch done
+    block_cpu_ms: tuple[float, ...] = ()  # the same of the calling thread's CPU time
     warmup_runs: int
     samples_ms: tuple[float, ...] = ()
 
@@ -100,6 +101,7 @@ class ReferenceTimes:
     name: str
     p50_ms: float
     block_ms: tuple[float, ...]  # in the rounds of the models' blocks
+    block_cpu_ms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,8 @@ class Change:
 
     `low` to `high` is its 95 % interval. `decided_by` says where it is from: "interleaved", the
     old file was timed again in turns with the new one; "reference", the times of the two runs over
-    those of the reference work; "times", where there is none, the times as they are.
+    those of the reference work; "times", where there is none, the times as they are. Where other
+    programs used too much of the CPU, "CPU time" says that wall time did not decide.
     """
 
     file: str
@@ -161,5 +164,6 @@ class BenchReport:
     fingerprint: dict[str, str]
     valid: bool
     reasons: tuple[str, ...]  # why it is not valid
+    cpu_time_valid: bool = False  # CPU times can be trusted: there is no reason but other programs
     cures: tuple[str, ...] = ()  # commands that would help, none of them run
     baseline: BaselineComparison | None = None

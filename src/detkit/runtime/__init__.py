@@ -16,10 +16,13 @@ from typing import Protocol, cast, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from detkit.artifact import Manifest, read_manifest
+from detkit.artifact import Signature, read_manifest
 from detkit.boxes import Array, Detections, NmsConfig, nms
-from detkit.errors import ArtifactError, UsageError, did_you_mean
+from detkit.errors import ArtifactError, ForeignFileError, UsageError, did_you_mean
+from detkit.foreign.onnx_graph import read_graph
+from detkit.foreign.signature import ForeignSignature, is_foreign, sign
 from detkit.plugin import load_plugin
+from detkit.spec.foreign import ForeignSpec
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -54,11 +57,16 @@ class Placement:
 class Session(Protocol):
     """An opened model. `run` is deterministic and keeps nothing between calls."""
 
-    manifest: Manifest
     runtime: str
 
+    @property
+    def manifest(self) -> Signature: ...
+
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        """(B, 3, H, W) float32 RGB 0..1 -> boxes (B, A, 4) xyxy input pixels, scores (B, A, C)."""
+        """(B, 3, H, W) -> boxes (B, A, 4) xyxy input pixels, scores (B, A, C).
+
+        The pictures are float32 as the manifest's `preprocess` says: RGB 0..1 where it is native.
+        """
         ...
 
 
@@ -66,8 +74,10 @@ class Session(Protocol):
 class SuppressingSession(Protocol):
     """A session whose graph holds the NMS; its `run` refuses, having no raw scores to give."""
 
-    manifest: Manifest
     runtime: str
+
+    @property
+    def manifest(self) -> Signature: ...
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]: ...
 
@@ -134,20 +144,43 @@ def infer(session: Session, images: Array | Pixels) -> RawOutputs | SuppressedOu
     return RawOutputs(*session.run(batch))
 
 
-def takes_pixels(manifest: Manifest) -> bool:
+def takes_pixels(manifest: Signature) -> bool:
     """Whether the graph itself scales and transposes: exported with uint8 (B, H, W, 3) input."""
     return bool(manifest.inputs) and manifest.inputs[0].dtype == "uint8"
 
 
-def open_session(path: Path, *, runtime: str = "", placement: Placement | None = None) -> Session:
+def detections_of(session: Session, images: Array, config: NmsConfig) -> list[Detections]:
+    """One for each picture of `infer`, whatever batch size the graph takes."""
+    manifest = session.manifest
+    only = manifest.only_batch if isinstance(manifest, ForeignSignature) else 0
+    size = only or len(images)
+    found: list[Detections] = []
+    for start in range(0, len(images), size):
+        part = images[start : start + size]
+        batch = part if len(part) == size else np.resize(part, (size, *part.shape[1:]))
+        found += infer(session, batch).detections(config)[: len(part)]
+    return found
+
+
+def open_session(
+    path: Path,
+    *,
+    runtime: str = "",
+    placement: Placement | None = None,
+    foreign: ForeignSpec | None = None,
+) -> Session:
     """Opens an artifact with its natural runtime, or with the one named.
 
+    Args:
+        foreign: what another tool's ONNX file takes and gives.
+
     Raises:
-        UsageError: an unknown runtime, or one that cannot run this kind of file.
+        UsageError: an unknown runtime, or one that cannot run this kind of file; a description of
+            a file that describes itself.
         BackendError: the runtime is not installed here.
-        ArtifactError: the file is missing, damaged or foreign.
+        ArtifactError: the file is missing or damaged; foreign, and not or not rightly described.
     """
-    manifest = read_manifest(path)
+    manifest = _manifest_of(path, foreign)
     suitable = RUNTIMES_OF[manifest.kind]
     name = runtime or suitable[0]
     if name not in RUNTIMES:
@@ -160,3 +193,15 @@ def open_session(path: Path, *, runtime: str = "", placement: Placement | None =
     opener = load_plugin(name, RUNTIMES[name])
     session: Session = opener(path, manifest, placement or Placement())
     return session
+
+
+def _manifest_of(path: Path, foreign: ForeignSpec | None) -> Signature:
+    if foreign is not None:
+        if not is_foreign(path):
+            raise UsageError(f"--outputs: {path} says itself what its outputs mean")
+        return sign(path, read_graph(path), foreign)
+    try:
+        return read_manifest(path)
+    except ForeignFileError as error:
+        hint = f"say what its outputs mean: --outputs PRESET or FILE.json (see: detkit info {path})"
+        raise ForeignFileError(str(error), hint=hint) from error

@@ -2,7 +2,7 @@
 
 An engine is loaded by its vendor's file (see `runtime.onnxruntime`, `runtime.openvino`) and knows
 neither manifests nor detections; here are the forms `detkit export` writes: raw outputs or NMS in
-the graph, float or uint8 input.
+the graph, float or uint8 input. Those of other tools are in `runtime.foreign`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from detkit.artifact import Manifest
+from detkit.artifact import Signature
 from detkit.boxes import Array
 from detkit.errors import ArtifactError
 from detkit.runtime import Pixels, Session, SuppressedOutputs, takes_pixels
@@ -36,7 +36,7 @@ class Engine(Protocol):
     @property
     def output_names(self) -> Collection[str]: ...
 
-    def run(self, images: Array | Pixels, outputs: Sequence[str]) -> list[Any]:
+    def run(self, images: npt.NDArray[Any], outputs: Sequence[str]) -> list[Any]:
         """The outputs of these names, in arrays that later calls leave alone.
 
         Raises:
@@ -66,7 +66,7 @@ class GraphSession:
 
     outputs: tuple[str, ...] = RAW
 
-    def __init__(self, engine: Engine, path: Path, manifest: Manifest) -> None:
+    def __init__(self, engine: Engine, path: Path, manifest: Signature) -> None:
         """Checks that the graph is one of ours.
 
         Raises:
@@ -91,12 +91,16 @@ class GraphSession:
         Raises:
             ArtifactError: the graph refuses this batch.
         """
-        feed = _to_pixels(images) if takes_pixels(self.manifest) else images
+        feed = self.feed(images)
         try:
             return self.engine.run(feed, self.outputs)
         except EngineRefusalError as error:
             shape = "x".join(map(str, feed.shape))
             raise ArtifactError(f"{self.path}: cannot run an input of {shape}: {error}") from error
+
+    def feed(self, images: Array | Pixels) -> npt.NDArray[Any]:
+        """The batch as the graph's input takes it."""
+        return to_pixels(images) if takes_pixels(self.manifest) else images
 
 
 class SuppressingGraphSession(GraphSession):
@@ -117,19 +121,13 @@ class SuppressingGraphSession(GraphSession):
         )
 
 
-def session_of(engine: Engine, path: Path, manifest: Manifest) -> GraphSession:
-    """The session of a loaded graph, by the form its manifest names."""
-    kind = SuppressingGraphSession if manifest.form == "nms" else GraphSession
-    return kind(engine, path, manifest)
-
-
 def last_device_times(session: Session) -> DeviceTimes | None:
     """Of the last run, where its engine is a `TimedEngine`."""
     engine = session.engine if isinstance(session, GraphSession) else None
     return engine.last_times if isinstance(engine, TimedEngine) else None
 
 
-def _to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:
+def to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:
     """The contract's (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
     if images.dtype == np.uint8:
         return np.asarray(images, np.uint8)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detkit.errors import ArtifactError
-from detkit.metadata import protobuf_fields
+from detkit.metadata import check_readable, protobuf_fields
 
 # Where tensors hide in an ONNX file: message -> field number -> message (onnx.proto3).
 _MESSAGES = {
@@ -39,13 +39,17 @@ def read_onnx(path: Path) -> bytes:
     Raises:
         ArtifactError: cut short, or with tensors in other files; old engines follow any path.
     """
+    check_readable(path)
     data = path.read_bytes()
     try:
         points_elsewhere = any(_external_tensors(data, "model"))
     except (IndexError, ValueError, RecursionError) as error:
         raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
     if points_elsewhere:
-        raise ArtifactError(f"{path} keeps tensors in other files; an artifact is one file")
+        raise ArtifactError(
+            f"{path} keeps tensors in other files; an artifact is one file",
+            hint="onnx.save(onnx.load(PATH), OTHER) writes it as one",
+        )
     return data
 
 

@@ -11,12 +11,13 @@ from typing import Any
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
-from detkit.artifact import Manifest
+from detkit.artifact import Signature
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
 from detkit.metadata import protobuf_fields
 from detkit.runtime import Pixels, Placement
-from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
+from detkit.runtime.forms import session_of
+from detkit.runtime.graph import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -59,7 +60,7 @@ class OnnxRuntimeEngine:
         return found
 
 
-def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
     """Opens an ONNX artifact; see `runtime.open_session`."""
     return session_of(OnnxRuntimeEngine(path, placement), path, manifest)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact import Manifest
+from detkit.artifact import Signature
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
 from detkit.runtime import Pixels, Placement
-from detkit.runtime.graph import EngineRefusalError, GraphSession, session_of
+from detkit.runtime.forms import session_of
+from detkit.runtime.graph import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
 from detkit.runtime.openvino_api import hint, ov, properties, the_core
 
@@ -63,7 +65,7 @@ class OpenVinoEngine:
         return _compile(self.network, self.path, placement=self.placement)
 
 
-def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
     """Opens an ONNX or OpenVINO artifact; see `runtime.open_session`."""
     return session_of(OpenVinoEngine(path, placement), path, manifest)
 
@@ -94,10 +96,21 @@ def precision_of_convolutions(source: Path | GraphSession) -> dict[str, int]:
 
 
 def _read(path: Path) -> Any:
-    """The file as an `openvino.Model`."""
+    """The file as an `openvino.Model`.
+
+    Of an INT8 ONNX graph with NMS inside and a free batch, OpenVINO 2026.4 gives other boxes unless
+    it has gone through the passes of `convert_model`, which take about a second.
+    """
     source = read_onnx(path) if path.suffix == ".onnx" else path
     with _refused_as_artifact(path):
-        return the_core().read_model(source)
+        network = the_core().read_model(source)
+        if isinstance(source, bytes) and _suppresses(network):
+            return ov.convert_model(io.BytesIO(source))
+        return network
+
+
+def _suppresses(network: Any) -> bool:
+    return any(layer.get_type_name() == "NonMaxSuppression" for layer in network.get_ops())
 
 
 def _compile(

@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from detkit.artifact import Manifest
+from detkit.artifact import Signature
 from detkit.boxes import Array
 from detkit.runtime import Pixels, Placement
 from detkit.runtime.device import Device, open_device
 from detkit.runtime.engine_file import EngineRecord, check_fits, read_record
+from detkit.runtime.forms import session_of
 from detkit.runtime.gpu import gpu_index
-from detkit.runtime.graph import DeviceTimes, EngineRefusalError, GraphSession, session_of
+from detkit.runtime.graph import DeviceTimes, EngineRefusalError, GraphSession
 from detkit.runtime.machine import load, machine_here
 from detkit.runtime.trt_api import Engine, EngineTensor
 
@@ -86,7 +87,7 @@ def _bytes(tensor: EngineTensor, batch: int) -> int:
     return int(math.prod((batch, *tensor.most[1:])) * np.dtype(tensor.dtype).itemsize)
 
 
-def open_session(path: Path, manifest: Manifest, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
     """Opens an engine; see `runtime.open_session`.
 
     Raises:

@@ -25,7 +25,7 @@ CREATE TABLE IF NOT EXISTS trials (
   figures TEXT
 );
 """
-SCHEMA_VERSION = "1"
+SCHEMA_VERSION = "2"
 
 
 @dataclass(frozen=True)
@@ -67,15 +67,22 @@ class Journal:
         Raises:
             UsageError: it was not asked, or is told already.
         """
-        known = {name: value if math.isfinite(value) else None for name, value in figures.items()}
         with self._errors(), self.database:
             done = self.database.execute(
                 "UPDATE trials SET figures = ?, told = (SELECT count(told) FROM trials)"
                 " WHERE point = ? AND told IS NULL",
-                (json.dumps(known), _text(point)),
+                (_known(figures), _text(point)),
             )
             if done.rowcount != 1:
                 raise UsageError(f"{self.path}: told twice, or never asked: {point}")
+
+    def correct(self, trial: Told) -> None:
+        """Puts other figures in the place of those that were told; their order stays."""
+        with self._errors(), self.database:
+            self.database.execute(
+                "UPDATE trials SET figures = ? WHERE point = ? AND told IS NOT NULL",
+                (_known(trial.figures), _text(trial.point)),
+            )
 
     def told(self) -> list[Told]:
         """In the order told."""
@@ -121,6 +128,10 @@ class Journal:
 
 def _text(point: Point) -> str:
     return json.dumps(point, sort_keys=True)
+
+
+def _known(figures: Mapping[str, float]) -> str:
+    return json.dumps({n: value if math.isfinite(value) else None for n, value in figures.items()})
 
 
 def _point(text: str) -> Point:

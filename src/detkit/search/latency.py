@@ -1,47 +1,94 @@
-"""The latency of an architecture on this machine, timed on the graph that would be exported."""
+"""The latency of an architecture: timed on this machine, or predicted for another one.
+
+Timed is the graph that would be exported, in the precision asked for.
+"""
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
+from typing import Protocol
 
 from detkit.bench.cpu_time import PLAN, least_cpu_ms
-from detkit.prototype import write_prototype
-from detkit.runtime import Placement, Session, open_session
+from detkit.codec import digest_of
+from detkit.config import SearchConfig
+from detkit.profile.predict import Wanted, open_profile, predict_ms
+from detkit.prototype import Setup
+from detkit.report import LatencyFit
+from detkit.runtime import Placement
 from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace
 from detkit.spec.zoo import ZOO, with_task
 
 REFERENCE = "yolo-nas-p"
 REFERENCE_SIZE = (160, 160)
 
 
-class LatencyMeter:
-    """Times one network after the other, each in turns with one that stays the same.
+class Latency(Protocol):
+    """Milliseconds a picture. `error` is the share they may be wrong by, 0 where they are timed.
 
-    Weights are fresh: latency does not depend on them. `reference_ms` tells how steady the machine
-    was from candidate to candidate.
+    `reference_ms` tells how steady the machine was, `source` what a resumed study must find again.
     """
 
-    def __init__(self, *, threads: int) -> None:
-        self.placement = Placement(threads=threads)
-        spec = with_task(ZOO[REFERENCE], 80, REFERENCE_SIZE)
-        self.reference = session_of(spec, self.placement)
+    error: float
+    reference_ms: list[float]
+    source: str
+
+    def __call__(self, spec: ArchSpec) -> float: ...
+
+
+class LatencyMeter:
+    """Times one network after the other, each in turns with one that stays the same."""
+
+    error = 0.0
+    source = "measured"
+
+    def __init__(self, setup: Setup) -> None:
+        """Raises BackendError where the engine or the device is not here."""
+        self.setup = setup
+        self.reference = setup.open(with_task(ZOO[REFERENCE], 80, REFERENCE_SIZE))
         self.reference_ms: list[float] = []
 
     def __call__(self, spec: ArchSpec) -> float:
-        """Milliseconds of CPU time a picture, see `bench.cpu_time`."""
-        candidate = session_of(spec, self.placement)
-        sessions = [candidate, self.reference]
-        candidate_ms, reference_ms = least_cpu_ms(
-            sessions, threads=self.placement.threads, plan=PLAN
-        )
+        """In CPU time where that is what an engine takes, see `bench.cpu_time`."""
+        sessions = [self.setup.open(spec), self.reference]
+        placement = self.setup.placement
+        candidate_ms, reference_ms = least_cpu_ms(sessions, placement=placement, plan=PLAN)
         self.reference_ms.append(reference_ms)
         return candidate_ms
 
 
-def session_of(spec: ArchSpec, placement: Placement) -> Session:
-    """The exported graph of an untrained network, opened by ONNX Runtime."""
-    with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
-        path = Path(folder) / "candidate.onnx"
-        write_prototype(spec, path, runtime="onnxruntime", precision="fp32")
-        return open_session(path, placement=placement)
+class LatencyPredictor:
+    """Predicts from the fit of a HardwareProfile."""
+
+    def __init__(self, fit: LatencyFit) -> None:
+        self.fit = fit
+        self.error = fit.mape
+        self.reference_ms: list[float] = []
+        self.source = digest_of(fit)
+
+    def __call__(self, spec: ArchSpec) -> float:
+        return predict_ms(self.fit, spec)
+
+
+def make_latency(config: SearchConfig, space: SearchSpace) -> Latency:
+    """From the profile that the settings name, or timed here.
+
+    Raises:
+        UsageError: a precision the runtime does not compute in, or a profile of something else.
+        BackendError: the runtime or the device is not here.
+    """
+    if not config.latency_profile:
+        placement = Placement(device=config.device, threads=config.threads)
+        setup = Setup(runtime=config.runtime, precision=config.precision, placement=placement)
+        return LatencyMeter(setup)
+    wanted = Wanted(
+        space=space, runtime=config.runtime, precision=config.precision, threads=config.threads
+    )
+    return LatencyPredictor(open_profile(Path(config.latency_profile), wanted))
+
+
+def latency_text(latency_ms: float, error: float) -> str:
+    """With its error where it is predicted."""
+    if not error:
+        return f"{latency_ms:.2f} ms"
+    return f"predicted {latency_ms:.2f} ms +- {error:.0%}"

@@ -15,6 +15,7 @@ from detkit.errors import UsageError, did_you_mean
 from detkit.search.goal import Goal, Limit
 
 COSTS = ("latency_ms", "parameters", "macs")
+LIMITED = ("latency_bound_ms", "parameters", "macs")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,9 +59,12 @@ def find_objective(config: SearchConfig) -> Objective:
 
 
 def limits(config: SearchConfig) -> dict[str, Limit]:
-    """The limits that the user set, by figure."""
+    """The limits that the user set, by figure.
+
+    A predicted latency must keep its limit with the margin of its error.
+    """
     bounds = (config.max_latency_ms, config.max_params, config.max_macs)
-    return {name: ("<=", bound) for name, bound in zip(COSTS, bounds, strict=True) if bound}
+    return {name: ("<=", bound) for name, bound in zip(LIMITED, bounds, strict=True) if bound}
 
 
 def goal_of(config: SearchConfig) -> Goal:
@@ -82,3 +86,9 @@ def to_tell(config: SearchConfig, goal: Goal, figures: Mapping[str, float]) -> d
     if value is not None:
         told["value"] = value(figures.get("score", math.nan), figures[config.cost])
     return {name: told[name] for name in (*goal.objectives, *goal.constraints)}
+
+
+def with_bound(latency_ms: float, error: float) -> dict[str, float]:
+    """The figures of a latency that is wrong by a share `error` at most, as a rule."""
+    bound = latency_ms / max(1 - error, 0.1)
+    return {"latency_ms": latency_ms, "latency_error": error, "latency_bound_ms": bound}

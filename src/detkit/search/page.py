@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from detkit.artifact import versions
 from detkit.chart import Series, scatter_chart, text
@@ -70,18 +71,31 @@ def _header(report: SearchReport) -> str:
     lines = (
         f"{report.trials} trials by {report.searcher} among {report.space_size:.3g} architectures;"
         f" {report.over_limit} over a limit, {report.failed} failed",
-        f"latency: {report.runtime}, {report.precision}, {report.threads} threads, least CPU time"
-        f" of a picture, on {report.fingerprint.get('cpu', 'this machine')}",
+        f"latency: {report.runtime}, {report.precision}, {report.threads} threads,"
+        f" {_whence(report)}",
     )
     shown = "".join(f"<p>{text(line)}</p>" for line in lines)
     return f"<h1>Search in {text(report.space)}</h1>{shown}"
+
+
+def _whence(report: SearchReport) -> str:
+    if report.latency_profile:
+        name = Path(report.latency_profile).name
+        return f"predicted from {name} where an error stands beside it, else measured"
+    return f"least time of a picture, on {report.fingerprint.get('cpu', 'this machine')}"
+
+
+def _shown_ms(point: ParetoPoint) -> str:
+    """With its error where it is predicted."""
+    error = "" if point.measured else f" +- {point.latency_error:.0%}"
+    return f"{point.latency_ms:.2f}{error}"
 
 
 def _table(report: SearchReport) -> str:
     rows = "".join(
         f'<tr><td class="t">{text(point.name)}</td><td class="t">{text(point.digest)}</td>'
         f"<td>{'-' if point.ap is None else f'{point.ap:.4f}'}</td><td>{point.score:.4f}</td>"
-        f"<td>{point.latency_ms:.2f}</td><td>{point.parameters / 1e6:.2f}</td>"
+        f"<td>{_shown_ms(point)}</td><td>{point.parameters / 1e6:.2f}</td>"
         f"<td>{point.macs / 1e9:.2f}</td></tr>"
         for point in report.pareto
     )

@@ -26,11 +26,12 @@ from detkit.nn.detector import Cost, cost_of
 from detkit.report import ParetoPoint, SearchReport
 from detkit.search import make_searcher
 from detkit.search.evaluate import Evaluator, make_evaluator
+from detkit.search.finalists import read_measured, take
 from detkit.search.front import front_of, volume_of
 from detkit.search.grid import Point
 from detkit.search.journal import Journal, Told
-from detkit.search.latency import LatencyMeter
-from detkit.search.objective import goal_of, limits, to_tell
+from detkit.search.latency import latency_text, make_latency
+from detkit.search.objective import goal_of, limits, to_tell, with_bound
 from detkit.search.page import render_search
 from detkit.search.searcher import Searcher
 from detkit.spec.arch import ArchSpec, parse_image_size
@@ -58,7 +59,8 @@ class Status:
         minutes, seconds = divmod(round(self.eta_s), 60)
         score, latency = self.figures["score"], self.figures["latency_ms"]
         shown = f"score {score:.4f}" if math.isfinite(score) else "over a limit, or failed"
-        shown += f"  {latency:.2f} ms" if math.isfinite(latency) else ""
+        if math.isfinite(latency):
+            shown += f"  {latency_text(latency, self.figures['latency_error'])}"
         return (
             f"trial {self.trials}/{self.total}  {shown}"
             f"  best {self.best_score:.4f}  front {self.front}"
@@ -91,10 +93,11 @@ class Study:
         self.goal = goal_of(config)
         self.searcher = self._searcher()
         self.evaluator: Evaluator = make_evaluator(config, out, hooks.interruption)
-        self.meter = LatencyMeter(threads=config.threads)
+        self.latency = make_latency(config, space)
         if not resume:
             self._check_limits()
-        self.journal = Journal(out / "journal.sqlite", unchanging(config, space))
+        settings = unchanging(config, space, self.latency.source)
+        self.journal = Journal(out / "journal.sqlite", settings)
         self.began, self.done_before = time.monotonic(), 0
 
     def run(self) -> SearchReport:
@@ -148,12 +151,14 @@ class Study:
             "parameters": float(cost.parameters),
             "macs": float(cost.macs),
             "latency_ms": math.nan,
+            "latency_error": self.latency.error,
+            "latency_bound_ms": math.nan,
             "score": math.nan,
             "ap": math.nan,
         }
         if self._over(figures):
             return figures
-        figures["latency_ms"] = self.meter(spec)
+        figures |= with_bound(self.latency(spec), self.latency.error)
         if self._over(figures):
             return figures
         return self._with_score(figures, spec, cost)
@@ -179,8 +184,10 @@ class Study:
         self._check("parameters", cost.parameters, "max_params", f"has {cost.parameters:,}")
         self._check("macs", cost.macs, "max_macs", f"takes {cost.macs:,}")
         if self.config.max_latency_ms:
-            latency = self.meter(spec)
-            self._check("latency_ms", latency, "max_latency_ms", f"takes {latency:.2f} ms here")
+            latency, error = self.latency(spec), self.latency.error
+            bound = with_bound(latency, error)["latency_bound_ms"]
+            what = f"takes {latency_text(latency, error)}"
+            self._check("latency_ms", bound, "max_latency_ms", what)
 
     def _check(self, figure: str, value: float, setting: str, what: str) -> None:
         bound = getattr(self.config, setting)
@@ -227,10 +234,12 @@ class Study:
             over_limit=sum(self._over(trial.figures) for trial in told),
             failed=sum(not self._over(t.figures) and math.isnan(t.figures["score"]) for t in told),
             hypervolume=volume_of(self.config, told, front),
-            runtime="onnxruntime",
-            precision="fp32",
+            runtime=self.config.runtime,
+            precision=self.config.precision,
+            device=self.config.device,
             threads=self.config.threads,
-            reference_ms=tuple(round(value, 4) for value in self.meter.reference_ms),
+            latency_profile=self.config.latency_profile,
+            reference_ms=tuple(round(value, 4) for value in self.latency.reference_ms),
             seconds=round(time.monotonic() - self.began, 3),
             fingerprint=fingerprint(),
         )
@@ -260,7 +269,8 @@ class Study:
             ap=None if math.isnan(figures["ap"]) else figures["ap"],
             score=figures["score"],
             latency_ms=figures["latency_ms"],
-            measured=True,
+            measured=not figures["latency_error"],
+            latency_error=figures["latency_error"],
             parameters=int(figures["parameters"]),
             macs=int(figures["macs"]),
             checkpoint=str(checkpoint) if checkpoint.is_file() else "",
@@ -268,9 +278,18 @@ class Study:
 
 
 def search(
-    config: SearchConfig, out: Path, *, resume: bool, force: bool, hooks: Hooks
+    config: SearchConfig,
+    out: Path,
+    *,
+    resume: bool,
+    force: bool,
+    hooks: Hooks,
+    measured: Path | None = None,
 ) -> SearchReport:
     """Searches in the folder `out`, going on with what is there if `resume`.
+
+    Args:
+        measured: latencies of the front of this study, to be taken into it first.
 
     Raises:
         UsageError: settings that make no sense, a folder with something in it, or a limit that no
@@ -278,6 +297,9 @@ def search(
         DataError: data that cannot be used.
     """
     space = space_of(config)
+    measured_front = None if measured is None else read_measured(measured, config)
+    if measured_front and not resume:
+        raise UsageError("--measured is for a search that is resumed", hint="--resume")
     if not (resume or force) and out.is_dir() and any(out.iterdir()):
         raise UsageError(
             f"{out} is not empty", hint="--resume goes on with it, --force begins it anew"
@@ -293,6 +315,9 @@ def search(
     study = Study(config, space, out, hooks, resume=resume)
     try:
         write_text(out / "search.toml", to_toml(config))
+        if measured_front:
+            taken = take(study.journal, space, measured_front)
+            hooks.log(f"{taken} predicted latencies replaced by measured ones")
         return study.run()
     finally:
         study.journal.close()
@@ -308,10 +333,11 @@ def space_of(config: SearchConfig) -> SearchSpace:
     return find_space(config.space).for_task(classes, size)
 
 
-def unchanging(config: SearchConfig, space: SearchSpace) -> dict[str, str]:
+def unchanging(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
     """What a resumed study must find as it was."""
     plain = {key: value for key, value in to_plain(config).items() if key not in MAY_CHANGE}
-    return {"space": space.digest, **{k: json.dumps(v) for k, v in plain.items() if k != "space"}}
+    settings = {k: json.dumps(v) for k, v in plain.items() if k != "space"}
+    return {"space": space.digest, "latency": latency, **settings}
 
 
 def evaluator_name(config: SearchConfig) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from detkit.codec import from_json
+from detkit.codec import from_plain
 from detkit.errors import UsageError
 
 T = TypeVar("T")
@@ -17,12 +18,22 @@ def read_spec(cls: type[T], path: Path, what: str) -> T:
     Raises:
         UsageError: no such file, unreadable, or not of the right shape.
     """
+    return from_plain(cls, read_plain(path, what), where=path.name)
+
+
+def read_plain(path: Path, what: str) -> Any:
+    """The JSON value in a file.
+
+    Raises:
+        UsageError: no such file, unreadable, or not JSON.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UsageError(f"no such {what} file: {path}") from error
     except OSError as error:
         raise UsageError(f"cannot read the {what} {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text") from error
-    return from_json(cls, text, where=path.name)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path.name}: not valid JSON: {error}") from error

@@ -106,6 +106,10 @@ class SearchSpace:
         grows with each."""
         return {path: min(values, key=_magnitude) for path, values in self.knobs.items()}
 
+    def largest_point(self) -> dict[str, Value]:
+        """The greatest value of every knob."""
+        return {path: max(values, key=_magnitude) for path, values in self.knobs.items()}
+
     def zoo_points(self) -> dict[str, dict[str, Value]]:
         """The named architectures that are points of this space, for its classes and sizes."""
         found = {}

@@ -1,0 +1,136 @@
+"""Makes the forms of a checkpoint, scores each on the validation split, times all in turns."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.advise.decide import Limits, commands, decide
+from detkit.advise.figures import ap_by_folds, make_forms
+from detkit.advise.forms import Bench, Opened, open_forms, size
+from detkit.bench.cpu_time import clock_of
+from detkit.bench.fingerprint import fingerprint, usable_cpus
+from detkit.bench.measure import Plan, Run, Timing, measure
+from detkit.bench.validity import cpu_use, doubts_of_load
+from detkit.boxes import EVAL_NMS
+from detkit.config import QuantizeConfig
+from detkit.data.batches import eval_batches
+from detkit.data.records import ImageRecord
+from detkit.evaluate import detect
+from detkit.quantize.calibrate import spread
+from detkit.quantize.request import Parent, Request, open_parent
+from detkit.quantize.rig import BATCH_SIZE, Rig
+from detkit.quantize.run import calibrated
+from detkit.report import AdviceReport, Form
+from detkit.runtime import Placement, Session
+from detkit.runtime.machine import PACKAGES
+
+TIMING = Plan(min_seconds=2.0, min_runs=40, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
+NUM_INPUTS = 8  # different pictures, in turn
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """Which form of the checkpoint to ship."""
+
+    checkpoint: Path
+    data: Path
+    limits: Limits
+    threads: int  # 0 is all usable CPUs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """`absent` says of forms that were not measured why; `reasons`, what speaks against times."""
+
+    forms: tuple[Form, ...]
+    absent: dict[str, str]
+    images: int
+    reasons: tuple[str, ...]
+
+
+def advise(question: Question, tell: Callable[[str], None]) -> AdviceReport:
+    """Quantizes by calibration alone; nothing is left on disk.
+
+    Raises:
+        ArtifactError: not a float detkit checkpoint.
+        DataError: no pictures to calibrate or to score on, or classes of another model.
+    """
+    config = QuantizeConfig(threads=question.threads or usable_cpus())
+    with tempfile.TemporaryDirectory(prefix="detkit-advise-") as name:
+        request = Request(
+            checkpoint=question.checkpoint,
+            out=Path(name) / "int8.safetensors",
+            data=question.data,
+            config=config,
+        )
+        found = measure_forms(open_parent(request), request, tell)
+    decision = decide(found.forms, question.limits, images=found.images)
+    form = None if decision.chosen is None else decision.forms[decision.chosen]
+    return AdviceReport(
+        checkpoint=str(question.checkpoint),
+        data=str(question.data),
+        split=config.split,
+        images=found.images,
+        max_drop=question.limits.max_drop,
+        max_ms=question.limits.max_ms,
+        forms=decision.forms,
+        chosen=decision.chosen,
+        advice=decision.advice,
+        commands=commands(form, question.checkpoint, question.data) if form else (),
+        absent=found.absent,
+        threads=config.threads,
+        valid=not found.reasons,
+        reasons=found.reasons,
+        fingerprint=fingerprint(),
+    )
+
+
+def measure_forms(parent: Parent, request: Request, tell: Callable[[str], None]) -> Measured:
+    """Every form that runs here."""
+    split = parent.folder.splits[request.config.split]
+    records = spread(split.records, request.config.eval_images)
+    names, threads = split.class_names, request.config.threads
+    with Rig(parent.model, parent.manifest, records, names, threads=threads) as rig:
+        bench = Bench(
+            checkpoint=request.checkpoint,
+            parent=parent,
+            int8=calibrated(parent, request, tell)[0],
+            rig=rig,
+            folder=request.out.parent,
+        )
+        opened, absent = open_forms(bench, tell)
+        before = cpu_use()
+        tell(f"timing {len(opened)} forms in turns")
+        timings = time_in_turns(opened, records, threads)
+        reasons = tuple(doubt.reason for doubt in doubts_of_load(before, cpu_use()))
+        tell(f"scoring them on {len(records)} pictures of {split.name}")
+        aps = []
+        for form in opened:
+            found = detect(form.draft.session, records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
+            aps.append(ap_by_folds(records, names, found))
+        forms = make_forms(
+            [(form.runtime, form.precision) for form in opened],
+            timings,
+            aps,
+            [size(form) for form in opened],
+        )
+    return Measured(forms=forms, absent=absent, images=len(records), reasons=reasons)
+
+
+def time_in_turns(
+    opened: Sequence[Opened], records: Sequence[ImageRecord], threads: int
+) -> list[Timing]:
+    """One picture a run; in CPU time on one thread, which other programs do not lengthen."""
+    preprocess = opened[0].draft.session.manifest.preprocess
+    inputs = [batch.images for batch in eval_batches(records[:NUM_INPUTS], preprocess, 1)]
+
+    def run_of(session: Session) -> Run:
+        return lambda index: session.run(inputs[index % len(inputs)])
+
+    on_cpu = all(form.runtime not in PACKAGES for form in opened)
+    clock = clock_of(Placement(threads=threads)) if on_cpu else time.perf_counter
+    return measure([run_of(form.draft.session) for form in opened], TIMING, clock)

@@ -1,0 +1,122 @@
+"""What any ONNX file says of itself, by a walk over its protobuf fields: no onnx, no numpy."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.artifact import TensorInfo
+from detkit.errors import ArtifactError
+from detkit.metadata import check_readable, protobuf_fields
+
+# TensorProto.DataType (onnx.proto3) as numpy calls them
+DTYPES = {
+    1: "float32",
+    2: "uint8",
+    3: "int8",
+    5: "int16",
+    6: "int32",
+    7: "int64",
+    9: "bool",
+    10: "float16",
+    11: "float64",
+    16: "bfloat16",
+}
+NO_PLAIN_VALUES = (ValueError, SyntaxError, TypeError, KeyError, RecursionError, MemoryError)
+UNKNOWN = 1 << 31  # from here on up a dimension is a negative number, which some tools write
+QUANTIZING = ("QuantizeLinear", "DynamicQuantizeLinear", "QLinear")  # beginnings of operators
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnnxGraph:
+    """Inputs that must be fed, outputs, and the text that other tools put into the metadata.
+
+    A dimension without number or name is "?", a tensor of unknown shape has none. `precision` is
+    int8 where anything is quantized, fp16 where most weights are.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    precision: str
+    metadata: dict[str, str]
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Those under `names`, as a Python list or dict from 0 on; none if they are not there."""
+        with contextlib.suppress(*NO_PLAIN_VALUES):
+            names = ast.literal_eval(self.metadata.get("names", ""))
+            if isinstance(names, dict):
+                names = [names[index] for index in range(len(names))]
+            return tuple(map(str, names)) if isinstance(names, list) else ()
+        return ()
+
+
+def read_graph(path: Path) -> OnnxGraph:
+    """Reads what an ONNX file says of itself.
+
+    Raises:
+        ArtifactError: missing, no ONNX file, or cut short.
+    """
+    check_readable(path)
+    try:
+        return _graph(memoryview(path.read_bytes()))
+    except (IndexError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
+
+
+def _graph(model: memoryview) -> OnnxGraph:
+    (graph,) = _messages(model, 7)
+    weights = [_text(tensor, 8) for tensor in _messages(graph, 5)]
+    dtypes = [_number(tensor, 2) for tensor in _messages(graph, 5)]
+    operators = {_text(node, 4) for node in _messages(graph, 1)}
+    inputs = [_tensor(value) for value in _messages(graph, 11)]
+    return OnnxGraph(
+        inputs=tuple(tensor for tensor in inputs if tensor.name not in weights),
+        outputs=tuple(_tensor(value) for value in _messages(graph, 12)),
+        precision=_precision(operators, dtypes),
+        metadata={_text(entry, 1): _text(entry, 2) for entry in _messages(model, 14)},
+    )
+
+
+def _precision(operators: set[str], dtypes: list[int]) -> str:
+    if any(name.startswith(QUANTIZING) for name in operators):
+        return "int8"
+    return "fp16" if dtypes.count(10) > dtypes.count(1) else "fp32"
+
+
+def _tensor(value: memoryview) -> TensorInfo:
+    """A ValueInfoProto."""
+    tensor = _message(_message(value, 2), 1)
+    shape = _message(tensor, 2)
+    dtype = _number(tensor, 1)
+    return TensorInfo(
+        name=_text(value, 1),
+        dtype=DTYPES.get(dtype, f"type {dtype}"),
+        shape=tuple(_dimension(dim) for dim in _messages(shape, 1)),
+    )
+
+
+def _dimension(dim: memoryview) -> int | str:
+    size = _number(dim, 1)
+    return size if 0 < size < UNKNOWN else _text(dim, 2) or "?"
+
+
+def _messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
+    fields = protobuf_fields(data)
+    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
+
+
+def _message(data: memoryview, wanted: int) -> memoryview:
+    return next(_messages(data, wanted), memoryview(b""))
+
+
+def _text(data: memoryview, wanted: int) -> str:
+    return bytes(_message(data, wanted)).decode()
+
+
+def _number(data: memoryview, wanted: int) -> int:
+    found = [v for number, v in protobuf_fields(data) if number == wanted and isinstance(v, int)]
+    return found[0] if found else 0

@@ -1,0 +1,97 @@
+"""Whether tensors have the shapes that a description of outputs implies, and how many labels.
+
+The same check serves the shapes that a file states and those that an engine gives. A dimension that
+is no number fits anything, and so does a tensor whose shape is not stated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from detkit.artifact import TensorInfo
+from detkit.errors import ArtifactError
+from detkit.spec.foreign import OutputSpec
+
+Shape = Sequence[int | str]
+SHAPES = {  # role -> what it may look like; B batch, A anchor points or queries, M detections
+    "boxes": (("B", "A", 4), ("M", 4)),
+    "scores": (("B", "M"), ("M",)),
+    "labels": (("B", "M"), ("M",)),
+    "counts": (("B",), ("B", 1), ()),
+}
+
+
+def check_shapes(path: str, spec: OutputSpec, tensors: Mapping[str, TensorInfo]) -> int:
+    """Returns the number of labels or columns of scores, or 0 where the shapes do not say.
+
+    Args:
+        tensors: by role.
+
+    Raises:
+        ArtifactError: names the tensor, its shape and what was expected.
+    """
+    for role, tensor in tensors.items():
+        wanted = _wanted(spec, role)
+        if not any(_fits(tensor.shape, shape) for shape in wanted):
+            raise _misfit(path, tensor, " or ".join(map(shape_text, wanted)))
+    if "joint" in tensors:
+        return _joint_labels(path, spec, tensors["joint"])
+    if "rows" in tensors:
+        return 0
+    boxes, scores = tensors["boxes"].shape, tensors["scores"].shape
+    is_raw = "labels" not in tensors
+    for role in ("scores",) if is_raw else ("scores", "labels"):
+        wanted_shape = (*boxes[:-1], "C") if is_raw else boxes[:-1]
+        if boxes and not _fits(tensors[role].shape, wanted_shape):
+            raise _misfit(path, tensors[role], f"{shape_text(wanted_shape)}, as there are boxes")
+    return scores[2] if is_raw and scores and isinstance(scores[2], int) else 0
+
+
+def shape_text(shape: Shape) -> str:
+    return f"({', '.join(map(str, shape))})"
+
+
+def _wanted(spec: OutputSpec, role: str) -> tuple[Shape, ...]:
+    if role == "rows":
+        width = len(spec.columns) + 3
+        return ("M", width), ("B", "M", width)
+    if role == "joint":
+        return (("B", "4 + C", "A"),) if spec.anchors_last else (("B", "A", _row_text(spec)),)
+    if "labels" not in spec.roles:
+        return (SHAPES["boxes"][0],) if role == "boxes" else (("B", "A", "C"),)
+    return SHAPES[role]
+
+
+def _row_text(spec: OutputSpec) -> str:
+    return "5 + C" if spec.objectness else "4 + C"
+
+
+def _fits(shape: Shape, wanted: Shape) -> bool:
+    if not shape:
+        return True
+    return len(shape) == len(wanted) and not any(map(_differ, shape, wanted))
+
+
+def _differ(a: int | str, b: int | str) -> bool:
+    return isinstance(a, int) and isinstance(b, int) and a != b
+
+
+def _joint_labels(path: str, spec: OutputSpec, tensor: TensorInfo) -> int:
+    """C of (B, A, 4 + C); one with more columns than anchor points lies the other way round."""
+    if not tensor.shape:
+        return 0
+    anchors, row = tensor.shape[1:][:: -1 if spec.anchors_last else 1]
+    if not isinstance(row, int):
+        return 0
+    labels = row - 4 - spec.objectness
+    if labels < 1 or (isinstance(anchors, int) and row > anchors):
+        wanted = shape_text(_wanted(spec, "joint")[0])
+        raise _misfit(path, tensor, f"{wanted} with more anchor points A than classes C")
+    return labels
+
+
+def _misfit(path: str, tensor: TensorInfo, wanted: str) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: output '{tensor.name}' is {shape_text(tensor.shape)}; expected {wanted}",
+        hint=f"detkit info {path} lists the presets that fit",
+    )

@@ -1,0 +1,77 @@
+"""The networks that a search found, timed on a device: its pareto.json in, a MeasuredFront out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from detkit.bench.cpu_time import clock_name
+from detkit.bench.fingerprint import fingerprint
+from detkit.codec import convert, from_plain
+from detkit.errors import ArtifactError, UsageError
+from detkit.profile.run import VISITS, doubts, measure_in_turns, runtime_version
+from detkit.prototype import Setup
+from detkit.report import MeasuredFront, MeasuredPoint, ParetoPoint, Visit
+from detkit.spec.arch import ArchSpec
+
+
+def read_front(path: Path) -> tuple[ParetoPoint, ...]:
+    """The points of a pareto.json.
+
+    Raises:
+        ArtifactError: not one, damaged, or empty.
+    """
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        points: tuple[ParetoPoint, ...] = convert(tuple[ParetoPoint, ...], plain, path.name)
+    except (ValueError, RecursionError, UsageError) as error:
+        raise ArtifactError(f"{path} is not the front of a search: {error}") from error
+    if not points:
+        raise ArtifactError(f"{path}: the front is empty")
+    return points
+
+
+def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> MeasuredFront:
+    """Times every network of a front, untrained, in turns.
+
+    Raises:
+        ArtifactError: see `read_front`.
+        BackendError: the runtime or the device is not here.
+    """
+    points = read_front(path)
+    specs = [from_plain(ArchSpec, point.arch, where=path.name) for point in points]
+    visits: list[list[Visit]] = [[] for _ in specs]
+    reference: list[float] = []
+    for turn in measure_in_turns(specs, [0] * len(specs), setup):
+        if turn.sample is None:
+            reference.append(round(turn.visit.least_ms, 4))
+            continue
+        visits[turn.sample].append(turn.visit)
+        if len(visits[turn.sample]) == VISITS:
+            name, least = points[turn.sample].name, _least(visits[turn.sample])
+            tell(f"{sum(len(seen) == VISITS for seen in visits)}/{len(points)}  {name}  {least} ms")
+    return MeasuredFront(
+        networks=tuple(
+            MeasuredPoint(
+                name=point.name,
+                digest=spec.digest,
+                searched_ms=point.latency_ms,
+                latency_ms=_least(seen),
+            )
+            for point, spec, seen in zip(points, specs, visits, strict=True)
+        ),
+        runtime=setup.runtime,
+        runtime_version=runtime_version(setup.runtime),
+        precision=setup.precision,
+        device=setup.placement.device,
+        threads=setup.placement.threads,
+        clock=clock_name(setup.placement),
+        reference_ms=tuple(reference),
+        warnings=tuple(doubts(reference, [visit for seen in visits for visit in seen])),
+        fingerprint=fingerprint(),
+    )
+
+
+def _least(visits: list[Visit]) -> float:
+    return round(min(visit.least_ms for visit in visits), 4)

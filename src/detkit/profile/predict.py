@@ -1,0 +1,69 @@
+"""A HardwareProfile as a search uses it: refused for anything it was not measured on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.errors import UsageError
+from detkit.profile.features import features_of
+from detkit.report import HardwareProfile, LatencyFit
+from detkit.run_folder import read_record
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a search needs a profile of."""
+
+    space: SearchSpace
+    runtime: str
+    precision: str
+    threads: int
+
+
+def open_profile(path: Path, wanted: Wanted) -> LatencyFit:
+    """The fit of the profile in a file.
+
+    Raises:
+        ArtifactError: no such file, damaged, or of another schema.
+        UsageError: not a profile, not finished, or of another space, runtime, precision or unit.
+    """
+    kind, profile = read_record(path)
+    if not isinstance(profile, HardwareProfile):
+        raise UsageError(f"{path} is a {kind}, not a hardware profile")
+    if profile.unit != "ms":
+        raise UsageError(f"{path}: its latencies are in '{profile.unit}', not ms")
+    if profile.fit is None:
+        raise UsageError(
+            f"{path} is not finished", hint="detkit bench --profile --resume goes on with it"
+        )
+    _check_space(path, profile, wanted.space)
+    for flag in ("runtime", "precision", "threads"):
+        was, now = getattr(profile, flag), getattr(wanted, flag)
+        if was != now:
+            raise UsageError(
+                f"{path} is of {flag} {was}, the search is for {now}", hint=f"--{flag} {was}"
+            )
+    return profile.fit
+
+
+def _check_space(path: Path, profile: HardwareProfile, space: SearchSpace) -> None:
+    if profile.space_digest == space.digest:
+        return
+    height, width = space.base.image_size
+    size = "" if "image_size" in space.knobs else f" --imgsz {height}x{width}"
+    raise UsageError(
+        f"{path} is of space {profile.space} with {profile.num_classes} classes, image size"
+        f" {profile.image_size} (digest {profile.space_digest}), not of this one ({space.digest})",
+        hint=f"make one: detkit bench --profile --space {space.name}{size}"
+        f" --classes {space.base.num_classes}",
+    )
+
+
+def predict_ms(fit: LatencyFit, spec: ArchSpec) -> float:
+    """Never below a tenth of a millisecond, where a fit has nothing to say."""
+    found = features_of(spec)
+    total = sum(w * found[name] for name, w in zip(fit.features, fit.weights_ms, strict=True))
+    return max(total, 0.1)

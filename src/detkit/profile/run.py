@@ -1,0 +1,224 @@
+"""The campaign behind a HardwareProfile: networks measured in turns, the file written as it grows.
+
+Networks are opened in groups, of which each round visits every one once, a reference network first:
+memory holds one group, and a machine that drifts shows in the reference. After every visit the file
+is rewritten, so a kill loses one visit at most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.artifact import versions, write_text
+from detkit.bench.cpu_time import clock_name, visit
+from detkit.bench.fingerprint import fingerprint
+from detkit.bench.state import read_state
+from detkit.bench.validity import doubts_of_states
+from detkit.codec import from_plain, to_json, to_plain
+from detkit.errors import UsageError
+from detkit.profile.features import features_of
+from detkit.profile.fit import fit_latency
+from detkit.profile.sampling import choose_networks, macs_of
+from detkit.prototype import Setup
+from detkit.report import HardwareProfile, ProfileSample, Visit
+from detkit.run_folder import read_record
+from detkit.runtime.machine import PACKAGES
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace
+from detkit.spec.zoo import ZOO, with_task
+
+Choice = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
+
+GROUP = 10
+VISITS = 3
+REFERENCE = "yolo-nas-p"
+REFERENCE_SIZE = (160, 160)
+MAX_DRIFT = 0.10  # of the reference network
+MAX_WALL_OVER_CPU = 1.3
+SAME = ("space_digest", "runtime", "runtime_version", "precision", "device", "threads", "batch",
+        "seed", "visits", "power_mode")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One visit of a campaign: of the sample of this number, or of the reference (None)."""
+
+    sample: int | None
+    visit: Visit
+
+
+def measure_in_turns(
+    specs: Sequence[ArchSpec], done: Sequence[int], setup: Setup
+) -> Iterator[Turn]:
+    """Visits every network until each has had `VISITS`; `done` says how many it had before."""
+    reference = setup.open(with_task(ZOO[REFERENCE], 80, REFERENCE_SIZE))
+    waiting = [number for number, count in enumerate(done) if count < VISITS]
+    for start in range(0, len(waiting), GROUP):
+        group = {number: setup.open(specs[number]) for number in waiting[start : start + GROUP]}
+        for round_ in range(VISITS):
+            yield Turn(None, visit(reference, placement=setup.placement))
+            for number, session in group.items():
+                if done[number] <= round_:
+                    yield Turn(number, visit(session, placement=setup.placement))
+
+
+def measure_profile(
+    space: SearchSpace,
+    setup: Setup,
+    out: Path,
+    *,
+    samples: int,
+    seed: int,
+    resume: bool,
+    tell: Callable[[str], None],
+    choose: Choice = choose_networks,
+) -> HardwareProfile:
+    """Measures, or goes on measuring, `samples` networks of the space, and fits the rest.
+
+    Args:
+        choose: which networks; by default from one end of the space to the other.
+
+    Raises:
+        UsageError: a precision that the runtime does not compute in, a number of samples that makes
+            no sense, or a profile to resume that was begun with other settings.
+        BackendError: the runtime or the device is not here.
+    """
+    profile = begin(space, setup, seed=seed)
+    if resume:
+        profile = _resumed(profile, out, samples)
+    if not profile.samples:
+        tell(f"choosing {samples} of {space.size:.3g} networks of space {space.name}")
+        chosen = choose(space, samples, seed)
+        profile = dataclasses.replace(profile, samples=tuple(map(_sample, chosen)))
+        _write(profile, out)
+    profile = _visit_all(profile, setup, out, tell)
+    _write(profile, out)
+    return profile
+
+
+def _visit_all(
+    profile: HardwareProfile, setup: Setup, out: Path, tell: Callable[[str], None]
+) -> HardwareProfile:
+    """Makes the visits that are missing, each one written at once; then the fit."""
+    specs = [from_plain(ArchSpec, sample.arch) for sample in profile.samples]
+    done = [len(sample.visits) for sample in profile.samples]
+    states = [read_state()]
+    for turn in measure_in_turns(specs, done, setup):
+        profile = _with(profile, turn)
+        _write(profile, out)
+        if turn.sample is None:
+            states.append(read_state())
+        elif len(profile.samples[turn.sample].visits) == VISITS:
+            tell(_line(profile, turn.sample))
+    found = doubts_of_states([*states, read_state()], profile.fingerprint)
+    return _finished(profile, specs, [doubt.reason for doubt in found])
+
+
+def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
+    """A profile without samples."""
+    machine = fingerprint()
+    searched = "image_size" in space.knobs
+    height, width = space.base.image_size
+    return HardwareProfile(
+        space=space.name,
+        space_digest=space.digest,
+        num_classes=space.base.num_classes,
+        image_size="searched" if searched else f"{height}x{width}",
+        runtime=setup.runtime,
+        runtime_version=runtime_version(setup.runtime),
+        precision=setup.precision,
+        device=setup.placement.device,
+        threads=setup.placement.threads,
+        batch=1,
+        clock=clock_name(setup.placement),
+        power_mode=machine.get("power_mode", machine.get("governor", "")),
+        seed=seed,
+        visits=VISITS,
+        samples=(),
+        reference=f"{REFERENCE}, {REFERENCE_SIZE[0]}x{REFERENCE_SIZE[1]}",
+        reference_ms=(),
+        fit=None,
+        warnings=(),
+        fingerprint=machine,
+    )
+
+
+def runtime_version(runtime: str) -> str:
+    """Of the engine that is installed, by any of the names it is packaged under."""
+    also = {"onnxruntime": "onnxruntime-gpu", **PACKAGES}.get(runtime, runtime)
+    found = versions(runtime, also)
+    return found.get(runtime, found.get(also, ""))
+
+
+def doubts(reference_ms: Sequence[float], visits: Sequence[Visit]) -> Iterator[str]:
+    """What the measurements themselves say against them."""
+    low, high = min(reference_ms), max(reference_ms)
+    if high > (1 + MAX_DRIFT) * low:
+        yield f"the machine was not steady: one network took {low:.2f} to {high:.2f} ms"
+    over = [v.wall_over_cpu for v in visits if v.wall_over_cpu > MAX_WALL_OVER_CPU]
+    if over:
+        yield (
+            f"other programs took the CPU in {len(over)} of {len(visits)} visits: wall time was up"
+            f" to {max(over):.1f} times CPU time"
+        )
+
+
+def _finished(
+    profile: HardwareProfile, specs: Sequence[ArchSpec], reasons: Sequence[str]
+) -> HardwareProfile:
+    """The profile with its fit, and with what speaks against trusting it, `reasons` among that."""
+    latencies_ms = [sample.latency_ms for sample in profile.samples]
+    visits = [visit for sample in profile.samples for visit in sample.visits]
+    return dataclasses.replace(
+        profile,
+        fit=fit_latency([features_of(spec) for spec in specs], latencies_ms),
+        warnings=(*doubts(profile.reference_ms, visits), *reasons),
+    )
+
+
+def _resumed(fresh: HardwareProfile, out: Path, samples: int) -> HardwareProfile:
+    """The profile in `out`, if it was begun with the settings of `fresh`."""
+    kind, found = read_record(out)
+    if not isinstance(found, HardwareProfile):
+        raise UsageError(f"{out} is a {kind}, no profile to resume")
+    pairs = [(name, getattr(found, name), getattr(fresh, name)) for name in SAME]
+    pairs.append(("samples", len(found.samples), samples))
+    pairs.append(("machine", found.fingerprint.get("id"), fresh.fingerprint.get("id")))
+    if changed := [f"{name} was {was}, not {now}" for name, was, now in pairs if was != now]:
+        raise UsageError(
+            f"{out} cannot be resumed: {'; '.join(changed)}", hint="--force begins it again"
+        )
+    return found
+
+
+def _sample(spec: ArchSpec) -> ProfileSample:
+    return ProfileSample(arch=to_plain(spec), digest=spec.digest, macs=macs_of(spec))
+
+
+def _with(profile: HardwareProfile, turn: Turn) -> HardwareProfile:
+    if turn.sample is None:
+        times = (*profile.reference_ms, round(turn.visit.least_ms, 4))
+        return dataclasses.replace(profile, reference_ms=times)
+    samples = list(profile.samples)
+    before = samples[turn.sample]
+    visits = (*before.visits, turn.visit)
+    samples[turn.sample] = dataclasses.replace(
+        before, visits=visits, latency_ms=min(seen.least_ms for seen in visits)
+    )
+    return dataclasses.replace(profile, samples=tuple(samples))
+
+
+def _write(profile: HardwareProfile, out: Path) -> None:
+    write_text(out, to_json(profile) + "\n")
+
+
+def _line(profile: HardwareProfile, number: int) -> str:
+    done = sum(len(sample.visits) == VISITS for sample in profile.samples)
+    sample = profile.samples[number]
+    return (
+        f"{done}/{len(profile.samples)}  {sample.arch['name']}  {sample.macs / 1e9:.2f} GMACs"
+        f"  {sample.latency_ms:.2f} ms"
+    )

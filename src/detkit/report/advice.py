@@ -1,0 +1,49 @@
+"""In which precision, on which engine, a checkpoint should be shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One form of the checkpoint on one engine, measured beside all others.
+
+    `drop` is in points of AP below the checkpoint in float, and `drop_noise` its standard error
+    over the pictures. `ratio` is the median over blocks of its time over that of the fastest float
+    form, within `ratio_low` to `ratio_high` in nine cases of ten.
+    """
+
+    runtime: str
+    precision: str
+    ap: float
+    drop: float
+    drop_noise: float
+    latency_ms: float
+    ratio: float
+    ratio_low: float
+    ratio_high: float
+    bytes: int
+    rejected: str = ""  # why it is not to be shipped
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdviceReport:
+    """`chosen` is an index in `forms`, None where none meets the limits."""
+
+    schema_version: int = 1
+    checkpoint: str
+    data: str
+    split: str
+    images: int
+    max_drop: float
+    max_ms: float | None
+    forms: tuple[Form, ...]
+    chosen: int | None
+    advice: str
+    commands: tuple[str, ...]
+    absent: dict[str, str]  # runtime and precision -> why it was not measured
+    threads: int
+    valid: bool
+    reasons: tuple[str, ...]
+    fingerprint: dict[str, str]

@@ -1,0 +1,74 @@
+"""How long networks of a search space take on one machine, and what that predicts of the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit:
+    """A few runs in a row. `wall_over_cpu` is 1 where only wall time is measured."""
+
+    least_ms: float
+    p50_ms: float
+    iqr_ms: float
+    wall_over_cpu: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileSample:
+    """One network; `latency_ms` is the least of its visits so far."""
+
+    arch: dict[str, Any]  # an ArchSpec as JSON
+    digest: str
+    macs: int
+    visits: tuple[Visit, ...] = ()
+    latency_ms: float = 0.0  # 0 before the first visit
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatencyFit:
+    """latency_ms = sum of weights_ms * features; the errors are those of leaving one sample out.
+
+    `mape` is a share: 0.08 is 8 %.
+    """
+
+    features: tuple[str, ...]
+    weights_ms: tuple[float, ...]
+    penalty: float
+    samples: int
+    mape: float
+    spearman: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareProfile:
+    """What `detkit bench --profile` measured on a device, for `detkit search --latency-profile`.
+
+    `clock` is `cpu` (time of the one thread that computes) or `wall`. `fit` is None until every
+    sample has been measured.
+    """
+
+    schema_version: int = 1
+    unit: str = "ms"
+    space: str
+    space_digest: str
+    num_classes: int
+    image_size: str  # HEIGHTxWIDTH, or "searched"
+    runtime: str
+    runtime_version: str
+    precision: str
+    device: str
+    threads: int
+    batch: int
+    clock: str
+    power_mode: str
+    seed: int
+    visits: int  # of every sample
+    samples: tuple[ProfileSample, ...]
+    reference: str  # the network measured beside every group of samples
+    reference_ms: tuple[float, ...]
+    fit: LatencyFit | None
+    warnings: tuple[str, ...]
+    fingerprint: dict[str, str]

@@ -1,0 +1,19 @@
+"""The session of a loaded graph, by what its manifest says of its outputs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detkit.artifact import Signature
+from detkit.foreign.signature import ForeignSignature
+from detkit.runtime.foreign import ForeignSession, SuppressingForeignSession
+from detkit.runtime.graph import Engine, GraphSession, SuppressingGraphSession
+
+
+def session_of(engine: Engine, path: Path, manifest: Signature) -> GraphSession:
+    """One of the four forms: detkit's or another tool's graph, with raw or final outputs."""
+    is_final = manifest.form == "nms"
+    if isinstance(manifest, ForeignSignature):
+        foreign = SuppressingForeignSession if is_final else ForeignSession
+        return foreign(engine, path, manifest)
+    return (SuppressingGraphSession if is_final else GraphSession)(engine, path, manifest)

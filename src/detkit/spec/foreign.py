@@ -1,0 +1,210 @@
+"""A detector of another tool as data: what its ONNX file takes and what its outputs mean.
+
+A description is a JSON file or the name of one of `PRESETS`; a file may start from a preset and say
+only what differs: `{"preset": "yolov8", "class_names": ["cat", "dog"]}`.
+
+Legend: B batch, A anchor points or queries, C classes, M detections of a picture at most.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detkit.codec import from_plain, to_plain
+from detkit.errors import UsageError, did_you_mean
+from detkit.spec.json_file import read_plain
+
+# What each output holds, in the order of the graph's outputs; further outputs are ignored.
+ROLES = {
+    "joint": ("joint",),  # boxes, perhaps objectness, and scores in one tensor
+    "separate": ("boxes", "scores"),  # (B, A, 4) and (B, A, C), in either order
+    "suppressed": ("boxes", "scores", "labels"),  # (B, M, 4), (B, M), (B, M), perhaps counts (B,)
+    "rows": ("rows",),  # suppressed, a row of numbers for each detection
+}
+BOX_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx")
+ACTIVATIONS = ("none", "sigmoid", "softmax")
+BACKGROUNDS = ("none", "first", "last")
+COLUMNS = ("image", "box", "score", "label")
+LAYOUTS = ("nchw", "nhwc")
+LABELS = ("index", "category_id")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSpec:
+    """The picture as the graph wants it; see `spec.preprocess`.
+
+    `size` (height, width) is needed where the graph leaves it free; (0, 0) is the graph's own.
+    """
+
+    name: str = ""  # that of the graph's only input
+    size: tuple[int, int] = (0, 0)
+    layout: str = "nchw"
+    channel_order: str = "rgb"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    resize: str = "letterbox"
+    pad_value: int = 114
+    pad_place: str = "center"
+
+    def __post_init__(self) -> None:
+        _check("input.layout", self.layout, LAYOUTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSpec:
+    """What the outputs mean. Boxes are in input pixels, or 0..1 of the input if `normalised`.
+
+    `roles` are a permutation of one of `ROLES`; `names` says which tensor has a role where the
+    order of the graph's outputs does not. `background` is a column of the scores, or a label, that
+    stands for no object.
+    """
+
+    roles: tuple[str, ...]
+    names: dict[str, str] = field(default_factory=dict)
+    box_format: str = "xyxy"
+    normalised: bool = False
+    activation: str = "none"  # that turns raw scores into probabilities
+    background: str = "none"
+    anchors_last: bool = False  # joint: (B, 4 + C, A) in place of (B, A, 4 + C)
+    objectness: bool = False  # joint: a column before the classes that multiplies them
+    columns: tuple[str, ...] = ("box", "score", "label")  # of rows
+    needs_nms: bool = True  # raw predictions that are no set: several for one object
+
+    def __post_init__(self) -> None:
+        wanted = sorted(role for role in self.roles if role != "counts")
+        if wanted not in [sorted(roles) for roles in ROLES.values()] or (
+            "counts" in self.roles and "labels" not in self.roles
+        ):
+            known = "; ".join(", ".join(roles) for roles in ROLES.values())
+            raise UsageError(
+                f"outputs.roles: {', '.join(self.roles)} make no detections",
+                hint=f"known, in any order: {known}; counts beside labels",
+            )
+        for role in self.names:
+            _check("outputs.names", role, self.roles)
+        for column in self.columns:
+            _check("outputs.columns", column, COLUMNS)
+        if not {"box", "score", "label"} <= set(self.columns):
+            raise UsageError("outputs.columns: box, score and label are needed")
+        _check("outputs.box_format", self.box_format, BOX_FORMATS)
+        _check("outputs.activation", self.activation, ACTIVATIONS)
+        _check("outputs.background", self.background, BACKGROUNDS)
+
+    @property
+    def has_background(self) -> bool:
+        return self.background != "none"
+
+    @property
+    def is_suppressed(self) -> bool:
+        """Whether the outputs are final, so that no NMS of detkit's follows."""
+        return not (self.is_raw and self.needs_nms)
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether there are scores of every class."""
+        return "labels" not in self.roles and "rows" not in self.roles
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForeignSpec:
+    """A detector of another tool.
+
+    `class_names` are in the order of the model's classes, without its background; an empty name is
+    a number that no class has. `classes_from` takes them from a COCO json or folder instead, in the
+    order of the category ids, or with `labels` category_id, each at the number of its id.
+    """
+
+    input: InputSpec = field(default_factory=InputSpec)
+    outputs: OutputSpec
+    class_names: tuple[str, ...] = ()
+    classes_from: str = ""
+    labels: str = "index"
+
+    def __post_init__(self) -> None:
+        _check("labels", self.labels, LABELS)
+        if self.class_names and self.classes_from:
+            raise UsageError("class_names and classes_from: one of them, not both")
+
+
+def _check(what: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UsageError(f"{what}: unknown '{value}'", hint=did_you_mean(value, known))
+
+
+# --- the usual exports ---------------------------------------------------------------------------
+
+_ANCHORS_FIRST = ForeignSpec(
+    outputs=OutputSpec(roles=("joint",), box_format="cxcywh", objectness=True)
+)
+_QUERIES = OutputSpec(
+    roles=("scores", "boxes"), box_format="cxcywh", normalised=True, needs_nms=False
+)
+_IMAGENET = InputSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="stretch")
+
+PRESETS = {
+    "yolov5": _ANCHORS_FIRST,
+    "yolov7": _ANCHORS_FIRST,
+    "yolov8": ForeignSpec(
+        outputs=OutputSpec(roles=("joint",), box_format="cxcywh", anchors_last=True)
+    ),
+    "yolov10": ForeignSpec(outputs=OutputSpec(roles=("rows",))),
+    "yolov7-nms": ForeignSpec(
+        outputs=OutputSpec(roles=("rows",), columns=("image", "box", "label", "score"))
+    ),
+    "detr": ForeignSpec(
+        input=_IMAGENET,
+        outputs=dataclasses.replace(_QUERIES, activation="softmax", background="last"),
+    ),
+    "rt-detr": ForeignSpec(
+        input=InputSpec(resize="stretch"),
+        outputs=dataclasses.replace(_QUERIES, activation="sigmoid"),
+    ),
+    "torchvision": ForeignSpec(
+        outputs=OutputSpec(roles=("boxes", "labels", "scores"), background="first")
+    ),
+    "nms": ForeignSpec(outputs=OutputSpec(roles=("counts", "boxes", "scores", "labels"))),
+    "raw": ForeignSpec(outputs=OutputSpec(roles=("boxes", "scores"))),
+}
+
+
+def read_foreign_spec(text: str) -> ForeignSpec:
+    """The preset of this name, or the description in the file of this path.
+
+    Raises:
+        UsageError: neither, or a description that does not hold together.
+    """
+    if text in PRESETS:
+        return PRESETS[text]
+    if not text.endswith(".json"):
+        raise UsageError(
+            f"--outputs: unknown preset '{text}'",
+            hint=f"{did_you_mean(text, PRESETS)} (or name a FILE.json)",
+        )
+    path = Path(text)
+    plain = read_plain(path, "description")
+    spec = from_plain(ForeignSpec, _on_preset(plain, path.name), where=path.name)
+    if not spec.classes_from:
+        return spec
+    place = path.parent / spec.classes_from
+    return dataclasses.replace(spec, classes_from=str(place))
+
+
+def _on_preset(plain: Any, where: str) -> Any:
+    """A description with what its preset says wherever it says nothing."""
+    if not isinstance(plain, Mapping) or "preset" not in plain:
+        return plain
+    name = plain["preset"]
+    if name not in PRESETS:
+        raise UsageError(f"{where}: unknown preset '{name}'", hint=did_you_mean(str(name), PRESETS))
+    merged = to_plain(PRESETS[name])
+    for key, value in plain.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
+            merged[key] = {**merged[key], **value}
+        elif key != "preset":
+            merged[key] = value
+    return merged

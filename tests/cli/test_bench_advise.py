@@ -1,0 +1,58 @@
+"""`detkit bench --advise` on a network whose INT8 form is nearly as good as its float one."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from detkit.advise import run as room
+from detkit.bench.measure import Plan
+from detkit.cli import app
+from detkit.codec import from_json
+from detkit.report import AdviceReport
+
+QUICK = Plan(min_seconds=0, min_runs=10, blocks=10, warmup_seconds=0, max_warmup_seconds=0)
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    monkeypatch.setattr(room, "TIMING", QUICK)
+    monkeypatch.setattr(app, "_prepare_process", lambda: None)
+
+    def call(*args: object) -> tuple[int, str, str]:
+        code = app.main([str(arg) for arg in args])
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
+    run, settled, labelled, tmp_path
+):
+    before = sorted(settled().parent.iterdir())
+    out = tmp_path / "advice.json"
+    wide = ("--max-drop", 100, "--threads", 1, "-o", out)
+    code, stdout, stderr = run("bench", settled(), "--advise", "--data", labelled, *wide, "--json")
+    assert code == 0, stderr
+    report = from_json(AdviceReport, stdout)
+    assert out.read_text() == stdout
+    forms = {(form.runtime, form.precision): form for form in report.forms}
+    assert {("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")} <= set(forms)
+    assert forms["onnxruntime", "fp32"].drop == pytest.approx(0, abs=0.2)
+    assert forms["onnxruntime", "int8"].bytes < forms["onnxruntime", "fp32"].bytes
+    assert report.chosen is not None
+    assert report.forms[report.chosen].rejected == ""
+    assert report.advice.startswith(("ship ", "stay in "))
+    assert report.commands[-1].startswith("detkit ")
+    assert "openvino fp16" in report.absent
+    assert sorted(settled().parent.iterdir()) == before
+
+
+def test_limit_that_nothing_meets_exits_3_with_the_table(run, settled, labelled):
+    args = ("--data", labelled, "--threads", 1, "--max-ms", 0.0001)
+    code, stdout, stderr = run("bench", settled(), "--advise", *args)
+    assert code == 3
+    assert stdout.split()[:2] == ["runtime", "precision"]
+    assert "nothing meets the limits" in stderr
+    assert json.dumps("limit 0.0001")[1:-1] in stderr

@@ -1,0 +1,87 @@
+"""The round trip of a device: its profile, a search on it, the front measured, the search again."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from detkit.bench import cpu_time
+from detkit.bench.measure import Plan
+from detkit.cli import app
+from detkit.codec import from_json
+from detkit.report import HardwareProfile, MeasuredFront
+
+QUICK = Plan(min_seconds=0, min_runs=3, blocks=1, warmup_seconds=0, max_warmup_seconds=0)
+SPACE = ("--space", "tiny", "--imgsz", "64")
+ENGINE = ("--precision", "int8", "--runtime", "onnxruntime")
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Runs a verb in this process: exit code, stdout, stderr."""
+    monkeypatch.setattr(cpu_time, "VISIT", QUICK)
+    monkeypatch.setattr(app, "_prepare_process", lambda: None)
+
+    def call(*args: object) -> tuple[int, str, str]:
+        code = app.main([str(arg) for arg in args])
+        return code, *capfd.readouterr()
+
+    return call
+
+
+def test_profile_serves_a_search_whose_front_comes_back_measured(run, tmp_path):
+    profile, out, measured = (tmp_path / name for name in ("p.json", "out", "measured.json"))
+    asked = ("bench", "--profile", *SPACE, *ENGINE, "--classes", 3, "--samples", 8, "-o", profile)
+    code, stdout, stderr = run(*asked)
+    assert (code, stdout) == (0, f"{profile}\n"), stderr
+    assert "8 networks of tiny" in stderr
+    fit = from_json(HardwareProfile, profile.read_text()).fit
+    assert fit is not None
+
+    search = ("search", *SPACE, *ENGINE, "--latency-profile", profile, "-o", out)
+    code, _, stderr = run(*search, "--set", "classes=3", "--trials", 3)
+    assert code == 0, stderr
+    assert "predicted" in stderr
+    front = json.loads((out / "pareto.json").read_text())
+    assert {(point["measured"], point["latency_error"]) for point in front} == {(False, fit.mape)}
+
+    code, stdout, stderr = run("bench", out / "pareto.json", *ENGINE, "-o", measured)
+    assert code == 0, stderr
+    found = from_json(MeasuredFront, measured.read_text())
+    assert [network.digest for network in found.networks] == [point["digest"] for point in front]
+    assert stdout.splitlines()[1].split()[0] == front[0]["name"]
+
+    code, _, stderr = run("search", "-o", out, "--resume", "--measured", measured)
+    assert code == 0, stderr
+    points = {p["digest"]: p for p in json.loads((out / "pareto.json").read_text())}
+    for network in found.networks:
+        if network.digest in points:
+            assert points[network.digest]["measured"]
+            assert points[network.digest]["latency_ms"] == network.latency_ms
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("--profile",), 2, "a profile is a file"),
+        (("--profile", "-o", "x.json", "--resume"), 2, "no profile to resume"),
+        (("--profile", "-o", "x.json", "--precision", "fp16"), 2, "no fp16 on onnxruntime"),
+        (("--profile", "-o", "x.json", "--space", "huge"), 2, "unknown space"),
+        ((), 2, "no MODEL to time"),
+        (("a.safetensors", "--advise"), 2, "no pictures to score on"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_before_any_work(run, args, code, message):
+    done = run("bench", *args)
+    assert done[:2] == (code, "")
+    assert message in done[2]
+
+
+def test_front_slower_than_the_limit_exits_3(run, tmp_path):
+    out = tmp_path / "out"
+    assert run("search", *SPACE, "--set", "classes=3", "--trials", 1, "-o", out)[0] == 0
+    code, stdout, stderr = run("bench", out / "pareto.json", "--max-ms", 0.0001)
+    assert code == 3
+    assert "is above 0.0001" in stderr
+    assert stdout.startswith("network")

@@ -1,0 +1,123 @@
+"""`--outputs`: detectors of other tools through bench, eval, predict and info."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+QUICK = ("--seconds", "0", "--runs", "10")
+RUNTIMES = ["onnxruntime", "openvino"]
+
+
+def name_classes(model) -> None:
+    model.metadata_props.add(key="names", value="{0: 'red', 1: 'green'}")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize(
+    ("form", "pictures"),
+    [("yolov8", "one"), ("yolov5", "plain"), ("torchvision", "no batch"), ("nms", "plain")],
+)
+def test_a_foreign_detector_scores_what_it_should(
+    detkit, foreign_graph, cell_folder, form, pictures, runtime
+):
+    pytest.importorskip(runtime)
+    path = foreign_graph(form, pictures)
+    flags = ("--outputs", form, "--runtime", runtime, "--json")
+    done = detkit("eval", str(path), str(cell_folder), *flags)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["ap"], report["runtime"]) == (pytest.approx(1), runtime)
+    assert "are taken to be those of" in done.stderr
+
+
+def test_names_in_the_file_go_before_those_of_the_data(detkit, foreign_graph, cell_folder):
+    path = foreign_graph("yolov8", change=name_classes)
+    done = detkit("eval", str(path), str(cell_folder), "--outputs", "yolov8")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_classes_may_be_taken_from_annotations_by_category_id(
+    detkit, foreign_graph, cell_folder, tmp_path
+):
+    """The usual numbering of detectors trained on COCO: labels are category ids, with gaps."""
+    annotations = cell_folder / "annotations" / "instances_val.json"
+    plain = json.loads(annotations.read_text())
+    renumbered = {1: 2, 2: 1}
+    for item in plain["categories"]:
+        item["id"] = renumbered[item["id"]]
+    for item in plain["annotations"]:
+        item["category_id"] = renumbered[item["category_id"]]
+    annotations.write_text(json.dumps(plain))
+    about = {"preset": "torchvision", "classes_from": str(annotations)}
+    scores = {}
+    for labels in ("index", "category_id"):
+        (tmp_path / "d.json").write_text(json.dumps({**about, "labels": labels}))
+        flags = ("--outputs", str(tmp_path / "d.json"), "--json")
+        done = detkit("eval", str(foreign_graph("torchvision", "one")), str(cell_folder), *flags)
+        assert done.returncode == 0, done.stderr
+        scores[labels] = json.loads(done.stdout)["ap"]
+    assert scores == {"index": 0, "category_id": 0}  # red is label 1, and now category 2
+
+
+def test_bench_sets_foreign_models_beside_detkits_own(
+    detkit, cell_model, foreign_graph, cell_folder
+):
+    models = (cell_model(), foreign_graph("yolov8"), foreign_graph("yolov10", "nhwc bytes"))
+    (cell_folder.parent / "bytes.json").write_text(
+        '{"preset": "yolov10", "input": {"layout": "nhwc"}}'
+    )
+    outputs = ("--outputs", "yolov8", "--outputs", str(cell_folder.parent / "bytes.json"))
+    done = detkit(
+        "bench", *map(str, models), *QUICK, *outputs, "--data", str(cell_folder), "--json"
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["models"]
+    assert [model["form"] for model in found] == ["deployed", "deployed", "nms"]
+    assert all(model["latency_ms"]["p50"] > 0 for model in found)
+
+
+def test_descriptions_must_be_one_or_as_many_as_the_foreign_models(
+    detkit, cell_model, foreign_graph
+):
+    paths = [str(foreign_graph("yolov8", pictures)) for pictures in ("plain", "one", "half")]
+    done = detkit("bench", *paths, *QUICK, "--outputs", "yolov8", "--outputs", "yolov8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "2 descriptions for 3 models of other tools" in done.stderr
+    done = detkit("bench", str(cell_model()), *QUICK, "--outputs", "yolov8")
+    assert done.returncode == 2
+    assert "says itself what its outputs mean" in done.stderr
+
+
+def test_predict_draws_and_names_the_classes(detkit, foreign_graph, cell_folder, tmp_path):
+    images, out = str(cell_folder / "images"), str(tmp_path / "out")
+    path = str(foreign_graph("torchvision", "one"))
+    done = detkit("predict", path, images, "-o", out, "--outputs", "torchvision")
+    assert done.returncode == 2
+    assert "does not name its classes" in done.stderr
+    named = str(foreign_graph("torchvision", "one", change=name_classes))
+    done = detkit("predict", named, images, "-o", out, "--outputs", "torchvision")
+    assert done.returncode == 0, done.stderr
+    entries = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert sorted(entry["category_name"] for entry in entries) == ["green"] * 2 + ["red"] * 3
+
+
+def test_eval_refuses_a_description_of_what_describes_itself(detkit, cell_model, cell_folder):
+    done = detkit("eval", str(cell_model()), str(cell_folder), "--outputs", "yolov8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "says itself what its outputs mean" in done.stderr
+
+
+def test_info_lists_inputs_outputs_and_the_presets_that_fit(detkit, foreign_graph):
+    path = foreign_graph("yolov8", change=name_classes)
+    done = detkit("info", str(path))
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "kind onnx of another tool" in lines
+    assert "input x (batch, 3, 64, 64) float32" in lines
+    assert "shapes fit --outputs yolov8" in lines
+    assert "classes 2: red, green" in lines
+    shown = json.loads(detkit("info", str(path), "--json").stdout)
+    assert shown["presets"] == ["yolov8"]
+    assert shown["content"]["inputs"][0]["shape"] == ["batch", 3, 64, 64]

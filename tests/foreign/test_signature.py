@@ -1,0 +1,160 @@
+"""A description fits a graph, or one error names the tensor, its shape and what was expected."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from detkit.artifact import TensorInfo
+from detkit.errors import ArtifactError, UsageError
+from detkit.foreign.onnx_graph import OnnxGraph
+from detkit.foreign.signature import fitting_presets, sign
+from detkit.spec.foreign import PRESETS, ForeignSpec, InputSpec, OutputSpec
+
+PATH = Path("m.onnx")
+IMAGES = TensorInfo(name="images", dtype="float32", shape=(1, 3, 320, 320))
+
+
+def graph(*outputs, images=IMAGES, names="") -> OnnxGraph:
+    return OnnxGraph(
+        inputs=images if isinstance(images, tuple) else (images,),
+        outputs=tuple(
+            TensorInfo(name=f"out{index}", dtype="float32", shape=shape)
+            for index, shape in enumerate(outputs)
+        ),
+        precision="fp32",
+        metadata={"names": names},
+    )
+
+
+def pictures(*shape, dtype="float32") -> TensorInfo:
+    return TensorInfo(name="images", dtype=dtype, shape=shape)
+
+
+@pytest.mark.parametrize(
+    ("outputs", "presets"),
+    [
+        ([(1, 7, 2100)], ("yolov8",)),
+        ([("batch", 7, "anchors")], ("yolov8",)),
+        ([(1, 6300, 8)], ("yolov5", "yolov7")),
+        ([(1, 300, 6)], ("yolov5", "yolov7", "yolov10")),
+        ([("n", 7)], ("yolov7-nms",)),
+        ([(1, 100, 92), (1, 100, 4)], ("detr", "rt-detr")),
+        ([("n", 4), ("n",), ("n",)], ("torchvision",)),
+        ([(1, 1), (1, 100, 4), (1, 100), (1, 100)], ("nms",)),
+        ([(1, 2100, 4), (1, 2100, 80)], ("raw",)),
+        ([(1, 1000)], ()),
+        ([(1, 3, 320, 320)], ()),
+        ([], ()),
+    ],
+)
+def test_presets_are_known_by_their_shapes(outputs, presets):
+    assert fitting_presets(graph(*outputs)) == presets
+
+
+@pytest.mark.parametrize(
+    ("preset", "outputs", "message"),
+    [
+        ("yolov8", [(1, 1000)], r"'out0' is \(1, 1000\); expected \(B, 4 \+ C, A\)"),
+        ("yolov8", [(1, 2100, 7)], r"is \(1, 2100, 7\); expected \(B, 4 \+ C, A\) with more"),
+        ("yolov5", [(1, 7, 2100)], r"is \(1, 7, 2100\); expected \(B, A, 5 \+ C\) with more"),
+        ("yolov8", [(1, 4, 2100)], r"is \(1, 4, 2100\); expected"),
+        ("yolov10", [(1, 300, 7)], r"expected \(M, 6\) or \(B, M, 6\)"),
+        ("detr", [(1, 100, 92)], "the outputs are out0; expected 2: scores, boxes"),
+        ("raw", [(1, 9, 4), (1, 8, 3)], r"'out1' is \(1, 8, 3\); expected \(1, 9, C\), as"),
+        ("torchvision", [(1, 9, 4), (1, 9), (1, 8)], r"'out2' is \(1, 8\); expected \(1, 9\), as"),
+        ("torchvision", [(9, 4), (1, 9), (1, 9)], r"'out2' is \(1, 9\); expected \(9\), as"),
+        ("torchvision", [(9, 5), (9,), (9,)], r"'out0' is \(9, 5\); expected \(B, A, 4\) or"),
+        ("nms", [(1, 1)], "expected 4: counts, boxes, scores, labels"),
+    ],
+)
+def test_outputs_that_do_not_fit_are_named_with_their_shape(preset, outputs, message):
+    with pytest.raises(ArtifactError, match=message) as caught:
+        sign(PATH, graph(*outputs), PRESETS[preset])
+    assert "detkit info m.onnx" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (pictures(1, 1, 28, 28), r"input 'images' is \(1, 1, 28, 28\) float32; expected \(B, 3"),
+        (pictures(1, 320, 320, 3), r"expected \(B, 3, H, W\)"),
+        (pictures(1, 16000), r"is \(1, 16000\)"),
+        (pictures(1, 3, 320, 320, dtype="int64"), "int64; expected"),
+        ((IMAGES, IMAGES), "expected one input, the picture; the graph has images, images"),
+        ((), "the graph has none"),
+    ],
+)
+def test_an_input_that_takes_no_picture_is_refused(images, message):
+    with pytest.raises(ArtifactError, match=message):
+        sign(PATH, graph((1, 7, 2100), images=images), PRESETS["yolov8"])
+
+
+def with_input(**changes) -> ForeignSpec:
+    return dataclasses.replace(PRESETS["yolov8"], input=InputSpec(**changes))
+
+
+def test_the_size_is_the_graphs_or_else_the_descriptions():
+    fixed, free = graph((1, 7, 2100)), graph((1, 7, "a"), images=pictures(1, 3, "h", "w"))
+    assert sign(PATH, fixed, with_input()).preprocess.size == (320, 320)
+    assert sign(PATH, free, with_input(size=(300, 500))).preprocess.size == (300, 500)
+    with pytest.raises(UsageError, match=r"\(1, 3, h, w\), of any size"):
+        sign(PATH, free, with_input())
+    with pytest.raises(ArtifactError, match="the description says 640x640"):
+        sign(PATH, fixed, with_input(size=(640, 640)))
+    with pytest.raises(ArtifactError, match="no input 'x', but 'images'"):
+        sign(PATH, fixed, with_input(name="x"))
+
+
+def test_bytes_cannot_be_normalised_outside_the_graph():
+    images = pictures(1, 3, 320, 320, dtype="uint8")
+    with pytest.raises(UsageError, match="takes no mean or std"):
+        sign(PATH, graph((1, 7, 2100), images=images), with_input(mean=(0.5, 0.5, 0.5)))
+
+
+def test_class_names_come_from_the_description_then_the_file_then_numbers():
+    named = graph((1, 7, 2100), names="['a', 'b', 'c']")
+    spec = PRESETS["yolov8"]
+    mine = dataclasses.replace(spec, class_names=("x", "y", "z"))
+    assert sign(PATH, named, mine).class_names == ("x", "y", "z")
+    assert sign(PATH, named, spec).class_names == ("a", "b", "c")
+    assert sign(PATH, graph((1, 7, 2100)), spec).class_names == ("class 0", "class 1", "class 2")
+    with pytest.raises(ArtifactError, match="which is 3 classes, and there are 2 names"):
+        sign(PATH, named, dataclasses.replace(spec, class_names=("x", "y")))
+
+
+def test_the_background_and_gaps_are_no_classes():
+    queries = graph((1, 9, 4), (1, 9, 4))
+    detr = dataclasses.replace(PRESETS["detr"], class_names=("a", "", "b"))
+    assert sign(PATH, queries, detr).class_of == (0, -1, 1, -1)
+    first = dataclasses.replace(PRESETS["torchvision"], class_names=("a", "b"))
+    assert sign(PATH, graph(("n", 4), ("n",), ("n",)), first).class_of == (-1, 0, 1)
+    unknown = sign(PATH, graph(("n", 4), ("n",), ("n",)), PRESETS["torchvision"])
+    assert (unknown.class_of, unknown.class_names) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("images", "outputs", "preset", "only"),
+    [
+        (pictures("b", 3, 320, 320), [(1, 7, 2100)], "yolov8", 0),
+        (pictures(4, 3, 320, 320), [(4, 7, 2100)], "yolov8", 4),
+        (pictures(3, 320, 320), [("n", 4), ("n",), ("n",)], "torchvision", 1),
+        (pictures("b", 3, 320, 320), [("n", 4), ("n",), ("n",)], "torchvision", 1),
+        (pictures("b", 3, 320, 320), [("n", 7)], "yolov7-nms", 0),
+        (pictures("b", 3, 320, 320), [("n", 6)], "yolov10", 1),
+    ],
+)
+def test_the_batch_is_free_where_every_tensor_has_one(images, outputs, preset, only):
+    assert sign(PATH, graph(*outputs, images=images), PRESETS[preset]).only_batch == only
+
+
+def test_outputs_may_be_named_where_their_order_differs():
+    spec = OutputSpec(roles=("boxes", "scores"), names={"boxes": "out1", "scores": "out0"})
+    found = sign(PATH, graph((1, 9, 2), (1, 9, 4)), ForeignSpec(outputs=spec))
+    assert found.tensors == {"boxes": "out1", "scores": "out0"}
+    lost = OutputSpec(roles=("boxes", "scores"), names={"boxes": "out3"})
+    with pytest.raises(ArtifactError, match="no output 'out3'") as caught:
+        sign(PATH, graph((1, 9, 2), (1, 9, 4)), ForeignSpec(outputs=lost))
+    assert caught.value.hint.startswith("did you mean 'out")

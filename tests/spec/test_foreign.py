@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from detkit.codec import from_json, to_json
+from detkit.errors import UsageError
+from detkit.spec.foreign import PRESETS, ForeignSpec, OutputSpec, read_foreign_spec
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_survives_json_and_is_found_by_name(name):
+    assert from_json(ForeignSpec, to_json(PRESETS[name])) == PRESETS[name]
+    assert read_foreign_spec(name) == PRESETS[name]
+
+
+def write(tmp_path, plain) -> str:
+    path = tmp_path / "mine.json"
+    path.write_text(plain if isinstance(plain, str) else json.dumps(plain))
+    return str(path)
+
+
+def test_a_file_may_say_only_what_differs_from_a_preset(tmp_path):
+    changes = {"preset": "detr", "input": {"size": [800, 800]}, "class_names": ["a", "b"]}
+    spec = read_foreign_spec(write(tmp_path, changes))
+    assert spec.input.size == (800, 800)
+    assert spec.input.mean == PRESETS["detr"].input.mean
+    assert (spec.outputs, spec.class_names) == (PRESETS["detr"].outputs, ("a", "b"))
+
+
+def test_classes_are_looked_for_beside_the_description(tmp_path):
+    path = write(tmp_path, {"preset": "raw", "classes_from": "coco/train.json"})
+    assert read_foreign_spec(path).classes_from == str(tmp_path / "coco" / "train.json")
+
+
+@pytest.mark.parametrize(
+    ("plain", "message"),
+    [
+        ("{", "not valid JSON"),
+        ("[]", "expected a table"),
+        ({"preset": "yolo8"}, "unknown preset 'yolo8'"),
+        ({"preset": "raw", "input": {"sise": [1, 2]}}, "mine.json.input: unknown key 'sise'"),
+        ({"preset": "raw", "input": 3}, "expected a table"),
+        ({"input": {}}, "missing outputs"),
+        ({"outputs": {"roles": ["boxes"]}}, "boxes make no detections"),
+        ({"outputs": {"roles": ["boxes", "scores", "counts"]}}, "make no detections"),
+        ({"preset": "raw", "outputs": {"box_format": "xyhw"}}, "unknown 'xyhw'"),
+        ({"preset": "raw", "outputs": {"names": {"box": "x"}}}, "unknown 'box'"),
+        ({"preset": "yolov10", "outputs": {"columns": ["box"]}}, "are needed"),
+        ({"preset": "raw", "class_names": ["a"], "classes_from": "x"}, "one of them"),
+    ],
+)
+def test_a_description_that_does_not_hold_together_is_refused(tmp_path, plain, message):
+    with pytest.raises(UsageError, match=message):
+        read_foreign_spec(write(tmp_path, plain))
+
+
+def test_a_name_that_is_neither_preset_nor_file_suggests_the_near_one(tmp_path):
+    with pytest.raises(UsageError, match="unknown preset 'yolo8'") as caught:
+        read_foreign_spec("yolo8")
+    assert "did you mean 'yolov8'?" in caught.value.hint
+    with pytest.raises(UsageError, match="no such description file"):
+        read_foreign_spec(str(tmp_path / "lost.json"))
+
+
+def test_only_raw_scores_that_are_no_set_are_suppressed_by_detkit():
+    assert not PRESETS["yolov8"].outputs.is_suppressed
+    assert PRESETS["detr"].outputs.is_suppressed
+    assert PRESETS["torchvision"].outputs.is_suppressed
+    assert OutputSpec(roles=("scores", "boxes")).is_raw
