@@ -147,7 +147,8 @@ def _estimate(files: Sequence[Prototype], plan: Plan, runtime: str, placement: P
         run = file.macs * seconds_per_mac * shares[file.precision]
         total += max(plan.min_seconds, plan.min_runs * run)
         total += max(plan.warmup_seconds, (UNTIMED_RUNS + plan.chain_runs) * run)
-    return f"timing {len(files)} files will take about {total / 60:.0f} min"
+    duration = f"{total / 60:.0f} min" if total > 100 else f"{total:.0f} s"
+    return f"timing {len(files)} files will take about {duration}"
 
 
 def _compared(

@@ -5,7 +5,18 @@ import pytest
 from detkit.codec import from_json
 from detkit.report import CompareReport
 
-QUICK = ("--compare", "yolo-nas-p", "--imgsz", "64", "--seconds", "0", "--runs", "10")
+QUICK = (
+    "--compare",
+    "yolo-nas-p",
+    "--imgsz",
+    "64",
+    "--seconds",
+    "0",
+    "--runs",
+    "10",
+    "--threads",
+    "1",
+)
 
 
 def test_table_says_that_weights_are_untrained(detkit):

@@ -86,4 +86,4 @@ def _row(model: ComparedModel) -> tuple[str, ...]:
         ]
     speedups = [f.ratio_to_fp32 for f in model.files if f.measured.precision == "int8"]
     cells += [f"{ratio:.2f}" for ratio in speedups if ratio is not None]
-    return (*cells, "-" if model.ap_published is None else f"{model.ap_published:.3f}")
+    return (*cells, "-" if model.ap_published is None else f"{model.ap_published:.4f}")
