@@ -45,9 +45,9 @@ def test_report_is_on_stdout_and_in_the_file(detkit, tmp_path):
     ("args", "message"),
     [
         (("--compare", "yolov9"), "unknown model 'yolov9'"),
-        (("--compare", "yolo-nas-p", "--max-ms", "3"), "takes no --max-ms"),
+        (("--compare", "yolo-nas-p", "--max-ms", "3"), "--max-ms is not for --compare"),
         (("--compare", "yolo-nas-p", "--imgsz", "100"), "multiples of 32"),
-        (("m.onnx", "--imgsz", "64"), "are for --compare"),
+        (("m.onnx", "--imgsz", "64"), "is not for timing files"),
     ],
 )
 def test_flags_that_do_not_go_together_are_refused(detkit, args, message):

@@ -22,7 +22,7 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_help_is_plain_ends_with_two_examples_and_imports_nothing_heavy(detkit, name):
+def test_help_is_plain_ends_with_examples_and_imports_nothing_heavy(detkit, name):
     script = f"""
 import sys
 from detkit.cli.app import main
@@ -35,8 +35,9 @@ sys.exit(code)
     assert done.stdout.startswith(f"Usage: detkit {name} ")
     assert "\x1b" not in done.stdout
     lines = done.stdout.splitlines()
-    assert lines[-3] == "Examples:"
-    assert all(line.startswith(f"  detkit {name} ") for line in lines[-2:])
+    examples = lines[lines.index("Examples:") + 1 :]
+    assert len(examples) >= 2
+    assert all(line.startswith(f"  detkit {name} ") for line in examples)
 
 
 @pytest.mark.parametrize("name", VERBS)
