@@ -13,25 +13,26 @@ from detkit.data.synth import synthesize
 from detkit.errors import UsageError
 from detkit.nn.detector import cost_of
 from detkit.report import SearchReport
+from detkit.search.objective import with_bound
 from detkit.search.study import Hooks, search
+from detkit.spec.arch import ArchSpec
 from detkit.train.loop import Interruption
 
 LINES: list[str] = []
 
 
-class CheapMeter:
+class CheapLatency:
     """A millisecond for each million multiply-adds."""
 
-    def __init__(self, *, threads: int) -> None:
-        self.reference_ms = [1.0]
+    source = "cheap"
 
-    def __call__(self, spec) -> float:
-        return cost_of(spec).macs / 1e6
+    def __call__(self, spec: ArchSpec) -> dict[str, float]:
+        return {**with_bound(cost_of(spec).macs / 1e6, 0.0), "reference_ms": 1.0}
 
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    monkeypatch.setattr("detkit.search.study.LatencyMeter", CheapMeter)
+    monkeypatch.setattr("detkit.search.executor.LatencyMeter", lambda setup: CheapLatency())
     monkeypatch.setattr("detkit.search.relaxation.MEASURED", 6)
     monkeypatch.setattr("detkit.search.gradient.NUM_DESCENTS", 3)
     monkeypatch.setattr("detkit.search.gradient.STEPS", 3)
