@@ -7,6 +7,7 @@ Every network becomes the files that an engine would run, and all files are time
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import tempfile
 import time
@@ -142,10 +143,10 @@ def _estimate(files: Sequence[Prototype], plan: Plan, runtime: str, placement: P
     probe = warm_up(lambda _: session.run(images), PROBE, time.perf_counter)
     shares = {"fp32": 1.0, "int8": INT8_SHARE}
     seconds_per_mac = probe.seconds_per_run / (first.macs * shares[first.precision])
-    total = 0.0
+    runs, total = math.ceil(plan.min_runs / plan.blocks) * plan.blocks, 0.0
     for file in files:
         run = file.macs * seconds_per_mac * shares[file.precision]
-        total += max(plan.min_seconds, plan.min_runs * run)
+        total += max(plan.min_seconds, runs * run)
         total += max(plan.warmup_seconds, (UNTIMED_RUNS + plan.chain_runs) * run)
     duration = f"{total / 60:.0f} min" if total > 100 else f"{total:.0f} s"
     return f"timing {len(files)} files will take about {duration}"
