@@ -44,7 +44,7 @@ def uniform(space: SearchSpace, count: int, seed: int) -> list[ArchSpec]:
 
 
 def agreement(said: np.ndarray, measured: np.ndarray) -> dict[str, float]:
-    """Of `said` with `measured`; a scale of its own is taken off what is no time."""
+    """How well `said` ranks what was measured, and its mean relative error."""
     return {
         "spearman": spearman(said, measured),
         "mape": float(np.abs(said / measured - 1).mean()),
