@@ -173,6 +173,12 @@ def protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memor
         at += length
 
 
+def protobuf_messages(data: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
+    """The values of all fields of this number that hold bytes, in wire order."""
+    fields = protobuf_fields(data)
+    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
+
+
 def _varint(view: memoryview, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:

@@ -31,6 +31,7 @@ from detkit.runtime.machine import PACKAGES
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
+from detkit.spec.zoo import ZOO, with_task
 
 CALIBRATION_PICTURES = 2
 SUFFIXES = {
@@ -70,6 +71,9 @@ def check_prototype(runtime: str, precision: str) -> None:
         )
 
 
+REFERENCE = with_task(ZOO["yolo-nas-p"], 80, (160, 160))  # timed beside others: see `Setup`
+
+
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """What networks are timed as.
@@ -95,6 +99,10 @@ class Setup:
             path = Path(folder) / f"prototype{SUFFIXES[self.runtime]}"
             write_prototype(spec, path, runtime=self.runtime, precision=self.precision)
             return open_session(path, runtime=self.runtime, placement=self.placement)
+
+    def open_reference(self) -> Session:
+        """A network that stays the same: its times tell how steady the machine is."""
+        return self.open(REFERENCE)
 
 
 def write_prototype(spec: ArchSpec, path: Path, *, runtime: str, precision: str) -> Manifest:

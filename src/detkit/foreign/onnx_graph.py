@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import ast
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact import TensorInfo
 from detkit.errors import ArtifactError
-from detkit.metadata import check_readable, protobuf_fields
+from detkit.metadata import check_readable, protobuf_fields, protobuf_messages
 
 # TensorProto.DataType (onnx.proto3) as numpy calls them
 DTYPES = {
@@ -68,16 +67,16 @@ def read_graph(path: Path) -> OnnxGraph:
 
 
 def _graph(model: memoryview) -> OnnxGraph:
-    (graph,) = _messages(model, 7)
-    weights = [_text(tensor, 8) for tensor in _messages(graph, 5)]
-    dtypes = [_number(tensor, 2) for tensor in _messages(graph, 5)]
-    operators = {_text(node, 4) for node in _messages(graph, 1)}
-    inputs = [_tensor(value) for value in _messages(graph, 11)]
+    (graph,) = protobuf_messages(model, 7)
+    weights = [_text(tensor, 8) for tensor in protobuf_messages(graph, 5)]
+    dtypes = [_number(tensor, 2) for tensor in protobuf_messages(graph, 5)]
+    operators = {_text(node, 4) for node in protobuf_messages(graph, 1)}
+    inputs = [_tensor(value) for value in protobuf_messages(graph, 11)]
     return OnnxGraph(
         inputs=tuple(tensor for tensor in inputs if tensor.name not in weights),
-        outputs=tuple(_tensor(value) for value in _messages(graph, 12)),
+        outputs=tuple(_tensor(value) for value in protobuf_messages(graph, 12)),
         precision=_precision(operators, dtypes),
-        metadata={_text(entry, 1): _text(entry, 2) for entry in _messages(model, 14)},
+        metadata={_text(entry, 1): _text(entry, 2) for entry in protobuf_messages(model, 14)},
     )
 
 
@@ -95,7 +94,7 @@ def _tensor(value: memoryview) -> TensorInfo:
     return TensorInfo(
         name=_text(value, 1),
         dtype=DTYPES.get(dtype, f"type {dtype}"),
-        shape=tuple(_dimension(dim) for dim in _messages(shape, 1)),
+        shape=tuple(_dimension(dim) for dim in protobuf_messages(shape, 1)),
     )
 
 
@@ -104,13 +103,8 @@ def _dimension(dim: memoryview) -> int | str:
     return size if 0 < size < UNKNOWN else _text(dim, 2) or "?"
 
 
-def _messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
-    fields = protobuf_fields(data)
-    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
-
-
 def _message(data: memoryview, wanted: int) -> memoryview:
-    return next(_messages(data, wanted), memoryview(b""))
+    return next(protobuf_messages(data, wanted), memoryview(b""))
 
 
 def _text(data: memoryview, wanted: int) -> str:

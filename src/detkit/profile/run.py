@@ -22,20 +22,17 @@ from detkit.errors import UsageError
 from detkit.profile.features import features_of
 from detkit.profile.fit import fit_latency
 from detkit.profile.sampling import choose_networks, macs_of
-from detkit.prototype import Setup
+from detkit.prototype import REFERENCE, Setup
 from detkit.report import HardwareProfile, ProfileSample, Visit
 from detkit.run_folder import read_record
 from detkit.runtime.machine import PACKAGES
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.spec.zoo import ZOO, with_task
 
 Choice = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
 
 GROUP = 10
 VISITS = 3
-REFERENCE = "yolo-nas-p"
-REFERENCE_SIZE = (160, 160)
 MAX_DRIFT = 0.10  # of the reference network
 MAX_WALL_OVER_CPU = 1.3
 SAME = ("space_digest", "runtime", "runtime_version", "precision", "device", "threads", "batch",
@@ -54,7 +51,7 @@ def measure_in_turns(
     specs: Sequence[ArchSpec], done: Sequence[int], setup: Setup
 ) -> Iterator[Turn]:
     """Visits every network until each has had `VISITS`; `done` says how many it had before."""
-    reference = setup.open(with_task(ZOO[REFERENCE], 80, REFERENCE_SIZE))
+    reference = setup.open_reference()
     waiting = [number for number, count in enumerate(done) if count < VISITS]
     for start in range(0, len(waiting), GROUP):
         group = {number: setup.open(specs[number]) for number in waiting[start : start + GROUP]}
@@ -138,7 +135,7 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
         seed=seed,
         visits=VISITS,
         samples=(),
-        reference=f"{REFERENCE}, {REFERENCE_SIZE[0]}x{REFERENCE_SIZE[1]}",
+        reference=f"{REFERENCE.name}, {REFERENCE.image_size[0]}x{REFERENCE.image_size[1]}",
         reference_ms=(),
         fit=None,
         warnings=(),

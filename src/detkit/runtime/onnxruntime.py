@@ -14,7 +14,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 from detkit.artifact import Signature
 from detkit.boxes import Array
 from detkit.errors import ArtifactError, BackendError
-from detkit.metadata import protobuf_fields
+from detkit.metadata import protobuf_messages
 from detkit.runtime import Pixels, Placement
 from detkit.runtime.forms import session_of
 from detkit.runtime.graph import EngineRefusalError, GraphSession
@@ -95,14 +95,9 @@ def precision_of_convolutions(path: Path) -> dict[str, int]:
 
 def _operators(data: bytes) -> Iterator[str]:
     """The op_type (field 4) of each node (1) of the graph (7) of a ModelProto (onnx.proto3)."""
-    for graph in _messages(data, 7):
-        for node in _messages(graph, 1):
-            yield from (bytes(name).decode() for name in _messages(node, 4))
-
-
-def _messages(data: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
-    fields = protobuf_fields(data)
-    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
+    for graph in protobuf_messages(data, 7):
+        for node in protobuf_messages(graph, 1):
+            yield from (bytes(name).decode() for name in protobuf_messages(node, 4))
 
 
 # --- loading -------------------------------------------------------------------------------------

@@ -21,10 +21,6 @@ from detkit.runtime import Placement
 from detkit.search.objective import with_bound
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.spec.zoo import ZOO, with_task
-
-REFERENCE = "yolo-nas-p"
-REFERENCE_SIZE = (160, 160)
 
 
 class LatencyMeter:
@@ -33,7 +29,7 @@ class LatencyMeter:
     def __init__(self, setup: Setup) -> None:
         """Raises BackendError where the engine or the device is not here."""
         self.setup = setup
-        self.reference = setup.open(with_task(ZOO[REFERENCE], 80, REFERENCE_SIZE))
+        self.reference = setup.open_reference()
 
     def __call__(self, spec: ArchSpec) -> dict[str, float]:
         """In CPU time where that is what an engine takes, see `bench.cpu_time`."""
