@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ KNOBS: dict[str, tuple[Value, ...]] = {
     "head_widths": ((16, 24, 32), (32, 48, 64), (32, 64, 96)),
     "image_size": ((96, 96), (128, 128), (160, 160)),
 }
-SAMPLES = 160  # random networks among which those nearest to the steps are chosen
+SAMPLES = 240  # random networks among which those nearest to the steps are chosen
+STEP = 0.06  # of log MACs: networks this near to a step cost as much
 
 
 def bench_space(num_classes: int) -> SearchSpace:
@@ -64,22 +66,31 @@ def bench_space(num_classes: int) -> SearchSpace:
 
 
 def stratified(space: SearchSpace, count: int) -> list[ArchSpec]:
-    """Both ends of the space, and between them those nearest to even steps of log MACs."""
+    """Both ends of the space, and between them those nearest to even steps of log MACs.
+
+    Input sizes take turns where more than one can cost as much: were large networks those of large
+    inputs, multiply-adds alone would rank them.
+    """
     grid = Grid(space.knobs)
     rng = np.random.default_rng(0)
+    free = np.array([name == "image_size" for name in space.knobs])
     mixed = [grid.sample(SAMPLES // 2, rng)]
     for share in np.linspace(0, 1, SAMPLES // 2):  # uniform samples crowd in the middle
-        lean = rng.random(len(grid.counts)) < abs(2 * share - 1)
+        lean = (rng.random(len(grid.counts)) < abs(2 * share - 1)) & ~free
         end = (grid.counts - 1) * (share > 0.5)
         mixed.append(np.where(lean, end, grid.sample(1, rng)[0])[None])
     rows = np.concatenate([np.zeros((1, len(grid.counts)), int), (grid.counts - 1)[None], *mixed])
     specs = [space.to_arch(grid.to_point(row)) for row in np.unique(rows, axis=0)]
     logs = np.array([np.log(cost_of(spec).macs) for spec in specs])
-    chosen: list[int] = []
+    picked: list[int] = []
+    used: Counter[tuple[int, int]] = Counter()
     for target in np.linspace(logs.min(), logs.max(), count):
-        order = np.argsort(abs(logs - target))
-        chosen.append(next(int(i) for i in order if i not in chosen))
-    return [specs[i] for i in chosen]
+        near = sorted(set(range(len(specs))) - set(picked), key=lambda i: abs(logs[i] - target))
+        level = [i for i in near if abs(logs[i] - target) < STEP] or near[:1]
+        best = min(level, key=lambda i: used[specs[i].image_size])  # the nearest of the rarest size
+        picked.append(best)
+        used[specs[best].image_size] += 1
+    return [specs[i] for i in picked]
 
 
 def chosen(path: Path, space: SearchSpace, count: int) -> list[ArchSpec]:

@@ -226,12 +226,14 @@ class SupernetConfig:
 
     epochs: int = setting(100, "epochs of the shared weights")
     init: str = setting("", "checkpoint of a network of the space to start from")
+    largest_first: float = setting(0.3, "first share of the epochs, for the largest network alone")
     random_nets: int = setting(2, "random networks a step, beside the largest and the smallest")
     recalibration_batches: int = setting(16, "training batches for a network's batch-norms")
     fine_tune_epochs: int = setting(0, "epochs that each network of the front is trained alone")
 
     def __post_init__(self) -> None:
         _check_range("supernet.epochs", self.epochs, 1, 1_000_000)
+        _check_range("supernet.largest_first", self.largest_first, 0, 1)
         _check_range("supernet.random_nets", self.random_nets, 0, 64)
         _check_range("supernet.recalibration_batches", self.recalibration_batches, 1, 100_000)
         _check_range("supernet.fine_tune_epochs", self.fine_tune_epochs, 0, 1_000_000)

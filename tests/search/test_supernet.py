@@ -66,7 +66,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
     return SearchConfig(
         data=str(folder),
         evaluator="supernet",
-        supernet=SupernetConfig(epochs=2, random_nets=1, recalibration_batches=2),
+        supernet=SupernetConfig(
+            epochs=2, largest_first=0, random_nets=1, recalibration_batches=2
+        ),
         train=train,
     )
 
@@ -126,7 +128,7 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monke
         supernet_job(config, settings, SPACE),
         tmp_path,
         space=SPACE.for_task(6, (64, 64)),
-        random_nets=0,
+        sharing=SupernetConfig(largest_first=0, random_nets=0),
         notify=lambda _: None,
         interruption=Interruption(),
     )

@@ -1,10 +1,12 @@
 """Training the shared weights of a space: every step teaches the largest network and some slices.
 
-The sandwich rule and in-place distillation: Yu et al., BigNAS, ECCV 2020, arXiv 2003.11142. A step
-trains the largest network, random ones and the smallest; gradients are summed. Which anchor points
-answer for which ground truth is decided once, by the largest network. A slice learns from the boxes
-and from what the largest network says. All else is the ordinary training (see `train.loop`), and so
-is its run folder: `last.safetensors` is a checkpoint of the largest network and holds all others.
+First the largest network learns alone, which costs a quarter a step and gives its slices a start
+(Cai et al., Once-for-All, ICLR 2020, arXiv 1908.09791). Then the sandwich rule and in-place
+distillation (Yu et al., BigNAS, ECCV 2020, arXiv 2003.11142): a step trains the largest network,
+random ones and the smallest; gradients are summed. Which anchor points answer for which ground
+truth is decided once, by the largest network. A slice learns from the boxes and from what the
+largest network says. All else is the ordinary training (see `train.loop`), and so is its run
+folder: `last.safetensors` is a checkpoint of the largest network and holds all others.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from torch.nn import functional as F
 
 from detkit.artifact import Parent, write_text
 from detkit.codec import from_json
-from detkit.config import SearchConfig, TrainConfig
+from detkit.config import SearchConfig, SupernetConfig, TrainConfig
 from detkit.data.coco import CocoSplit
 from detkit.errors import UsageError
 from detkit.nn.checkpoint import new_detector
@@ -55,12 +57,13 @@ class SandwichTrainer(Trainer):
         out: Path,
         *,
         space: SearchSpace,
-        random_nets: int,
+        sharing: SupernetConfig,
         notify: Callable[[Progress], None],
         interruption: Interruption,
     ) -> None:
         super().__init__(config, job, out, notify=notify, interruption=interruption)
-        self.space, self.random_nets = space, random_nets
+        self.space, self.random_nets = space, sharing.random_nets
+        self.epochs_alone = round(sharing.largest_first * config.epochs)
         self.grid, self.elastic = Grid(space.knobs), Elastic(self.model)
         self.losses_at: dict[tuple[int, int], DetectionLoss] = {}
 
@@ -84,7 +87,9 @@ class SandwichTrainer(Trainer):
         return parts
 
     def _slices(self, rng: np.random.Generator) -> Iterator[ArchSpec]:
-        """Random networks, then the smallest."""
+        """Random networks, then the smallest; none while the largest one learns alone."""
+        if self.place.epoch < self.epochs_alone:
+            return
         for row in self.grid.sample(self.random_nets, rng):
             yield self.space.to_arch(self.grid.to_point(row))
         yield self.space.to_arch(self.space.smallest_point())
@@ -154,13 +159,14 @@ def train_supernet(
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    spec, sliced = job.model.spec, config.supernet.random_nets + 1
+    spec, sharing = job.model.spec, config.supernet
     for note in job.notes:
         log(note)
     log(
         f"supernet: {settings.epochs} epochs of {len(job.train.records)} pictures; largest network"
         f" {job.costs['parameters'] / 1e6:.2f} M parameters and {job.costs['macs'] / 1e9:.2f} GMACs"
-        f" deployed at {spec.image_size[0]}x{spec.image_size[1]}, {sliced} slices of it a step"
+        f" deployed at {spec.image_size[0]}x{spec.image_size[1]}, {sharing.random_nets + 1} slices"
+        f" of it a step after {sharing.largest_first:.0%} of the epochs"
     )
 
     def told(progress: Progress) -> None:
@@ -172,7 +178,7 @@ def train_supernet(
         job,
         folder,
         space=space,
-        random_nets=config.supernet.random_nets,
+        sharing=sharing,
         notify=told,
         interruption=interruption,
     )
