@@ -183,7 +183,7 @@ def main() -> None:
     parser.add_argument("--levels", type=int, default=8, help="of multiply-adds")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network alone")
     parser.add_argument("--epochs", type=int, default=24, help="of each training alone")
-    parser.add_argument("--supernet-epochs", type=int, default=100)
+    parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()
