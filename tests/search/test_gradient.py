@@ -6,7 +6,7 @@ import numpy as np
 
 from detkit.search import make_searcher
 from detkit.search.goal import make_goal
-from detkit.search.gradient import descend, two_paths
+from detkit.search.gradient import Slopes, descend, two_paths
 from detkit.search.grid import Grid
 
 GAINS = {"a": [0.0, 3.0, 5.0, 6.0], "b": [0.0, 3.0, 5.0, 6.0], "c": [0.0, 1.0]}
@@ -14,7 +14,7 @@ COSTS = {"a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 2.0, 3.0], "c": [0.0, 4.0]}
 GRID = Grid({knob: range(len(values)) for knob, values in GAINS.items()})
 
 
-def concave(mixture):
+def concave(mixture, step):
     """Gains that level off against costs that do not; `c` is never worth its cost."""
     told = {}
     for name, table in (("gain", GAINS), ("cost", COSTS)):
@@ -23,16 +23,16 @@ def concave(mixture):
     return told
 
 
-def cheap_heavy(mixture):
+def cheap_heavy(mixture, step):
     """The same where score hardly varies: a weighted sum would always choose the cheapest."""
-    told = concave(mixture)
+    told = concave(mixture, step)
     value, slopes = told["gain"]
     curved = {knob: part * 2e-3 * value for knob, part in slopes.items()}
     return {**told, "gain": (1e-3 * value**2, curved)}
 
 
 def likeliest(relaxation, goal):
-    policies = descend(GRID, goal, relaxation, seed=0)
+    policies = descend(Slopes(GRID, goal, relaxation, seed=0))
     parts = np.split(policies, np.cumsum(GRID.counts)[:-1], axis=1)
     return np.stack([part.argmax(1) for part in parts], axis=1)
 

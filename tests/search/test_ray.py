@@ -176,7 +176,8 @@ def test_cluster_that_is_not_there_is_said_at_once_and_leaves_stdout_alone(tmp_p
 
 
 def join(address: str, out: Path) -> None:
+    from detkit.search.evaluate import ProxyEvaluator
     from detkit.search.ray import RayExecutor
 
     config = SearchConfig(ray=RayConfig(address=address))
-    RayExecutor(config, out, log=print, interruption=Interruption())
+    RayExecutor(config, out, evaluator=ProxyEvaluator(config, out, Interruption()), log=print)

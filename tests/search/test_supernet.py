@@ -18,7 +18,7 @@ from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Cost
 from detkit.nn.elastic import Elastic
 from detkit.search.evaluate import SupernetEvaluator
-from detkit.search.inherit import recalibrate
+from detkit.search.recalibrate import recalibrate
 from detkit.search.supernet import (
     SandwichTrainer,
     held_out_part,
