@@ -237,6 +237,7 @@ class Study:
             precision=self.config.precision,
             device=self.config.device,
             threads=self.config.threads,
+            max_latency_ms=self.config.max_latency_ms,
             latency_profile=self.config.latency_profile,
             reference_ms=tuple(round(value, 4) for value in references if math.isfinite(value)),
             seconds=round(time.monotonic() - self.began, 3),
