@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -275,6 +276,20 @@ def test_score_is_that_of_the_delivered_checkpoint(trained):
     before = path.stat().st_mtime_ns
     trained.deliver([SMALL])
     assert path.stat().st_mtime_ns == before
+
+
+def test_network_that_gives_nan_fails_alone(trained, monkeypatch):
+    network = trained.inheritance.network
+
+    def broken(spec):
+        model = network(spec)
+        model.heads.head1.cls_pred.bias.data.fill_(math.nan)
+        return model
+
+    monkeypatch.setattr(trained.inheritance, "network", broken)
+    score = trained(SMALL, COST)
+    assert (math.isnan(score.value), score.ap) == (True, None)
+    assert "NaN or Inf" in score.failure
 
 
 def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(config, trained):

@@ -16,7 +16,7 @@ from typing import Protocol, runtime_checkable
 from detkit.artifact import atomic_path, read_manifest, write_text
 from detkit.codec import to_json
 from detkit.config import SearchConfig, TrainConfig
-from detkit.errors import TrainingError, UsageError, did_you_mean
+from detkit.errors import NonFiniteError, TrainingError, UsageError, did_you_mean
 from detkit.nn.detector import Cost
 from detkit.search.inherit import Inheritance
 from detkit.search.proxy import find_proxy
@@ -126,7 +126,7 @@ def train_alone(config: TrainConfig, run: Path, interruption: Interruption) -> S
             notify=lambda _: None,
             interruption=interruption,
         )
-    except TrainingError as error:
+    except (TrainingError, NonFiniteError) as error:
         return Score(value=math.nan, failure=str(error))
     assert report is not None
     if report.stopped_by == "signal":
@@ -167,7 +167,10 @@ class SupernetEvaluator:
         return Inheritance(self.config, self.weights)
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
-        ap = self.inheritance.ap(self.inheritance.network(spec))
+        try:
+            ap = self.inheritance.ap(self.inheritance.network(spec))
+        except NonFiniteError as error:
+            return Score(value=math.nan, failure=str(error))
         return Score(value=ap, ap=ap)
 
     def deliver(self, front: Sequence[ArchSpec]) -> dict[str, Score]:
