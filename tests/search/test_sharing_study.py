@@ -13,6 +13,7 @@ from detkit.data.synth import synthesize
 from detkit.errors import UsageError
 from detkit.nn.detector import cost_of
 from detkit.report import SearchReport
+from detkit.search.executor import LocalExecutor
 from detkit.search.journal import Journal
 from detkit.search.objective import with_bound
 from detkit.search.study import Hooks, search
@@ -118,7 +119,11 @@ def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
     assert all(point.checkpoint for point in report.pareto)
 
 
-def test_gradient_descends_on_the_supernet_and_goes_on_after_a_signal(config, tmp_path):
+def test_gradient_descends_on_the_supernet_and_goes_on_after_a_signal(
+    config, tmp_path, monkeypatch
+):
+    """Also where another candidate is under way, as on a cluster."""
+    monkeypatch.setattr(LocalExecutor, "slots", 2)
     gradient = dataclasses.replace(config, searcher="gradient", trials=6)
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     report = run(gradient, whole)
@@ -128,6 +133,7 @@ def test_gradient_descends_on_the_supernet_and_goes_on_after_a_signal(config, tm
     assert all(point.checkpoint for point in report.pareto)
     run(gradient, cut, interruption=OnceThereIs(cut / "searcher" / "descent-1.json"))
     assert [path.name for path in (cut / "searcher").iterdir()] == ["descent-1.json"]
+    assert len(points_of(cut)) == 1
     run(gradient, cut, resume=True)
     assert points_of(cut) == points_of(whole)
 
