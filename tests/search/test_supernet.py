@@ -66,9 +66,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
     return SearchConfig(
         data=str(folder),
         evaluator="supernet",
-        supernet=SupernetConfig(
-            epochs=2, largest_first=0, random_nets=1, recalibration_batches=2
-        ),
+        supernet=SupernetConfig(epochs=2, largest_first=0, random_nets=1, recalibration_batches=2),
         train=train,
     )
 
