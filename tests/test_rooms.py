@@ -51,7 +51,7 @@ OWNERS = {
     + ("train/", "export/", "quantize/", "profile/", "search/"),
     "torch": ("nn/", "runtime/torch.py", "runtime/device.py", "data/loader.py", "importing/")
     + ("reparam.py", "train/", "export/", "quantize/", "search/proxy.py")
-    + ("search/supernet.py", "search/inherit.py", "search/relaxation.py"),
+    + ("search/supernet.py", "search/recalibrate.py", "search/relaxation.py"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluate.py",),
     "faster_coco_eval": ("evaluate.py",),

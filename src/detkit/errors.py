@@ -3,7 +3,8 @@
     DetkitError            1   data, artifact or file system
     |- DataError           1   a COCO folder, an image, an annotation
     |- ArtifactError       1   a checkpoint, an ONNX file, a report
-    |  `- ForeignFileError 1   a whole ONNX file of another tool
+    |  |- ForeignFileError 1   a whole ONNX file of another tool
+    |  `- NonFiniteError   1   a model that gives NaN or Inf
     |- TrainingError       1   a run that diverged or cannot go on
     |- UsageError          2   a flag or a config value
     |- GateError           3   it ran, and a figure asked for was not met
@@ -39,6 +40,10 @@ class ArtifactError(DetkitError):
 
 class ForeignFileError(ArtifactError):
     """An ONNX file that is whole and carries no manifest: another tool made it."""
+
+
+class NonFiniteError(ArtifactError):
+    """A model whose boxes or scores are NaN or Inf."""
 
 
 class TrainingError(DetkitError):

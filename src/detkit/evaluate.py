@@ -55,7 +55,7 @@ def evaluate(
 
     Raises:
         DataError: an empty split, a picture that cannot be read, or other classes than the model's.
-        ArtifactError: the model gives NaN or Inf.
+        NonFiniteError: the model gives NaN or Inf.
         BackendError: the engine is not installed.
     """
     _load_engine(engine)  # before minutes of work, not after
@@ -119,7 +119,7 @@ def detect(
 
     Raises:
         DataError: a picture that cannot be read.
-        ArtifactError: the model gives NaN or Inf.
+        NonFiniteError: the model gives NaN or Inf.
     """
     found: list[Detections] = []
     for batch in eval_batches(records, session.manifest.preprocess, batch_size):

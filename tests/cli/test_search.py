@@ -21,11 +21,3 @@ def test_search_prints_one_path_resumes_and_gives_json(detkit, tmp_path):
     refused = detkit("search", *SMALL, "-o", str(out))
     assert (refused.returncode, refused.stdout) == (2, "")
     assert "is not empty" in refused.stderr
-
-
-def test_budget_that_nothing_keeps_says_what_the_smallest_network_takes(detkit, tmp_path):
-    limit = ("--max-latency-ms", "0.001")
-    done = detkit("search", *SMALL, *limit, "-o", str(tmp_path / "out"))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "max_latency_ms 0.001: no architecture of space tiny" in done.stderr
-    assert "the smallest one takes" in done.stderr

@@ -29,7 +29,7 @@ def figures(point: dict[str, Any]) -> dict[str, float]:
 class Flat:
     """The same problem without interactions, relaxed: expectations and their slopes."""
 
-    def __call__(self, mixture: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, mixture: dict[str, Any], step: int) -> dict[str, Any]:
         accuracy = {"depth": [0, 0.2, 0.25, 0.27], "width": [0, 0.1, 0.15, 0.2, 0.22]}
         latency = {"depth": [1, 2, 3, 4], "width": [1, 2, 3, 5, 8]}
         told = {}

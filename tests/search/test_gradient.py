@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from detkit.search import make_searcher
 from detkit.search.goal import make_goal
-from detkit.search.gradient import descend, two_paths
+from detkit.search.gradient import Slopes, descend, two_paths
 from detkit.search.grid import Grid
+from detkit.search.store import FileStore
+from detkit.train.loop import Interrupted
 
 GAINS = {"a": [0.0, 3.0, 5.0, 6.0], "b": [0.0, 3.0, 5.0, 6.0], "c": [0.0, 1.0]}
 COSTS = {"a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 2.0, 3.0], "c": [0.0, 4.0]}
 GRID = Grid({knob: range(len(values)) for knob, values in GAINS.items()})
 
 
-def concave(mixture):
+def concave(mixture, step):
     """Gains that level off against costs that do not; `c` is never worth its cost."""
     told = {}
     for name, table in (("gain", GAINS), ("cost", COSTS)):
@@ -23,16 +26,16 @@ def concave(mixture):
     return told
 
 
-def cheap_heavy(mixture):
+def cheap_heavy(mixture, step):
     """The same where score hardly varies: a weighted sum would always choose the cheapest."""
-    told = concave(mixture)
+    told = concave(mixture, step)
     value, slopes = told["gain"]
     curved = {knob: part * 2e-3 * value for knob, part in slopes.items()}
     return {**told, "gain": (1e-3 * value**2, curved)}
 
 
 def likeliest(relaxation, goal):
-    policies = descend(GRID, goal, relaxation, seed=0)
+    policies = descend(Slopes(GRID, goal, relaxation, seed=0))
     parts = np.split(policies, np.cumsum(GRID.counts)[:-1], axis=1)
     return np.stack([part.argmax(1) for part in parts], axis=1)
 
@@ -76,3 +79,55 @@ def test_answers_are_asked_for_first_and_never_twice():
     for point in points:
         searcher.tell(point, {"gain": 1.0, "cost": 1.0})
     assert not any(point in points for point in searcher.ask(8))
+
+
+class Counted:
+    """The landscape, where a signal comes after a number of questions."""
+
+    def __init__(self, until: int = 10**9) -> None:
+        self.asked, self.until = 0, until
+
+    def __call__(self, mixture, step):
+        self.asked += 1
+        if self.asked > self.until:
+            raise Interrupted
+        return concave(mixture, step)
+
+
+def ask(relaxation, **setup):
+    knobs = {knob: tuple(values) for knob, values in GRID.values.items()}
+    searcher = make_searcher(
+        "gradient",
+        knobs=knobs,
+        maximize=("gain",),
+        minimize=("cost",),
+        relaxation=relaxation,
+        **setup,
+    )
+    return searcher.ask(12)
+
+
+def test_descents_go_on_after_the_last_one_that_was_finished(tmp_path):
+    whole, cut, rest, nothing = Counted(), Counted(until=350), Counted(), Counted()
+    points = ask(whole)
+    with pytest.raises(Interrupted):
+        ask(cut, store=FileStore(tmp_path, lambda: "key"))
+    assert len(list(tmp_path.iterdir())) == 3
+    assert ask(rest, store=FileStore(tmp_path, lambda: "key")) == points
+    assert whole.asked - rest.asked == 300
+    assert ask(nothing, store=FileStore(tmp_path, lambda: "key")) == points
+    assert nothing.asked == 0
+
+
+def test_descents_on_something_else_are_made_anew(tmp_path):
+    ask(concave, store=FileStore(tmp_path, lambda: "key"))
+    other = Counted()
+    ask(other, store=FileStore(tmp_path, lambda: "other key"))
+    assert other.asked == 810
+
+
+def test_every_step_is_told_with_what_is_left():
+    lines = []
+    ask(concave, watch=lambda line, left: lines.append((line, left)))
+    assert [left for _, left in lines] == list(range(799, -1, -1))
+    assert lines[-1][0].startswith("descent 8/8, step 100/100: gain ")

@@ -19,9 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from detkit.config import RayConfig, SearchConfig
+from detkit.config import RayConfig, SearchConfig, resolve
 from detkit.errors import BackendError, UsageError
+from detkit.search.evaluate import ProxyEvaluator
+from detkit.search.inherit import Inheritance
 from detkit.search.journal import Journal
+from detkit.search.study import space_of
 from detkit.train.loop import Interruption
 
 pytestmark = pytest.mark.skipif(
@@ -104,6 +107,16 @@ def lost(log: Path) -> list[str]:
     return re.findall(r"score: 127\.0\.0\.2: (\w+); trying again", log.read_text())
 
 
+def start_search(*args: str, log: Path) -> subprocess.Popen[str]:
+    with log.open("a", encoding="utf-8") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN_MAIN, "search", *args],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+
+
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[str, int]]:
     """The address of a cluster, and the process of its second node."""
@@ -126,18 +139,45 @@ def cluster() -> Iterator[tuple[str, int]]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def test_shared_weights_score_on_workers_as_they_do_here(cluster, settled, labelled, tmp_path):
+    """The weights start from a network that sees what is in the pictures, and hardly move."""
+    out, log = tmp_path / "out", tmp_path / "stderr"
+    driver = start_search(
+        *(str(labelled), "--space", "tiny", "--imgsz", "64", "--evaluator", "supernet"),
+        *("--set", f"supernet.init={settled()}", "--set", "train.optim.lr=1e-12"),
+        *("--set", "supernet.epochs=1", "--set", "supernet.random_nets=0"),
+        *("--set", "train.workers=0", "--set", "train.device=cpu", "--trials", "6"),
+        *("--ray", cluster[0], "-o", str(out)),
+        log=log,
+    )
+    killed = wait_for(lambda: find(cluster[1], "ray::score"))
+    os.kill(killed, signal.SIGKILL)
+    stdout, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), log.read_text()
+    config = resolve(SearchConfig, file=out / "search.toml")
+    inheritance, space = (
+        Inheritance(config, out / "supernet" / "last.safetensors"),
+        space_of(config),
+    )
+    journal = Journal(out / "journal.sqlite", {})
+    scores = {space.to_arch(trial.point): trial.figures["score"] for trial in journal.told()}
+    journal.close()
+    here = {spec: inheritance.ap(inheritance.network(spec)) for spec in scores}
+    assert len(scores) == 6
+    assert max(scores.values()) > 0.05
+    assert scores == pytest.approx(here, abs=1e-6)
+    for point in json.loads((out / "pareto.json").read_text()):
+        assert point["ap"] == pytest.approx(point["score"], abs=1e-6)
+        assert Path(point["checkpoint"]).is_file()
+
+
 def test_every_trial_is_told_once_though_a_worker_and_then_its_node_are_killed(cluster, tmp_path):
     address, second = cluster
     out = tmp_path / "out"
     log = tmp_path / "stderr"
-    with log.open("a", encoding="utf-8") as stderr:
-        driver = subprocess.Popen(
-            [sys.executable, "-c", RUN_MAIN, "search", *SEARCH, "--trials", str(TRIALS)]
-            + ["--ray", address, "-o", str(out)],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
+    driver = start_search(
+        *SEARCH, "--trials", str(TRIALS), "--ray", address, "-o", str(out), log=log
+    )
 
     def crash() -> int:
         """Kills a worker until the driver notices: the task may have been done already."""
@@ -179,4 +219,4 @@ def join(address: str, out: Path) -> None:
     from detkit.search.ray import RayExecutor
 
     config = SearchConfig(ray=RayConfig(address=address))
-    RayExecutor(config, out, log=print, interruption=Interruption())
+    RayExecutor(config, out, evaluator=ProxyEvaluator(config, out, Interruption()), log=print)

@@ -123,7 +123,7 @@ def test_one_or_three_objectives_can_be_searched(name, objectives):
 def test_space_of_one_point_is_asked_once(name):
     searcher = make_searcher(name, knobs={"a": (1,)}, minimize=("x",), relaxation=Flat())
     if name == "gradient":
-        searcher.strategy.relaxation = lambda mixture: {"x": (0.0, {"a": np.zeros(1)})}
+        searcher.strategy.relaxation = lambda mixture, step: {"x": (0.0, {"a": np.zeros(1)})}
     assert searcher.ask(4) == [{"a": 1}]
     assert searcher.ask(4) == []
 
@@ -137,7 +137,7 @@ class Separable:
         self.gains = {name: np.cumsum(rng.uniform(0, 1, 4)) for name in self.knobs}
         self.costs = {name: np.cumsum(rng.uniform(0, 1, 4)) for name in self.knobs}
 
-    def __call__(self, mixture):
+    def __call__(self, mixture, step):
         parts = {"accuracy": self.gains, "latency_ms": self.costs}
         return {
             name: (sum(float(table[k] @ mixture[k]) for k in self.knobs), table)
@@ -146,7 +146,7 @@ class Separable:
 
     def figures(self, point):
         mixture = {name: np.eye(4)[value] for name, value in point.items()}
-        return {name: value for name, (value, _) in self(mixture).items()}
+        return {name: value for name, (value, _) in self(mixture, 0).items()}
 
 
 @pytest.mark.parametrize("name", [name for name in SEARCHERS if name != "random"])

@@ -13,6 +13,8 @@ from detkit.data.synth import synthesize
 from detkit.errors import UsageError
 from detkit.nn.detector import cost_of
 from detkit.report import SearchReport
+from detkit.search.executor import LocalExecutor
+from detkit.search.journal import Journal
 from detkit.search.objective import with_bound
 from detkit.search.study import Hooks, search
 from detkit.spec.arch import ArchSpec
@@ -63,6 +65,28 @@ def run(config: SearchConfig, out: Path, *, resume: bool = False, **hooks) -> Se
     return search(config, out, resume=resume, force=False, hooks=Hooks(log=LINES.append, **hooks))
 
 
+def points_of(out: Path) -> list[dict]:
+    journal = Journal(out / "journal.sqlite", {})
+    points = [trial.point for trial in journal.told()]
+    journal.close()
+    return points
+
+
+class OnceThereIs(Interruption):
+    """A signal comes when a file is written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def signal(self) -> int:
+        return 15 * self.path.is_file()
+
+    @signal.setter
+    def signal(self, number: int) -> None:
+        raise NotImplementedError
+
+
 def test_front_is_of_ordinary_checkpoints_and_a_resumed_search_trains_nothing_again(
     config, tmp_path
 ):
@@ -77,6 +101,14 @@ def test_front_is_of_ordinary_checkpoints_and_a_resumed_search_trains_nothing_ag
     again = run(dataclasses.replace(config, trials=4), tmp_path / "out", resume=True)
     assert again.trials == 4
     assert not any("epoch" in line for line in LINES if line.startswith("supernet "))
+    limit = report.pareto[0].latency_ms * 1.1
+    weights = str(tmp_path / "out" / "supernet" / "last.safetensors")
+    sharing = dataclasses.replace(config.supernet, trained=weights)
+    bound = dataclasses.replace(config, supernet=sharing, max_latency_ms=limit, trials=6)
+    report = run(bound, tmp_path / "bound")
+    assert report.max_latency_ms == limit
+    assert 0 < report.over_limit < report.trials
+    assert all(point.measured and point.latency_ms <= limit for point in report.pareto)
 
 
 def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
@@ -87,12 +119,23 @@ def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
     assert all(point.checkpoint for point in report.pareto)
 
 
-def test_gradient_descends_on_the_supernet(config, tmp_path):
-    gradient = dataclasses.replace(config, searcher="gradient", objective="weighted", trials=6)
-    report = run(gradient, tmp_path / "out")
+def test_gradient_descends_on_the_supernet_and_goes_on_after_a_signal(
+    config, tmp_path, monkeypatch
+):
+    """Also where another candidate is under way, as on a cluster."""
+    monkeypatch.setattr(LocalExecutor, "slots", 2)
+    gradient = dataclasses.replace(config, searcher="gradient", trials=6)
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    report = run(gradient, whole)
+    assert any(line.startswith("descent 3/3, step 3/3: score ") for line in LINES)
     assert report.trials == 6
-    assert (tmp_path / "out" / "supernet" / "costs.json").is_file()
+    assert (whole / "supernet" / "costs.json").is_file()
     assert all(point.checkpoint for point in report.pareto)
+    run(gradient, cut, interruption=OnceThereIs(cut / "searcher" / "descent-1.json"))
+    assert [path.name for path in (cut / "searcher").iterdir()] == ["descent-1.json"]
+    assert len(points_of(cut)) == 1
+    run(gradient, cut, resume=True)
+    assert points_of(cut) == points_of(whole)
 
 
 def test_gradient_without_a_supernet_says_what_it_needs(config, tmp_path):

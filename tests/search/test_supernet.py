@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Cost
 from detkit.nn.elastic import Elastic
 from detkit.search.evaluate import SupernetEvaluator
-from detkit.search.inherit import recalibrate
+from detkit.search.recalibrate import plain_batches, recalibrate
 from detkit.search.supernet import (
     SandwichTrainer,
     held_out_part,
@@ -89,6 +90,18 @@ def test_run_folder_holds_the_largest_network(trained):
     assert manifest.metrics["epoch"] == 2
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
     assert "<svg" in (folder / "report.html").read_text()
+
+
+def test_largest_network_is_scored_and_saved_with_statistics_of_its_own(trained):
+    """Not with those that lag behind its weights and mix its image sizes."""
+    model, manifest = load_checkpoint(trained.folder / "supernet" / "last.safetensors")
+    again = copy.deepcopy(model)
+    records = trained.inheritance.folder.splits["train"].records
+    recalibrate(again, plain_batches(records, model.spec.image_size, count=2, batch=4))
+    found = dict(again.named_buffers())
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, found[name], rtol=1e-3, atol=1e-4)
+    assert manifest.metrics["ap"] == trained.inheritance.ap(model)
 
 
 def test_supernet_is_trained_once(trained):
@@ -263,6 +276,20 @@ def test_score_is_that_of_the_delivered_checkpoint(trained):
     before = path.stat().st_mtime_ns
     trained.deliver([SMALL])
     assert path.stat().st_mtime_ns == before
+
+
+def test_network_that_gives_nan_fails_alone(trained, monkeypatch):
+    network = trained.inheritance.network
+
+    def broken(spec):
+        model = network(spec)
+        model.heads.head1.cls_pred.bias.data.fill_(math.nan)
+        return model
+
+    monkeypatch.setattr(trained.inheritance, "network", broken)
+    score = trained(SMALL, COST)
+    assert (math.isnan(score.value), score.ap) == (True, None)
+    assert "NaN or Inf" in score.failure
 
 
 def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(config, trained):

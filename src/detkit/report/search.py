@@ -51,6 +51,7 @@ class SearchReport:
     precision: str
     device: str = "cpu"
     threads: int
+    max_latency_ms: float = 0.0  # the limit that every point keeps; 0 is none
     latency_profile: str = ""  # empty where latency was measured here
     reference_ms: tuple[float, ...]  # of one and the same network, beside every candidate
     seconds: float

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from detkit.artifact import Signature, read_manifest
 from detkit.boxes import Array, Detections, NmsConfig, nms
-from detkit.errors import ArtifactError, ForeignFileError, UsageError, did_you_mean
+from detkit.errors import ForeignFileError, NonFiniteError, UsageError, did_you_mean
 from detkit.foreign.onnx_graph import read_graph
 from detkit.foreign.signature import ForeignSignature, is_foreign, sign
 from detkit.plugin import load_plugin
@@ -97,7 +97,7 @@ class RawOutputs:
         """One for each picture, in input pixels.
 
         Raises:
-            ArtifactError: NaN or Inf, which suppression would drop without a word.
+            NonFiniteError: NaN or Inf, which suppression would drop without a word.
         """
         _check_finite(self.boxes, self.scores)
         return [nms(b, s, config) for b, s in zip(self.boxes, self.scores, strict=True)]
@@ -128,7 +128,7 @@ def _check_finite(*arrays: Array) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         sums = [array.sum() for array in arrays]  # one pass each, no array of flags
     if not np.isfinite(sums).all():
-        raise ArtifactError("the model gives NaN or Inf: its boxes or scores cannot be used")
+        raise NonFiniteError("the model gives NaN or Inf: its boxes or scores cannot be used")
 
 
 def infer(session: Session, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:

@@ -22,7 +22,16 @@ from detkit.search.gradient import Gradient
 from detkit.search.grid import Grid, Point
 from detkit.search.random import RandomStrategy
 from detkit.search.rl import Reinforce
-from detkit.search.searcher import Relaxation, Searcher, Setup, Strategy
+from detkit.search.searcher import (
+    Relaxation,
+    Searcher,
+    Setup,
+    Store,
+    Strategy,
+    Watch,
+    keep_nothing,
+    say_nothing,
+)
 from detkit.search.surrogate import Surrogate
 
 SEARCHERS: dict[str, Callable[[Setup], Strategy]] = {
@@ -44,6 +53,8 @@ def make_searcher(
     seed: int = 0,
     start: Sequence[Point] = (),
     relaxation: Relaxation | None = None,
+    store: Store = keep_nothing,
+    watch: Watch = say_nothing,
 ) -> Searcher:
     """A searcher over all combinations of the knobs' values.
 
@@ -52,6 +63,7 @@ def make_searcher(
         constraints: figure -> ("<=", bound) or (">=", bound); the figure need not be an objective.
         start: points to ask for first.
         relaxation: an evaluator that can be differentiated, which `gradient` needs.
+        store, watch: keep, and are told of, what a searcher works out at length.
 
     Raises:
         UsageError: an unknown searcher, no knobs or objectives, or values that make no sense.
@@ -61,5 +73,6 @@ def make_searcher(
     if seed < 0:
         raise UsageError(f"seed {seed}: 0 or more")
     grid, goal = Grid(knobs), make_goal(maximize, minimize, constraints)
-    strategy = SEARCHERS[name](Setup(goal=goal, seed=seed, relaxation=relaxation))
+    setup = Setup(goal=goal, seed=seed, relaxation=relaxation, store=store, watch=watch)
+    strategy = SEARCHERS[name](setup)
     return Searcher(grid, goal, strategy, seed=seed, start=start)

@@ -15,6 +15,7 @@ import numpy as np
 
 from detkit.artifact import write_text
 from detkit.search.grid import Floats, Grid, Rows
+from detkit.search.searcher import Watch, say_nothing
 
 PENALTY = 0.03
 
@@ -54,16 +55,20 @@ def design(grid: Grid, count: int, seed: int) -> Rows:
 
 
 def measured(
-    path: Path, rows: Rows, measure: Callable[[Sequence[int]], Mapping[str, float]]
+    path: Path,
+    rows: Rows,
+    measure: Callable[[Sequence[int]], Mapping[str, float]],
+    watch: Watch = say_nothing,
 ) -> dict[str, Floats]:
     """Figures of each row, by name; kept in `path` as they come, so that none is taken twice."""
     known: dict[str, dict[str, float]] = {}
     if path.is_file():
         known = json.loads(path.read_text(encoding="utf-8"))
     keys = [",".join(map(str, row)) for row in rows.tolist()]
-    for key, row in zip(keys, rows.tolist(), strict=True):
+    for number, (key, row) in enumerate(zip(keys, rows.tolist(), strict=True), start=1):
         if key not in known:
             known[key] = dict(measure(row))
             write_text(path, json.dumps(known) + "\n")
+            watch(f"costs: network {number}/{len(keys)}", left=len(keys) - number)
     names = known[keys[0]]
     return {name: np.array([known[key][name] for key in keys]) for name in names}

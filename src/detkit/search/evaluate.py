@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from detkit.artifact import read_manifest, write_text
+from detkit.artifact import atomic_path, read_manifest, write_text
 from detkit.codec import to_json
 from detkit.config import SearchConfig, TrainConfig
-from detkit.errors import TrainingError, UsageError, did_you_mean
+from detkit.errors import NonFiniteError, TrainingError, UsageError, did_you_mean
 from detkit.nn.detector import Cost
 from detkit.search.inherit import Inheritance
 from detkit.search.proxy import find_proxy
 from detkit.search.relaxation import Costs, SupernetRelaxation
-from detkit.search.searcher import Relaxation
-from detkit.search.supernet import is_trained, train_supernet
+from detkit.search.supernet import FOLDER, WEIGHTS, is_trained, train_supernet
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.train.loop import STATE, Interruption
@@ -62,8 +61,16 @@ class SharingEvaluator(Evaluator, Protocol):
         """Makes a checkpoint for each architecture; its digest -> AP and path."""
         ...
 
-    def relax(self, space: SearchSpace, costs: Costs) -> Relaxation:
+    def relax(self, space: SearchSpace, costs: Costs) -> SupernetRelaxation:
         """The shared weights as an objective that can be differentiated by a mixture."""
+        ...
+
+    def luggage(self) -> bytes:
+        """The shared weights, from which another evaluator scores as this one does."""
+        ...
+
+    def unpack(self, luggage: bytes) -> None:
+        """Scores with these weights from now on; the folder is no longer needed for that."""
         ...
 
 
@@ -119,7 +126,7 @@ def train_alone(config: TrainConfig, run: Path, interruption: Interruption) -> S
             notify=lambda _: None,
             interruption=interruption,
         )
-    except TrainingError as error:
+    except (TrainingError, NonFiniteError) as error:
         return Score(value=math.nan, failure=str(error))
     assert report is not None
     if report.stopped_by == "signal":
@@ -150,12 +157,20 @@ class SupernetEvaluator:
             self.config, space, self.folder, log=log, interruption=self.interruption
         )
 
+    @property
+    def weights(self) -> Path:
+        trained = self.config.supernet.trained
+        return Path(trained) if trained else self.folder / FOLDER / WEIGHTS
+
     @functools.cached_property
     def inheritance(self) -> Inheritance:
-        return Inheritance(self.config, self.folder)
+        return Inheritance(self.config, self.weights)
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
-        ap = self.inheritance.ap(self.inheritance.network(spec))
+        try:
+            ap = self.inheritance.ap(self.inheritance.network(spec))
+        except NonFiniteError as error:
+            return Score(value=math.nan, failure=str(error))
         return Score(value=ap, ap=ap)
 
     def deliver(self, front: Sequence[ArchSpec]) -> dict[str, Score]:
@@ -168,8 +183,24 @@ class SupernetEvaluator:
             delivered[spec.digest] = score
         return delivered
 
-    def relax(self, space: SearchSpace, costs: Costs) -> Relaxation:
-        return SupernetRelaxation(self.config, space, self.folder, lambda: self.inheritance, costs)
+    def relax(self, space: SearchSpace, costs: Costs) -> SupernetRelaxation:
+        return SupernetRelaxation(
+            self.config,
+            space,
+            self.folder,
+            inheritance=lambda: self.inheritance,
+            costs=costs,
+            interruption=self.interruption,
+        )
+
+    def luggage(self) -> bytes:
+        return self.weights.read_bytes()
+
+    def unpack(self, luggage: bytes) -> None:
+        path = self.folder / WEIGHTS
+        with atomic_path(path) as partial:
+            partial.write_bytes(luggage)
+        self.inheritance = Inheritance(self.config, path)
 
     def _inherited(self, spec: ArchSpec) -> Score:
         run = self.folder / "runs" / spec.digest

@@ -21,6 +21,7 @@ from detkit.nn.detector import Cost
 from detkit.search.evaluate import Evaluator, Score
 from detkit.search.latency import LatencyMeter, setup_of
 from detkit.spec.arch import ArchSpec
+from detkit.train.loop import Interruption
 
 Kind = Literal["measure", "score"]
 MENDABLE = (DetkitError, OSError, ImportError)  # by the user, and not the architecture's fault
@@ -73,6 +74,20 @@ class Executor(Protocol):
     def close(self) -> None:
         """Gives up what is under way."""
         ...
+
+
+def run_alone(
+    executor: Executor, task: Task, interruption: Interruption, *, retries: int
+) -> Outcome | None:
+    """How a task ends while no other is under way; None when interrupted."""
+    executor.submit(task)
+    while (outcome := executor.wait()) is None or (outcome.lost and retries):
+        if interruption.signal:
+            return None
+        if outcome is not None:
+            retries -= 1
+            executor.submit(task)
+    return outcome
 
 
 def score_figures(score: Score) -> dict[str, float]:

@@ -1,18 +1,13 @@
 """Networks with inherited weights: cut out of a trained supernet, ready for any verb.
 
-The batch-norm statistics of the supernet are those of its largest network. Every other network
-gets its own, from training pictures as evaluation sees them, before it is scored or saved.
+Every network gets batch-norm statistics of its own, see `search.recalibrate`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-
-import torch
-from torch import Tensor, nn
 
 from detkit.artifact import Parent, parent_of
 from detkit.boxes import EVAL_NMS
@@ -22,9 +17,8 @@ from detkit.evaluate import coco_figures, detect
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Detector
 from detkit.nn.elastic import Elastic, require_elastic
-from detkit.quantize.calibrate import load_pictures, spread
 from detkit.runtime.torch import find_device
-from detkit.search.supernet import FOLDER, WEIGHTS
+from detkit.search.recalibrate import plain_batches, recalibrate
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
@@ -33,13 +27,12 @@ from detkit.train.loop import open_fused
 
 
 class Inheritance:
-    """The supernet trained in a study's folder, or another's, and the data it is scored on."""
+    """A trained supernet, and the data that its slices are scored on."""
 
-    def __init__(self, config: SearchConfig, out: Path) -> None:
-        self.config = config
-        trained = config.supernet.trained
-        self.path = Path(trained) if trained else out / FOLDER / WEIGHTS
-        whole, self.manifest = load_checkpoint(self.path)
+    def __init__(self, config: SearchConfig, path: Path) -> None:
+        """`path` is the checkpoint of the largest network."""
+        self.config, self.path = config, path
+        whole, self.manifest = load_checkpoint(path)
         self.device = find_device(config.train.device)
         self.elastic = Elastic(whole.eval())
         self.folder = open_splits(dataclasses.replace(config.train, data=config.data))
@@ -63,7 +56,9 @@ class Inheritance:
     def network(self, spec: ArchSpec) -> Detector:
         """The network with its slices and its own batch-norm statistics, on the CPU."""
         model = self.elastic.extract(spec).to(self.device)
-        recalibrate(model, self._pictures(spec.image_size))
+        records = self.folder.splits["train"].records
+        count, batch = self.config.supernet.recalibration_batches, self.config.train.batch
+        recalibrate(model, plain_batches(records, spec.image_size, count=count, batch=batch))
         return model.cpu()
 
     def ap(self, model: Detector) -> float:
@@ -99,27 +94,3 @@ class Inheritance:
     @functools.cached_property
     def _parent(self) -> Parent:
         return parent_of(self.path)
-
-    def _pictures(self, size: tuple[int, int]) -> Iterator[Tensor]:
-        """Batches of training pictures as evaluation sees them, evenly spread over the split."""
-        batch = self.config.train.batch
-        count = self.config.supernet.recalibration_batches * batch
-        records = spread(self.folder.splits["train"].records, count)
-        for images in load_pictures(records, Preprocess(size=size, fit=size), batch):
-            yield torch.from_numpy(images).to(self.device)
-
-
-@torch.no_grad()
-def recalibrate(model: Detector, batches: Iterable[Tensor]) -> None:
-    """Gives every batch-norm the mean statistics of its inputs over the batches; ends in eval."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    momentum = [norm.momentum for norm in norms]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None  # torch's word for a cumulative average
-    model.train()
-    for images in batches:
-        model(images)
-    for norm, value in zip(norms, momentum, strict=True):
-        norm.momentum = value
-    model.eval()

@@ -90,7 +90,7 @@ def _header(report: SearchReport) -> str:
         f"{report.trials} trials by {report.searcher} among {report.space_size:.3g} architectures;"
         f" {report.over_limit} over a limit, {report.failed} failed",
         f"latency: {report.runtime}, {report.precision}, {report.threads} threads,"
-        f" {_whence(report)}",
+        f" {_whence(report)}{_limit(report)}",
     )
     shown = "".join(f"<p>{text(line)}</p>" for line in lines)
     return f"<h1>Search in {text(report.space)}</h1>{shown}"
@@ -101,6 +101,10 @@ def _whence(report: SearchReport) -> str:
         name = Path(report.latency_profile).name
         return f"predicted from {name} where an error stands beside it, else measured"
     return f"least time of a picture, on {report.fingerprint.get('cpu', 'this machine')}"
+
+
+def _limit(report: SearchReport) -> str:
+    return f"; {report.max_latency_ms:g} ms at most" if report.max_latency_ms else ""
 
 
 def _shown_ms(point: ParetoPoint) -> str:

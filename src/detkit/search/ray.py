@@ -2,7 +2,8 @@
 
 Ray carries tasks and results and says who died; which node takes what is decided in
 `search.placement`, so that nothing else of the search runs where latency is measured. What lives
-here: nothing but this; retries and the journal are the driver's (`search.dispatch`).
+here: nothing but this; what nodes do is in `search.node`, retries and the journal are the driver's
+(`search.dispatch`).
 """
 
 from __future__ import annotations
@@ -14,11 +15,9 @@ import os
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,80 +29,23 @@ from detkit.artifact import atomic_path, versions
 from detkit.bench.fingerprint import fingerprint
 from detkit.config import SearchConfig
 from detkit.errors import BackendError, DetkitError, MeasurementError, UsageError
-from detkit.nn.detector import Cost
-from detkit.prototype import Setup
-from detkit.search.evaluate import make_evaluator
-from detkit.search.executor import (
-    MENDABLE,
-    Outcome,
-    Task,
-    reason_of,
-    score_figures,
-)
-from detkit.search.latency import LatencyMeter, setup_of
+from detkit.search.evaluate import Evaluator, SharingEvaluator
+from detkit.search.executor import MENDABLE, Outcome, Task, reason_of
+from detkit.search.latency import setup_of
+from detkit.search.node import Answer, Greeting, greet, measure, pack, score
 from detkit.search.placement import Node, nodes_for, place, room, shared_hosts
-from detkit.spec.arch import ArchSpec
-from detkit.train.loop import Interruption
 
-STATELESS = ("proxy", "train")  # evaluators that need nothing of the study's folder
 POLL_SECONDS = 0.5
 KNOCK_SECONDS = 5.0
 START = "ray start --head --include-dashboard=false; on other machines, ray start --address"
 GREETING_SECONDS = 60.0  # waited at first for nodes to start a worker; slow ones join later
 
 
-# --- what runs on the nodes ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What comes back from a node; `machine` of a measurement, `checkpoint` of a training."""
-
-    figures: dict[str, float]
-    failure: str = ""
-    machine: dict[str, str] | None = None
-    checkpoint: bytes = b""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Greeting:
-    """What a node has to offer."""
-
-    version: str
-    has_data: bool
-
-
-def greet(data: str) -> Greeting:
-    return Greeting(version=versions()["detkit"], has_data=not data or Path(data).is_dir())
-
-
-@functools.lru_cache(maxsize=1)
-def meter_of(setup: Setup) -> LatencyMeter:
-    """One a worker process, for its reference network takes longer to build than to time."""
-    return LatencyMeter(setup)
-
-
-def measure(setup: Setup, spec: ArchSpec) -> Answer:
-    return Answer(figures=meter_of(setup)(spec), machine=fingerprint())
-
-
-def score(config: SearchConfig, spec: ArchSpec, cost: Cost) -> Answer:
-    with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
-        found = make_evaluator(config, Path(folder), Interruption())(spec, cost)
-        assert found is not None  # nothing interrupts it but its end
-        checkpoint = Path(found.checkpoint).read_bytes() if found.checkpoint else b""
-    return Answer(figures=score_figures(found), failure=found.failure, checkpoint=checkpoint)
-
-
-# --- the driver's side ---------------------------------------------------------------------------
-
-
 class RayExecutor:
     """Tasks on the nodes of a running cluster, of which this machine is one.
 
     Raises:
-        UsageError: an evaluator that cannot run elsewhere, a precision that the runtime does not
-            compute in, or no address.
+        UsageError: a precision that the runtime does not compute in, or no address.
         BackendError: there is no such cluster.
     """
 
@@ -112,16 +54,11 @@ class RayExecutor:
         config: SearchConfig,
         out: Path,
         *,
+        evaluator: Evaluator,
         log: Callable[[str], None],
-        interruption: Interruption,
     ) -> None:
-        if config.evaluator not in STATELESS:
-            raise UsageError(
-                f"the evaluator {config.evaluator} runs in one process only",
-                hint=f"with --ray: {', '.join(STATELESS)}",
-            )
-        self.config, self.setup, self.out = config, setup_of(config), out
-        self.log, self.interruption = log, interruption
+        self.config, self.setup, self.out, self.log = config, setup_of(config), out, log
+        self.sharing = evaluator if isinstance(evaluator, SharingEvaluator) else None
         self.waiting: list[Task] = []
         self.running: dict[Any, tuple[Task, Node]] = {}  # by the reference to its result
         self.data = config.data if config.evaluator != "proxy" else ""
@@ -265,7 +202,12 @@ class RayExecutor:
             remote = _remote(measure, node.id, num_cpus=node.cpus, resources=whole)
             return remote.remote(self.setup, task.spec)
         remote = _remote(score, node.id, num_cpus=wanted.cpus, num_gpus=wanted.gpus)
-        return remote.remote(self.config, task.spec, task.cost)
+        return remote.remote(self.config, self._luggage, task.spec, task.cost)
+
+    @functools.cached_property
+    def _luggage(self) -> Any:
+        """Goes to each node once, as a reference that tasks share."""
+        return ray.put(pack(self.sharing)) if self.sharing else None
 
     def _outcome(self, reference: Any) -> Outcome:
         task, node = self.running.pop(reference)

@@ -8,7 +8,7 @@ cost is the expected one of additive models, fitted to networks of the space tha
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,11 @@ from detkit.search.additive import CostTable, design, fit_table, measured
 from detkit.search.grid import Floats, Grid
 from detkit.search.inherit import Inheritance
 from detkit.search.objective import find_objective, limits
+from detkit.search.searcher import Watch
 from detkit.search.supernet import FOLDER, held_out_part, image_sizes, resized
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
+from detkit.train.loop import Interruption
 from detkit.train.loss import DetectionLoss
 
 MEASURED = 32  # networks that the cost models are fitted to
@@ -34,25 +36,44 @@ Costs = Callable[[ArchSpec], Mapping[str, float]]
 
 
 class SupernetRelaxation:
-    """See `searcher.Relaxation`. Nothing is loaded or measured before the first question."""
+    """See `searcher.Relaxation`. Nothing is loaded before the first question."""
 
     def __init__(
         self,
         config: SearchConfig,
         space: SearchSpace,
         out: Path,
+        *,
         inheritance: Callable[[], Inheritance],
         costs: Costs,
+        interruption: Interruption,
     ) -> None:
         """Raises UsageError for a space whose networks cannot be mixed."""
         require_relaxable(space)
         self.config, self.space, self.out, self.costs = config, space, out, costs
-        self.find_inheritance = inheritance
-        self.grid, self.asked = Grid(space.knobs), 0
+        self.find_inheritance, self.interruption = inheritance, interruption
+        self.grid = Grid(space.knobs)
+        self.tables: dict[str, CostTable] = {}  # of the cost sought low, and of those limited
 
-    def __call__(self, mixture: Mapping[str, Floats]) -> dict[str, Sloped]:
-        loss, slopes = self._loss(mixture, self.batches[self.asked % len(self.batches)])
-        self.asked += 1
+    def measure(self, watch: Watch) -> None:
+        """Measures what the costs of mixtures are fitted to; goes on where it was stopped.
+
+        To be called before the first question. Raises Interrupted where a signal came.
+        """
+        rows = design(self.grid, MEASURED, self.config.seed)
+        path = self.out / FOLDER / "costs.json"
+
+        def costs(row: Sequence[int]) -> Mapping[str, float]:
+            return self.costs(self.space.to_arch(self.grid.to_point(row)))
+
+        found = measured(path, rows, costs, watch)
+        names = {self.config.cost, *limits(self.config)}
+        self.tables = {name: fit_table(self.grid, rows, found[name]) for name in names}
+
+    def __call__(self, mixture: Mapping[str, Floats], step: int) -> dict[str, Sloped]:
+        """Raises Interrupted where a signal came."""
+        self.interruption.check()
+        loss, slopes = self._loss(mixture, self.batches[step % len(self.batches)])
         scale = self.ap_per_loss
         score: Sloped = (-scale * loss, {knob: -scale * part for knob, part in slopes.items()})
         told = {name: table.expected(mixture) for name, table in self.tables.items()}
@@ -120,17 +141,6 @@ class SupernetRelaxation:
         found = list(loader.epoch(0, close=True))[:HELD_OUT_BATCHES]
         loader.close()
         return found
-
-    @functools.cached_property
-    def tables(self) -> dict[str, CostTable]:
-        """The cost that is sought low, and those that have a limit."""
-        rows = design(self.grid, MEASURED, self.config.seed)
-        path = self.out / FOLDER / "costs.json"
-        found = measured(
-            path, rows, lambda row: self.costs(self.space.to_arch(self.grid.to_point(row)))
-        )
-        names = {self.config.cost, *limits(self.config)}
-        return {name: fit_table(self.grid, rows, found[name]) for name in names}
 
     @functools.cached_property
     def ap_per_loss(self) -> float:

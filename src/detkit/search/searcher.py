@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,10 +78,39 @@ class Relaxation(Protocol):
     """Objectives of a soft point, where each knob has a mixture of its values."""
 
     def __call__(
-        self, mixture: Mapping[str, Floats]
+        self, mixture: Mapping[str, Floats], step: int
     ) -> Mapping[str, tuple[float, Mapping[str, Floats]]]:
-        """Knob -> (V,) shares that sum to 1 -> objective -> its value and slopes by the shares."""
+        """Knob -> (V,) shares that sum to 1 -> objective -> its value and slopes by the shares.
+
+        Where the objectives are estimated from samples, `step` says from which: the same question
+        has the same answer.
+        """
         ...
+
+
+class Store(Protocol):
+    """Keeps what took long to work out, for a searcher made anew of the same setup."""
+
+    def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
+        """What is kept by that name; if there is nothing, it is made and kept."""
+        ...
+
+
+class Watch(Protocol):
+    """Is told how far a strategy is that works for long."""
+
+    def __call__(self, line: str, *, left: int) -> None:
+        """`left` steps after this one."""
+        ...
+
+
+def keep_nothing(name: str, make: Callable[[], Floats]) -> Floats:
+    del name
+    return make()
+
+
+def say_nothing(line: str, *, left: int) -> None:
+    del line, left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,6 +120,8 @@ class Setup:
     goal: Goal
     seed: int
     relaxation: Relaxation | None = None
+    store: Store = keep_nothing
+    watch: Watch = say_nothing
 
 
 class Strategy(Protocol):

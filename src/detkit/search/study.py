@@ -2,12 +2,13 @@
 
 A folder of a study holds `search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
 `pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`) and, where networks were
-trained, `runs/DIGEST/`; where they share weights, `supernet/`.
+trained, `runs/DIGEST/`; where they share weights, `supernet/`; what a searcher keeps, `searcher/`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import math
 import shutil
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from detkit.artifact import write_text
-from detkit.codec import to_json, to_plain
+from detkit.codec import digest_of, to_json, to_plain
 from detkit.config import SearchConfig, to_toml
 from detkit.data.coco import open_folder
 from detkit.errors import MeasurementError, TrainingError, UsageError
@@ -26,7 +27,7 @@ from detkit.report import ParetoPoint, SearchReport
 from detkit.search import make_searcher
 from detkit.search.dispatch import UNKNOWN, Dispatcher, is_over
 from detkit.search.evaluate import Evaluator, Score, SharingEvaluator, make_evaluator
-from detkit.search.executor import Executor, LocalExecutor, Task
+from detkit.search.executor import Executor, LocalExecutor, Task, run_alone
 from detkit.search.finalists import read_measured, take
 from detkit.search.front import front_of, volume_of, volumes_of
 from detkit.search.grid import Point
@@ -34,14 +35,17 @@ from detkit.search.journal import Journal, Told
 from detkit.search.latency import latency_text, open_predictor
 from detkit.search.objective import goal_of, limits
 from detkit.search.page import render_search
-from detkit.search.progress import Hooks, Status
-from detkit.search.searcher import Relaxation, Searcher
+from detkit.search.progress import Hooks, Pace, Status
+from detkit.search.relaxation import SupernetRelaxation
+from detkit.search.searcher import Searcher
+from detkit.search.store import FileStore
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
+from detkit.train.loop import Interrupted
 
 MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
 OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
-FOLDERS = ("front", "runs", "supernet")
+FOLDERS = ("front", "runs", "searcher", "supernet")
 
 
 class Study:
@@ -68,12 +72,14 @@ class Study:
         self.executor = executor
         self.sharing = evaluator if isinstance(evaluator, SharingEvaluator) else None
         self.predictor = open_predictor(config, space)
+        source = self.predictor.source if self.predictor else "measured"
+        self.settings = unchanging(config, space, source)
+        self.relaxation = self._relaxation()
         self.searcher = self._searcher()
         self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
-        source = self.predictor.source if self.predictor else "measured"
-        self.journal = Journal(out / "journal.sqlite", unchanging(config, space, source))
+        self.journal = Journal(out / "journal.sqlite", self.settings)
         self.began, self.done_before = time.monotonic(), len(self.journal.told())
 
     def run(self) -> SearchReport:
@@ -94,7 +100,10 @@ class Study:
             told=lambda figures: self.hooks.notify(self._status(figures)),
             hooks=self.hooks,
         )
-        dispatcher.run()
+        with contextlib.suppress(Interrupted):  # what is under way stays untold
+            if self.relaxation:
+                self.relaxation.measure(Pace(self.hooks.log))
+            dispatcher.run()
         if self.sharing and not self.hooks.interruption.signal:
             front = front_of(self.config, self.journal.told())
             self.delivered = self.sharing.deliver([self.space.to_arch(t.point) for t in front])
@@ -117,10 +126,17 @@ class Study:
             constraints=goal.constraints,
             seed=self.config.seed,
             start=start,
-            relaxation=self._relaxation(),
+            relaxation=self.relaxation,
+            store=FileStore(self.out / "searcher", self._key),
+            watch=Pace(self.hooks.log),
         )
 
-    def _relaxation(self) -> Relaxation | None:
+    def _key(self) -> str:
+        """Of all that a searcher's answers depend on, but for the trials."""
+        weights = hashlib.sha256(self.sharing.luggage()).hexdigest() if self.sharing else ""
+        return digest_of([self.settings, weights])
+
+    def _relaxation(self) -> SupernetRelaxation | None:
         """What the searcher `gradient` descends on, where the evaluator has it."""
         if self.config.searcher != "gradient" or self.sharing is None:
             return None
@@ -132,6 +148,7 @@ class Study:
         figures = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
         if self.config.cost == "latency_ms" or self.config.max_latency_ms:
             figures |= self._latency(spec, cost)
+            self.hooks.interruption.check()
         return figures
 
     def _describe(self, point: Point) -> tuple[ArchSpec, Cost]:
@@ -159,10 +176,11 @@ class Study:
         """
         if self.predictor:
             return self.predictor(spec)
-        self.executor.submit(Task(number=0, kind="measure", spec=spec, cost=cost))
-        while (outcome := self.executor.wait()) is None:
-            if self.hooks.interruption.signal:
-                return UNKNOWN
+        task = Task(number=0, kind="measure", spec=spec, cost=cost)
+        interruption, retries = self.hooks.interruption, self.config.ray.retries
+        outcome = run_alone(self.executor, task, interruption, retries=retries)
+        if outcome is None:
+            return UNKNOWN
         if outcome.failure:
             raise MeasurementError(f"cannot measure {spec.name}: {outcome.failure}")
         return outcome.figures
@@ -219,6 +237,7 @@ class Study:
             precision=self.config.precision,
             device=self.config.device,
             threads=self.config.threads,
+            max_latency_ms=self.config.max_latency_ms,
             latency_profile=self.config.latency_profile,
             reference_ms=tuple(round(value, 4) for value in references if math.isfinite(value)),
             seconds=round(time.monotonic() - self.began, 3),
@@ -313,13 +332,13 @@ def make_executor(config: SearchConfig, out: Path, hooks: Hooks, evaluator: Eval
     """This process, or the Ray cluster that the settings name.
 
     Raises:
-        UsageError: an evaluator that cannot run where it should.
+        UsageError: no address, or a precision that the runtime does not compute in.
         BackendError: Ray, or the cluster, is not there.
     """
     if not config.ray.address:
         return LocalExecutor(config, evaluator)
     connect: Callable[..., Executor] = load_plugin("ray", "detkit.search.ray:RayExecutor")
-    return connect(config, out, log=hooks.log, interruption=hooks.interruption)
+    return connect(config, out, evaluator=evaluator, log=hooks.log)
 
 
 def space_of(config: SearchConfig) -> SearchSpace:

@@ -30,8 +30,9 @@ from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import Detector
 from detkit.nn.elastic import Elastic, require_elastic
 from detkit.page import render_run
-from detkit.report import TrainReport
+from detkit.report import Figures, TrainReport
 from detkit.search.grid import Grid
+from detkit.search.recalibrate import plain_batches, recalibrate
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
@@ -62,7 +63,7 @@ class SandwichTrainer(Trainer):
         interruption: Interruption,
     ) -> None:
         super().__init__(config, job, out, notify=notify, interruption=interruption)
-        self.space, self.random_nets = space, sharing.random_nets
+        self.space, self.sharing = space, sharing
         self.epochs_alone = round(sharing.largest_first * config.epochs)
         self.grid, self.elastic = Grid(space.knobs), Elastic(self.model)
         self.losses_at: dict[tuple[int, int], DetectionLoss] = {}
@@ -90,9 +91,16 @@ class SandwichTrainer(Trainer):
         """Random networks, then the smallest; none while the largest one learns alone."""
         if self.place.epoch < self.epochs_alone:
             return
-        for row in self.grid.sample(self.random_nets, rng):
+        for row in self.grid.sample(self.sharing.random_nets, rng):
             yield self.space.to_arch(self.grid.to_point(row))
         yield self.space.to_arch(self.space.smallest_point())
+
+    def _validate(self) -> Figures:
+        """Those of the largest network; what is saved then has the statistics it is scored with."""
+        size, records = self.model.spec.image_size, self.job.train.records
+        count, batch = self.sharing.recalibration_batches, self.config.batch
+        recalibrate(self.ema.model, plain_batches(records, size, count=count, batch=batch))
+        return super()._validate()
 
     def _backward(self, loss: Tensor) -> None:
         (loss / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
@@ -171,7 +179,7 @@ def train_supernet(
 
     def told(progress: Progress) -> None:
         if progress.ap is not None:
-            log(f"supernet {progress.line()}")
+            log(f"supernet {progress.line()}, largest network")
 
     trainer = SandwichTrainer(
         settings,

@@ -39,11 +39,20 @@ from detkit.train.stopwatch import Stopwatch
 STATE = Path("state") / "state.safetensors"
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal came in the middle of work of which half is worth nothing."""
+
+
 @dataclasses.dataclass
 class Interruption:
     """Set from a signal handler; the loop saves and returns after the step in hand."""
 
     signal: int = 0
+
+    def check(self) -> None:
+        """Raises Interrupted once there was a signal."""
+        if self.signal:
+            raise Interrupted
 
 
 class Guide(Protocol):

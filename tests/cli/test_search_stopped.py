@@ -1,0 +1,95 @@
+"""`detkit search` with shared weights, stopped in the middle of an epoch in every way there is."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors
+import torch
+
+from detkit.config import SearchConfig, resolve
+from detkit.data.synth import synthesize
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.search.study import space_of
+from detkit.search.supernet import train_supernet
+from detkit.train.loop import Interruption
+
+RUN_MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
+TRIALS = 2
+PATIENCE_SECONDS = 120.0
+SETTINGS = (
+    *("--space", "tiny", "--imgsz", "64", "--trials", str(TRIALS), "--evaluator", "supernet"),
+    *("--set", "supernet.epochs=3", "--set", "supernet.random_nets=0"),
+    *("--set", "train.batch=4", "--set", "train.checkpoint_minutes=0"),
+    *("--set", "train.workers=0", "--set", "train.threads=1", "--set", "train.device=cpu"),
+)
+
+
+def begin(*args: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", RUN_MAIN, "search", *args]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8")
+
+
+def place_of(out: Path) -> tuple[int, int]:
+    """Epoch and batch that the shared weights have learnt from; before the first, neither."""
+    path = out / "supernet" / "state" / "state.safetensors"
+    if not path.is_file():
+        return 0, 0
+    with safetensors.safe_open(path, framework="pt") as file:
+        place = json.loads(file.metadata()["place"])
+    return place["epoch"], place["batch"]
+
+
+def stop_within_an_epoch(driver: subprocess.Popen[str], out: Path, number: int) -> str:
+    """Sends a signal once there is progress, in an epoch that is not done; returns stderr."""
+    before, end = place_of(out), time.monotonic() + PATIENCE_SECONDS
+    while (place := place_of(out)) <= before or not place[1]:
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    driver.send_signal(number)
+    stdout, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert "Traceback" not in stderr
+    assert not any(line for line in stdout.splitlines() if "pareto.json" not in line)
+    return stderr
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("shapes") / "coco"
+    synthesize(folder, images={"train": 32, "val": 4}, size=64, seed=1)
+    return folder
+
+
+def test_signals_and_a_kill_within_an_epoch_lose_nothing(coco, tmp_path):
+    out, more = tmp_path / "out", ("-o", str(tmp_path / "out"), "--resume")
+    driver = begin(str(coco), *SETTINGS, "-o", str(out))
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
+        stderr = stop_within_an_epoch(driver, out, number)
+        assert driver.returncode == code, stderr
+        assert ("interrupted; go on with: detkit search" in stderr) == (code > 0)
+        driver = begin(*more)
+    stdout, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), stderr
+    report = json.loads((out / "report.json").read_text())
+    assert (report["trials"], report["failed"], report["over_limit"]) == (TRIALS, 0, 0)
+    lines = (out / "supernet" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in lines] == [1, 2, 3]
+    for point in report["pareto"]:
+        assert Path(point["checkpoint"]).is_file()
+
+    config = resolve(SearchConfig, file=out / "search.toml")
+    never = tmp_path / "never stopped"
+    stop = Interruption()
+    assert train_supernet(config, space_of(config), never, log=lambda _: None, interruption=stop)
+    whole, _ = load_checkpoint(never / "supernet" / "last.safetensors")
+    resumed, _ = load_checkpoint(out / "supernet" / "last.safetensors")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
