@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes .venv with the development extras, then runs ruff, mypy and pytest (arguments go to pytest).
+# Makes .venv with the development extras, then runs ruff, mypy and pytest (arguments go to pytest;
+# `-n 0` runs all tests in one process).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/examples/venv.sh"
@@ -8,4 +9,4 @@ cd "$root"
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
 .venv/bin/mypy
-exec .venv/bin/python -m pytest "$@"
+exec .venv/bin/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal "$@"

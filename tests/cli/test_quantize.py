@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -51,18 +50,20 @@ class Done(NamedTuple):
     stderr: str
 
 
-def run_all(*commands: list[Any], missing: str = "") -> list[Done]:
+RunAll = Callable[..., list[Done]]
+
+
+@pytest.fixture(scope="session")
+def run_all(fork: Callable[..., subprocess.CompletedProcess[str]]) -> RunAll:
     """Runs the verbs one after another; modules in `missing` cannot be imported."""
-    text = json.dumps([[str(word) for word in command] for command in commands])
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, text, missing],
-        capture_output=True,
-        encoding="utf-8",
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return [Done(*found) for found in json.loads(done.stdout)]
+
+    def run(*commands: list[Any], missing: str = "") -> list[Done]:
+        text = json.dumps([[str(word) for word in command] for command in commands])
+        done = fork(text, missing, script=RUN_ALL)
+        assert done.returncode == 0, done.stderr
+        return [Done(*found) for found in json.loads(done.stdout)]
+
+    return run
 
 
 class Quantized(NamedTuple):
@@ -75,7 +76,10 @@ class Quantized(NamedTuple):
 
 @pytest.fixture(scope="module")
 def quantized(
-    settled: Callable[..., Path], labelled: Path, tmp_path_factory: pytest.TempPathFactory
+    run_all: RunAll,
+    settled: Callable[..., Path],
+    labelled: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Quantized:
     """A bound that cannot be met: once the first point walked is picked, once the gate decides."""
     folder = tmp_path_factory.mktemp("quantized")
@@ -137,7 +141,7 @@ def test_the_table_holds_every_point_walked_and_is_told(quantized):
     assert "PTQ: AP" in quantized.done.stderr
 
 
-def test_every_verb_takes_the_checkpoint(quantized, labelled, tmp_path):
+def test_every_verb_takes_the_checkpoint(run_all, quantized, labelled, tmp_path):
     path = quantized.path
     evaluated, info, predicted, bench, exported = run_all(
         ["eval", path, labelled, "--json"],
@@ -161,7 +165,7 @@ def test_every_verb_takes_the_checkpoint(quantized, labelled, tmp_path):
     assert manifest.metrics["int8_convolutions"] == 70
 
 
-def test_another_point_is_picked_from_an_int8_checkpoint(quantized, tmp_path):
+def test_another_point_is_picked_from_an_int8_checkpoint(run_all, quantized, tmp_path):
     out = tmp_path / "m1.safetensors"
     picked, beyond = run_all(
         ["quantize", quantized.path, "--pick=1", "-o", out, "--json"],
@@ -216,7 +220,7 @@ BAD = {
 
 
 def test_bad_input_is_one_clear_error_and_writes_nothing(
-    settled, int8, labelled, cell_folder, tmp_path
+    run_all, settled, int8, labelled, cell_folder, tmp_path
 ):
     folder = tmp_path / "work"
     empty = shutil.copytree(labelled, folder / "empty")
@@ -242,7 +246,9 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(
     assert {path: path.stat().st_mtime_ns for path in sorted(folder.rglob("*"))} == before
 
 
-def test_an_engine_that_is_not_installed_exits_4_and_writes_nothing(settled, labelled, tmp_path):
+def test_an_engine_that_is_not_installed_exits_4_and_writes_nothing(
+    run_all, settled, labelled, tmp_path
+):
     parent = shutil.copy(settled(), tmp_path / "m.safetensors")
     engines = ("onnxruntime", "openvino")
     commands = [["quantize", parent, "--data", labelled, "--target", name] for name in engines]
@@ -253,7 +259,7 @@ def test_an_engine_that_is_not_installed_exits_4_and_writes_nothing(settled, lab
     assert [item.name for item in tmp_path.iterdir()] == ["m.safetensors"]
 
 
-def test_dry_run_says_what_would_be_done(settled, labelled, tmp_path):
+def test_dry_run_says_what_would_be_done(run_all, settled, labelled, tmp_path):
     parent = shutil.copy(settled(), tmp_path / "m.safetensors")
     ptq, qat = run_all(
         ["quantize", parent, "--data", labelled, "--dry-run", "--max-drop=0.3"],

@@ -222,6 +222,15 @@ def wait_until(condition: Callable[[], bool]) -> bool:
     return condition()
 
 
+LATE_WORKER = """
+import time
+from detkit.data.loader import _Crew
+join = _Crew.join
+def join_late(crew, worker):
+    time.sleep(worker)
+    join(crew, worker)
+_Crew.join = join_late
+"""
 SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -245,13 +254,16 @@ print(sum(1 for _ in batches), flush=True)
 
 
 @pytest.fixture
-def training(shapes: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
-    """Starts a process group with a loader of two workers that waits for a SIGINT."""
+def training(shapes: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a process group with a loader of two workers that waits for a SIGINT.
+
+    The script `before` is run first.
+    """
     started: list[subprocess.Popen[str]] = []
 
-    def start(ending: str) -> subprocess.Popen[str]:
+    def start(ending: str, before: str = "") -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", SCRIPT, str(shapes), ending],
+            [sys.executable, "-c", before + SCRIPT, str(shapes), ending],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -278,17 +290,18 @@ def test_workers_end_with_a_killed_parent(
     assert wait_until(lambda: not any(map(is_running, workers)))
 
 
+@pytest.mark.parametrize("before", ["", LATE_WORKER], ids=["ready", "starting"])
 def test_workers_leave_signals_to_the_parent_and_end_with_it(
-    training: Callable[[str], subprocess.Popen[str]],
+    training: Callable[..., subprocess.Popen[str]], before: str
 ) -> None:
-    process = training("go on")
+    process = training("go on", before)
     workers = children(process.pid)
     for worker in workers:
         os.kill(worker, signal.SIGTERM)
     os.killpg(process.pid, signal.SIGINT)
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=60)
     assert (out, errors, process.returncode) == ("4\n", "", 0)
-    assert not any(map(is_running, workers))
+    assert wait_until(lambda: not any(map(is_running, workers)))
 
 
 def test_an_error_while_an_epoch_is_under_way_ends_all(
@@ -297,9 +310,9 @@ def test_an_error_while_an_epoch_is_under_way_ends_all(
     process = training("fail")
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert errors.rstrip().endswith("KeyboardInterrupt")
-    assert not any(map(is_running, workers))
+    assert wait_until(lambda: not any(map(is_running, workers)))
 
 
 def test_a_killed_worker_is_a_data_error(make_loader: MakeLoader) -> None:

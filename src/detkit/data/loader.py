@@ -18,6 +18,7 @@ import warnings
 import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
@@ -36,8 +37,10 @@ from detkit.errors import DataError
 
 PREFETCH = 4  # batches under way in each worker
 PATIENCE_S = 5  # for a worker to end before it is killed
+ASK_AGAIN_S = 0.2
 ORDER_INDEX = (1 << 32) - 1  # no picture has this index: the key of an epoch's order
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C and job schedulers reach workers too
 
 _Made = tuple[int, npt.NDArray[np.float32]] | DataError  # slot and boxes (N, 6), or what failed
 
@@ -213,6 +216,7 @@ class _Crew:
         self._pids[worker] = os.getpid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
         if sys.platform == "linux":
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
         if os.getppid() != self.parent:
@@ -227,9 +231,17 @@ class _Crew:
         self._dismissed[0] = 1
         for process in multiprocessing.active_children():
             if process.pid in self._pids.tolist():
-                process.terminate()
-                process.join(timeout=PATIENCE_S)
-                process.kill()
+                _end(process)
+
+
+def _end(process: BaseProcess) -> None:
+    """Asks again and again: a signal just before a wait for work does not end that wait."""
+    for _ in range(round(PATIENCE_S / ASK_AGAIN_S)):
+        process.terminate()
+        process.join(timeout=ASK_AGAIN_S)
+        if process.exitcode is not None:
+            return
+    process.kill()
 
 
 def _start(samples: _Samples, plan: _Plan, crew: _Crew) -> DataLoader[_Made] | None:
@@ -254,10 +266,17 @@ def _unchanged(made: Any) -> Any:
 
 
 def _quietly_started(loader: DataLoader[_Made]) -> Iterator[_Made]:
-    """Python 3.12+ warns of forks beside threads; torch's and numpy's pools are fit for it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
-        return iter(loader)
+    """Python 3.12+ warns of forks beside threads; torch's and numpy's pools are fit for it.
+
+    Workers are forked with signals blocked: one that came before `_Crew.join` would end them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+            return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close(loader: weakref.ref[TrainLoader]) -> None:
