@@ -1,12 +1,12 @@
 """How well weights inherited from a supernet rank networks that were trained alone.
 
-    OMP_NUM_THREADS=1 python benchmarks/supernet.py ranking DATA -o FOLDER [--networks 14]
+    OMP_NUM_THREADS=1 python benchmarks/supernet.py ranking DATA -o FOLDER [--levels 8]
 
-Networks of one small space, from its smallest to its largest in even steps of the logarithm of
-multiply-adds, are each trained alone, and scored with the weights of one supernet. Both by the
-evaluators of `detkit search`; all of it is resumed where it was stopped. Kendall's tau of the
-inherited AP, and of multiply-adds alone, with the AP of the networks trained alone goes to
-FOLDER/ranking.json.
+Networks of one small space, from its smallest to its largest at even levels of the logarithm of
+multiply-adds and of every input size at each, are trained alone, and scored with the weights of one
+supernet. Both by the evaluators of `detkit search`; all of it is resumed where it was stopped.
+Kendall's tau of the inherited AP, and of multiply-adds alone, with the AP of the networks trained
+alone goes to FOLDER/ranking.json.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from detkit.data.coco import open_folder
 from detkit.nn.detector import cost_of
 from detkit.search.evaluate import Evaluator, SupernetEvaluator, make_evaluator
 from detkit.search.grid import Grid
+from detkit.search.supernet import image_sizes
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, Value
 from detkit.spec.zoo import ZOO
@@ -54,8 +54,8 @@ KNOBS: dict[str, tuple[Value, ...]] = {
     "head_widths": ((16, 24, 32), (32, 48, 64), (32, 64, 96)),
     "image_size": ((96, 96), (128, 128), (160, 160)),
 }
-SAMPLES = 240  # random networks among which those nearest to the steps are chosen
-STEP = 0.06  # of log MACs: networks this near to a step cost as much
+SAMPLES = 240  # random networks among which those nearest to the levels are chosen
+STEP = 0.06  # of log MACs: a network this near to a level is of it
 
 
 def bench_space(num_classes: int) -> SearchSpace:
@@ -65,11 +65,11 @@ def bench_space(num_classes: int) -> SearchSpace:
     )
 
 
-def stratified(space: SearchSpace, count: int) -> list[ArchSpec]:
-    """Both ends of the space, and between them those nearest to even steps of log MACs.
+def stratified(space: SearchSpace, levels: int) -> list[ArchSpec]:
+    """At even levels of log MACs from one end of the space to the other, one of every input size.
 
-    Input sizes take turns where more than one can cost as much: were large networks those of large
-    inputs, multiply-adds alone would rank them.
+    Of every size that can cost so much, that is. Otherwise large networks would be those of large
+    inputs, and multiply-adds alone would rank them.
     """
     grid = Grid(space.knobs)
     rng = np.random.default_rng(0)
@@ -79,24 +79,24 @@ def stratified(space: SearchSpace, count: int) -> list[ArchSpec]:
         lean = (rng.random(len(grid.counts)) < abs(2 * share - 1)) & ~free
         end = (grid.counts - 1) * (share > 0.5)
         mixed.append(np.where(lean, end, grid.sample(1, rng)[0])[None])
-    rows = np.concatenate([np.zeros((1, len(grid.counts)), int), (grid.counts - 1)[None], *mixed])
-    specs = [space.to_arch(grid.to_point(row)) for row in np.unique(rows, axis=0)]
-    logs = np.array([np.log(cost_of(spec).macs) for spec in specs])
-    picked: list[int] = []
-    used: Counter[tuple[int, int]] = Counter()
-    for target in np.linspace(logs.min(), logs.max(), count):
-        near = sorted(set(range(len(specs))) - set(picked), key=lambda i: abs(logs[i] - target))
-        level = [i for i in near if abs(logs[i] - target) < STEP] or near[:1]
-        best = min(level, key=lambda i: used[specs[i].image_size])  # the nearest of the rarest size
-        picked.append(best)
-        used[specs[best].image_size] += 1
-    return [specs[i] for i in picked]
+    ends = np.stack([np.zeros_like(grid.counts), grid.counts - 1])
+    rows = np.unique(np.concatenate([ends, *mixed]), axis=0)
+    specs = [space.to_arch(grid.to_point(row)) for row in rows]
+    logs = {spec.digest: np.log(cost_of(spec).macs) for spec in specs}
+    picked = []
+    for level in np.linspace(min(logs.values()), max(logs.values()), levels):
+        for size in image_sizes(space):
+            of_size = [spec for spec in specs if spec.image_size == size]
+            nearest = min(of_size, key=lambda spec: abs(logs[spec.digest] - level))
+            if abs(logs[nearest.digest] - level) < STEP:
+                picked.append(nearest)
+    return picked
 
 
-def chosen(path: Path, space: SearchSpace, count: int) -> list[ArchSpec]:
+def chosen(path: Path, space: SearchSpace, levels: int) -> list[ArchSpec]:
     """The networks as first chosen: counting the multiply-adds of hundreds takes a minute."""
     if not path.is_file():
-        specs = [to_plain(spec) for spec in stratified(space, count)]
+        specs = [to_plain(spec) for spec in stratified(space, levels)]
         write_text(path, json.dumps(specs, indent=1) + "\n")
     return [from_plain(ArchSpec, item) for item in json.loads(path.read_text(encoding="utf-8"))]
 
@@ -147,7 +147,7 @@ def ranking(args: argparse.Namespace) -> dict[str, Any]:
     """Taus of inherited AP and of multiply-adds with the mean AP over the seeds trained alone."""
     classes = open_folder(args.data, files={}, splits=("train",)).splits["train"].class_names
     space = bench_space(len(classes))
-    specs = chosen(args.out / "networks.json", space, args.networks)
+    specs = chosen(args.out / "networks.json", space, args.levels)
     sharing = SupernetEvaluator(settings(args, "supernet"), args.out, Interruption())
     sharing.prepare(space, lambda line: print(line, flush=True))
     inherited = score_all(sharing, specs, "inherited")
@@ -180,10 +180,10 @@ def main() -> None:
     parser.add_argument("what", choices=("ranking",))
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--networks", type=int, default=14)
+    parser.add_argument("--levels", type=int, default=8, help="of multiply-adds")
     parser.add_argument("--seeds", type=int, default=1, help="trainings of each network alone")
     parser.add_argument("--epochs", type=int, default=24, help="of each training alone")
-    parser.add_argument("--supernet-epochs", type=int, default=100)
+    parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()

@@ -108,6 +108,7 @@ _detkit() {
     'data synth --val'|\
     'data synth --test'|\
     'data synth --size'|\
+    'data synth --classes'|\
     'data synth --seed') return ;;
     'train --device'|\
     'eval --device'|\
@@ -150,7 +151,7 @@ _detkit() {
     'import') flags='--out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;
     'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;
-    'data synth') flags='--out --train --val --test --size --seed --force --quiet --verbose --help' ;;
+    'data synth') flags='--out --train --val --test --size --classes --seed --force --quiet --verbose --help' ;;
     'info') flags='--json --help' ;;
     'report') flags='--out --help' ;;
     esac

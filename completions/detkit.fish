@@ -217,6 +217,7 @@ complete -c detkit -n '__detkit_is data synth' -l train -x -d 'Pictures to train
 complete -c detkit -n '__detkit_is data synth' -l val -x -d 'Pictures to choose by. (default: 80)'
 complete -c detkit -n '__detkit_is data synth' -l test -x -d 'Pictures to judge by. (default: 40)'
 complete -c detkit -n '__detkit_is data synth' -l size -x -d 'Side of a picture, pixels. (default: 192)'
+complete -c detkit -n '__detkit_is data synth' -l classes -x -d 'Kinds of shapes. (default: 6)'
 complete -c detkit -n '__detkit_is data synth' -l seed -x -d 'Seed of everything drawn at random. (default: 0)'
 complete -c detkit -n '__detkit_is data synth' -l force -d 'Write over what is there.'
 complete -c detkit -n '__detkit_is data synth' -s q -l quiet -d 'Only warnings and errors on stderr.'

@@ -226,6 +226,7 @@ class SupernetConfig:
 
     epochs: int = setting(100, "epochs of the shared weights")
     init: str = setting("", "checkpoint of a network of the space to start from")
+    trained: str = setting("", "supernet/last.safetensors of another search, taken as it is")
     largest_first: float = setting(0.3, "first share of the epochs, for the largest network alone")
     random_nets: int = setting(2, "random networks a step, beside the largest and the smallest")
     recalibration_batches: int = setting(16, "training batches for a network's batch-norms")

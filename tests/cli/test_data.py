@@ -15,7 +15,7 @@ Detkit = Callable[..., "subprocess.CompletedProcess[str]"]
 @pytest.fixture
 def shapes(detkit: Detkit, tmp_path: Path) -> Path:
     out = tmp_path / "shapes"
-    done = detkit(*f"data synth -o {out} --train 3 --val 1 --test 0 --size 48".split())
+    done = detkit(*f"data synth -o {out} --train 3 --val 1 --test 0 --size 48 --classes 2".split())
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
     return out
 
@@ -40,6 +40,8 @@ def test_check_of_a_clean_folder_exits_0(detkit: Detkit, shapes: Path, env: dict
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("no faults\n")
     assert "train       3" in done.stdout
+    assert "ring" in done.stdout
+    assert "triangle" not in done.stdout  # of two classes
 
 
 def test_check_prints_one_json_object(detkit: Detkit, shapes: Path, env: dict[str, str]) -> None:

@@ -66,9 +66,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
     return SearchConfig(
         data=str(folder),
         evaluator="supernet",
-        supernet=SupernetConfig(
-            epochs=2, largest_first=0, random_nets=1, recalibration_batches=2
-        ),
+        supernet=SupernetConfig(epochs=2, largest_first=0, random_nets=1, recalibration_batches=2),
         train=train,
     )
 
@@ -195,6 +193,34 @@ def test_space_of_other_blocks_is_refused_before_anything_is_made(config, tmp_pa
     with pytest.raises(UsageError, match="cannot share weights across block, kernel"):
         evaluator.prepare(SPACES["full"].for_task(6, (64, 64)), silent)
     assert not (tmp_path / "out").exists()
+
+
+def taking(config: SearchConfig, trained: SupernetEvaluator, searcher: str = "surrogate"):
+    path = str(trained.folder / "supernet" / "last.safetensors")
+    sharing = dataclasses.replace(config.supernet, trained=path)
+    return dataclasses.replace(config, searcher=searcher, supernet=sharing)
+
+
+def test_supernet_of_another_search_is_taken_as_it_is(config, trained, tmp_path):
+    other = SupernetEvaluator(taking(config, trained), tmp_path / "out", Interruption())
+    part = SearchSpace(name="part", base=SPACE.base, knobs={"stages.2.blocks": (1, 2)})
+    assert other.prepare(part.for_task(6, (32, 32)), silent)
+    assert other(SMALL, COST) == trained(SMALL, COST)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "searcher", "message"),
+    [
+        (SPACES["tiny"], "surrogate", "last.safetensors: .* not within the supernet"),
+        (SPACES["full"], "surrogate", "cannot share weights across block, kernel"),
+        (SPACE, "gradient", "pictures that the supernet has not seen"),
+    ],
+)
+def test_supernet_of_another_search_must_fit(config, trained, tmp_path, space, searcher, message):
+    other = SupernetEvaluator(taking(config, trained, searcher), tmp_path, Interruption())
+    with pytest.raises(UsageError, match=message):
+        other.prepare(space.for_task(6, (64, 64)), silent)
 
 
 def test_gradient_searcher_has_pictures_of_its_own(config):

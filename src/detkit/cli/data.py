@@ -93,6 +93,7 @@ def synth(
     val: Annotated[int, typer.Option("--val", min=0, help="Pictures to choose by.")] = 80,
     test: Annotated[int, typer.Option("--test", min=0, help="Pictures to judge by.")] = 40,
     size: Annotated[int, typer.Option("--size", min=32, help="Side of a picture, pixels.")] = 192,
+    classes: Annotated[int, typer.Option("--classes", min=1, max=6, help="Kinds of shapes.")] = 6,
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
@@ -100,15 +101,16 @@ def synth(
 ) -> None:
     """Draw a small COCO folder to try things on; prints DIR.
 
-    Turned, overlapping, textured shapes of six classes among lines and lumps of none. The same
-    flags give the same bytes.
+    Turned, overlapping, textured shapes of up to six classes among lines and lumps of none. The
+    same flags give the same bytes.
     """
     console.setup(quiet, verbose)
     from detkit.data.synth import synthesize
 
     counts = {"train": train, "val": val, "test": test}
     console.log(f"drawing {train + val + test} pictures")
-    console.made(synthesize(out, images=counts, size=size, seed=seed, force=force))
+    made = synthesize(out, images=counts, size=size, classes=classes, seed=seed, force=force)
+    console.made(made)
 
 
 # --- the report as text --------------------------------------------------------------------------

@@ -7,6 +7,7 @@ foreign state dict loads strictly. Every unit with a batch-norm knows how to `fu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Protocol, cast, runtime_checkable
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 BN_EPS = 1e-3  # YOLO-NAS sets both on every batch-norm of the network
 BN_MOMENTUM = 0.03
 
+CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "relu": lambda: nn.ReLU(inplace=True),
     "silu": lambda: nn.SiLU(inplace=True),
@@ -41,6 +43,31 @@ def fuse_inside(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> N
             setattr(module, name, cast(Fusable, child).fuse())
         else:
             fuse_inside(child, kind)
+
+
+def fuse_shapes(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> None:
+    """As `fuse_inside` does, for networks without weights: leaves convolutions of the fused shape.
+
+    Those of the largest kernels, with a bias. On the meta device the arithmetic of fusing takes
+    four times as long, and torch imports its compiler for it, which takes a second.
+    """
+    for name, child in module.named_children():
+        if not isinstance(child, kind):
+            fuse_shapes(child, kind)
+            continue
+        inside = [part for part in child.modules() if isinstance(part, nn.Conv2d)]
+        largest = max(inside, key=lambda conv: math.prod(conv.kernel_size))
+        if largest.bias is None:
+            largest.bias = nn.Parameter(largest.weight.new_empty(largest.out_channels))
+        setattr(module, name, largest)
+
+
+def conv_macs(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, y: Tensor) -> int:
+    """Multiply-adds of a convolution that makes `y` (B, C, H, W) of `x`."""
+    # A transposed convolution touches every input once for each of its kernel's places.
+    cells = (x if isinstance(conv, nn.ConvTranspose2d) else y).shape
+    places = cells[0] * cells[2] * cells[3] * math.prod(conv.kernel_size)
+    return places * conv.in_channels * conv.out_channels // conv.groups
 
 
 class Group(nn.Module):

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
-from detkit.nn.blocks import fuse_inside
+from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_inside, fuse_shapes
 from detkit.nn.families import FAMILIES
 from detkit.nn.head import Heads
 from detkit.nn.qarep import BLOCKS
@@ -74,13 +73,15 @@ def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
     """
     model = build(spec, "training").eval()
     if form == "deployed":
-        with torch.no_grad():
-            fuse_inside(model, tuple(BLOCKS.values()))
-    images = torch.empty(1, 3, *spec.image_size, device="meta")
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(images)
+        fuse_shapes(model, tuple(BLOCKS.values()))
+    counted: list[int] = []
+    for module in model.modules():
+        if isinstance(module, CONVOLUTIONS):
+            module.register_forward_hook(lambda m, x, y: counted.append(conv_macs(m, x[0], y)))
+    with torch.no_grad():
+        model(torch.empty(1, 3, *spec.image_size, device="meta"))
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    return Cost(parameters=parameters, macs=counter.get_total_flops() // 2)
+    return Cost(parameters=parameters, macs=sum(counted))
 
 
 def cost_metrics(spec: ArchSpec) -> dict[str, float]:

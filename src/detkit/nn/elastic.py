@@ -120,7 +120,7 @@ def _sizeless(spec: ArchSpec) -> ArchSpec:
     return dataclasses.replace(spec, name="", image_size=(32, 32))
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=16)  # hundreds of modules each, and random networks do not come back
 def _skeleton(spec: ArchSpec) -> Detector:
     """The modules without the weights."""
     return build(spec, "training")
@@ -146,7 +146,7 @@ def _concat_flags(spec: ArchSpec) -> list[bool]:
 # --- inputs that are concatenations --------------------------------------------------------------
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=16)
 def _runs(spec: ArchSpec, whole: ArchSpec) -> dict[str, tuple[Run, ...]]:
     """Weight -> runs of the whole network's input channels that it takes, neighbours merged."""
     large = dict(_skeleton(whole).named_modules())

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from detkit.nn.blocks import Fusable
+from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_shapes
 from detkit.nn.detector import build
 from detkit.spec.arch import ArchSpec
-
-CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class ConvLayer:
 def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     """In the order they run."""
     model = build(spec, "training").eval()
-    _keep_largest(model)
+    fuse_shapes(model)
     found: list[ConvLayer] = []
     for path, module in model.named_modules():
         if isinstance(module, CONVOLUTIONS):
@@ -58,27 +56,11 @@ def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     return tuple(found)
 
 
-def _keep_largest(module: nn.Module) -> None:
-    """Puts the convolution of the largest kernel in the place of each block that fuses into one.
-
-    Its shape is that of the fused convolution; fusing itself takes four times as long.
-    """
-    for name, child in module.named_children():
-        if isinstance(child, Fusable):
-            inside = [part for part in child.modules() if isinstance(part, nn.Conv2d)]
-            setattr(module, name, max(inside, key=lambda conv: math.prod(conv.kernel_size)))
-        else:
-            _keep_largest(child)
-
-
 def _recorder(
     found: list[ConvLayer], path: str, spec: ArchSpec
 ) -> Callable[[Any, tuple[Tensor, ...], Tensor], None]:
     def record(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         area, (height, width) = math.prod(module.kernel_size), output.shape[2:]
-        # A transposed convolution touches every input once for each of its kernel's places.
-        is_transposed = isinstance(module, nn.ConvTranspose2d)
-        places = inputs[0].shape[2:].numel() if is_transposed else height * width
         layer = ConvLayer(
             path=path,
             level=round(spec.image_size[0] / height).bit_length() - 1,
@@ -86,7 +68,7 @@ def _recorder(
             c_in=module.in_channels,
             c_out=module.out_channels,
             cells=height * width,
-            macs=places * area * module.in_channels * module.out_channels,
+            macs=conv_macs(module, inputs[0], output),
         )
         found.append(layer)
 

@@ -140,6 +140,10 @@ class SupernetEvaluator:
         self.config, self.folder, self.interruption = config, folder, interruption
 
     def prepare(self, space: SearchSpace, log: Callable[[str], None]) -> bool:
+        if self.config.supernet.trained:
+            self.inheritance.check(space)
+            log(f"supernet: {self.config.supernet.trained}, as it is")
+            return True
         if is_trained(self.folder):
             return True
         return train_supernet(

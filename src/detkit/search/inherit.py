@@ -17,29 +17,48 @@ from torch import Tensor, nn
 from detkit.artifact import Parent, parent_of
 from detkit.boxes import EVAL_NMS
 from detkit.config import SearchConfig
+from detkit.errors import UsageError
 from detkit.evaluate import coco_figures, detect
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Detector
-from detkit.nn.elastic import Elastic
+from detkit.nn.elastic import Elastic, require_elastic
 from detkit.quantize.calibrate import load_pictures, spread
 from detkit.runtime.torch import find_device
 from detkit.search.supernet import FOLDER, WEIGHTS
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
+from detkit.spec.space import SearchSpace
 from detkit.train.job import Job, open_splits
 from detkit.train.loop import open_fused
 
 
 class Inheritance:
-    """The trained supernet in a study's folder, and the data its slices are scored on."""
+    """The supernet trained in a study's folder, or another's, and the data it is scored on."""
 
     def __init__(self, config: SearchConfig, out: Path) -> None:
         self.config = config
-        self.path = out / FOLDER / WEIGHTS
+        trained = config.supernet.trained
+        self.path = Path(trained) if trained else out / FOLDER / WEIGHTS
         whole, self.manifest = load_checkpoint(self.path)
         self.device = find_device(config.train.device)
         self.elastic = Elastic(whole.eval())
         self.folder = open_splits(dataclasses.replace(config.train, data=config.data))
+
+    def check(self, space: SearchSpace) -> None:
+        """Raises UsageError where the weights are not for this space and these pictures."""
+        require_elastic(space)
+        wanted, known = self.folder.splits["train"].class_names, self.manifest.class_names
+        if wanted != known:
+            raise UsageError(f"{self.path} knows {', '.join(known)}; the data, {', '.join(wanted)}")
+        if self.config.searcher == "gradient":
+            raise UsageError(
+                "the searcher gradient learns from pictures that the supernet has not seen",
+                hint="let it train its own: leave out supernet.trained",
+            )
+        try:
+            self.elastic.slices(space.largest_arch())
+        except UsageError as error:
+            raise UsageError(f"{self.path}: {error}", hint="search the space it is for") from error
 
     def network(self, spec: ArchSpec) -> Detector:
         """The network with its slices and its own batch-norm statistics, on the CPU."""
