@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,59 +39,65 @@ RUGGEDNESS = 0.006  # standard deviation of an entry of a pair's table, in AP
 BEATEN_BY = 0.02  # the reference accuracy is the one that this share of all points does not reach
 
 
-class Landscape:
-    """One instance: `seed` draws how much each knob matters and the tables of pairs."""
+class Table:
+    """A problem by the figures of all its points, in arrays with an axis for every knob."""
 
-    def __init__(self, seed: int, *, ruggedness: float = RUGGEDNESS) -> None:
-        rng = np.random.default_rng(seed)
-        self.names = list(KNOBS)
-        self.counts = [len(values) for values in KNOBS.values()]
-        self.gains = rng.uniform(*GAINS, len(KNOBS))
-        self.tables = {
-            pair: rng.normal(0, ruggedness, (self.counts[pair[0]], self.counts[pair[1]]))
-            for pair in itertools.combinations(range(len(KNOBS)), 2)
-        }
-        rows = np.indices(self.counts).reshape(len(KNOBS), -1)
-        self.accuracy, self.latency_ms = self._accuracy(rows), latency_ms(rows)
+    def __init__(
+        self, knobs: Mapping[str, Sequence[Any]], accuracy: Floats, latency_ms: Floats
+    ) -> None:
+        self.knobs, self.accuracy, self.latency_ms = knobs, accuracy.ravel(), latency_ms.ravel()
+        self.counts = [len(values) for values in knobs.values()]
         losses = np.stack([-self.accuracy, np.log(self.latency_ms)], axis=1)
         self.front = losses[nondominated(losses)]
-        slowest = math.log(self.latency_ms.max())
-        self.reference = np.array([-np.quantile(self.accuracy, BEATEN_BY), slowest])
+        self.reference = np.array([-np.quantile(accuracy, BEATEN_BY), losses[:, 1].max()])
         self.volume = hypervolume(self.front, self.reference)
 
     def figures(self, point: Mapping[str, Any]) -> dict[str, float]:
         """Accuracy and latency of one point."""
-        row = [KNOBS[name].index(point[name]) for name in self.names]
+        row = [values.index(point[name]) for name, values in self.knobs.items()]
         at = int(np.ravel_multi_index(row, self.counts))
         return {"accuracy": float(self.accuracy[at]), "latency_ms": float(self.latency_ms[at])}
 
-    def share(self, figures: list[dict[str, float]]) -> float:
+    def share(self, figures: Sequence[Mapping[str, float]]) -> float:
         """The hypervolume, over accuracy and log latency, as a share of that of the exact front."""
         losses = np.array([(-f["accuracy"], math.log(f["latency_ms"])) for f in figures])
         return hypervolume(losses, self.reference) / self.volume
 
-    def _accuracy(self, rows: npt.NDArray[np.int64]) -> Floats:
-        """AP of all points: saturating gains, then the tables."""
-        total = np.full(rows.shape[1], 0.30)
-        for knob, values in enumerate(KNOBS.values()):
-            share = np.array(values) / max(values)
-            gain = 0.04 * self.gains[knob] * (1 - np.exp(-SATURATION * share))
-            total += gain[rows[knob]]
-        for (a, b), table in self.tables.items():
-            total += table[rows[a], rows[b]]
-        return total
+
+def landscape(seed: int, *, ruggedness: float = RUGGEDNESS) -> Table:
+    """One instance: `seed` draws how much each knob matters and the tables of pairs."""
+    rng = np.random.default_rng(seed)
+    counts = [len(values) for values in KNOBS.values()]
+    accuracy = np.full(counts, 0.30)
+    gains = rng.uniform(*GAINS, len(KNOBS))
+    for gain, values in zip(gains, axes(KNOBS.values()), strict=True):
+        accuracy += 0.04 * gain * (1 - np.exp(-SATURATION * values / values.max()))
+    add_pairs(accuracy, ruggedness, rng)
+    return Table(KNOBS, accuracy, np.broadcast_to(latency_ms(), counts))
 
 
-def latency_ms(rows: npt.NDArray[np.int64]) -> Floats:
+def axes(values: Iterable[Sequence[float]]) -> list[Floats]:
+    """Each knob's values along an axis of their own, so that figures of all points broadcast."""
+    return list(np.ix_(*[np.asarray(v, np.float64) for v in values]))
+
+
+def add_pairs(total: Floats, deviation: float, rng: np.random.Generator) -> None:
+    """Adds a random table for every pair of knobs: what no knob explains by itself."""
+    for a, b in itertools.combinations(range(total.ndim), 2):
+        counts = np.ones(total.ndim, np.int64)
+        counts[[a, b]] = total.shape[a], total.shape[b]
+        total += rng.normal(0, deviation, counts)
+
+
+def latency_ms() -> Floats:
     """The roofline of all points, on a device of 200 GMACs/s and 20 GB/s."""
-    values = [np.array(v)[row] for v, row in zip(KNOBS.values(), rows, strict=True)]
-    depths, widths, head, size = values[:4], values[4:8], values[8], values[9]
-    total = np.zeros(rows.shape[1])
-    for i, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+    *stages, head, size = axes(KNOBS.values())
+    total = np.zeros(1)
+    for i, (depth, width) in enumerate(zip(stages[:4], stages[4:], strict=True)):
         channels = np.round(CHANNELS[i] * width / 8) * 8
-        total += _layer_ms(2 * depth, channels, (size / 2 ** (i + 2)) ** 2)
+        total = total + _layer_ms(2 * depth, channels, (size / 2 ** (i + 2)) ** 2)
     for i, channels in enumerate((64, 128, 256)):
-        total += _layer_ms(np.full_like(size, 2.0), channels * head, (size / 2 ** (i + 3)) ** 2)
+        total = total + _layer_ms(np.full(1, 2.0), channels * head, (size / 2 ** (i + 3)) ** 2)
     return total
 
 

@@ -194,7 +194,8 @@ def evolve(history: History, models: list[Ridge], rng: np.random.Generator) -> t
     rows = np.unique(started, axis=0)
     judged = judge(rows)
     for _ in range(GENERATIONS):
-        brood = breed(grid, rows[best(judged, PARENTS)], BROOD, rng)
+        parents = best(judged, PARENTS)
+        brood = breed(grid, rows[parents], judged[parents, :num_losses], BROOD, rng)
         rows, first = np.unique(np.concatenate([rows, brood]), axis=0, return_index=True)
         judged = np.concatenate([judged, judge(brood)])[first]
     order = best(judged, len(rows))
