@@ -6,7 +6,7 @@
 #   examples/search_demo.sh              on a small COCO folder that detkit draws itself
 #   examples/search_demo.sh --data DIR   on a COCO folder of yours
 #
-# TRIALS (48), EPOCHS (30) and SEED (0) may be set. Everything is written to runs/search_demo.
+# TRIALS (40), EPOCHS (28) and SEED (0) may be set. Everything is written to runs/search_demo.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/examples/venv.sh"
@@ -29,7 +29,7 @@ step() { printf '\n[%3ds] %s\n' $((SECONDS - began)) "$*"; }
 run() { step "detkit $*"; detkit "$@"; }
 
 if [ -z "$data" ]; then
-    run data synth -o shapes --train 160 --val 40 --size 96
+    run data synth -o shapes --train 160 --val 40 --size 96 --classes 3
     data=shapes
 fi
 
@@ -38,9 +38,9 @@ fi
 export OMP_NUM_THREADS=1
 search() {
     run search "$data" --space "$root/examples/small_space.json" --imgsz 96 --evaluator supernet \
-        --trials "${TRIALS:-48}" --seed "${SEED:-0}" --set train.batch=16 --set train.optim.lr=2e-3 \
-        --set train.workers=0 --set supernet.recalibration_batches=4 \
-        --set supernet.epochs="${EPOCHS:-30}" -o "$@"
+        --trials "${TRIALS:-40}" --seed "${SEED:-0}" --set train.batch=8 --set train.optim.lr=2e-3 \
+        --set train.workers=0 --set supernet.recalibration_batches=8 \
+        --set supernet.epochs="${EPOCHS:-28}" --set supernet.largest_first=0.5 -o "$@"
 }
 search surrogate --searcher surrogate
 search random --searcher random --set supernet.trained=surrogate/supernet/last.safetensors

@@ -80,7 +80,8 @@ class Study:
         if not resume:
             self._check_limits()
         self.journal = Journal(out / "journal.sqlite", self.settings)
-        self.began, self.done_before = time.monotonic(), len(self.journal.told())
+        self.done_before = len(self.journal.told())
+        self.began = self.trying_since = time.monotonic()
 
     def run(self) -> SearchReport:
         """Evaluates until the trials are used up, the space is, or a signal comes.
@@ -90,6 +91,7 @@ class Study:
         """
         if self.sharing and not self.sharing.prepare(self.space, self.hooks.log):
             return self._report()
+        self.trying_since = time.monotonic()
         dispatcher = Dispatcher(
             self.config,
             self.searcher,
@@ -199,7 +201,7 @@ class Study:
     def _status(self, figures: Mapping[str, float]) -> Status:
         told = self.journal.told()
         front = front_of(self.config, told)
-        spent = time.monotonic() - self.began
+        spent = time.monotonic() - self.trying_since
         rate = spent / max(len(told) - self.done_before, 1)
         scores = [t.figures["score"] for t in told if math.isfinite(t.figures["score"])]
         return Status(
