@@ -5,10 +5,10 @@
 The targets are the latencies of yolo-nas-n with its widths scaled, at one input size. The space is
 that of `supernet.py`, which holds such networks and others. At every target stands the network with
 the highest inherited AP that is no slower. It and the scaled one are trained alone, from nothing,
-by the same recipe; and it is fine-tuned from what it inherited, as a search delivers it. All are
-timed in turns at the end. AP is on the validation split, which the search has seen too, and on the
-test split, which nothing has. All of it is resumed where it was stopped; FOLDER/front.json has the
-result.
+by the same recipe; and it is fine-tuned from what it inherited, as a search delivers it, against
+the scaled one trained for about as many epochs in all. All are timed in turns. AP is on the
+validation split, which the search has seen too, and on the test split, which nothing has. All of it
+is resumed where it was stopped; FOLDER/front.json has the result.
 """
 
 from __future__ import annotations
@@ -91,26 +91,38 @@ class Trainings:
         self.args, self.test = args, test
 
     def scratch(self, spec: ArchSpec) -> dict[str, Any]:
-        """Mean over the seeds, trained from nothing."""
-        path = self.args.out / "specs" / f"{spec.digest}.json"
-        write_text(path, to_json(spec) + "\n")
-        return self._over_seeds(f"scratch-{spec.digest}", spec, model=str(path), init="")
+        """Scores of each seed, trained from nothing."""
+        epochs, model = self.args.epochs, self._file(spec)
+        return self._over_seeds(f"scratch-{spec.digest}", spec, epochs, model=model, init="")
+
+    def long(self, spec: ArchSpec) -> dict[str, Any]:
+        """The same for as many epochs as the supernet and fine-tuning take together."""
+        epochs, model = self.args.long_epochs, self._file(spec)
+        return self._over_seeds(f"long-{spec.digest}", spec, epochs, model=model, init="", seeds=1)
 
     def tuned(self, spec: ArchSpec, checkpoint: str) -> dict[str, Any]:
-        """Mean over the seeds, from the weights in a checkpoint."""
-        return self._over_seeds(f"tuned-{spec.digest}", spec, model="", init=checkpoint)
+        """Scores of each seed, from the weights in a checkpoint."""
+        name, epochs = f"tuned-{spec.digest}", self.args.epochs
+        return self._over_seeds(name, spec, epochs, model="", init=checkpoint)
 
-    def _over_seeds(self, name: str, spec: ArchSpec, *, model: str, init: str) -> dict[str, Any]:
+    def _file(self, spec: ArchSpec) -> str:
+        path = self.args.out / "specs" / f"{spec.digest}.json"
+        write_text(path, to_json(spec) + "\n")
+        return str(path)
+
+    def _over_seeds(
+        self, name: str, spec: ArchSpec, epochs: int, *, model: str, init: str, seeds: int = 0
+    ) -> dict[str, Any]:
         scores = [
-            self._trained(f"{name}-{seed}", spec, model=model, init=init, seed=seed)
-            for seed in range(self.args.seeds)
+            self._trained(f"{name}-{seed}", spec, epochs, model=model, init=init, seed=seed)
+            for seed in range(seeds or self.args.seeds)
         ]
         val, test = ([score[split] for score in scores] for split in ("val", "test"))
         print(f"{name} ({spec.name}): val {mean(val):.4f} {val}, test {mean(test):.4f}", flush=True)
         return {"val": val, "test": test}
 
     def _trained(
-        self, name: str, spec: ArchSpec, *, model: str, init: str, seed: int
+        self, name: str, spec: ArchSpec, epochs: int, *, model: str, init: str, seed: int
     ) -> dict[str, float]:
         config = dataclasses.replace(
             settings(self.args, "train", seed).train,
@@ -118,7 +130,7 @@ class Trainings:
             model=model,
             init=init,
             imgsz=f"{spec.image_size[0]}x{spec.image_size[1]}",
-            epochs=self.args.epochs,
+            epochs=epochs,
             seed=seed,
         )
         run = self.args.out / "runs" / name
@@ -169,6 +181,7 @@ def front(args: argparse.Namespace) -> list[dict[str, Any]]:
                 "macs": cost_of(one).macs,
                 "latency_ms": scaled_ms,
                 "scratch": trainings.scratch(one),
+                "long": trainings.long(one),
             },
             "searched": {
                 "digest": other.digest,
@@ -195,6 +208,7 @@ def main() -> None:
     parser.add_argument("--imgsz", type=int, default=128, help="input size of the scaled networks")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each network")
     parser.add_argument("--epochs", type=int, default=24, help="of each training")
+    parser.add_argument("--long-epochs", type=int, default=100, help="of a scaled network, once")
     parser.add_argument("--supernet-epochs", type=int, default=60)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=2e-3)
@@ -204,7 +218,8 @@ def main() -> None:
         plain, ours = entry["scaled"], entry["searched"]
         print(
             f"{plain['name']}: {plain['latency_ms']:.2f} ms,"
-            f" val {mean(plain['scratch']['val']):.4f}, test {mean(plain['scratch']['test']):.4f}"
+            f" val {mean(plain['scratch']['val']):.4f}, test {mean(plain['scratch']['test']):.4f};"
+            f" for long, val {plain['long']['val'][0]:.4f}, test {plain['long']['test'][0]:.4f}"
             f" | searched, {ours['image_size']} px: {ours['latency_ms']:.2f} ms,"
             f" val {mean(ours['scratch']['val']):.4f}, test {mean(ours['scratch']['test']):.4f};"
             f" fine-tuned, val {mean(ours['tuned']['val']):.4f},"
@@ -213,6 +228,7 @@ def main() -> None:
     result = {
         "targets": targets,
         "epochs": args.epochs,
+        "long_epochs": args.long_epochs,
         "trials": args.trials,
         "fingerprint": fingerprint(),
         "date": time.strftime("%Y-%m-%d"),
