@@ -6,7 +6,7 @@
 #   examples/search_demo.sh              on a small COCO folder that detkit draws itself
 #   examples/search_demo.sh --data DIR   on a COCO folder of yours
 #
-# TRIALS (40), EPOCHS (28) and SEED (0) may be set. Everything is written to runs/search_demo.
+# TRIALS (40), EPOCHS (24) and SEED (0) may be set. Everything is written to runs/search_demo.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 . "$root/examples/venv.sh"
@@ -40,7 +40,7 @@ search() {
     run search "$data" --space "$root/examples/small_space.json" --imgsz 96 --evaluator supernet \
         --trials "${TRIALS:-40}" --seed "${SEED:-0}" --set train.batch=8 --set train.optim.lr=2e-3 \
         --set train.workers=0 --set supernet.recalibration_batches=8 \
-        --set supernet.epochs="${EPOCHS:-28}" --set supernet.largest_first=0.5 -o "$@"
+        --set supernet.epochs="${EPOCHS:-24}" --set supernet.largest_first=0.5 -o "$@"
 }
 search surrogate --searcher surrogate
 search random --searcher random --set supernet.trained=surrogate/supernet/last.safetensors
