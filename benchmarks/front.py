@@ -6,9 +6,9 @@ The targets are the latencies of yolo-nas-n with its widths scaled, at one input
 that of `supernet.py`, which holds such networks and others. At every target stands the network with
 the highest inherited AP that is no slower. It and the scaled one are trained alone, from nothing,
 by the same recipe; and it is fine-tuned from what it inherited, as a search delivers it, against
-the scaled one trained for about as many epochs in all. All are timed in turns. AP is on the
-validation split, which the search has seen too, and on the test split, which nothing has. All of it
-is resumed where it was stopped; FOLDER/front.json has the result.
+the scaled one trained alone for --long-epochs. All are timed in turns. AP is on the validation
+split, which the search has seen too, and on the test split, which nothing has. All of it is resumed
+where it was stopped; FOLDER/front.json has the result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from detkit.artifact import parent_of, write_text
 from detkit.bench.cpu_time import PLAN, least_cpu_ms
 from detkit.bench.fingerprint import fingerprint
 from detkit.codec import from_plain, to_json
-from detkit.config import SearchConfig
+from detkit.config import SearchConfig, TrainConfig
 from detkit.data.coco import CocoSplit, open_folder
 from detkit.evaluate import evaluate
 from detkit.nn.detector import cost_of
@@ -92,47 +92,39 @@ class Trainings:
 
     def scratch(self, spec: ArchSpec) -> dict[str, Any]:
         """Scores of each seed, trained from nothing."""
-        epochs, model = self.args.epochs, self._file(spec)
-        return self._over_seeds(f"scratch-{spec.digest}", spec, epochs, model=model, init="")
+        seeds, epochs = self.args.seeds, self.args.epochs
+        return self._alone(f"scratch-{spec.digest}", spec, epochs=epochs, seeds=seeds)
 
     def long(self, spec: ArchSpec) -> dict[str, Any]:
-        """The same for as many epochs as the supernet and fine-tuning take together."""
-        epochs, model = self.args.long_epochs, self._file(spec)
-        return self._over_seeds(f"long-{spec.digest}", spec, epochs, model=model, init="", seeds=1)
+        """The same for one seed and more epochs."""
+        return self._alone(f"long-{spec.digest}", spec, epochs=self.args.long_epochs, seeds=1)
 
     def tuned(self, spec: ArchSpec, checkpoint: str) -> dict[str, Any]:
         """Scores of each seed, from the weights in a checkpoint."""
-        name, epochs = f"tuned-{spec.digest}", self.args.epochs
-        return self._over_seeds(name, spec, epochs, model="", init=checkpoint)
+        config = self._config(spec, init=checkpoint, epochs=self.args.epochs)
+        return self._over_seeds(f"tuned-{spec.digest}", config, self.args.seeds)
 
-    def _file(self, spec: ArchSpec) -> str:
+    def _alone(self, name: str, spec: ArchSpec, *, epochs: int, seeds: int) -> dict[str, Any]:
         path = self.args.out / "specs" / f"{spec.digest}.json"
         write_text(path, to_json(spec) + "\n")
-        return str(path)
+        return self._over_seeds(name, self._config(spec, model=str(path), epochs=epochs), seeds)
 
-    def _over_seeds(
-        self, name: str, spec: ArchSpec, epochs: int, *, model: str, init: str, seeds: int = 0
-    ) -> dict[str, Any]:
+    def _config(self, spec: ArchSpec, **chosen: Any) -> TrainConfig:
+        height, width = spec.image_size
+        plain = settings(self.args, "train").train
+        data = str(self.args.data.resolve())
+        return dataclasses.replace(plain, data=data, imgsz=f"{height}x{width}", **chosen)
+
+    def _over_seeds(self, name: str, config: TrainConfig, seeds: int) -> dict[str, Any]:
         scores = [
-            self._trained(f"{name}-{seed}", spec, epochs, model=model, init=init, seed=seed)
-            for seed in range(seeds or self.args.seeds)
+            self._trained(f"{name}-{seed}", dataclasses.replace(config, seed=seed))
+            for seed in range(seeds)
         ]
         val, test = ([score[split] for score in scores] for split in ("val", "test"))
-        print(f"{name} ({spec.name}): val {mean(val):.4f} {val}, test {mean(test):.4f}", flush=True)
+        print(f"{name}: val {mean(val):.4f} {val}, test {mean(test):.4f}", flush=True)
         return {"val": val, "test": test}
 
-    def _trained(
-        self, name: str, spec: ArchSpec, epochs: int, *, model: str, init: str, seed: int
-    ) -> dict[str, float]:
-        config = dataclasses.replace(
-            settings(self.args, "train", seed).train,
-            data=str(self.args.data.resolve()),
-            model=model,
-            init=init,
-            imgsz=f"{spec.image_size[0]}x{spec.image_size[1]}",
-            epochs=epochs,
-            seed=seed,
-        )
+    def _trained(self, name: str, config: TrainConfig) -> dict[str, float]:
         run = self.args.out / "runs" / name
         if not (run / "scores.json").is_file():
             score = train_alone(config, run, Interruption())

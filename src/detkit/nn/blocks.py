@@ -48,8 +48,8 @@ def fuse_inside(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> N
 def fuse_shapes(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> None:
     """As `fuse_inside` does, for networks without weights: leaves convolutions of the fused shape.
 
-    Those of the largest kernels, with a bias. On the meta device the arithmetic of fusing takes
-    four times as long, and torch imports its compiler for it, which takes a second.
+    Those of the largest kernels, with a bias. The arithmetic of fusing, on the meta device, takes
+    four times as long.
     """
     for name, child in module.named_children():
         if not isinstance(child, kind):

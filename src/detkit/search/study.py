@@ -8,7 +8,6 @@ trained, `runs/DIGEST/`; where they share weights, `supernet/`; what a searcher 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import shutil
@@ -33,6 +32,7 @@ from detkit.search.front import front_of, volume_of, volumes_of
 from detkit.search.grid import Point
 from detkit.search.journal import Journal, Told
 from detkit.search.latency import latency_text, open_predictor
+from detkit.search.node import pack
 from detkit.search.objective import goal_of, limits
 from detkit.search.page import render_search
 from detkit.search.progress import Hooks, Pace, Status
@@ -135,7 +135,7 @@ class Study:
 
     def _key(self) -> str:
         """Of all that a searcher's answers depend on, but for the trials."""
-        weights = hashlib.sha256(self.sharing.luggage()).hexdigest() if self.sharing else ""
+        weights = pack(self.sharing).digest if self.sharing else ""
         return digest_of([self.settings, weights])
 
     def _relaxation(self) -> SupernetRelaxation | None:
