@@ -36,15 +36,16 @@ from unittest import mock
 
 import numpy as np
 
-from detkit.artifact import read_manifest, write_artifact
+from detkit.artifact.artifact import read_manifest, write_artifact
 from detkit.bench import candidate
 from detkit.bench.baseline import Baseline, read_baseline
-from detkit.bench.fingerprint import fingerprint
-from detkit.bench.measure import Plan, measure
 from detkit.bench.run import bench
-from detkit.codec import to_json
+from detkit.core.serialization import to_json
+from detkit.engines.opening import open_session
+from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, ModelLatency
-from detkit.runtime import Placement, Session, open_session
+from detkit.runtime.session import Placement, Session
+from detkit.timing.measure import Plan, measure
 
 SLOWER = 0.05
 LIMIT = 0.03

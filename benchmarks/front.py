@@ -24,22 +24,23 @@ from typing import Any
 
 from supernet import bench_space, settings
 
-from detkit.artifact import parent_of, write_text
-from detkit.bench.cpu_time import PLAN, least_cpu_ms
-from detkit.bench.fingerprint import fingerprint
-from detkit.codec import from_plain, to_json
+from detkit.artifact.artifact import parent_of, write_text
 from detkit.config import SearchConfig, TrainConfig
-from detkit.data.coco import CocoSplit, open_folder
-from detkit.evaluate import evaluate
+from detkit.core.serialization import from_plain, to_json
+from detkit.data.coco.folder import CocoSplit, open_folder
+from detkit.engines.opening import open_session
+from detkit.evaluation.evaluate import evaluate
+from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
 from detkit.report import ParetoPoint, SearchReport
-from detkit.runtime import Placement, open_session
-from detkit.search.evaluate import train_alone
-from detkit.search.latency import LatencyMeter, setup_of
-from detkit.search.progress import Hooks
-from detkit.search.study import search
+from detkit.runtime.session import Placement
+from detkit.search.scoring.evaluators import train_alone
+from detkit.search.scoring.latency import LatencyMeter, setup_of
+from detkit.search.study.progress import Hooks
+from detkit.search.study.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO, with_task
+from detkit.timing.cpu_time import PLAN, least_cpu_ms
 from detkit.train.loop import Interruption
 
 WIDTHS = (0.5, 0.75, 1.0)

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from detkit.search.hypervolume import hypervolume
-from detkit.search.pareto import nondominated
+from detkit.search.strategies.hypervolume import hypervolume
+from detkit.search.strategies.pareto import nondominated
 
 Floats = npt.NDArray[np.float64]
 

@@ -18,17 +18,17 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.bench.fingerprint import fingerprint
-from detkit.codec import from_plain
+from detkit.core.serialization import from_plain
+from detkit.machine.fingerprint import fingerprint
 from detkit.profile.fit import spearman
 from detkit.profile.predict import predict_ms
 from detkit.profile.run import measure_profile
 from detkit.profile.sampling import choose_networks
-from detkit.prototype import Setup
 from detkit.report import HardwareProfile
-from detkit.runtime import Placement
+from detkit.runtime.session import Placement
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, find_space
+from detkit.untrained import Setup
 
 Profile = Callable[..., HardwareProfile]
 FIT_SEED, HELD_OUT_SEED = 0, 100

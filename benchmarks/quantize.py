@@ -29,20 +29,21 @@ from typing import Any
 
 import numpy as np
 
-from detkit.artifact import Manifest
-from detkit.bench.fingerprint import fingerprint
-from detkit.boxes import EVAL_NMS
-from detkit.data.coco import CocoFolder, open_folder, synthetic_pictures
-from detkit.evaluate import coco_figures, detect
-from detkit.export.coverage import coverage
+from detkit.artifact.artifact import Manifest
+from detkit.core.boxes import EVAL_NMS
+from detkit.data.coco.folder import CocoFolder, open_folder, synthetic_pictures
+from detkit.engines.coverage import coverage
+from detkit.engines.opening import open_session
+from detkit.engines.openvino.api import the_core
+from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.export.graph import build_graph, write_onnx
 from detkit.export.qdq import for_target
+from detkit.machine.fingerprint import fingerprint
 from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import fuse
-from detkit.nn.quantized import QuantizedDetector, float_twin
+from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.quantize.calibrate import load_pictures, observe, set_ranges, spread
-from detkit.runtime import Placement, Session, open_session
-from detkit.runtime.openvino_api import the_core
+from detkit.runtime.session import Placement, Session
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO, with_task

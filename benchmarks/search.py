@@ -24,8 +24,8 @@ import numpy as np
 from landscape import RUGGEDNESS, Table, landscape
 from tables import COUNTS, table
 
-from detkit.bench.fingerprint import fingerprint
-from detkit.search import make_searcher
+from detkit.machine.fingerprint import fingerprint
+from detkit.search.strategies import make_searcher
 
 SEARCHERS = ("random", "evolution", "rl", "surrogate")
 BATCH = 8

@@ -20,15 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from detkit.artifact import write_text
-from detkit.bench.fingerprint import fingerprint
-from detkit.codec import from_plain, to_plain
+from detkit.artifact.artifact import write_text
 from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
-from detkit.data.coco import open_folder
+from detkit.core.serialization import from_plain, to_plain
+from detkit.data.coco.folder import open_folder
+from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
-from detkit.search.evaluate import Evaluator, SupernetEvaluator, make_evaluator
-from detkit.search.grid import Grid
-from detkit.search.supernet import image_sizes
+from detkit.search.scoring.evaluators import Evaluator, SupernetEvaluator, make_evaluator
+from detkit.search.scoring.supernet import image_sizes
+from detkit.search.strategies.grid import Grid
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, Value
 from detkit.spec.zoo import ZOO

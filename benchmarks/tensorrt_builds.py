@@ -17,22 +17,22 @@ from typing import Any
 
 from onnx import ModelProto
 
-from detkit.artifact import versions
-from detkit.bench.fingerprint import fingerprint
-from detkit.boxes import PREDICT_NMS
-from detkit.errors import ArtifactError
-from detkit.export.engine_plan import EnginePlan
+from detkit.artifact.artifact import versions
+from detkit.core.boxes import PREDICT_NMS
+from detkit.core.errors import ArtifactError
+from detkit.engines.tensorrt.api import build
+from detkit.engines.tensorrt.build_machine import PACKAGES, RTX, load
+from detkit.engines.tensorrt.plan import EnginePlan
+from detkit.engines.tensorrt.rules import lint
 from detkit.export.graph import build_graph
 from detkit.export.half import to_half
 from detkit.export.nms import append_nms
-from detkit.export.tensorrt_rules import lint
+from detkit.machine.fingerprint import fingerprint
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import fuse
-from detkit.prototype import prototype_graph
-from detkit.runtime.machine import PACKAGES, RTX, load
-from detkit.runtime.trt_api import build
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO
+from detkit.untrained import prototype_graph
 
 COLUMNS = ("model", "form", "onnx_mb", "build_s", "engine_mb", "layers", "refused")
 Graphs = Iterator[tuple[str, Callable[[], ModelProto]]]

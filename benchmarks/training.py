@@ -18,9 +18,9 @@ from pathlib import Path
 import torch
 
 from detkit.config import AugmentConfig, LossConfig, OptimConfig
-from detkit.data.coco import open_folder
-from detkit.data.loader import TrainLoader
-from detkit.data.synth import synthesize
+from detkit.data.coco.folder import open_folder
+from detkit.data.synthetic.synth import synthesize
+from detkit.data.training.loader import TrainLoader
 from detkit.nn.checkpoint import new_detector
 from detkit.spec.zoo import ZOO, with_task
 from detkit.train.loss import DetectionLoss

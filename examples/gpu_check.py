@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from detkit.errors import BackendError
-from detkit.runtime.gpu import find_gpu
+from detkit.core.errors import BackendError
+from detkit.machine.gpu import find_gpu
 
 ABSENT = 4  # the exit code for a backend or device that is not here
 IMAGE_SIZE = 320

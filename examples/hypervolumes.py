@@ -12,11 +12,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from detkit.codec import from_json
 from detkit.config import SearchConfig, resolve
+from detkit.core.serialization import from_json
 from detkit.report import SearchReport
-from detkit.search.front import front_of, volume_of
-from detkit.search.journal import Journal, Told
+from detkit.search.study.front import front_of, volume_of
+from detkit.search.study.journal import Journal, Told
 
 SAME = ("space_digest", "evaluator", "cost", "data", "runtime", "precision", "threads")
 

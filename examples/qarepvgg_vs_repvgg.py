@@ -21,7 +21,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from detkit.codec import to_json
+from detkit.core.serialization import to_json
 from detkit.spec.zoo import find_arch
 
 BLOCKS = ("qarepvgg", "repvgg")

@@ -16,7 +16,14 @@ from typing import Any
 
 import pytest
 
-from detkit.codec import field_types
+from detkit.core.serialization import field_types
+
+pytest_plugins = (
+    "fixtures.engine_files",
+    "fixtures.graphs",
+    "fixtures.machines",
+    "fixtures.small_space",
+)
 
 # Threads that spin for work on a busy machine cost far more than they give on pictures this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -80,7 +87,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """yolo-nas-p of 3 classes at 64 px whose scores spread over 0..1."""
     import torch
 
-    from detkit.artifact import Manifest
+    from detkit.artifact.artifact import Manifest
     from detkit.nn.checkpoint import new_detector, save_checkpoint
     from detkit.spec.preprocess import Preprocess
     from detkit.spec.zoo import ZOO, with_task
@@ -121,8 +128,8 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     import numpy as np
     import torch
 
-    from detkit.artifact import Manifest
-    from detkit.data.synth import draw_pictures
+    from detkit.artifact.artifact import Manifest
+    from detkit.data.synthetic.synth import draw_pictures
     from detkit.nn.blocks import Bottleneck
     from detkit.nn.checkpoint import input_output, new_detector, save_checkpoint
     from detkit.nn.detector import cost_metrics
@@ -173,12 +180,12 @@ def labelled(settled: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
     """
     import numpy as np
 
-    from detkit.boxes import PREDICT_NMS
+    from detkit.core.boxes import PREDICT_NMS
+    from detkit.data.coco.write import LabelledImage, write_split
     from detkit.data.draw import save_picture
-    from detkit.data.synth import draw_pictures
-    from detkit.data.write import LabelledImage, write_split
+    from detkit.data.synthetic.synth import draw_pictures
+    from detkit.engines.opening import open_session
     from detkit.predict import Prediction, predict
-    from detkit.runtime import open_session
 
     folder, rng = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
     for number, picture in enumerate(draw_pictures(20, size=96)):
@@ -207,11 +214,11 @@ def labelled(settled: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def int8(settled: Callable[..., Path], labelled: Path) -> Callable[..., Path]:
     """`int8(activation)`: `settled(activation)` calibrated on `labelled`, as a checkpoint."""
-    from detkit.artifact import parent_of
-    from detkit.data.coco import open_folder
+    from detkit.artifact.artifact import parent_of
+    from detkit.data.coco.folder import open_folder
     from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
     from detkit.nn.detector import fuse
-    from detkit.nn.quantized import QuantizedDetector
+    from detkit.nn.quantization.quantized import QuantizedDetector
     from detkit.quantize.calibrate import correct_biases, load_pictures, observe, set_ranges
     from detkit.spec.quant import QuantSpec
 
@@ -275,13 +282,13 @@ def cell_model(tmp_path: Path) -> Callable[..., Path]:
         score_factor: float = 2.0,
         data: str = "",
     ) -> Path:
-        from detkit.artifact import Manifest, TensorInfo, write_artifact
+        from detkit.artifact.artifact import Manifest, TensorInfo, write_artifact
         from detkit.spec.preprocess import Preprocess
         from detkit.spec.zoo import ZOO, with_task
 
         model = cell_graph(score_factor, uint8=uint8)
         if nms:
-            from detkit.boxes import EVAL_NMS
+            from detkit.core.boxes import EVAL_NMS
             from detkit.export.nms import append_nms
 
             model = append_nms(model, EVAL_NMS)
@@ -361,8 +368,8 @@ def cell_folder(tmp_path: Path) -> Path:
     """A COCO folder, split val, of four 64x64 pictures on which `cell_model` makes no mistake."""
     import numpy as np
 
+    from detkit.data.coco.write import LabelledImage, write_split
     from detkit.data.draw import save_picture
-    from detkit.data.write import LabelledImage, write_split
 
     names, images = ("red", "green"), []
     for file_name, cells in PICTURES.items():
@@ -589,7 +596,7 @@ def make_record() -> Callable[..., Any]:
     """`make_record(boxes_xyxy, classes, crowd=..., area=...)`: the annotations of one picture."""
     import numpy as np
 
-    from detkit.data.records import ImageRecord
+    from detkit.data.coco.split_reader import ImageRecord
 
     def make(boxes_xyxy: Any, classes: Any, *, crowd: Any = False, area: Any = None) -> ImageRecord:
         boxes = np.array(boxes_xyxy, np.float32).reshape(-1, 4)
@@ -615,7 +622,7 @@ def random_set(make_record: Callable[..., Any]) -> Callable[..., Any]:
     detections that are near, far, doubled, of the wrong class, more than 100, with tied scores."""
     import numpy as np
 
-    from detkit.boxes import Detections
+    from detkit.core.boxes import Detections
 
     def make(seed: int, *, num_classes: int, pictures: int = 12) -> tuple[list[Any], list[Any]]:
         rng = np.random.default_rng(seed)

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from detkit.bench.measure import Plan
-from detkit.codec import from_json, to_json
 from detkit.compare import compare
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import cost_of
 from detkit.report import CompareReport
 from detkit.spec.arch import ArchSpec, StageSpec
 from detkit.spec.published import PUBLISHED_AP, published_ap
 from detkit.spec.zoo import ZOO, with_task
+from detkit.timing.measure import Plan
 
 PLAN = Plan(
     min_seconds=0, min_runs=10, blocks=2, warmup_seconds=0, max_warmup_seconds=0.1, chain_runs=1

@@ -14,7 +14,7 @@ from detkit.config import (
     resolve,
     to_toml,
 )
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
 
 SECTIONS = [AugmentConfig, LossConfig, OptimConfig]
 

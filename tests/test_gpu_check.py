@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from detkit.errors import BackendError
-from detkit.runtime.gpu import find_gpu
+from detkit.core.errors import BackendError
+from detkit.machine.gpu import find_gpu
 
 SCRIPT = Path(__file__).parents[1] / "examples" / "gpu_check.sh"
 

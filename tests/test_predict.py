@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detkit.data.listing import find_pictures, names_below_common_folder
+from detkit.data.find_images import find_pictures, names_below_common_folder
+from detkit.engines.opening import open_session
 from detkit.predict import Prediction, Unreadable, drawn_names, predict, write_predictions
-from detkit.runtime import open_session
 
 
 def run(model: Path, sources: list[Path], out: Path):

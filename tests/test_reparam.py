@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from torch import nn
 
-from detkit.artifact import read_manifest, sha256_of
-from detkit.errors import ArtifactError, DataError
+from detkit.artifact.artifact import read_manifest, sha256_of
+from detkit.core.errors import ArtifactError, DataError
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import cost_of
 from detkit.reparam import reparam

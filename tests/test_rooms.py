@@ -21,59 +21,58 @@ import detkit
 ROOT = Path(detkit.__file__).parent
 MAX_LINES = 400
 
-# A room imports only rooms on lower steps, never one beside it.
+# A room imports only rooms on lower steps.
 STEPS = (
-    ("errors",),
-    ("codec", "metadata", "plugin"),
+    ("core",),
     ("config", "report", "spec"),
-    ("artifact", "boxes"),
-    ("foreign",),
+    ("artifact",),
+    ("foreign", "machine"),
     ("data", "nn", "runtime"),
-    ("chart", "importing", "matching", "reparam", "run_folder"),
-    ("bench", "evaluate", "identify", "page", "predict"),
+    ("timing",),
+    ("export", "importing", "inspection"),
+    ("engines", "pages"),
+    ("bench", "evaluation", "predict", "reparam"),
     ("train",),
-    ("export",),
     ("quantize",),
-    ("prototype",),
+    ("untrained",),
     ("advise", "compare", "profile"),
     ("search",),
     ("cli",),
     ("__main__",),
 )
-BESIDE_BY_NAME = {("runtime/torch.py", "nn")}
 
 # Third party -> the only files and folders that import it. What is not here is not imported.
 OWNERS = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "PIL": ("data/",),
-    "numpy": ("boxes.py", "data/", "matching.py", "evaluate.py", "predict.py", "bench/", "runtime/")
-    + ("train/", "export/", "quantize/", "profile/", "search/"),
-    "torch": ("nn/", "runtime/torch.py", "runtime/device.py", "data/loader.py", "importing/")
-    + ("reparam.py", "train/", "export/", "quantize/", "search/proxy.py")
-    + ("search/supernet.py", "search/recalibrate.py", "search/relaxation.py"),
+    "numpy": ("core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
+    + ("runtime/", "engines/", "train/", "export/", "quantize/", "profile/", "search/"),
+    "torch": ("nn/", "engines/", "data/training/loader.py", "importing/", "reparam.py", "train/")
+    + ("export/", "quantize/", "search/scoring/"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
-    "pycocotools": ("evaluate.py",),
-    "faster_coco_eval": ("evaluate.py",),
-    "onnx": ("export/", "prototype.py"),
+    "pycocotools": ("evaluation/evaluate.py",),
+    "faster_coco_eval": ("evaluation/evaluate.py",),
+    "onnx": ("export/", "engines/", "untrained.py"),
     "onnxsim": ("export/",),
     "onnxslim": ("export/",),
-    "onnxruntime": ("runtime/onnxruntime.py", "export/coverage.py"),
-    "openvino": ("runtime/openvino_api.py",),
-    "tensorrt": ("runtime/machine.py",),
-    "tensorrt_rtx": ("runtime/machine.py",),
-    "pycuda": ("runtime/device.py",),
-    "cuda": ("runtime/device.py",),
-    "ray": ("search/ray.py",),
+    "onnxruntime": ("engines/onnxruntime/", "engines/coverage.py"),
+    "openvino": ("engines/openvino/api.py",),
+    "tensorrt": ("engines/tensorrt/build_machine.py",),
+    "tensorrt_rtx": ("engines/tensorrt/build_machine.py",),
+    "pycuda": ("engines/tensorrt/device.py",),
+    "cuda": ("engines/tensorrt/device.py",),
+    "ray": ("search/cluster/ray.py",),
     "tomli": ("config.py",),
 }
 
 # An exported model is checked, scored, timed and drawn with on a device that has no torch.
 WITHOUT_TORCH = tuple(
     f"detkit.{name}"
-    for name in ("artifact", "boxes", "data.coco", "data.draw", "data.picture", "evaluate")
-    + ("bench", "cli", "identify", "page", "predict", "runtime.graph", "runtime.onnxruntime")
-    + ("runtime.openvino", "runtime.tensorrt")
+    for name in ("artifact", "bench", "cli", "core", "data.coco", "data.draw", "data.image")
+    + ("evaluation", "inspection", "machine", "pages", "predict", "runtime", "timing")
+    + ("engines.opening", "engines.onnxruntime.session", "engines.openvino.session")
+    + ("engines.tensorrt.session",)
 )
 
 OPTIONAL = ("openvino",)  # engines that detkit runs without
@@ -119,7 +118,7 @@ def test_imports_go_down_the_steps(file):
     room = room_of(file)
     for name in imports(file):
         other = name.split(".")[1] if name.startswith("detkit.") else room
-        if other == room or room == "__init__" or (file, other) in BESIDE_BY_NAME:
+        if other == room or room == "__init__":
             continue
         assert step_of(other) < step_of(room), f"{file} must not import detkit.{other}"
 
@@ -155,7 +154,7 @@ def test_files_stay_short(file):
 def test_devices_without_torch_can_use_what_is_exported():
     names = ["detkit." + file[:-3].replace("/", ".").removesuffix(".__init__") for file in files()]
     absent = [name for name in OPTIONAL if importlib.util.find_spec(name) is None]
-    homes = tuple(f"detkit.runtime.{name}" for name in absent)
+    homes = tuple(f"detkit.runtime.session.{name}" for name in absent)
     wanted = [n for n in names if n.startswith(WITHOUT_TORCH) and n not in homes]
     script = f"import sys; sys.modules['torch'] = None\nfor name in {wanted}: __import__(name)"
     done = subprocess.run(

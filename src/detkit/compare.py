@@ -15,19 +15,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact import size_of
-from detkit.bench.measure import Plan, warm_up
+from detkit.artifact.artifact import size_of
 from detkit.bench.run import bench
-from detkit.data.coco import synthetic_pictures
-from detkit.errors import UsageError, did_you_mean
-from detkit.export.coverage import ENGINES
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.data.coco.folder import synthetic_pictures
+from detkit.engines.coverage import ENGINES
+from detkit.engines.opening import open_session
 from detkit.nn.detector import Cost, cost_of
-from detkit.prototype import PRECISIONS, write_prototype
 from detkit.report import ComparedFile, ComparedModel, CompareReport, ModelLatency
-from detkit.runtime import Placement, open_session
+from detkit.runtime.session import Placement
 from detkit.spec.arch import ArchSpec
 from detkit.spec.published import published_ap
 from detkit.spec.zoo import find_arch
+from detkit.timing.measure import Plan, warm_up
+from detkit.untrained import PRECISIONS, write_prototype
 
 RUNTIME = "onnxruntime"
 INT8_SHARE = 0.5  # of the time of float, for the estimate alone

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detkit.codec import field_types, from_plain, to_plain
-from detkit.errors import UsageError, did_you_mean
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.serialization import field_types, from_plain, to_plain
 
 if sys.version_info >= (3, 11):
     import tomllib

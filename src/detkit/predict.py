@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact import write_text
-from detkit.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
+from detkit.artifact.artifact import write_text
+from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
+from detkit.core.errors import DataError
 from detkit.data.draw import draw_detections, save_picture
-from detkit.data.picture import Pixels, letterbox, network_input, read_image
+from detkit.data.image import Pixels, letterbox, network_input, read_image
 from detkit.data.place import in_picture
-from detkit.errors import DataError
 from detkit.report import PredictReport
-from detkit.runtime import Session, detections_of
+from detkit.runtime.session import Session, detections_of
 
 DETECTIONS_FILE, IMAGES_FILE = "detections.json", "images.json"
 

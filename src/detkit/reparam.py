@@ -8,15 +8,15 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from detkit.artifact import command_line, parent_of, versions
-from detkit.data.samples import comparison_pictures
-from detkit.errors import ArtifactError
+from detkit.artifact.artifact import command_line, parent_of, versions
+from detkit.core.errors import ArtifactError
+from detkit.data.comparison_images import comparison_pictures
+from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import cost_metrics, fuse
 from detkit.report import ConversionReport
-from detkit.runtime import Placement
-from detkit.runtime.compare import compare
-from detkit.runtime.torch import TorchSession
+from detkit.runtime.comparison import compare
+from detkit.runtime.session import Placement
 
 NUM_PICTURES = 8
 

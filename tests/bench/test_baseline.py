@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from detkit.artifact import sha256_of
-from detkit.bench import candidate, duel
+from detkit.artifact.artifact import sha256_of
+from detkit.bench import ab_test as duel
+from detkit.bench import candidate
 from detkit.bench.baseline import (
     Baseline,
     Subject,
@@ -20,14 +21,15 @@ from detkit.bench.baseline import (
     subject_of,
     verdict_of,
 )
-from detkit.bench.fingerprint import fingerprint
-from detkit.bench.measure import Plan
 from detkit.bench.run import bench
-from detkit.bench.statistics import Interval
-from detkit.codec import to_json
-from detkit.errors import ArtifactError, MeasurementError
+from detkit.core.errors import ArtifactError, MeasurementError
+from detkit.core.serialization import to_json
+from detkit.engines.opening import open_session
+from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes, TrainReport
-from detkit.runtime import Placement, open_session
+from detkit.runtime.session import Placement
+from detkit.timing.measure import Plan
+from detkit.timing.statistics import Interval
 
 QUICK = Plan(min_seconds=0.1, min_runs=100, blocks=5, warmup_seconds=0, chain_runs=3)
 LIMIT = 0.05

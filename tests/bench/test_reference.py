@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detkit.bench.reference import NAME, _network, open_reference
-from detkit.runtime import Placement
+from detkit.runtime.session import Placement
 
 
 def test_the_graph_is_what_onnx_takes_for_one():
@@ -54,6 +54,6 @@ def test_on_a_gpu_the_work_of_the_cpu_tells_nothing():
 def test_without_onnxruntime_there_is_none(monkeypatch):
     import sys
 
-    monkeypatch.setitem(sys.modules, "detkit.runtime.onnxruntime", None)
+    monkeypatch.setitem(sys.modules, "detkit.engines.onnxruntime.session", None)
     with open_reference("torch", Placement(threads=1)) as make:
         assert make is None

@@ -11,14 +11,15 @@ import pytest
 
 from detkit.bench import candidate as room
 from detkit.bench.candidate import Candidate, picture_files, place
-from detkit.bench.measure import Plan
 from detkit.bench.run import bench
-from detkit.codec import from_json, to_json
+from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.data.draw import save_picture
-from detkit.errors import ArtifactError, BackendError, DataError, UsageError
+from detkit.engines.opening import open_session
 from detkit.report import BenchReport
-from detkit.runtime import Placement, open_session
-from detkit.runtime.graph import DeviceTimes
+from detkit.runtime.graph_session import DeviceTimes
+from detkit.runtime.session import Placement
+from detkit.timing.measure import Plan
 
 QUICK = Plan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, chain_runs=3)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from detkit.cli.app import top_help
-from detkit.cli.verbs import VERBS
+from detkit.cli.verb_table import VERBS
 
 HEAVY = ("torch", "numpy", "PIL", "rich", "typer", "onnx", "onnxruntime", "pycocotools")
 
@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Annotated, Literal
 import typer
 from detkit.cli import app, console
-from detkit.cli.verbs import VERBS, Verb
+from detkit.cli.verb_table import VERBS, Verb
 from detkit.cli.options import Json, Quiet, Seed, Sets, Verbose
-from detkit.errors import DetkitError, GateError
+from detkit.core.errors import DetkitError, GateError
 
 module = types.ModuleType("fake_verb")
 module.EXAMPLES = {"fake": ("detkit fake   a 'b  c'", "detkit fake " + "x" * 120)}

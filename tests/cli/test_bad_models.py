@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 import pytest
 
-from detkit.artifact import Manifest
-from detkit.runtime.engine_file import EngineRecord, write_engine
-from detkit.runtime.machine import Machine
+from detkit.artifact.artifact import Manifest
+from detkit.engines.tensorrt.build_machine import Machine
+from detkit.engines.tensorrt.engine_file import EngineRecord, write_engine
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
@@ -18,8 +18,8 @@ MAIN = "from detkit.cli.app import main; sys.exit(main())"
 WITHOUT_OPENVINO = f"import sys; sys.modules['openvino'] = None\n{MAIN}"
 ORIN_HERE = f"""
 import sys, types
-from detkit.runtime import machine
-from detkit.runtime.gpu import Gpu
+from detkit.engines.tensorrt import build_machine as machine
+from detkit.machine.gpu import Gpu
 machine.find_gpu = lambda index: Gpu(name="Orin", compute_capability="8.7", driver="12.6")
 sys.modules["tensorrt"] = types.SimpleNamespace(__version__="10.3.0")  # and nothing to run with
 {MAIN}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from detkit.codec import from_json
+from detkit.core.serialization import from_json
 from detkit.report import BenchReport
 
 QUICK = ("--seconds", "0", "--runs", "20")
@@ -163,7 +163,7 @@ def add_work(path):
     """Convolutions of noise, added to the scores times nothing; engines cannot leave them out."""
     import onnx
 
-    from detkit.artifact import read_manifest, write_artifact
+    from detkit.artifact.artifact import read_manifest, write_artifact
 
     model, manifest = onnx.load(path), read_manifest(path)
     work = onnx.parser.parse_graph("""

@@ -7,10 +7,10 @@ import json
 import pytest
 
 from detkit.advise import run as room
-from detkit.bench.measure import Plan
 from detkit.cli import app
-from detkit.codec import from_json
+from detkit.core.serialization import from_json
 from detkit.report import AdviceReport
+from detkit.timing.measure import Plan
 
 QUICK = Plan(min_seconds=0, min_runs=10, blocks=10, warmup_seconds=0, max_warmup_seconds=0)
 

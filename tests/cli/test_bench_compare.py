@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from detkit.codec import from_json
+from detkit.core.serialization import from_json
 from detkit.report import CompareReport
 
 QUICK = (

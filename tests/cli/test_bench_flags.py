@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from detkit.cli.bench_flags import COMMON, DEFAULTS, TAKES, BenchFlags, mode_of
-from detkit.errors import UsageError
+from detkit.cli.verbs.bench.bench_flags import COMMON, DEFAULTS, TAKES, BenchFlags, mode_of
+from detkit.core.errors import UsageError
 
 MODEL = (Path("m.onnx"),)
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from detkit.bench import cpu_time
-from detkit.bench.measure import Plan
 from detkit.cli import app
-from detkit.codec import from_json
+from detkit.core.serialization import from_json
 from detkit.report import HardwareProfile, MeasuredFront
+from detkit.timing import cpu_time
+from detkit.timing.measure import Plan
 
 QUICK = Plan(min_seconds=0, min_runs=3, blocks=1, warmup_seconds=0, max_warmup_seconds=0)
 SPACE = ("--space", "tiny", "--imgsz", "64")

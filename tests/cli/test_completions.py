@@ -10,7 +10,7 @@ import pytest
 
 from detkit.cli.command import Flag
 from detkit.cli.completion import SHELLS, command_tree
-from detkit.cli.verbs import VERBS
+from detkit.cli.verb_table import VERBS
 
 FOLDER = Path(__file__).parents[2] / "completions"
 SHELL_OF = {"detkit.bash": "bash", "_detkit": "zsh", "detkit.fish": "fish"}
@@ -86,7 +86,10 @@ def test_bash_completes_every_long_flag_of_every_verb():
         ("detkit ", FIRST_WORDS),
         ("detkit data c", {"check", "convert"}),
         ("detkit info --j", {"--json"}),
-        ("detkit eval m.onnx coco --runtime ", {"torch", "onnxruntime"}),
+        (
+            "detkit eval m.onnx coco --runtime ",
+            {"torch", "onnxruntime", "openvino", "tensorrt", "tensorrt-rtx"},
+        ),
         ("detkit info completions/detkit.f", {"completions/detkit.fish"}),
     ],
 )

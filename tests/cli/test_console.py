@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from detkit.cli import console
-from detkit.codec import to_json
+from detkit.core.serialization import to_json
 
 
 @dataclass(frozen=True, kw_only=True)

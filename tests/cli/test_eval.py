@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from detkit.codec import from_json
+from detkit.core.serialization import from_json
 from detkit.report import EvalReport
 
 

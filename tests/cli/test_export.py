@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from detkit.artifact import read_manifest, size_of
+from detkit.artifact.artifact import read_manifest, size_of
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed here"
@@ -38,7 +38,7 @@ def test_stdout_is_the_path_of_the_xml_and_nothing_is_written_at_home(detkit, ch
 def test_a_device_without_torch_does_everything_with_an_openvino_pair(
     detkit, cell_model, cell_folder, tmp_path
 ):
-    from detkit.export.openvino import write_openvino
+    from detkit.engines.openvino.export import write_openvino
 
     cells = cell_model()
     write_openvino(onnx.load(cells), read_manifest(cells), tmp_path / "m.xml")

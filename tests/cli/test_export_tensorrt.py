@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from detkit.artifact import read_manifest
-from detkit.errors import BackendError
-from detkit.runtime.gpu import find_gpu
+from detkit.artifact.artifact import read_manifest
+from detkit.core.errors import BackendError
+from detkit.machine.gpu import find_gpu
 
 NO_TENSORRT = "import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\n"
 MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"

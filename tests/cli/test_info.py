@@ -9,7 +9,7 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from detkit.artifact import (
+from detkit.artifact.artifact import (
     METADATA_KEY,
     Manifest,
     Parent,
@@ -19,12 +19,12 @@ from detkit.artifact import (
     write_artifact,
     write_pair,
 )
-from detkit.codec import from_plain, to_json
 from detkit.config import TrainConfig, to_toml
-from detkit.identify import FileInfo
+from detkit.core.serialization import from_plain, to_json
+from detkit.engines.tensorrt.build_machine import Machine
+from detkit.engines.tensorrt.engine_file import EngineRecord, write_engine
+from detkit.inspection.inspect import FileInfo
 from detkit.report import BenchReport, TrainReport
-from detkit.runtime.engine_file import EngineRecord, write_engine
-from detkit.runtime.machine import Machine
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 

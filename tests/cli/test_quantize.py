@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from detkit.artifact import read_manifest, sha256_of
-from detkit.codec import from_json
+from detkit.artifact.artifact import read_manifest, sha256_of
+from detkit.core.serialization import from_json
 from detkit.report import QuantReport
 
 # Runs each argument list of a JSON array in one process; prints [exit code, stdout, stderr] each.
@@ -21,12 +21,12 @@ RUN_ALL = """
 import contextlib, io, json, sys
 for name in sys.argv[2].split():
     sys.modules[name] = None  # importing it raises
-import detkit.export.int8, detkit.quantize.rig, detkit.quantize.run as steps
-from detkit.bench.measure import Plan
+import detkit.engines.int8_checks, detkit.quantize.graph_scorer, detkit.quantize.run as steps
+from detkit.timing.measure import Plan
 from detkit.cli.app import main
 
 short = Plan(min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02)
-detkit.export.int8.TIMING = detkit.quantize.rig.TIMING = short
+detkit.engines.int8_checks.TIMING = detkit.quantize.graph_scorer.TIMING = short
 noise = steps.noise_by_group
 steps.noise_by_group = lambda *args: dict(list(noise(*args).items())[:1])
 

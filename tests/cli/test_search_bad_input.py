@@ -6,15 +6,15 @@ import json
 
 import pytest
 
-from detkit.codec import to_json, to_plain
-from detkit.data.synth import synthesize
+from detkit.core.serialization import to_json, to_plain
+from detkit.data.synthetic.synth import synthesize
 from detkit.report import HardwareProfile, LatencyFit
 from detkit.spec.space import SPACES
 from detkit.spec.zoo import ZOO
 
 TINY = ("--space", "tiny", "--imgsz", "64", "--set", "classes=3")
 NEVER_TOLD = """
-from detkit.search import SEARCHERS, make_searcher
+from detkit.search.strategies import SEARCHERS, make_searcher
 knobs = {"a": (1, 2, 3), "b": (1, 2), "only": (1,)}
 def flat(mixture, step):
     return {"x": (0.0, {knob: 0.0 * part for knob, part in mixture.items()})}

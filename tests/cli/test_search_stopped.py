@@ -14,10 +14,10 @@ import safetensors
 import torch
 
 from detkit.config import SearchConfig, resolve
-from detkit.data.synth import synthesize
+from detkit.data.synthetic.synth import synthesize
 from detkit.nn.checkpoint import load_checkpoint
-from detkit.search.study import space_of
-from detkit.search.supernet import train_supernet
+from detkit.search.scoring.supernet import train_supernet
+from detkit.search.study.study import space_of
 from detkit.train.loop import Interruption
 
 RUN_MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"

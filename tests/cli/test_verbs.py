@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from detkit.cli.command import build
-from detkit.cli.verbs import VERBS
+from detkit.cli.verb_table import VERBS
 
 HEAVY = ("torch", "numpy", "PIL", "rich", "onnx", "onnxruntime", "pycocotools", "safetensors")
 NAMES = {

@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from detkit.evaluate import ENGINES
+from detkit.evaluation.evaluate import ENGINES
 
 ABSENT = ("torch", "onnx", "onnxscript", "onnxsim", "onnxslim", "safetensors", "openvino", "rich")
 MODULES = {"fast": "faster_coco_eval", "pycocotools": "pycocotools"}

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detkit.boxes import Detections
+from detkit.core.boxes import Detections
+from detkit.core.errors import UsageError
 from detkit.data.draw import class_colour, contact_sheet, draw_detections, printable, save_picture
-from detkit.data.picture import read_image
-from detkit.errors import UsageError
+from detkit.data.image import read_image
 
 BLACK = np.zeros((60, 80, 3), np.uint8)
 

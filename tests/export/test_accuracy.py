@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from detkit.artifact import parent_of
-from detkit.data.coco import CocoSplit, open_folder
-from detkit.evaluate import evaluate
+from detkit.artifact.artifact import parent_of
+from detkit.data.coco.folder import CocoSplit, open_folder
+from detkit.engines.opening import RUNTIMES_OF, open_session
+from detkit.evaluation.evaluate import evaluate
 from detkit.export import EXPORTERS, ExportOptions, load_exporter
-from detkit.runtime import RUNTIMES_OF, open_session
 
 FORMS = [(target, runtime) for target in EXPORTERS for runtime in RUNTIMES_OF[target]]
 

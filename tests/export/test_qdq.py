@@ -16,18 +16,24 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 from torch import Tensor, nn
 
-from detkit.artifact import read_manifest
-from detkit.data.synth import draw_pictures
-from detkit.errors import UsageError
-from detkit.export.coverage import coverage
+from detkit.artifact.artifact import read_manifest
+from detkit.core.errors import UsageError
+from detkit.data.synthetic.synth import draw_pictures
+from detkit.engines.coverage import coverage
+from detkit.engines.torch.session import TorchSession
 from detkit.export.graph import build_graph, simplify, trace, write_onnx
 from detkit.export.qdq import for_target
 from detkit.nn.blocks import ACTIVATIONS, FusedConv
 from detkit.nn.checkpoint import load_checkpoint
-from detkit.nn.quant import QuantConv, Quantizer, ShuffledConv, quantize_weight, weight_scale
-from detkit.nn.quantized import QuantizedDetector, float_twin
-from detkit.runtime import Placement
-from detkit.runtime.torch import TorchSession
+from detkit.nn.quantization.fake_quant import (
+    QuantConv,
+    Quantizer,
+    ShuffledConv,
+    quantize_weight,
+    weight_scale,
+)
+from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
+from detkit.runtime.session import Placement
 from detkit.spec.quant import TARGETS
 
 

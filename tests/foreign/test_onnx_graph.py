@@ -6,8 +6,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from detkit.artifact import TensorInfo
-from detkit.errors import ArtifactError
+from detkit.artifact.artifact import TensorInfo
+from detkit.core.errors import ArtifactError
 from detkit.foreign.onnx_graph import read_graph
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from detkit.artifact import TensorInfo
-from detkit.errors import ArtifactError, UsageError
+from detkit.artifact.artifact import TensorInfo
+from detkit.core.errors import ArtifactError, UsageError
 from detkit.foreign.onnx_graph import OnnxGraph
 from detkit.foreign.signature import fitting_presets, sign
 from detkit.spec.foreign import PRESETS, ForeignSpec, InputSpec, OutputSpec

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.errors import ArtifactError
+from detkit.core.errors import ArtifactError
 from detkit.importing.unpickle import Record, read_checkpoint
 
 

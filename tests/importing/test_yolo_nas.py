@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from detkit.artifact import read_manifest
-from detkit.errors import ArtifactError
+from detkit.artifact.artifact import read_manifest
+from detkit.core.errors import ArtifactError
 from detkit.importing.run import import_checkpoint
 from detkit.importing.unpickle import inert, read_checkpoint
 from detkit.importing.yolo_nas import understand

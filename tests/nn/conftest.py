@@ -13,7 +13,7 @@ from torch import nn
 from detkit.nn.blocks import Bottleneck
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import Detector
-from detkit.nn.elastic import Elastic
+from detkit.nn.supernet.elastic import Elastic
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO, with_task

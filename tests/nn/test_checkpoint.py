@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from detkit.artifact import Manifest, read_manifest
-from detkit.errors import ArtifactError
+from detkit.artifact.artifact import Manifest, read_manifest
+from detkit.core.errors import ArtifactError
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.spec.preprocess import Preprocess

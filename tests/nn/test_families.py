@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.export.coverage import ENGINES, coverage
+from detkit.engines.coverage import ENGINES, coverage
 from detkit.nn.backbone import Stem
 from detkit.nn.blocks import SPP, SPPF, Group
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Cost, cost_of, fuse
 from detkit.nn.families import FAMILIES
-from detkit.nn.quantized import QuantizedDetector
-from detkit.prototype import write_prototype
+from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.spec.arch import FAMILIES as FAMILY_NAMES
 from detkit.spec.arch import STRIDES, ArchSpec
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO
+from detkit.untrained import write_prototype
 
 # M parameters and GFLOPs (twice the multiply-adds) at 640x640, 80 classes. YOLOv7's are of its
 # training form; of YOLOv8 the parameters are those with batch-norms and the FLOPs those of the

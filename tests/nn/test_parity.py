@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from detkit.boxes import NmsConfig, nms
 from detkit.config import LossConfig
+from detkit.core.boxes import NmsConfig, nms
 from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import understand
 from detkit.nn.checkpoint import assign_strictly

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from detkit.nn.blocks import FusedConv
 from detkit.nn.qarep import BLOCKS
-from detkit.nn.quant import Quantizer, quantize_weight
+from detkit.nn.quantization.fake_quant import Quantizer, quantize_weight
 
 CHANNELS, QUIET = 32, 4  # channels of the block, and those of them that rarely fire
 FORMS = ("per tensor", "per channel")

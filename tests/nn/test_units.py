@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.export.coverage import coverage
+from detkit.engines.coverage import coverage
 from detkit.nn.blocks import Conv, FusedConv, fuse_inside
 from detkit.nn.qarep import BLOCKS
 from detkit.nn.units import UNITS, strided, unit_of
-from detkit.prototype import write_prototype
 from detkit.spec.arch import BLOCK_KINDS, KERNELS
 from detkit.spec.zoo import ZOO, with_task
+from detkit.untrained import write_prototype
 
 SPEC = ZOO["yolo-nas-p"]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from detkit.errors import ArtifactError
+from detkit.core.errors import ArtifactError
 from detkit.profile.front import read_front
 
 

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from detkit.codec import to_json
-from detkit.errors import ArtifactError, UsageError
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.serialization import to_json
 from detkit.profile.predict import Wanted, open_profile
 from detkit.report import HardwareProfile, LatencyFit
 from detkit.spec.space import SPACES

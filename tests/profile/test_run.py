@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from detkit.codec import from_json, to_json
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.profile import run as room
 from detkit.profile.run import VISITS, doubts, measure_profile, runtime_version
-from detkit.prototype import Setup
 from detkit.report import HardwareProfile, Visit
-from detkit.runtime import Placement
+from detkit.runtime.session import Placement
 from detkit.spec.space import SPACES
+from detkit.untrained import Setup
 
 TINY = SPACES["tiny"].for_task(3, (64, 64))
 SETUP = Setup(runtime="onnxruntime", precision="fp32", placement=Placement(threads=1))

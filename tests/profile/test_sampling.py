@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
 from detkit.profile.sampling import choose_networks, macs_of
 from detkit.spec.space import SPACES
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.coco import open_folder
+from detkit.core.errors import DataError
+from detkit.data.coco.folder import open_folder
 from detkit.data.draw import save_picture
-from detkit.errors import DataError
 from detkit.nn.checkpoint import load_checkpoint
-from detkit.nn.quantized import rounding_off
+from detkit.nn.quantization.quantized import rounding_off
 from detkit.quantize.calibrate import (
     INPUT,
     correct_biases,

@@ -13,14 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from detkit.artifact import read_manifest
+from detkit.artifact.artifact import read_manifest
 from detkit.config import QatConfig, QuantizeConfig
-from detkit.data.coco import open_folder
-from detkit.data.synth import draw_pictures
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.data.coco.folder import open_folder
+from detkit.data.synthetic.synth import draw_pictures
+from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
-from detkit.nn.quantized import QuantizedDetector
+from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.qat import (
     START,
     Course,
@@ -32,8 +33,7 @@ from detkit.quantize.qat import (
     training_config,
 )
 from detkit.report import TrainReport
-from detkit.runtime import Placement
-from detkit.runtime.torch import TorchSession
+from detkit.runtime.session import Placement
 from detkit.train.loop import Interruption
 from detkit.train.progress import Progress
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-import detkit.quantize.outcome as outcome
-import detkit.quantize.rig
-from detkit.artifact import read_manifest
-from detkit.bench.measure import Plan
-from detkit.codec import from_json
+import detkit.quantize.graph_scorer
+import detkit.quantize.result as outcome
+from detkit.artifact.artifact import read_manifest
 from detkit.config import QatConfig, QuantizeConfig
-from detkit.errors import ArtifactError
-from detkit.quantize.outcome import pick_again
+from detkit.core.errors import ArtifactError
+from detkit.core.serialization import from_json
 from detkit.quantize.qat import START
 from detkit.quantize.request import Request
+from detkit.quantize.result import pick_again
 from detkit.quantize.run import quantize
 from detkit.report import QuantReport
+from detkit.timing.measure import Plan
 from detkit.train.loop import Interruption
 
 
@@ -29,7 +29,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Plan(
         min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
     )
-    monkeypatch.setattr(detkit.quantize.rig, "TIMING", plan)
+    monkeypatch.setattr(detkit.quantize.graph_scorer, "TIMING", plan)
     monkeypatch.setattr(outcome, "ENGINES", ("onnxruntime",))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_pictures
 from detkit.quantize.sensitivity import noise_by_group, signal_to_noise
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from detkit.artifact import read_manifest, write_artifact
-from detkit.errors import ArtifactError
+from detkit.artifact.artifact import read_manifest, write_artifact
+from detkit.core.errors import ArtifactError
 
 
 def field(number: int, content: bytes) -> bytes:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.boxes import EVAL_NMS, NmsConfig
-from detkit.errors import ArtifactError, UsageError
-from detkit.runtime import RUNTIMES, RUNTIMES_OF, RawOutputs, SuppressedOutputs, open_session
+from detkit.core.boxes import EVAL_NMS, NmsConfig
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.engines.opening import RUNTIMES, RUNTIMES_OF, open_session
+from detkit.runtime.session import RawOutputs, SuppressedOutputs
 
 
 def test_every_kind_has_runtimes_and_every_runtime_a_kind():

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from detkit.artifact import read_manifest
+from detkit.artifact.artifact import read_manifest
 from detkit.config import AugmentConfig, SearchConfig, SupernetConfig, TrainConfig
-from detkit.data.synth import synthesize
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.data.synthetic.synth import synthesize
 from detkit.nn.detector import cost_of
 from detkit.report import SearchReport
-from detkit.search.executor import LocalExecutor
-from detkit.search.journal import Journal
-from detkit.search.objective import with_bound
-from detkit.search.study import Hooks, search
+from detkit.search.cluster.executor import LocalExecutor
+from detkit.search.scoring.objective import with_bound
+from detkit.search.study.journal import Journal
+from detkit.search.study.study import Hooks, search
 from detkit.spec.arch import ArchSpec
 from detkit.train.loop import Interruption
 
@@ -34,11 +34,11 @@ class CheapLatency:
 
 @pytest.fixture(autouse=True)
 def cheap(monkeypatch):
-    monkeypatch.setattr("detkit.search.executor.LatencyMeter", lambda setup: CheapLatency())
-    monkeypatch.setattr("detkit.search.relaxation.MEASURED", 6)
-    monkeypatch.setattr("detkit.search.gradient.NUM_DESCENTS", 3)
-    monkeypatch.setattr("detkit.search.gradient.STEPS", 3)
-    monkeypatch.setattr("detkit.search.gradient.RANGE_SAMPLES", 1)
+    monkeypatch.setattr("detkit.search.cluster.executor.LatencyMeter", lambda setup: CheapLatency())
+    monkeypatch.setattr("detkit.search.scoring.relaxation.MEASURED", 6)
+    monkeypatch.setattr("detkit.search.strategies.gradient.NUM_DESCENTS", 3)
+    monkeypatch.setattr("detkit.search.strategies.gradient.STEPS", 3)
+    monkeypatch.setattr("detkit.search.strategies.gradient.RANGE_SAMPLES", 1)
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from detkit.codec import from_json, to_json
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec, check_image_size, parse_image_size
 from detkit.spec.zoo import ZOO
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from detkit.codec import from_json, to_json
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.spec.foreign import PRESETS, ForeignSpec, OutputSpec, read_foreign_spec
 
 

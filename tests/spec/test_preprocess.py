@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from detkit.codec import from_json, to_json
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.spec.preprocess import Preprocess
 
 

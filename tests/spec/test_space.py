@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from detkit.codec import from_json, to_json
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import cost_of
 from detkit.spec.arch import BLOCK_KINDS, ArchSpec
 from detkit.spec.space import SPACES, SearchSpace, find_space

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from detkit.codec import to_json
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import to_json
 from detkit.spec.zoo import ZOO, find_arch, with_task
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from detkit.config import TrainConfig, resolve
-from detkit.data.synth import synthesize
+from detkit.data.synthetic.synth import synthesize
 
 
 @pytest.fixture(scope="session")

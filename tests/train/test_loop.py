@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detkit.artifact import read_manifest
-from detkit.codec import from_json
+from detkit.artifact.artifact import read_manifest
 from detkit.config import TrainConfig, resolve
-from detkit.errors import TrainingError, UsageError
+from detkit.core.errors import TrainingError, UsageError
+from detkit.core.serialization import from_json
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.report import TrainReport
 from detkit.train.loop import Interruption

@@ -8,25 +8,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.advise.decide import Limits, commands, decide
-from detkit.advise.figures import ap_by_folds, make_forms
-from detkit.advise.forms import Bench, Opened, open_forms, size
-from detkit.bench.cpu_time import clock_of
-from detkit.bench.fingerprint import fingerprint, usable_cpus
-from detkit.bench.measure import Plan, Run, Timing, measure
-from detkit.bench.validity import cpu_use, doubts_of_load
-from detkit.boxes import EVAL_NMS
+from detkit.advise.metrics import ap_by_folds, make_forms
+from detkit.advise.recommend import Limits, commands, decide
+from detkit.advise.variants import Bench, Opened, open_forms, size
 from detkit.config import QuantizeConfig
-from detkit.data.batches import eval_batches
-from detkit.data.records import ImageRecord
-from detkit.evaluate import detect
+from detkit.core.boxes import EVAL_NMS
+from detkit.data.coco.split_reader import ImageRecord
+from detkit.data.eval_loader import eval_batches
+from detkit.engines.tensorrt.build_machine import PACKAGES
+from detkit.evaluation.evaluate import detect
+from detkit.machine.fingerprint import fingerprint, usable_cpus
 from detkit.quantize.calibrate import spread
+from detkit.quantize.graph_scorer import BATCH_SIZE, Rig
 from detkit.quantize.request import Parent, Request, open_parent
-from detkit.quantize.rig import BATCH_SIZE, Rig
 from detkit.quantize.run import calibrated
 from detkit.report import AdviceReport, Form
-from detkit.runtime import Placement, Session
-from detkit.runtime.machine import PACKAGES
+from detkit.runtime.session import Placement, Session
+from detkit.timing.cpu_time import clock_of
+from detkit.timing.measure import Plan, Run, Timing, measure
+from detkit.timing.validity import cpu_use, doubts_of_load
 
 TIMING = Plan(min_seconds=2.0, min_runs=40, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
 NUM_INPUTS = 8  # different pictures, in turn

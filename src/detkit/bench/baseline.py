@@ -16,9 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact import sha256_of
-from detkit.bench.duel import Duel
-from detkit.bench.statistics import (
+from detkit.artifact.artifact import sha256_of
+from detkit.bench.ab_test import Duel
+from detkit.core.errors import ArtifactError, DetkitError, MeasurementError
+from detkit.inspection.run_folder import read_record
+from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes
+from detkit.timing.statistics import (
     Floats,
     Interval,
     interval_of,
@@ -26,9 +29,6 @@ from detkit.bench.statistics import (
     quartile_ratio,
     quartile_ratios_drawn,
 )
-from detkit.errors import ArtifactError, DetkitError, MeasurementError
-from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes
-from detkit.run_folder import read_record
 
 MAX_REFERENCE_CHANGE = 0.10  # beyond it the machine is another one
 CPU_TIME = ", CPU time"

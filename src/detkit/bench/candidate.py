@@ -13,27 +13,27 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.bench.fingerprint import usable_cpus
-from detkit.bench.measure import WINDOW, Clock, Plan, Run
-from detkit.boxes import Array
+from detkit.core.boxes import Array
+from detkit.core.errors import DataError, UsageError
 from detkit.data.draw import save_picture
-from detkit.data.listing import find_pictures
-from detkit.data.picture import letterbox, network_input, network_pixels, read_image
-from detkit.data.synth import draw_pictures
-from detkit.errors import DataError, UsageError
-from detkit.runtime import (
+from detkit.data.find_images import find_pictures
+from detkit.data.image import letterbox, network_input, network_pixels, read_image
+from detkit.data.synthetic.synth import draw_pictures
+from detkit.engines.opening import open_session
+from detkit.machine.fingerprint import usable_cpus
+from detkit.machine.gpu import gpu_index
+from detkit.runtime.graph_session import last_device_times
+from detkit.runtime.session import (
     Pixels,
     Placement,
     RawOutputs,
     Session,
     SuppressedOutputs,
     infer,
-    open_session,
     takes_pixels,
 )
-from detkit.runtime.gpu import gpu_index
-from detkit.runtime.graph import last_device_times
 from detkit.spec.foreign import ForeignSpec
+from detkit.timing.measure import WINDOW, Clock, Plan, Run
 
 NUM_PICTURES = 8  # different ones, in turn
 GPU_IN_FLIGHT = 2  # one is copied while the other is computed

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.bench.measure import Run
-from detkit.errors import DetkitError
-from detkit.runtime import Placement
-from detkit.runtime.graph import Engine
+from detkit.core.errors import DetkitError
+from detkit.runtime.graph_session import Engine
+from detkit.runtime.session import Placement
+from detkit.timing.measure import Run
 
 NAME = "six convolutions/1"  # another number if anything below changes
 LAYERS, CHANNELS, SIDE = 6, 32, 40
@@ -52,10 +52,10 @@ def open_reference(runtime: str, placement: Placement) -> Iterator[Callable[[], 
 
 def _open(path: Path, runtime: str, placement: Placement) -> Engine:
     if runtime == "openvino":
-        from detkit.runtime.openvino import OpenVinoEngine
+        from detkit.engines.openvino.session import OpenVinoEngine
 
         return OpenVinoEngine(path, placement)
-    from detkit.runtime.onnxruntime import OnnxRuntimeEngine
+    from detkit.engines.onnxruntime.session import OnnxRuntimeEngine
 
     return OnnxRuntimeEngine(path, placement)
 

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from detkit.bench import rematch
+from detkit.bench import regression as rematch
 from detkit.bench.baseline import Baseline, check_same_machine
 from detkit.bench.candidate import (
     Candidate,
@@ -24,24 +24,18 @@ from detkit.bench.candidate import (
     place,
     trained_on,
 )
-from detkit.bench.fingerprint import fingerprint
-from detkit.bench.measure import Clock, Plan, Run, Timing, measure
-from detkit.bench.nvml import read_gpu
-from detkit.bench.power import measure_joules
 from detkit.bench.reference import NAME, open_reference
-from detkit.bench.state import read_state
 from detkit.bench.summary import headline, measure_end_to_end, model_latency, reference_times
-from detkit.bench.throughput import Flow, measure_throughput
-from detkit.bench.validity import (
-    Doubt,
-    cpu_use,
-    doubts_of_load,
-    doubts_of_states,
-    doubts_of_times,
-)
+from detkit.machine.fingerprint import fingerprint
+from detkit.machine.nvml import read_gpu
+from detkit.machine.power import measure_joules
+from detkit.machine.state import read_state
 from detkit.report import BenchReport, MachineState, ReferenceTimes
-from detkit.runtime import Placement
+from detkit.runtime.session import Placement
 from detkit.spec.foreign import ForeignSpec
+from detkit.timing.measure import Clock, Plan, Run, Timing, measure
+from detkit.timing.throughput import Flow, measure_throughput
+from detkit.timing.validity import Doubt, cpu_use, doubts_of_load, doubts_of_states, doubts_of_times
 
 REFERENCE_SHARE = 0.2  # of the time of a model
 ENERGY_SECONDS = 2.0

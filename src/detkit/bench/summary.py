@@ -6,15 +6,15 @@ from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
-from detkit.artifact import sha256_of, size_of
+from detkit.artifact.artifact import sha256_of, size_of
 from detkit.bench.candidate import Candidate
-from detkit.bench.measure import Clock, Timing, measure_chain, paired_ratio
-from detkit.bench.statistics import latency_stats, mean_interval
-from detkit.bench.throughput import FlowTiming
-from detkit.boxes import PREDICT_NMS, Detections
+from detkit.core.boxes import PREDICT_NMS, Detections
 from detkit.report import EndToEnd, ModelLatency, ReferenceTimes, Throughput
-from detkit.runtime import Placement, RawOutputs, SuppressedOutputs
-from detkit.runtime.graph import DeviceTimes, last_device_times
+from detkit.runtime.graph_session import DeviceTimes, last_device_times
+from detkit.runtime.session import Placement, RawOutputs, SuppressedOutputs
+from detkit.timing.measure import Clock, Timing, measure_chain, paired_ratio
+from detkit.timing.statistics import latency_stats, mean_interval
+from detkit.timing.throughput import FlowTiming
 
 
 def measure_end_to_end(model: Candidate, runs: int, clock: Clock) -> EndToEnd:

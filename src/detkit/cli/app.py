@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 from detkit.cli import console
-from detkit.cli.verbs import VERBS
-from detkit.errors import BackendError, DetkitError, UsageError, did_you_mean
+from detkit.cli.verb_table import VERBS
+from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
 
 EXIT_BUG = 70
 EXIT_SIGINT, EXIT_SIGPIPE, EXIT_SIGTERM = 130, 141, 143

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from detkit.cli.verbs import Verb
-from detkit.errors import UsageError
+from detkit.cli.verb_table import Verb
+from detkit.core.errors import UsageError
 
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PLACEHOLDERS = {int: "N", float: "X", Path: "PATH"}

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from detkit.artifact import write_text
+from detkit.artifact.artifact import write_text
 from detkit.cli.command import Flag, build
-from detkit.cli.verbs import VERBS
+from detkit.cli.verb_table import VERBS
 
 NOTE = "Made by `python -m detkit.cli.completion completions/`: edit the verbs, not this file."
 HELP = Flag(names=("-h", "--help"), value="", help="Show this text.")

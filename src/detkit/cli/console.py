@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from detkit.codec import to_json
+from detkit.core.serialization import to_json
 
 NUMERIC = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?[%a-zA-Z/]+)?|-|")
 

@@ -27,7 +27,7 @@ def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
 
 
 def _runtimes() -> list[str]:
-    from detkit.runtime import RUNTIMES
+    from detkit.engines.opening import RUNTIMES
 
     return list(RUNTIMES)
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from detkit.artifact import atomic_path
-from detkit.boxes import Detections
-from detkit.data.picture import Pixels, fitted_size, resize
-from detkit.errors import UsageError
+from detkit.artifact.artifact import atomic_path
+from detkit.core.boxes import Detections
+from detkit.core.errors import UsageError
+from detkit.data.image import Pixels, fitted_size, resize
 
 GOLDEN_TURN = 0.618033988749895  # consecutive hues this share of the circle apart stay distinct
 PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from detkit.boxes import Detections, clip_xyxy
-from detkit.data.picture import Letterbox
+from detkit.core.boxes import Detections, clip_xyxy
+from detkit.data.image import Letterbox
 
 
 def in_picture(found: Detections, place: Letterbox) -> Detections:

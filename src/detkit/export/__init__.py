@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from detkit.boxes import PREDICT_NMS, NmsConfig
-from detkit.errors import UsageError, did_you_mean
-from detkit.plugin import load_plugin
+from detkit.core.boxes import PREDICT_NMS, NmsConfig
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.lazy_import import load_plugin
 from detkit.report import ConversionReport
 
 
@@ -28,10 +28,10 @@ class Exporter(NamedTuple):
 
 
 EXPORTERS = {
-    "onnx": Exporter(".onnx", "detkit.export.onnx:export", "onnxruntime"),
-    "openvino": Exporter(".xml", "detkit.export.openvino:export", "openvino"),
-    "tensorrt": Exporter(".engine", "detkit.export.tensorrt:export", "tensorrt"),
-    "tensorrt-rtx": Exporter(".engine", "detkit.export.tensorrt:export_rtx", "tensorrt"),
+    "onnx": Exporter(".onnx", "detkit.engines.onnxruntime.export:export", "onnxruntime"),
+    "openvino": Exporter(".xml", "detkit.engines.openvino.export:export", "openvino"),
+    "tensorrt": Exporter(".engine", "detkit.engines.tensorrt.export:export", "tensorrt"),
+    "tensorrt-rtx": Exporter(".engine", "detkit.engines.tensorrt.export:export_rtx", "tensorrt"),
 }
 
 

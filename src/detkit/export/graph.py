@@ -13,7 +13,7 @@ import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
-from detkit.artifact import METADATA_KEY, Manifest, TensorInfo, write_artifact
+from detkit.artifact.artifact import METADATA_KEY, Manifest, TensorInfo, write_artifact
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Detector
 

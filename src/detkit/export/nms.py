@@ -12,7 +12,7 @@ import onnx.compose
 import onnx.parser
 from onnx import ModelProto
 
-from detkit.boxes import NmsConfig
+from detkit.core.boxes import NmsConfig
 
 GRAPH = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>

@@ -7,9 +7,9 @@ import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact import TensorInfo
-from detkit.errors import ArtifactError
-from detkit.metadata import check_readable, protobuf_fields, protobuf_messages
+from detkit.artifact.artifact import TensorInfo
+from detkit.artifact.embedded import check_readable, protobuf_fields, protobuf_messages
+from detkit.core.errors import ArtifactError
 
 # TensorProto.DataType (onnx.proto3) as numpy calls them
 DTYPES = {

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from detkit.artifact import TensorInfo
-from detkit.errors import ArtifactError
+from detkit.artifact.artifact import TensorInfo
+from detkit.core.errors import ArtifactError
 from detkit.spec.foreign import OutputSpec
 
 Shape = Sequence[int | str]

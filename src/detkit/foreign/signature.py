@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact import Signature, TensorInfo
-from detkit.errors import ArtifactError, ForeignFileError, UsageError, did_you_mean
+from detkit.artifact.artifact import Signature, TensorInfo
+from detkit.artifact.embedded import embedded_text
+from detkit.core.errors import ArtifactError, ForeignFileError, UsageError, did_you_mean
 from detkit.foreign.onnx_graph import OnnxGraph
 from detkit.foreign.shapes import check_shapes, shape_text
-from detkit.metadata import embedded_text
 from detkit.spec.foreign import PRESETS, ForeignSpec, InputSpec, OutputSpec
 from detkit.spec.preprocess import Preprocess
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detkit.artifact import Manifest, command_line, parent_of, versions
+from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
 from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import understand
 from detkit.nn.checkpoint import assign_strictly, input_output, save_checkpoint

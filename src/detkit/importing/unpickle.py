@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detkit.errors import ArtifactError
+from detkit.core.errors import ArtifactError
 
 MAX_PICKLE_BYTES = 64_000_000
 DTYPES = {

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detkit.errors import ArtifactError
+from detkit.core.errors import ArtifactError
 from detkit.importing.unpickle import Record
 from detkit.nn.detector import build
 from detkit.spec.arch import ArchSpec

@@ -9,10 +9,16 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from detkit.artifact import METADATA_KEY, Manifest, TensorInfo, read_manifest, write_artifact
-from detkit.errors import ArtifactError
+from detkit.artifact.artifact import (
+    METADATA_KEY,
+    Manifest,
+    TensorInfo,
+    read_manifest,
+    write_artifact,
+)
+from detkit.core.errors import ArtifactError
 from detkit.nn.detector import Detector, build
-from detkit.nn.quantized import QuantizedDetector
+from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.spec.arch import ArchSpec
 
 

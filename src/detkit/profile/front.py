@@ -6,14 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from detkit.bench.cpu_time import clock_name
-from detkit.bench.fingerprint import fingerprint
-from detkit.codec import convert, from_plain
-from detkit.errors import ArtifactError, UsageError
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.serialization import convert, from_plain
+from detkit.machine.fingerprint import fingerprint
 from detkit.profile.run import VISITS, doubts, measure_in_turns, runtime_version
-from detkit.prototype import Setup
 from detkit.report import MeasuredFront, MeasuredPoint, ParetoPoint, Visit
 from detkit.spec.arch import ArchSpec
+from detkit.timing.cpu_time import clock_name
+from detkit.untrained import Setup
 
 
 def read_front(path: Path) -> tuple[ParetoPoint, ...]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.inspection.run_folder import read_record
 from detkit.profile.features import features_of
 from detkit.report import HardwareProfile, LatencyFit
-from detkit.run_folder import read_record
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 

@@ -12,22 +12,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact import versions, write_text
-from detkit.bench.cpu_time import clock_name, visit
-from detkit.bench.fingerprint import fingerprint
-from detkit.bench.state import read_state
-from detkit.bench.validity import doubts_of_states
-from detkit.codec import from_plain, to_json, to_plain
-from detkit.errors import UsageError
+from detkit.artifact.artifact import versions, write_text
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_plain, to_json, to_plain
+from detkit.engines.tensorrt.build_machine import PACKAGES
+from detkit.inspection.run_folder import read_record
+from detkit.machine.fingerprint import fingerprint
+from detkit.machine.state import read_state
 from detkit.profile.features import features_of
 from detkit.profile.fit import fit_latency
 from detkit.profile.sampling import choose_networks, macs_of
-from detkit.prototype import REFERENCE, Setup
 from detkit.report import HardwareProfile, ProfileSample, Visit
-from detkit.run_folder import read_record
-from detkit.runtime.machine import PACKAGES
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
+from detkit.timing.cpu_time import clock_name, visit
+from detkit.timing.validity import doubts_of_states
+from detkit.untrained import REFERENCE, Setup
 
 Choice = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
 

@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
 from detkit.nn.layers import conv_layers
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace

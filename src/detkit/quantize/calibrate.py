@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detkit.artifact import sha256_of
-from detkit.boxes import Array
-from detkit.codec import digest_of
-from detkit.data.batches import eval_batches
-from detkit.data.records import ImageRecord
-from detkit.errors import DataError
-from detkit.nn.quantized import QuantizedDetector, rounding_off
+from detkit.artifact.artifact import sha256_of
+from detkit.core.boxes import Array
+from detkit.core.errors import DataError
+from detkit.core.serialization import digest_of
+from detkit.data.coco.split_reader import ImageRecord
+from detkit.data.eval_loader import eval_batches
+from detkit.nn.quantization.quantized import QuantizedDetector, rounding_off
 from detkit.quantize.histogram import Histogram, choose_bounds
 from detkit.spec.preprocess import Preprocess
 

@@ -16,20 +16,20 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from detkit.artifact import Manifest, parent_of
+from detkit.artifact.artifact import Manifest, parent_of
 from detkit.config import AugmentConfig, OptimConfig, QatConfig, QuantizeConfig, TrainConfig
-from detkit.data.coco import CocoFolder
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.data.coco.folder import CocoFolder
+from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Detector
-from detkit.nn.quantized import QuantizedDetector
-from detkit.quantize.rig import Rig
+from detkit.nn.quantization.quantized import QuantizedDetector
+from detkit.quantize.graph_scorer import Rig
 from detkit.report import TrainReport
-from detkit.runtime.torch import find_device
 from detkit.train.distill import distance_divergence, score_divergence
-from detkit.train.job import Job
 from detkit.train.loop import Interruption, Method, Trainer
 from detkit.train.progress import Progress
+from detkit.train.setup import Job
 
 START = "calibrated.safetensors"
 WARMUP_EPOCHS = 0.1

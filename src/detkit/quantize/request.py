@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from detkit.artifact import Manifest
+from detkit.artifact.artifact import Manifest
 from detkit.config import QuantizeConfig
-from detkit.data.coco import CocoFolder, open_folder, require_usable
-from detkit.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
-from detkit.export.coverage import ENGINES
+from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
+from detkit.data.coco.folder import CocoFolder, open_folder, require_usable
+from detkit.engines.coverage import ENGINES
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
 

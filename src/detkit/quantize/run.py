@@ -12,13 +12,9 @@ from pathlib import Path
 
 import torch
 
-from detkit.bench.fingerprint import usable_cpus
-from detkit.errors import (
-    GateError,
-    UsageError,
-)
-from detkit.nn.quantized import QuantizedDetector
-from detkit.quantize.bound import Walk, walk_to_bound
+from detkit.core.errors import GateError, UsageError
+from detkit.machine.fingerprint import usable_cpus
+from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.calibrate import (
     correct_biases,
     load_pictures,
@@ -27,10 +23,11 @@ from detkit.quantize.calibrate import (
     set_ranges,
     spread,
 )
-from detkit.quantize.outcome import make_manifest, make_report, write
+from detkit.quantize.graph_scorer import BATCH_SIZE, Rig
+from detkit.quantize.mixed_precision import Walk, walk_to_bound
 from detkit.quantize.qat import Course, load_quantized, load_start, train_quantized
 from detkit.quantize.request import Parent, Request, open_parent
-from detkit.quantize.rig import BATCH_SIZE, Rig
+from detkit.quantize.result import make_manifest, make_report, write
 from detkit.quantize.sensitivity import noise_by_group
 from detkit.report import QuantReport
 from detkit.spec.quant import QuantSpec

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from detkit.boxes import Array
+from detkit.core.boxes import Array
 from detkit.nn.decode import expected_distances
-from detkit.nn.quantized import QuantizedDetector, rounding_off
+from detkit.nn.quantization.quantized import QuantizedDetector, rounding_off
 
 Outputs = tuple[Tensor, Tensor]  # scores (B, A, C), weighted distances (B, A, 4)
 

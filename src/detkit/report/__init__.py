@@ -4,50 +4,15 @@ The same record is printed with `--json` and written to disk. None means "not ap
 (the -1 of pycocotools), never zero.
 """
 
-from detkit.report.accuracy import (
-    ClassScore,
-    EvalReport,
-    Figures,
-)
-from detkit.report.advice import (
-    AdviceReport,
-    Form,
-)
-from detkit.report.comparison import (
-    ComparedFile,
-    ComparedModel,
-    CompareReport,
-)
-from detkit.report.conversion import (
-    ConversionReport,
-    Difference,
-)
-from detkit.report.data import (
-    DataReport,
-    Fault,
-    SplitReport,
-)
-from detkit.report.detections import (
-    PredictReport,
-)
-from detkit.report.profile import (
-    HardwareProfile,
-    LatencyFit,
-    ProfileSample,
-    Visit,
-)
-from detkit.report.quantization import (
-    EngineFigures,
-    GroupSensitivity,
-    QuantPoint,
-    QuantReport,
-)
-from detkit.report.search import (
-    MeasuredFront,
-    MeasuredPoint,
-    ParetoPoint,
-    SearchReport,
-)
+from detkit.report.accuracy import ClassScore, EvalReport, Figures
+from detkit.report.advice import AdviceReport, Form
+from detkit.report.comparison import ComparedFile, ComparedModel, CompareReport
+from detkit.report.conversion import ConversionReport, Difference
+from detkit.report.data import DataReport, Fault, SplitReport
+from detkit.report.detections import PredictReport
+from detkit.report.profile import HardwareProfile, LatencyFit, ProfileSample, Visit
+from detkit.report.quantization import EngineFigures, GroupSensitivity, QuantPoint, QuantReport
+from detkit.report.search import MeasuredFront, MeasuredPoint, ParetoPoint, SearchReport
 from detkit.report.speed import (
     BaselineComparison,
     BenchReport,
@@ -59,9 +24,7 @@ from detkit.report.speed import (
     ReferenceTimes,
     Throughput,
 )
-from detkit.report.training import (
-    TrainReport,
-)
+from detkit.report.training import TrainReport
 
 __all__ = [
     "AdviceReport",

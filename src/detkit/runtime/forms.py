@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detkit.artifact import Signature
+from detkit.artifact.artifact import Signature
 from detkit.foreign.signature import ForeignSignature
-from detkit.runtime.foreign import ForeignSession, SuppressingForeignSession
-from detkit.runtime.graph import Engine, GraphSession, SuppressingGraphSession
+from detkit.runtime.foreign_session import ForeignSession, SuppressingForeignSession
+from detkit.runtime.graph_session import Engine, GraphSession, SuppressingGraphSession
 
 
 def session_of(engine: Engine, path: Path, manifest: Signature) -> GraphSession:

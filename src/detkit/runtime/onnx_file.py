@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from detkit.errors import ArtifactError
-from detkit.metadata import check_readable, protobuf_fields
+from detkit.artifact.embedded import check_readable, protobuf_fields
+from detkit.core.errors import ArtifactError
 
 # Where tensors hide in an ONNX file: message -> field number -> message (onnx.proto3).
 _MESSAGES = {

@@ -11,8 +11,8 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 
-from detkit.codec import digest_of
-from detkit.errors import UsageError, did_you_mean
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.serialization import digest_of
 
 FAMILIES = ("yolo-nas", "yolov5", "yolov7", "yolov8")
 HEADLESS = ("yolov5",)  # families whose heads are predictors alone, without widths to choose

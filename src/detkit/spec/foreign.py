@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from detkit.codec import from_plain, to_plain
-from detkit.errors import UsageError, did_you_mean
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.serialization import from_plain, to_plain
 from detkit.spec.json_file import read_plain
 
 # What each output holds, in the order of the graph's outputs; further outputs are ignored.

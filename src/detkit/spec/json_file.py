@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detkit.codec import from_plain
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
+from detkit.core.serialization import from_plain
 
 T = TypeVar("T")
 

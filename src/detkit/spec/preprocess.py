@@ -6,7 +6,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from detkit.errors import UsageError
+from detkit.core.errors import UsageError
 
 LARGEST_SIDE = 16384  # pixels
 

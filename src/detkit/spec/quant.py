@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detkit.errors import UsageError, did_you_mean
+from detkit.core.errors import UsageError, did_you_mean
 
 CALIBRATORS = ("auto", "max", "percentile", "mse", "entropy")
 WEIGHT_BITS = (7, 8)

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.codec import convert, digest_of, to_plain
-from detkit.errors import UsageError, did_you_mean
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.serialization import convert, digest_of, to_plain
 from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS, KERNELS, ArchSpec
 from detkit.spec.json_file import read_spec
 from detkit.spec.zoo import ZOO, with_task

@@ -13,10 +13,10 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from detkit.errors import UsageError, did_you_mean
+from detkit.core.errors import UsageError, did_you_mean
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 from detkit.spec.json_file import read_spec
-from detkit.spec.peers import PEERS
+from detkit.spec.yolo_families import PEERS
 
 
 def _stages(*rows: tuple[int, int, int, bool]) -> tuple[StageSpec, ...]:

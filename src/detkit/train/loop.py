@@ -16,23 +16,23 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from detkit.artifact import Manifest, write_text
-from detkit.boxes import EVAL_NMS
-from detkit.codec import to_json
+from detkit.artifact.artifact import Manifest, write_text
 from detkit.config import TrainConfig, to_toml
-from detkit.data.loader import Batch, TrainLoader
-from detkit.errors import TrainingError
-from detkit.evaluate import coco_figures, detect
+from detkit.core.boxes import EVAL_NMS
+from detkit.core.errors import TrainingError
+from detkit.core.serialization import to_json
+from detkit.data.training.loader import Batch, TrainLoader
+from detkit.engines.torch.session import TorchSession, find_device
+from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.report import Figures, TrainReport
-from detkit.runtime import Placement, Session
-from detkit.runtime.torch import TorchSession, find_device
-from detkit.train.job import Job, frozen_parts
+from detkit.runtime.session import Placement, Session
 from detkit.train.loss import DetectionLoss, LossParts
 from detkit.train.optim import Ema, learning_rate, make_optimizer
-from detkit.train.pictures import draw_first_batch, draw_validation
 from detkit.train.progress import Progress
+from detkit.train.run_images import draw_first_batch, draw_validation
+from detkit.train.setup import Job, frozen_parts
 from detkit.train.state import Place, load_state, save_state
 from detkit.train.stopwatch import Stopwatch
 

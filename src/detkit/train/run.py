@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact import write_text
-from detkit.codec import to_plain
+from detkit.artifact.artifact import write_text
 from detkit.config import PATHS_OF_SPLITS, TrainConfig, resolve
-from detkit.errors import UsageError
-from detkit.page import render_run
+from detkit.core.errors import UsageError
+from detkit.core.serialization import to_plain
+from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
-from detkit.train.job import DEFAULT_MODEL, Job, prepare
 from detkit.train.loop import Interruption, Trainer
 from detkit.train.progress import Progress
+from detkit.train.setup import DEFAULT_MODEL, Job, prepare
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
 OURS = (

@@ -16,9 +16,9 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from detkit.artifact import atomic_path
-from detkit.codec import from_json, to_json
-from detkit.errors import ArtifactError, DetkitError
+from detkit.artifact.artifact import atomic_path
+from detkit.core.errors import ArtifactError, DetkitError
+from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import Detector
 from detkit.train.optim import Ema
 

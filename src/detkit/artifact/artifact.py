@@ -1,0 +1,322 @@
+"""What every file made by detkit says of itself, and how it reaches the disk whole.
+
+What lives here: the manifest, the content digest, lineage and the atomic write. What does not: the
+manifest's place in each file format (see `metadata`), tensors and graphs (see `nn.checkpoint`,
+`export`). Nothing here imports torch, onnx or numpy, so `detkit info` is quick and works anywhere.
+
+The digest is the SHA-256 of the whole file with the digest's own 64 characters replaced by
+`PLACEHOLDER`; one flipped bit anywhere is noticed, which neither torch.load nor safetensors does.
+
+An OpenVINO artifact is two files, NAME.xml and NAME.bin. Its digest is that of the .xml, whose
+manifest holds the SHA-256 of the .bin, so it covers both. A TensorRT engine has no room for a
+manifest, which lies beside it (see `runtime.engine_file`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detkit.artifact.embedded import embedded_text, sidecar_of
+from detkit.core.errors import ArtifactError, DetkitError, UsageError
+from detkit.core.serialization import from_json, to_json, to_plain
+from detkit.spec.arch import ArchSpec, check_image_size
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.quant import QuantSpec
+
+SCHEMA_VERSION = 1
+METADATA_KEY = "detkit"
+PLACEHOLDER = "digest-of-the-file-with-this-text-in-the-place-of-the-digest----"
+WEIGHTS_PLACEHOLDER = "sha256-of-the-weights-file-with-this-text-in-its-place----------"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """One input or output; a string in `shape` names a dynamic dimension."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parent:
+    """The file an artifact was made from, as `sha256sum` prints it."""
+
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """How a detector is fed and read: what running it takes, whichever tool made it.
+
+    `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
+    deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
+    where verbs look for real pictures to compare with; it may be gone.
+    """
+
+    kind: str
+    form: str = "training"
+    precision: str = "fp32"
+    class_names: tuple[str, ...]
+    preprocess: Preprocess
+    inputs: tuple[TensorInfo, ...] = ()
+    outputs: tuple[TensorInfo, ...] = ()
+    data: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest(Signature):
+    """The self-description inside every artifact of detkit's own.
+
+    `quant` is there where `precision` is int8.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    arch: ArchSpec
+    quant: QuantSpec | None = None
+    parents: tuple[Parent, ...] = ()
+    command: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    weights_sha256: str = ""  # of the .bin beside an .xml
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.class_names) != self.arch.num_classes:
+            raise UsageError(
+                f"manifest: {len(self.class_names)} class names for {self.arch.num_classes} classes"
+            )
+        check_image_size(self.preprocess.size)
+        if not self.preprocess.is_native:
+            raise UsageError("manifest: inputs are letterboxed RGB scaled by 1/255, nothing else")
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """The installed versions of detkit, Python and `packages`, without importing them."""
+    found = {"detkit": importlib.metadata.version("detkit"), "python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found
+
+
+def command_line(verb: str) -> str:
+    """How the running process was called, where that was on the command line; else the verb."""
+    program, *args = sys.argv or [""]
+    return shlex.join(["detkit", *args]) if Path(program).name == "detkit" else verb
+
+
+def sha256_of(path: Path) -> str:
+    """Hex SHA-256 of the file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def parent_of(path: Path) -> Parent:
+    return Parent(name=path.name, sha256=sha256_of(path))
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
+    """The manifest inside a detkit checkpoint, ONNX or OpenVINO file.
+
+    Raises:
+        ArtifactError: missing, not a detkit artifact, of a newer schema, or damaged.
+    """
+    text = embedded_text(path, METADATA_KEY)
+    try:
+        newer = json.loads(text).get("schema_version", 0) > SCHEMA_VERSION
+        manifest = None if newer else from_json(Manifest, text, where=path.name)
+    except (UsageError, ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: unreadable manifest: {error}") from error
+    if manifest is None:
+        raise ArtifactError(f"{path} was made by a newer detkit", hint="upgrade detkit")
+    if verify:
+        _verify(path, manifest)
+    return manifest
+
+
+def _verify(path: Path, manifest: Manifest) -> None:
+    if _file_digest(path, manifest.digest) != manifest.digest:
+        raise ArtifactError(
+            f"{path} is damaged: its content does not match its digest",
+            hint="copy or make it again",
+        )
+    for weights in files_of(path)[1:] if path.suffix == ".xml" else ():
+        if not weights.is_file():
+            raise ArtifactError(
+                f"{path}: its weights are missing: no such file: {weights}",
+                hint="the two files belong together: copy both",
+            )
+        if sha256_of(weights) != manifest.weights_sha256:
+            raise ArtifactError(
+                f"{weights} is damaged, or was not made with {path.name}: its content does not"
+                " match",
+                hint="copy both files or make them again",
+            )
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """Every file the artifact called `path` consists of, itself first."""
+    if path.suffix == ".xml":
+        return path, path.with_suffix(".bin")
+    return (path, sidecar_of(path)) if path.suffix == ".engine" else (path,)
+
+
+def size_of(path: Path) -> int:
+    """Bytes on disk, of all the artifact's files."""
+    return sum(file.stat().st_size for file in files_of(path))
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def write_artifact(
+    path: Path, manifest: Manifest, write_file: Callable[[Path, str], None]
+) -> Manifest:
+    """Writes an artifact atomically and seals it with its digest.
+
+    `write_file(partial_path, manifest_json)` writes the payload with the manifest in its metadata.
+    Returns the manifest with the digest it was sealed with.
+    """
+    with atomic_path(path) as partial:
+        write_file(partial, to_json(dataclasses.replace(manifest, digest=PLACEHOLDER), indent=None))
+        digest = _seal(partial)
+    return dataclasses.replace(manifest, digest=digest)
+
+
+def write_pair(
+    path: Path, manifest: Manifest, write_files: Callable[[Path, Path, str], None]
+) -> Manifest:
+    """Writes NAME.xml and its NAME.bin, sealed by one digest; old files stay whole until the end.
+
+    `write_files(partial_xml, partial_bin, manifest_json)` is as in `write_artifact`; the JSON is
+    ASCII, since XML has no way to write some characters.
+
+    No file system renames two files at once, so what is promised is that a mixture is never taken
+    for a model. Both files are complete and on disk before the first rename; then the .bin gets its
+    name, and at once the .xml. A kill before leaves the old pair, a kill after the new one. Between
+    them lies the new .bin beside the old .xml, or beside none: the old .xml names the SHA-256 of
+    the old .bin and is refused, unless both have the same weights and nothing is mixed. The same
+    holds for renames that a power cut lets through in the other order.
+    """
+    unsealed = dataclasses.replace(manifest, weights_sha256=WEIGHTS_PLACEHOLDER, digest=PLACEHOLDER)
+    with atomic_path(path) as partial, atomic_path(path.with_suffix(".bin")) as partial_weights:
+        write_files(partial, partial_weights, json.dumps(to_plain(unsealed), allow_nan=False))
+        weights_sha256 = sha256_of(partial_weights)
+        _put(partial, weights_sha256, WEIGHTS_PLACEHOLDER)
+        digest = _seal(partial)
+        _sync(partial)  # nothing slow is left for the time between the renames
+    return dataclasses.replace(manifest, weights_sha256=weights_sha256, digest=digest)
+
+
+def _seal(path: Path) -> str:
+    """Puts the digest into the file, and returns it."""
+    digest = sha256_of(path)
+    _put(path, digest, PLACEHOLDER)
+    return digest
+
+
+def _put(path: Path, text: str, placeholder: str) -> None:
+    with path.open("r+b") as file:
+        at = file.read().index(placeholder.encode())
+        file.seek(at)
+        file.write(text.encode())
+
+
+def _file_digest(path: Path, digest: str) -> str:
+    data = path.read_bytes()
+    return hashlib.sha256(data.replace(digest.encode(), PLACEHOLDER.encode(), 1)).hexdigest()
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path`, renamed onto it when the block ends without an error.
+
+    A kill at any instant leaves the old file or the new one. Files left by killed writers are
+    swept by the next write to the same name.
+
+    Raises:
+        DetkitError: the disk is full, or the folder cannot be written to.
+    """
+    prefix, suffix = f".{path.name}.", f".partial{path.suffix}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(suffix, f"{prefix}{os.getpid()}.", path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise write_error(path, error) from error
+    partial = Path(name)
+    try:
+        yield partial
+        partial.chmod(0o666 & ~_umask())
+        _sync(partial)
+        os.replace(partial, path)  # noqa: PTH105
+        _sync(path.parent)
+        _sweep(path.parent, prefix, suffix)
+    except OSError as error:
+        raise write_error(path, error) from error
+    except RuntimeError as error:  # torch and safetensors report a full disk this way
+        if _free_bytes(path.parent) < 1 << 20:
+            raise write_error(path, OSError(errno.ENOSPC, "disk full")) from error
+        raise
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 text atomically."""
+    with atomic_path(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_error(path: Path, error: OSError) -> DetkitError:
+    """What to tell a user whose file could not be written."""
+    reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
+    return ArtifactError(f"cannot write {path}: {reason}")
+
+
+def _free_bytes(folder: Path) -> int:
+    status = os.statvfs(folder)
+    return status.f_bavail * status.f_frsize
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sweep(folder: Path, prefix: str, suffix: str) -> None:
+    """Removes what killed writers of this name left; a living writer's file stays."""
+    for stale in folder.glob(f"{prefix}*{suffix}"):
+        pid = stale.name.removeprefix(prefix).split(".")[0]
+        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
+            stale.unlink(missing_ok=True)

@@ -1,0 +1,192 @@
+"""Where an artifact keeps its manifest: the metadata of a safetensors, ONNX or OpenVINO file.
+
+What lives here: finding one text in a file of any of these formats, without its library. What the
+text means is in `artifact`. Files may come from anyone, so nothing here trusts a length or a depth.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import xml.parsers.expat
+from collections.abc import Iterator
+from pathlib import Path
+
+from detkit.core.errors import ArtifactError, ForeignFileError
+
+MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header; of an XML file, too
+
+
+def embedded_text(path: Path, key: str) -> str:
+    """The text that the file's metadata holds under `key`.
+
+    Raises:
+        ArtifactError: of another format, damaged, or without this key.
+    """
+    check_readable(path)
+    with path.open("rb") as file:
+        head = file.read(8)
+    if path.suffix == ".safetensors":
+        text = _safetensors_metadata(path, key)
+    elif path.suffix == ".onnx":
+        text = _onnx_metadata(path, key)
+    elif path.suffix == ".xml":
+        text = _openvino_metadata(path, key)
+    elif path.suffix == ".engine":
+        text = _sidecar_manifest(path)
+    elif head[:2] == b"PK" or path.suffix in (".pth", ".pt", ".ckpt"):
+        raise ArtifactError(
+            f"{path} is a foreign checkpoint", hint=f"detkit import {path} -o model.safetensors"
+        )
+    else:
+        network = path.with_suffix(".xml")
+        raise ArtifactError(
+            f"{path} is not a detkit artifact (.safetensors, .onnx, .xml or .engine)",
+            hint=f"it may be the weights of {network}" if network.is_file() else "",
+        )
+    if text is None:
+        kind = ForeignFileError if path.suffix == ".onnx" else ArtifactError
+        raise kind(f"{path} carries no detkit manifest: another tool made it")
+    return text
+
+
+def check_readable(path: Path) -> None:
+    """Raises ArtifactError for what need not be opened: no file, an empty or a too large one."""
+    if path.is_dir():
+        raise ArtifactError(f"{path} is a folder, not a model")
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
+    size = path.stat().st_size
+    if size == 0:
+        raise ArtifactError(f"{path} is empty")
+    available = available_memory()
+    if size > available:
+        raise ArtifactError(
+            f"{path} has {size / 1e9:.1f} GB, and there are {available / 1e9:.1f} GB of memory"
+        )
+
+
+def available_memory() -> int:
+    """Bytes that a process may take without swapping, as Linux estimates them."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return sys.maxsize
+    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(sizes[0]) * 1024 if sizes else sys.maxsize
+
+
+def _safetensors_metadata(path: Path, key: str) -> str | None:
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
+            raise ArtifactError(f"{path} is not a safetensors file, or is cut short")
+        raw = file.read(length)
+    try:
+        text = json.loads(raw).get("__metadata__", {}).get(key)
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{path}: the safetensors header is damaged") from error
+    return text if isinstance(text, str) else None
+
+
+def _onnx_metadata(path: Path, key: str) -> str | None:
+    """Walks the protobuf fields of ModelProto; metadata_props is field 14 (onnx.proto3)."""
+    data, has_graph = path.read_bytes(), False
+    try:
+        for number, value in protobuf_fields(data):
+            has_graph = has_graph or (number == 7 and isinstance(value, memoryview))
+            if number == 14 and isinstance(value, memoryview):
+                entry = {n: bytes(v) for n, v in protobuf_fields(value) if not isinstance(v, int)}
+                if entry.get(1) == key.encode():
+                    return entry[2].decode()
+    except (IndexError, ValueError, KeyError) as error:
+        raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
+    if not has_graph:
+        raise ArtifactError(f"{path} is not an ONNX file: it holds no graph")
+    return None
+
+
+def _openvino_metadata(path: Path, key: str) -> str | None:
+    """The `value` of net/rt_info/KEY. A DOCTYPE, and so any entity, is refused."""
+    place: list[str] = []
+    found: list[str] = []
+
+    def enter(name: str, attributes: dict[str, str]) -> None:
+        place.append(name)
+        if place == ["net", "rt_info", key] and "value" in attributes:
+            found.append(attributes["value"])
+
+    def refuse(*_: object) -> None:
+        raise ArtifactError(f"{path} has a DOCTYPE, which no OpenVINO file needs")
+
+    if path.stat().st_size > MAX_HEADER_BYTES:
+        raise ArtifactError(f"{path} is too large to be the description of a network")
+    parser = xml.parsers.expat.ParserCreate("utf-8")
+    parser.StartElementHandler = enter
+    parser.EndElementHandler = lambda _: place.pop()
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except xml.parsers.expat.ExpatError as error:
+        raise ArtifactError(f"{path} is not an OpenVINO file, or is cut short") from error
+    return found[0] if found else None
+
+
+def sidecar_of(path: Path) -> Path:
+    """The file that speaks for one in whose format there is no room for a manifest."""
+    return path.with_name(f"{path.name}.json")
+
+
+def _sidecar_manifest(path: Path) -> str:
+    sidecar = sidecar_of(path)
+    try:
+        return json.dumps(json.loads(sidecar.read_bytes())["manifest"])
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path} has no {sidecar.name} beside it", hint="copy both files together"
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(f"{sidecar} is damaged: {error!r}") from error
+
+
+def protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
+    """(field number, integer or bytes) in wire order; ValueError where the bytes make no sense."""
+    view, at = memoryview(data), 0
+    while at < len(view):
+        tag, at = _varint(view, at)
+        number, wire_type = tag >> 3, tag & 7
+        if wire_type == 0:
+            value, at = _varint(view, at)
+            yield number, value
+            continue
+        fixed = {1: 8, 5: 4}
+        if wire_type == 2:
+            length, at = _varint(view, at)
+        elif wire_type in fixed:
+            length = fixed[wire_type]
+        else:
+            raise ValueError("unknown wire type")
+        if at + length > len(view):
+            raise ValueError("cut short")
+        yield number, view[at : at + length]
+        at += length
+
+
+def protobuf_messages(data: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
+    """The values of all fields of this number that hold bytes, in wire order."""
+    fields = protobuf_fields(data)
+    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
+
+
+def _varint(view: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = view[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        shift += 7
+        if byte < 0x80:
+            return value, at
+        if shift > 63:
+            raise ValueError("endless number")

@@ -1,0 +1,48 @@
+"""What verbs that make one file from another have in common: its name, and how it is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detkit.artifact.artifact import files_of
+from detkit.cli import console
+from detkit.core.errors import UsageError
+from detkit.report import ConversionReport
+
+
+def output_path(out: Path | None, parent: Path, suffix: str, *, force: bool) -> Path:
+    """`out`, or the parent's name with `suffix` beside it.
+
+    Raises:
+        UsageError: it is there already and `force` was not given, or it is the parent itself, or a
+            name that no verb would know the file by.
+    """
+    path = out or parent.with_name(parent.name.removesuffix(parent.suffix) + suffix)
+    ending = Path(suffix).suffix or suffix
+    if path.suffix != ending:
+        raise UsageError(f"{path}: the name of this file must end in {ending}")
+    if path.resolve() == parent.resolve():
+        raise UsageError(f"{path} would be written over itself", hint="-o another name")
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder", hint="-o the name of a file")
+    there = [file for file in files_of(path) if file.exists()]
+    if there and not force:
+        raise UsageError(f"{there[0]} is there already", hint="--force writes over it")
+    return path
+
+
+def emit_conversion(report: ConversionReport, *, json: bool) -> None:
+    """The figures on stderr, the path (or the report) on stdout."""
+    console.log(
+        f"{report.parameters / 1e6:.2f} M parameters, {report.macs / 1e9:.2f} GMACs"
+        f" ({2 * report.macs / 1e9:.2f} GFLOPs), {report.bytes / 1e6:.1f} MB"
+    )
+    if report.difference is not None:
+        found = report.difference
+        console.log(
+            f"largest difference on {found.images} pictures ({found.source}):"
+            f" {found.score:.1e} of a score, {found.box_px:.1e} px of a box"
+        )
+    for name, value in report.notes.items():
+        console.log(f"{name.replace('_', ' ')}: {value}")
+    console.emit(report, json=json, lines=[report.file])

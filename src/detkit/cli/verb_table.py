@@ -1,0 +1,49 @@
+"""The verb table: one file and one line here make a verb."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Verb(NamedTuple):
+    """`target` is "module:function", imported only when the verb is called."""
+
+    target: str
+    help: str
+
+
+VERBS = {
+    "train": Verb("detkit.cli.verbs.train:train", "Train a detector on a COCO folder."),
+    "eval": Verb(
+        "detkit.cli.verbs.eval:eval_",
+        "Score a model on a COCO folder: the 12 figures, per class, gates.",
+    ),
+    "reparam": Verb(
+        "detkit.cli.verbs.reparam:reparam", "Fuse a checkpoint's branches for deployment."
+    ),
+    "quantize": Verb(
+        "detkit.cli.verbs.quantize:quantize", "Make a checkpoint INT8, its loss of AP measured."
+    ),
+    "export": Verb(
+        "detkit.cli.verbs.export:export",
+        "Write a checkpoint as ONNX, OpenVINO or engine, compared with it.",
+    ),
+    "bench": Verb(
+        "detkit.cli.verbs.bench.bench:bench",
+        "Time models here, interleaved; compare with a baseline.",
+    ),
+    "search": Verb("detkit.cli.verbs.search:search", "Search architectures for this machine."),
+    "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on pictures."),
+    "import": Verb(
+        "detkit.cli.verbs.import_:import_", "Turn a YOLO-NAS .pth file into a detkit checkpoint."
+    ),
+    "data check": Verb("detkit.cli.verbs.data:check", "List every fault of a COCO folder."),
+    "data convert": Verb(
+        "detkit.cli.verbs.data:convert", "Make a COCO folder of VOC or YOLO labels."
+    ),
+    "data synth": Verb("detkit.cli.verbs.data:synth", "Draw a small COCO folder to try things on."),
+    "info": Verb(
+        "detkit.cli.verbs.info:info", "Say what a file is: its architecture, parents, figures."
+    ),
+    "report": Verb("detkit.cli.verbs.report:report", "Make one HTML page of a run folder."),
+}

@@ -1,0 +1,1 @@
+"""`detkit bench` and its tables."""

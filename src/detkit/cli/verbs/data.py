@@ -1,0 +1,165 @@
+"""`detkit data check`, `detkit data convert`, `detkit data synth`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.options import Force, Json, Quiet, Seed, Verbose
+from detkit.core.errors import DataError
+from detkit.report import DataReport, Fault
+
+EXAMPLES = {
+    "data check": ("detkit data check coco/", "detkit data check coco/ --json > check.json"),
+    "data convert": (
+        "detkit data convert VOC2007/ --from voc -o coco",
+        "detkit data convert yolo/ --from yolo -o coco --json",
+    ),
+    "data synth": (
+        "detkit data synth -o shapes",
+        "detkit data synth -o shapes --train 1000 --val 200 --test 200 --size 320 --seed 7",
+    ),
+}
+LISTED = 20  # files told for each reason unless -v
+ACTIONS = ("rejected", "dropped", "fixed", "kept")
+
+NewFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to make.")]
+
+
+def check(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="COCO folder; only read.")],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 also for what was fixed or kept.")
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """List every fault of a COCO folder by file and reason; exit 1 if anything was dropped.
+
+    Every picture is decoded once; the verdicts are remembered. Training uses the same code: what
+    is dropped here is dropped there. The faults are listed up to 20 files a reason, with -v all.
+    """
+    console.setup(quiet, verbose)
+    from detkit.data.coco.folder import inspect_folder
+
+    with console.progress(None, "decode") as bar:
+        report = inspect_folder(folder, on_progress=lambda *_: bar.advance()).report
+    console.emit(report, json=json, lines=[*_counts(report), *_faults(report, verbose)])
+    rejected = [fault for fault in report.faults if fault.action == "rejected"]
+    if rejected:
+        raise DataError(f"{folder} cannot be used: {rejected[0].reason}: {rejected[0].file}")
+    if not report.clean:
+        raise DataError(f"{folder}: {_dropped(report)} cannot be used")
+    if strict and report.faults:
+        raise DataError(f"{folder}: usable, but not without faults (--strict)")
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="VOC or YOLO folder; only read.")],
+    from_: Annotated[Literal["voc", "yolo"], typer.Option("--from", help="What SRC is.")],
+    out: NewFolder,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a COCO folder of VOC or YOLO labels: pictures copied, boxes checked; prints DIR.
+
+    VOC: Annotations/, JPEGImages/, ImageSets/Main/. YOLO: images/, labels/, data.yaml or
+    classes.txt. Without lists of splits the pictures are divided 80/10/10, always the same way.
+    """
+    console.setup(quiet, verbose)
+    from detkit.data.converters.convert import convert as convert_folder
+
+    with console.progress(None, "decode") as bar:
+        report = convert_folder(
+            source, out, from_=from_, force=force, on_progress=lambda *_: bar.advance()
+        )
+    console.log("\n".join([*_counts(report), *_faults(report, verbose)]))
+    if not report.clean:
+        console.warn(f"{_dropped(report)} left out")
+    console.emit(report, json=json, lines=[str(out)])
+
+
+def synth(
+    out: NewFolder,
+    train: Annotated[int, typer.Option("--train", min=1, help="Pictures to train on.")] = 320,
+    val: Annotated[int, typer.Option("--val", min=0, help="Pictures to choose by.")] = 80,
+    test: Annotated[int, typer.Option("--test", min=0, help="Pictures to judge by.")] = 40,
+    size: Annotated[int, typer.Option("--size", min=32, help="Side of a picture, pixels.")] = 192,
+    classes: Annotated[int, typer.Option("--classes", min=1, max=6, help="Kinds of shapes.")] = 6,
+    seed: Seed = 0,
+    force: Force = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Draw a small COCO folder to try things on; prints DIR.
+
+    Turned, overlapping, textured shapes of up to six classes among lines and lumps of none. The
+    same flags give the same bytes.
+    """
+    console.setup(quiet, verbose)
+    from detkit.data.synthetic.synth import synthesize
+
+    counts = {"train": train, "val": val, "test": test}
+    console.log(f"drawing {train + val + test} pictures")
+    made = synthesize(out, images=counts, size=size, classes=classes, seed=seed, force=force)
+    console.made(made)
+
+
+# --- the report as text --------------------------------------------------------------------------
+
+
+def _counts(report: DataReport) -> list[str]:
+    """Two tables: pictures and boxes of each split, then boxes of each class."""
+    headers = ["split", "images", "empty", "dropped images"]
+    headers += ["boxes", "crowd", "clipped", "dropped boxes"]
+    rows = [
+        [
+            split.split,
+            *map(str, (split.images, split.images_without_boxes, split.dropped_images)),
+            *map(str, (split.boxes, split.crowd_boxes, split.fixed_boxes, split.dropped_boxes)),
+        ]
+        for split in report.splits
+    ]
+    classes = [
+        [name, *(str(split.boxes_per_class[name]) for split in report.splits)]
+        for name in report.class_names
+    ]
+    names = [split.split for split in report.splits]
+    return [
+        *console.table(headers, rows),
+        "",
+        *console.table(("boxes of class", *names), classes),
+        "",
+    ]
+
+
+def _faults(report: DataReport, everything: bool) -> Iterator[str]:
+    """The faults, worst first, under a line for each reason."""
+    if not report.faults:
+        yield "no faults"
+    order = sorted(report.faults, key=lambda fault: (ACTIONS.index(fault.action), fault.reason))
+    for (action, reason), group in groupby(order, key=lambda fault: (fault.action, fault.reason)):
+        faults = list(group)
+        yield f"{action}: {reason}: {report.counts[reason]}"
+        shown = faults if everything else faults[:LISTED]
+        yield from (f"  {_told(fault)}" for fault in shown)
+        if len(faults) > len(shown):
+            yield f"  and {len(faults) - len(shown)} more files (-v or --json lists all)"
+
+
+def _told(fault: Fault) -> str:
+    return f"{fault.file}: {fault.detail}" if fault.detail else fault.file
+
+
+def _dropped(report: DataReport) -> str:
+    images = sum(split.dropped_images for split in report.splits)
+    boxes = sum(split.dropped_boxes for split in report.splits)
+    return f"{images} pictures and {boxes} boxes"

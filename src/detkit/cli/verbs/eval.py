@@ -1,0 +1,165 @@
+"""`detkit eval`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.foreign_outputs import foreign_spec
+from detkit.cli.options import Device, Force, Json, Out, Outputs, Quiet, Runtime, Threads, Verbose
+from detkit.cli.report_output import check_report_file, emit_report
+from detkit.core.errors import GateError
+
+if TYPE_CHECKING:
+    from detkit.data.coco.folder import CocoSplit
+    from detkit.report import EvalReport
+
+EXAMPLES = {
+    "eval": (
+        "detkit eval best.safetensors coco/ --split test",
+        "detkit eval det.onnx coco/ --min-ap 0.45 --json > eval.json",
+    ),
+}
+
+
+def eval_(
+    model: Annotated[Path, typer.Argument(help="Checkpoint or exported model.")],
+    data: Annotated[Path, typer.Argument(help="COCO folder.")],
+    split: Annotated[
+        str,
+        typer.Option(
+            "--split", help="train, val or test.", autocompletion=lambda: ["train", "val", "test"]
+        ),
+    ] = "val",
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", help="Annotation file, DATA being its picture folder."),
+    ] = None,
+    engine: Annotated[
+        Literal["fast", "pycocotools"],
+        typer.Option("--engine", help="faster-coco-eval or the reference; the figures are equal."),
+    ] = "fast",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures a batch.")] = 8,
+    min_ap: Annotated[
+        float | None, typer.Option("--min-ap", min=0, max=1, help="Exit 3 if AP is below.")
+    ] = None,
+    min_ap50: Annotated[
+        float | None, typer.Option("--min-ap50", min=0, max=1, help="Exit 3 if AP50 is below.")
+    ] = None,
+    outputs: Outputs = "",
+    runtime: Runtime = "",
+    device: Device = "auto",
+    threads: Threads = 0,
+    out: Out = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Score a model on a COCO folder: the 12 figures, per class, gates.
+
+    Precision and recall are those at the confidence of the best F1. With -o the report is also
+    written to a file. Any artifact can be scored: what is shipped is what should be measured.
+    ONNX files of other tools are scored too, once --outputs says what they take and give.
+    """
+    console.setup(quiet, verbose)
+    from detkit.artifact.artifact import parent_of
+    from detkit.engines.opening import open_session
+    from detkit.evaluation.evaluate import evaluate
+    from detkit.runtime.session import Placement
+
+    check_report_file(out, force=force)
+    placement = Placement(device=device, threads=threads)
+    foreign = foreign_spec(outputs, model, data=annotations or data, split=split)
+    session = open_session(model, runtime=runtime, placement=placement, foreign=foreign)
+    chosen = _read_split(data, split, annotations)
+    with console.progress(len(chosen.records), f"eval {split}") as bar:
+        report = evaluate(
+            session,
+            chosen,
+            model=parent_of(model),
+            data=str(data),
+            batch_size=batch,
+            engine=engine,
+            on_batch=bar.advance,
+        )
+    emit_report(report, out, json=json, lines=_lines(report))
+    check_gates(report, {"ap": min_ap, "ap50": min_ap50})
+
+
+def check_gates(report: EvalReport, least: dict[str, float | None]) -> None:
+    """Raises GateError naming every figure that is below its limit, or was not measured."""
+    failures = []
+    for name, limit in least.items():
+        value = getattr(report, name)
+        if limit is not None and (value is None or value < limit):
+            failures.append(f"{name.upper()} {_figure(value)} is below {limit:g}")
+    if failures:
+        raise GateError("; ".join(failures))
+
+
+def _read_split(data: Path, split: str, annotations: Path | None) -> CocoSplit:
+    """The split, with a warning where something in it could not be used."""
+    from detkit.data.coco.folder import open_folder
+
+    files = {split: (annotations, data)} if annotations else None
+    folder = open_folder(data, files=files, splits=(split,))
+    counts = folder.report.splits[0]
+    if counts.dropped_images or counts.dropped_boxes:
+        console.warn(
+            f"{counts.dropped_images} pictures and {counts.dropped_boxes} boxes of '{split}' "
+            f"cannot be used and do not count: see `detkit data check {data}`"
+        )
+    return folder.split(split)
+
+
+def _lines(report: EvalReport) -> list[str]:
+    figures = {
+        "AP": report.ap,
+        "AP50": report.ap50,
+        "AP75": report.ap75,
+        "AP small": report.ap_small,
+        "AP medium": report.ap_medium,
+        "AP large": report.ap_large,
+        "AR 1": report.ar1,
+        "AR 10": report.ar10,
+        "AR 100": report.ar100,
+        "AR small": report.ar_small,
+        "AR medium": report.ar_medium,
+        "AR large": report.ar_large,
+    }
+    rows = [
+        (
+            name,
+            *map(_figure, (c.ap, c.ap50, c.precision, c.recall, c.f1, c.confidence)),
+            f"{c.boxes}",
+        )
+        for name, c in report.per_class.items()
+    ]
+    together = (report.precision, report.recall, report.f1, report.confidence)
+    rows.append(("all", *map(_figure, (report.ap, report.ap50, *together)), f"{report.boxes}"))
+    headers = ("class", "AP", "AP50", "precision", "recall", "F1", "confidence", "boxes")
+    return [
+        *console.table(("figure", "value"), [(k, _figure(v)) for k, v in figures.items()]),
+        "",
+        *console.table(headers, rows),
+        "",
+        f"{report.images} pictures of {report.split}, {report.detections} detections, "
+        f"{report.runtime}, {report.engine} ({report.engine_version}), {_limits(report)}",
+    ]
+
+
+def _limits(report: EvalReport) -> str:
+    if report.score_threshold is None:
+        return "suppressed in the graph"
+    return (
+        f"score > {report.score_threshold:g}, NMS IoU {report.nms_iou:g}, "
+        f"at most {report.max_detections} a picture"
+    )
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,126 @@
+"""`detkit export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.conversion_output import emit_conversion, output_path
+from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
+from detkit.spec.quant import TARGETS
+
+EXAMPLES = {
+    "export": (
+        "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms -o det.onnx",
+        "detkit export --to tensorrt best.fused.safetensors --half --batches 1:4:16",
+    ),
+}
+
+
+def _targets() -> list[str]:
+    from detkit.export import EXPORTERS
+
+    return list(EXPORTERS)
+
+
+def _parse_batches(text: str) -> tuple[int, int, int]:
+    """`LEAST:BEST:MOST`, or one number that is all three."""
+    from detkit.core.errors import UsageError
+
+    parts = text.split(":")
+    if len(parts) not in (1, 3) or not all(part.isdecimal() for part in parts):
+        raise UsageError(f"'{text}' are no batch sizes", hint="N or LEAST:BEST:MOST, as 1:1:8")
+    least, best, most = (int(part) for part in parts * (3 // len(parts)))
+    return least, best, most
+
+
+def export(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", help="onnx, openvino, tensorrt or tensorrt-rtx.", autocompletion=_targets
+        ),
+    ] = "onnx",
+    imgsz: Annotated[
+        str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
+    ] = "",
+    uint8: Annotated[
+        bool, typer.Option("--uint8", help="uint8 (B,H,W,3) input, scaled in the graph.")
+    ] = False,
+    nms: Annotated[
+        bool, typer.Option("--nms", help="Suppress in the graph: num_dets, det_boxes, ...")
+    ] = False,
+    conf: Annotated[
+        float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")
+    ] = 0.25,
+    iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
+    half: Annotated[
+        bool, typer.Option("--half", help="float16: OpenVINO's weights, or a TensorRT engine.")
+    ] = False,
+    batches: Annotated[
+        str, typer.Option("--batches", metavar="N:N:N", help="Of an engine: least, best, most.")
+    ] = "1:1:8",
+    target: Annotated[
+        str,
+        typer.Option(
+            "--target",
+            metavar="ENGINE",
+            help="Of an INT8 graph: onnxruntime, openvino or tensorrt; else what --to says.",
+            autocompletion=lambda: list(TARGETS),
+        ),
+    ] = "",
+    allow_slower: Annotated[
+        bool, typer.Option("--allow-slower", help="Keep an INT8 graph slower than float.")
+    ] = False,
+    data: ComparisonData = None,
+    exporter: Annotated[
+        str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
+    ] = "torchscript",
+    out: Out = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write a checkpoint as ONNX, OpenVINO or engine, compared with it; prints the file's path.
+
+    Outputs decoded boxes (B,A,4) xyxy in input pixels and scores (B,A,C) for any batch size. The
+    file is compared with torch on real pictures and not written when it strays (exit 3). OpenVINO's
+    is NAME.xml with its weights in NAME.bin. tensorrt builds NAME.engine for the GPU that is here;
+    tensorrt-rtx needs none to build, and then its engine is compared with nothing.
+    """
+    console.setup(quiet, verbose)
+    import dataclasses
+
+    from detkit.core.boxes import PREDICT_NMS
+    from detkit.core.errors import UsageError, did_you_mean
+    from detkit.export import ExportOptions, find_exporter, load_exporter
+    from detkit.spec.arch import parse_image_size
+    from detkit.spec.quant import check_target
+
+    if exporter not in ("torchscript", "dynamo"):
+        raise UsageError(
+            f"unknown exporter '{exporter}'", hint=did_you_mean(exporter, ("torchscript", "dynamo"))
+        )
+    engine = target or find_exporter(to).engine
+    check_target(engine)
+    if to != "onnx" and engine != find_exporter(to).engine:
+        raise UsageError(f"--to {to} is for {find_exporter(to).engine}, not {engine}")
+    options = ExportOptions(
+        image_size=parse_image_size(imgsz) if imgsz else (0, 0),
+        uint8=uint8,
+        nms=nms,
+        nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
+        half=half,
+        batches=_parse_batches(batches),
+        exporter=exporter,
+        engine=engine,
+        allow_slower=allow_slower,
+        data=data,
+    )
+    path = output_path(out, checkpoint, find_exporter(to).suffix, force=force)
+    emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)

@@ -1,0 +1,206 @@
+"""`detkit quantize`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.conversion_output import output_path
+from detkit.cli.options import (
+    Config,
+    DeviceSetting,
+    DryRun,
+    Force,
+    Json,
+    Out,
+    Quiet,
+    SeedSetting,
+    Sets,
+    ThreadsSetting,
+    Verbose,
+    settings_epilog,
+)
+from detkit.cli.training_output import listen, printer
+from detkit.core.errors import UsageError
+
+if TYPE_CHECKING:
+    from detkit.report import EngineFigures, QuantReport
+
+EXAMPLES = {
+    "quantize": (
+        "detkit quantize --int8 best.fused.safetensors --data coco/ --max-drop 0.3",
+        "detkit quantize --int8 best.safetensors --data coco/ --qat --epochs 5 -o int8.safetensors",
+    ),
+}
+
+
+def EPILOG() -> list[str]:  # noqa: N802
+    return settings_epilog("QuantizeConfig")
+
+
+def quantize(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Float checkpoint; an INT8 one with --pick alone.")
+    ],
+    data: Annotated[
+        Path | None, typer.Option("--data", help="COCO folder to calibrate and to score on.")
+    ] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="8 bits: the one scheme there is.")] = True,
+    qat: Annotated[
+        bool, typer.Option("--qat", help="Train from the calibrated ranges, the parent teaching.")
+    ] = False,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", min=1, help="Epochs of --qat (setting qat.epochs).")
+    ] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option("--max-drop", help="Points of AP it may lose; groups return to float for it."),
+    ] = None,
+    pick: Annotated[
+        int | None,
+        typer.Option("--pick", min=0, metavar="K", help="Take this point of the table instead."),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--target", help="onnxruntime or openvino: where AP and time are measured."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, help="Calibration pictures.")
+    ] = None,
+    calibrator: Annotated[
+        str | None, typer.Option("--calibrator", help="auto, max, percentile, mse or entropy.")
+    ] = None,
+    weight_bits: Annotated[
+        int | None, typer.Option("--weight-bits", help="8, or 7 for CPUs without VNNI.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted --qat, bit for bit.")
+    ] = False,
+    out: Out = None,
+    config: Config = None,
+    sets: Sets = None,
+    seed: SeedSetting = None,
+    device: DeviceSetting = None,
+    threads: ThreadsSetting = None,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Make a checkpoint INT8, its loss of AP measured; prints the path of the new file.
+
+    By default NAME.int8.safetensors is written, with its report beside it. It evaluates, predicts
+    and exports like any checkpoint. AP and time are those of the exported graph on the engine. With
+    --max-drop groups of convolutions return to float until the bound holds; exit 3 if none does.
+    --qat trains in the folder NAME.int8.qat.
+    """
+    console.setup(quiet, verbose)
+    path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
+    if pick is not None and data is None:
+        from detkit.quantize.result import pick_again
+
+        _tell(pick_again(checkpoint, path, pick), json=json)
+        return
+    from detkit.config import QuantizeConfig, resolve
+
+    flags = {
+        "target": target,
+        "images": images,
+        "calibrator": calibrator,
+        "weight_bits": weight_bits,
+        "seed": seed,
+        "device": device,
+        "threads": threads,
+    }
+    all_sets = [*(sets or ()), *([f"qat.epochs={epochs}"] if epochs else ())]
+    settings = resolve(QuantizeConfig, file=config, sets=all_sets, flags=flags)
+    if data is None:
+        raise UsageError("no pictures to calibrate on", hint="--data a COCO folder")
+    if resume and not qat:
+        raise UsageError("--resume goes on with a training: --qat is missing")
+    from detkit.quantize.request import Request
+    from detkit.quantize.run import describe
+    from detkit.quantize.run import quantize as quantize_checkpoint
+
+    request = Request(
+        checkpoint=checkpoint,
+        out=path,
+        data=data,
+        config=settings,
+        max_drop=max_drop,
+        pick=pick,
+        qat=qat,
+        resume=resume,
+        force=force,
+    )
+    if dry_run:
+        for line in describe(request):
+            console.log(line)
+        return
+    with listen() as interruption:
+        report = quantize_checkpoint(request, console.log, printer(), interruption)
+    if report is None:
+        console.warn("interrupted; the same command with --resume goes on")
+        raise typer.Exit(128 + interruption.signal)
+    _tell(report, json=json)
+
+
+def _tell(report: QuantReport, *, json: bool) -> None:
+    """Tables on stderr, the path (or the report) on stdout."""
+    for line in _lines(report):
+        console.log(line)
+    console.emit(report, json=json, lines=[report.file])
+
+
+def _lines(report: QuantReport) -> list[str]:
+    kept = ", ".join(report.kept_float) or "none but the predictors"
+    in_torch = "" if report.ap_fake_quant is None else f"; in torch {report.ap_fake_quant:.4f}"
+    return [
+        f"{report.method.upper()}: AP {report.ap_float:.4f} -> {report.ap_int8:.4f} on"
+        f" {report.images} pictures of {report.split} (drop {report.drop:+.2f} points{in_torch})",
+        f"{report.coverage:.0%} of the convolutions in INT8; kept in float: {kept}",
+        *(_engine_lines(report.engines) if report.engines else ()),
+        *(_point_lines(report) if len(report.pareto) > 1 else ()),
+    ]
+
+
+def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:
+    header = ("engine", "AP float", "AP INT8", "drop", "float ms", "INT8 ms", "faster",
+              "INT8 convolutions", "MB", "of float")  # fmt: skip
+    rows = [
+        (
+            engine.runtime,
+            f"{engine.ap_float:.4f}",
+            f"{engine.ap_int8:.4f}",
+            f"{100 * (engine.ap_float - engine.ap_int8):+.2f}",
+            f"{engine.float_latency_ms:.2f}",
+            f"{engine.latency_ms:.2f}",
+            f"{1 / engine.latency_ratio:.2f}x",
+            f"{engine.int8_convolutions}/{engine.convolutions}",
+            f"{engine.bytes / 1e6:.2f}",
+            f"{engine.bytes / engine.float_bytes:.3f}",
+        )
+        for engine in engines
+    ]
+    return ["", *console.table(header, rows)]
+
+
+def _point_lines(report: QuantReport) -> list[str]:
+    rows = [
+        (
+            f"{index}{' <' if index == report.picked else ''}",
+            f"{len(point.float_groups)}",
+            f"{point.ap:.4f}",
+            f"{point.drop:+.2f}",
+            f"{point.latency_ms:.2f}",
+            f"{point.megabytes:.2f}",
+            point.float_groups[-1] if point.float_groups else "-",
+        )
+        for index, point in enumerate(report.pareto)
+    ]
+    header = ("point", "float groups", "AP", "drop", "ms", "MB", "last returned")
+    return ["", *console.table(header, rows)]

@@ -1,0 +1,226 @@
+"""`detkit search`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.options import (
+    Config,
+    DeviceSetting,
+    Force,
+    Json,
+    Out,
+    Quiet,
+    RuntimeSetting,
+    SeedSetting,
+    Sets,
+    ThreadsSetting,
+    Verbose,
+    settings_epilog,
+)
+from detkit.cli.training_output import listen
+
+if TYPE_CHECKING:
+    from detkit.config import SearchConfig
+    from detkit.report import SearchReport
+    from detkit.search.study.progress import Status
+
+EXAMPLES = {
+    "search": (
+        "detkit search coco/ --evaluator supernet --max-latency-ms 20 -o searched",
+        "detkit search --space yolo-nas --imgsz 320 --precision int8 -o searched",
+        "detkit search --imgsz 320 --precision int8 --latency-profile device.json -o searched",
+        "detkit search -o searched --resume --measured measured.json",
+    ),
+}
+SECONDS_BETWEEN_LINES = 10
+
+
+def EPILOG() -> list[str]:  # noqa: N802
+    trains = "train.KEY=...                     any setting of detkit train, for train and supernet"
+    return settings_epilog("SearchConfig", trains, without="train.")
+
+
+def _spaces() -> list[str]:
+    from detkit.spec.space import SPACES
+
+    return list(SPACES)
+
+
+def _words(*words: str) -> Callable[[], list[str]]:
+    return lambda: list(words)
+
+
+def search(
+    data: Annotated[Path | None, typer.Argument(help="COCO folder; a proxy needs none.")] = None,
+    space: Annotated[
+        str | None,
+        typer.Option(
+            "--space", help="yolo-nas, full, tiny or a JSON file.", autocompletion=_spaces
+        ),
+    ] = None,
+    searcher: Annotated[
+        str | None,
+        typer.Option(
+            "--searcher",
+            help="surrogate, evolution, rl, gradient or random.",
+            autocompletion=_words("surrogate", "evolution", "rl", "gradient", "random"),
+        ),
+    ] = None,
+    evaluator: Annotated[
+        str | None,
+        typer.Option(
+            "--evaluator",
+            help="proxy (no training), supernet (shared weights) or train (a few epochs).",
+            autocompletion=_words("proxy", "supernet", "train"),
+        ),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            "--objective",
+            help="pareto, lagrangian or weighted.",
+            autocompletion=_words("pareto", "lagrangian", "weighted"),
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None, typer.Option("--trials", help="Architectures tried at most.")
+    ] = None,
+    max_latency_ms: Annotated[
+        float | None,
+        typer.Option("--max-latency-ms", help="Limit on the latency, its error included."),
+    ] = None,
+    max_params: Annotated[
+        float | None, typer.Option("--max-params", help="Limit on deployed parameters.")
+    ] = None,
+    max_macs: Annotated[
+        float | None, typer.Option("--max-macs", help="Limit on deployed multiply-adds.")
+    ] = None,
+    imgsz: Annotated[
+        str | None, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else searched.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option("--epochs", help="Epochs of each training, evaluator train.")
+    ] = None,
+    runtime: RuntimeSetting = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            help="Of the graphs that are timed: fp32, fp16 or int8.",
+            autocompletion=_words("fp32", "fp16", "int8"),
+        ),
+    ] = None,
+    device: DeviceSetting = None,
+    latency_profile: Annotated[
+        Path | None,
+        typer.Option(
+            "--latency-profile", help="Predict latency from this file of bench --profile."
+        ),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option("--measured", help="With --resume: what bench made of pareto.json."),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option("--ray", help="Evaluate on this Ray cluster: HOST:PORT, or auto."),
+    ] = None,
+    out: Out = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the search in -o; nothing told is lost.")
+    ] = False,
+    config: Config = None,
+    sets: Sets = None,
+    seed: SeedSetting = None,
+    threads: ThreadsSetting = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Search architectures for this machine.
+
+    What is sought is the best score at every latency. Every candidate is exported in --precision
+    and timed here, in the least CPU time of a picture, or its latency is predicted from the profile
+    of another device. The folder -o (by default runs/search-SPACE) gets
+    pareto.json, pareto.html, an ArchSpec for every point of the front (front/DIGEST.json, for
+    detkit train --model), report.json and the journal to resume from.
+    """
+    console.setup(quiet, verbose)
+    from detkit.search.study.progress import Hooks
+    from detkit.search.study.study import search as start
+
+    flags = {
+        "data": str(data.resolve()) if data else None,
+        "space": space,
+        "searcher": searcher,
+        "evaluator": evaluator,
+        "objective": objective,
+        "trials": trials,
+        "max_latency_ms": max_latency_ms,
+        "max_params": max_params,
+        "max_macs": max_macs,
+        "imgsz": imgsz,
+        "epochs": epochs,
+        "runtime": runtime,
+        "precision": precision,
+        "device": device,
+        "latency_profile": str(latency_profile.resolve()) if latency_profile else None,
+        "seed": seed,
+        "threads": threads,
+    }
+    sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
+    settings = _settings(flags, config, sets, out if resume else None)
+    folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
+    with listen() as interruption:
+        hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)
+        report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
+    console.emit(report, json=json, lines=[str(folder / "pareto.json")])
+    if not all(point.measured for point in report.pareto):
+        console.log(_hint(report, folder))
+    slow, fast = max(report.reference_ms, default=0.0), min(report.reference_ms, default=0.0)
+    if slow > 1.1 * fast:
+        console.warn(f"the machine was not steady: one network took {fast:.2f} to {slow:.2f} ms")
+    if interruption.signal:
+        console.warn(f"interrupted; go on with: detkit search -o {folder} --resume")
+        raise typer.Exit(128 + interruption.signal)
+
+
+def _hint(report: SearchReport, folder: Path) -> str:
+    """How the front is measured on the device and taken back."""
+    engine = f"--runtime {report.runtime} --precision {report.precision} --threads {report.threads}"
+    return (
+        f"latencies are predicted; on the device: detkit bench {folder}/pareto.json {engine}"
+        f" -o measured.json\nthen: detkit search -o {folder} --resume --measured measured.json"
+    )
+
+
+def _settings(
+    flags: Mapping[str, object], file: Path | None, sets: list[str], resumed: Path | None
+) -> SearchConfig:
+    """Defaults < file < --set < flags; those of the folder where a search is resumed."""
+    from detkit.config import SearchConfig, resolve
+
+    if resumed is not None:
+        file = resumed / "search.toml"
+    return resolve(SearchConfig, file=file, sets=sets, flags=flags)
+
+
+def _printer() -> Callable[[Status], None]:
+    """Prints a line every ten seconds, and the last one."""
+    last = 0.0
+
+    def show(status: Status) -> None:
+        nonlocal last
+        if status.trials == status.total or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            console.log(status.line())
+            last = time.monotonic()
+
+    return show

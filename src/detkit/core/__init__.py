@@ -1,0 +1,1 @@
+"""What every room stands on: errors, JSON values, lazy imports, boxes. Numpy and no other party."""

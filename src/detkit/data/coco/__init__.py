@@ -1,0 +1,1 @@
+"""COCO folders: found, read, checked, written."""

@@ -1,0 +1,119 @@
+"""Where the splits of a folder lie: three layouts known by sight, or files named one by one."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.core.errors import DataError
+
+SPLITS = ("train", "val", "test")
+SPLIT_OF_WORD = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+ROBOFLOW_FILE = "_annotations.coco.json"
+INSTANCES = re.compile(r"instances_(train|val|valid|test)(\d{4})?\.json")
+
+EXPECTED = (
+    "expected images/ + annotations/instances_{train,val,test}.json, "
+    "train2017/ + annotations/instances_train2017.json, or train/_annotations.coco.json"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFiles:
+    """One split's annotation file, and the folders its file names may be relative to."""
+
+    json_path: Path
+    image_roots: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """`name` is coco, coco2017, roboflow or files."""
+
+    name: str
+    splits: dict[str, SplitFiles]
+
+
+def find_layout(root: Path, files: Mapping[str, tuple[Path, Path]] | None = None) -> Layout:
+    """The layout of `root`; `files` names (annotations, image folder) of each split instead.
+
+    Raises:
+        DataError: no such folder, or none of the three layouts.
+    """
+    if files:
+        return Layout(name="files", splits={s: _named(*pair) for s, pair in files.items()})
+    if not root.is_dir():
+        raise DataError(f"no such folder: {root}", hint=EXPECTED)
+    for find in (_roboflow, _instances):
+        if layout := find(root):
+            return layout
+    raise DataError(f"{root} is not a COCO folder", hint=EXPECTED)
+
+
+def _named(json_path: Path, images: Path) -> SplitFiles:
+    if not images.is_dir():
+        raise DataError(f"no such image folder: {images}")
+    return SplitFiles(json_path=json_path, image_roots=(images,))
+
+
+def _roboflow(root: Path) -> Layout | None:
+    found = {
+        SPLIT_OF_WORD[folder.name]: SplitFiles(json_path=json_path, image_roots=(folder,))
+        for folder in sorted(root.iterdir())
+        if folder.name in SPLIT_OF_WORD and (json_path := folder / ROBOFLOW_FILE).is_file()
+    }
+    return Layout(name="roboflow", splits=_ordered(found)) if found else None
+
+
+def _instances(root: Path) -> Layout | None:
+    found: dict[str, SplitFiles] = {}
+    years = False
+    annotations = root / "annotations"
+    for json_path in sorted(annotations.glob("instances_*.json")):
+        if match := INSTANCES.fullmatch(json_path.name):
+            word, year = match[1], match[2] or ""
+            years = years or bool(year)
+            found.setdefault(
+                SPLIT_OF_WORD[word],
+                SplitFiles(json_path=json_path, image_roots=_image_roots(root, word, year)),
+            )
+    name = "coco2017" if years else "coco"
+    return Layout(name=name, splits=_ordered(found)) if found else None
+
+
+def _image_roots(root: Path, word: str, year: str) -> tuple[Path, ...]:
+    images = root / "images"
+    places = (images, images / f"{word}{year}", images / word, root / f"{word}{year}", root / word)
+    return tuple(dict.fromkeys(place for place in (*places, root) if place.is_dir()))
+
+
+def _ordered(splits: dict[str, SplitFiles]) -> dict[str, SplitFiles]:
+    return {name: splits[name] for name in SPLITS if name in splits}
+
+
+def choose_root(files: SplitFiles, names: list[str], *, sample: int = 20) -> Path:
+    """The image folder in which most of the first names exist; the first one on a tie."""
+    probe = names[:sample]
+    hits = [
+        sum(existing_form(root / name).is_file() for name in probe) for root in files.image_roots
+    ]
+    return files.image_roots[hits.index(max(hits))]
+
+
+def existing_form(path: Path) -> Path:
+    """The path, or its other Unicode form where only that exists (archives made on macOS)."""
+    if not path.exists():
+        for form in ("NFC", "NFD"):
+            other = path.with_name(unicodedata.normalize(form, path.name))
+            if other.exists():
+                return other
+    return path

@@ -1,0 +1,219 @@
+"""One split of a COCO folder: its annotation file and its pictures brought together."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from detkit.core.boxes import Array
+from detkit.data.coco import faults
+from detkit.data.coco.annotations import BoxTable, read_boxes
+from detkit.data.coco.coco_json import Categories, Document, ImageEntry, read_images
+from detkit.data.coco.faults import FaultLog
+from detkit.data.coco.layout import SplitFiles, choose_root, existing_form
+from detkit.data.coco.verify import FileStamp, Progress, Verdict, verify_pictures
+from detkit.report import DataReport, SplitReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageRecord:
+    """One picture and its annotations.
+
+    `width` and `height` are those of the picture as annotated: pass them to `read_image` as the
+    size hint. boxes_xyxy (N, 4) float32 within the picture, classes (N,) from 0, crowd (N,), area
+    (N,) square pixels as annotated.
+    """
+
+    image_id: int
+    path: Path
+    file_name: str
+    width: int
+    height: int
+    boxes_xyxy: Array
+    classes: npt.NDArray[np.int64]
+    crowd: npt.NDArray[np.bool_]
+    area: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReading:
+    """The records of one split and what was found while reading them.
+
+    `digests` maps the SHA-256 of each decoded picture to its label; `content` are the lines that
+    identify the data set: the annotation file's digest, the names and sizes of the pictures.
+    """
+
+    records: tuple[ImageRecord, ...]
+    report: SplitReport
+    log: FaultLog
+    digests: dict[str, str]
+    content: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitReader:
+    """What reading any split of one folder needs."""
+
+    root: Path
+    categories: Categories
+    pixels: bool
+    on_progress: Progress | None
+
+    def read(self, name: str, files: SplitFiles, document: Document) -> SplitReading:
+        log = FaultLog()
+        entries = read_images(document, log)
+        names = [entry.file_name for entry in entries]
+        located = list(self._locate(entries, choose_root(files, names), log))
+        verdicts = verify_pictures(
+            [stamp for _, stamp in located],
+            key=str(files.json_path.resolve()),
+            pixels=self.pixels,
+            on_progress=self.on_progress,
+        )
+        usable = list(_usable(located, verdicts, log))
+        tables = read_boxes(
+            document, {entry.key: entry for entry, _ in usable}, self.categories, log
+        )
+        records = tuple(_record(entry, path, tables[entry.key]) for entry, path in usable)
+        sizes = [f"{entry.file_name} {stamp.size}" for entry, stamp in located]
+        return SplitReading(
+            records=records,
+            report=_report(name, records, len(entries), self.categories, log),
+            log=log,
+            digests={
+                verdict.sha256: entry.label
+                for (entry, _), verdict in zip(located, verdicts, strict=True)
+                if verdict.sha256
+            },
+            content=(name, document.sha256, *sorted(sizes)),
+        )
+
+    def _locate(
+        self, entries: Sequence[ImageEntry], image_root: Path, log: FaultLog
+    ) -> Iterator[tuple[ImageEntry, FileStamp]]:
+        """The entries whose file is there, under the folder, with its path as their label."""
+        homes = (image_root.resolve(), self.root.resolve())
+        for entry in entries:
+            path = existing_form(image_root / entry.file_name)
+            label = label_of(self.root, path)
+            if not path.is_file():
+                log.add(faults.FILE_MISSING, label)
+                continue
+            stamp = FileStamp.of(path)
+            if not any(stamp.real.is_relative_to(home) for home in homes):
+                log.add(faults.PATH_ESCAPE, label, "it links to a file outside the folder")
+                continue
+            yield dataclasses.replace(entry, label=label), stamp
+
+
+def label_of(root: Path, path: Path) -> str:
+    """The path within the folder, for messages."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def _usable(
+    located: Sequence[tuple[ImageEntry, FileStamp]], verdicts: Sequence[Verdict], log: FaultLog
+) -> Iterator[tuple[ImageEntry, Path]]:
+    """The entries whose picture can be decoded, their size filled where the JSON has none."""
+    for (entry, stamp), verdict in zip(located, verdicts, strict=True):
+        facts = verdict.facts
+        if facts is None:
+            log.add(faults.UNDECODABLE, entry.label, verdict.error)
+            continue
+        if facts.frames > 1:
+            log.add(faults.ANIMATED, entry.label, f"{facts.frames} frames")
+        if not entry.width:
+            width, height = facts.upright_size
+            entry = dataclasses.replace(entry, width=width, height=height)
+            log.add(faults.SIZE_FILLED, entry.label, f"{width}x{height}")
+        if facts.turns_for((entry.width, entry.height)) is None:
+            detail = f"annotated {entry.width}x{entry.height}, is {facts.width}x{facts.height}"
+            log.add(faults.SIZE_MISMATCH, entry.label, detail)
+        elif facts.turn_is_ambiguous:
+            log.add(faults.AMBIGUOUS_TURN, entry.label, f"orientation {facts.orientation}")
+        yield entry, stamp.path
+
+
+def _record(entry: ImageEntry, path: Path, table: BoxTable) -> ImageRecord:
+    return ImageRecord(
+        image_id=entry.image_id,
+        path=path,
+        file_name=entry.file_name,
+        width=entry.width,
+        height=entry.height,
+        boxes_xyxy=table.boxes_xyxy,
+        classes=table.classes,
+        crowd=table.crowd,
+        area=table.area,
+    )
+
+
+def _report(
+    name: str,
+    records: Sequence[ImageRecord],
+    listed: int,
+    categories: Categories,
+    log: FaultLog,
+) -> SplitReport:
+    per_class = Counter(int(c) for record in records for c in record.classes)
+    counts = log.counts
+    return SplitReport(
+        split=name,
+        images=len(records),
+        images_without_boxes=sum(not len(record.classes) for record in records),
+        boxes=per_class.total(),
+        crowd_boxes=sum(int(record.crowd.sum()) for record in records),
+        boxes_per_class={text: per_class[c] for c, text in enumerate(categories.names)},
+        dropped_images=listed - len(records),
+        dropped_boxes=sum(counts[reason] for reason in faults.DROPPED_BOXES),
+        fixed_boxes=counts[faults.BOX_CLIPPED],
+    )
+
+
+# --- the folder ----------------------------------------------------------------------------------
+
+
+def folder_report(
+    root: Path,
+    layout: str,
+    categories: Categories,
+    readings: Sequence[SplitReading],
+    log: FaultLog,
+) -> DataReport:
+    """What was found in all splits, after what `log` already holds."""
+    for reading in readings:
+        log.extend(reading.log)
+    _note_leaks(readings, log)
+    return DataReport(
+        root=str(root),
+        layout=layout,
+        class_names=categories.names,
+        splits=tuple(reading.report for reading in readings),
+        counts=dict(log.counts),
+        faults=log.faults,
+        clean=not log.has("dropped", "rejected"),
+        digest=_digest(readings),
+    )
+
+
+def _note_leaks(readings: Sequence[SplitReading], log: FaultLog) -> None:
+    """Pictures equal byte for byte in two splits: what is measured on them is memory."""
+    first_seen: dict[str, str] = {}
+    for reading in readings:
+        for sha256, label in reading.digests.items():
+            if sha256 in first_seen:
+                log.add(faults.LEAK, label, f"as {first_seen[sha256]}")
+        first_seen = {**reading.digests, **first_seen}
+
+
+def _digest(readings: Sequence[SplitReading]) -> str:
+    """16 hex digits over annotation files and the names and sizes of the pictures."""
+    lines = [line for reading in readings for line in reading.content]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

@@ -1,0 +1,1 @@
+"""Folders of other label formats, turned into COCO folders."""

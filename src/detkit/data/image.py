@@ -1,0 +1,276 @@
+"""A picture file -> uint8 RGB -> the network's input. The one frozen preprocessing of every verb.
+
+What lives here: decoding (Pillow is the arbiter of what is readable), EXIF orientation, letterbox
+and its inverse on boxes. What does not: training augmentation (see `augment`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from detkit.core.boxes import Array
+from detkit.core.errors import DataError
+from detkit.spec.preprocess import Preprocess
+
+Pixels = npt.NDArray[np.uint8]
+
+# No EPS, PDF or other format whose reader starts another program.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff")
+MAX_MEGAPIXELS = 100.0
+NATIVE = Preprocess()
+ORIENTATION_TAG = 0x0112  # EXIF
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow raises on damaged files; anything else is a bug.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
+# Damage is reported here as errors and faults; Pillow's own remarks would only repeat it.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def is_picture_name(name: str) -> bool:
+    """A file name with a picture's suffix that is not hidden."""
+    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureFacts:
+    """What a picture file says of itself: stored size (before EXIF), orientation 1..8, frames."""
+
+    width: int
+    height: int
+    orientation: int
+    frames: int
+
+    @property
+    def upright_size(self) -> tuple[int, int]:
+        """(width, height) once the EXIF orientation is applied."""
+        swapped = self.orientation >= 5
+        return (self.height, self.width) if swapped else (self.width, self.height)
+
+    @property
+    def turn_is_ambiguous(self) -> bool:
+        """An orientation other than upright that does not change the size."""
+        return self.orientation != 1 and self.upright_size == (self.width, self.height)
+
+    def turns_for(self, size_hint: tuple[int, int] | None) -> bool | None:
+        """Whether to apply the orientation so that the picture has `size_hint` (width, height).
+
+        The boxes belong to whichever size the annotations state. Orientations that keep the size
+        are applied, as viewers and annotation tools do. None: neither size is the one asked for.
+        """
+        if size_hint in (None, self.upright_size):
+            return self.orientation != 1
+        return False if size_hint == (self.width, self.height) else None
+
+
+def read_image(
+    path: Path,
+    *,
+    size_hint: tuple[int, int] | None = None,
+    limit_megapixels: float = MAX_MEGAPIXELS,
+) -> Pixels:
+    """The first frame as (H, W, 3) uint8 RGB, fully decoded.
+
+    Args:
+        size_hint: (width, height) as the annotations state it; it decides whether the EXIF
+            orientation is applied. Without it the orientation is applied.
+
+    Raises:
+        DataError: missing, not a picture, damaged, cut short, larger than the limit, or of
+            another size than `size_hint`.
+    """
+    with open_picture(path, limit_megapixels=limit_megapixels) as (image, facts):
+        turn = facts.turns_for(size_hint)
+        if turn is None and size_hint is not None:
+            raise DataError(
+                f"{path}: is {facts.width}x{facts.height}, annotated as "
+                f"{size_hint[0]}x{size_hint[1]}"
+            )
+        rgb = _to_rgb(image)
+        return np.array(rgb.transpose(UPRIGHT[facts.orientation]) if turn else rgb)
+
+
+@contextlib.contextmanager
+def open_picture(
+    source: Path | bytes, *, limit_megapixels: float = MAX_MEGAPIXELS
+) -> Iterator[tuple[Image.Image, PictureFacts]]:
+    """The opened, not yet decoded picture and its facts; damage within the block is a DataError."""
+    name = "picture" if isinstance(source, bytes) else str(source)
+    file = io.BytesIO(source) if isinstance(source, bytes) else source
+    try:
+        with Image.open(file, formats=FORMATS) as image:
+            if image.width * image.height > limit_megapixels * 1e6:
+                raise DataError(
+                    f"{name}: {image.width}x{image.height} is more than "
+                    f"{limit_megapixels:g} megapixels"
+                )
+            yield image, _facts(image)
+    except UnidentifiedImageError as error:
+        raise DataError(f"{name}: not a picture ({', '.join(FORMATS)})") from error
+    except _DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"{name}: {reason}") from error
+
+
+def _facts(image: Image.Image) -> PictureFacts:
+    several = getattr(image, "is_animated", False) and image.format != "MPO"
+    return PictureFacts(
+        width=image.width,
+        height=image.height,
+        orientation=_orientation(image),
+        frames=getattr(image, "n_frames", 1) if several else 1,
+    )
+
+
+def _orientation(image: Image.Image) -> int:
+    if image.format == "TIFF":  # Pillow turns TIFF upright by itself
+        return 1
+    try:
+        value = image.getexif().get(ORIENTATION_TAG, 1)
+    except _DAMAGE:  # damaged EXIF says nothing about the pixels
+        return 1
+    return value if value in UPRIGHT else 1
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    """RGB without loss of range: Pillow saturates 16-bit gray to white when it converts."""
+    image.load()
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def _to_8_bit(values: npt.NDArray[np.generic]) -> Pixels:
+    """16-bit integers by 1/257; floats in 0..1 by 255, in 0..255 as they are."""
+    levels = values.astype(np.float64)
+    low, high = levels.min(), levels.max()
+    integers = np.issubdtype(values.dtype, np.integer)
+    limit = 65535 if integers else 255
+    if not (low >= 0 and high <= limit):
+        raise DataError(f"pixel values {low:g}..{high:g} are neither 16-bit nor 0..1 nor 0..255")
+    scale = 1 / 257 if integers else 255 if high <= 1 else 1
+    return np.rint(levels * scale).astype(np.uint8)
+
+
+# --- letterbox -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Letterbox:
+    """Where a picture of (`height`, `width`) pixels lies in the network's input."""
+
+    scale_x: float
+    scale_y: float
+    left: int
+    top: int
+    height: int
+    width: int
+
+    def to_network(self, boxes_xyxy: Array) -> Array:
+        """(N, 4) picture pixels -> input pixels."""
+        return (boxes_xyxy * self._scales + self._shifts).astype(np.float32)
+
+    def to_picture(self, boxes_xyxy: Array) -> Array:
+        """(N, 4) input pixels -> picture pixels, not clipped."""
+        return ((boxes_xyxy - self._shifts) / self._scales).astype(np.float32)
+
+    @property
+    def _scales(self) -> npt.NDArray[np.float64]:
+        return np.array([self.scale_x, self.scale_y] * 2)
+
+    @property
+    def _shifts(self) -> npt.NDArray[np.float64]:
+        return np.array([self.left, self.top] * 2, np.float64)
+
+
+def fitted_size(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) scaled, aspect kept, to touch `within`; at least 1 pixel a side."""
+    scale = min(within[0] / size[0], within[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def resize(image_hwc: Pixels, size: tuple[int, int]) -> Pixels:
+    """To (height, width) by Pillow's antialiased bilinear filter."""
+    if image_hwc.shape[:2] == size:
+        return image_hwc
+    resized = Image.fromarray(image_hwc).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
+def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letterbox]:
+    """The padded (H, W, 3) RGB input picture and the map of its boxes.
+
+    With `pad_place` center, an odd pixel of padding goes to the bottom or the right.
+    """
+    height, width = image_hwc.shape[:2]
+    stretched = preprocess.resize == "stretch"
+    fitted = preprocess.fit if stretched else fitted_size((height, width), preprocess.fit)
+    fitted_height, fitted_width = fitted
+    centred = preprocess.pad_place == "center"
+    top = (preprocess.size[0] - fitted_height) // 2 if centred else 0
+    left = (preprocess.size[1] - fitted_width) // 2 if centred else 0
+    padded = np.full((*preprocess.size, 3), preprocess.pad_value, np.uint8)
+    padded[top : top + fitted_height, left : left + fitted_width] = resize(
+        image_hwc, (fitted_height, fitted_width)
+    )
+    place = Letterbox(fitted_width / width, fitted_height / height, left, top, height, width)
+    return padded, place
+
+
+def network_input(images: Sequence[Pixels] | Pixels, preprocess: Preprocess = NATIVE) -> Array:
+    """Equal (H, W, 3) uint8 RGB pictures -> (B, 3, H, W) float32 as `preprocess` scales them.
+
+    Contiguous; 0..1 RGB where that is native.
+    """
+    batch = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
+    backwards = preprocess.channel_order == "bgr"
+    for planes_chw, image_hwc in zip(batch, images, strict=True):
+        ordered = image_hwc[..., ::-1] if backwards else image_hwc
+        np.multiply(ordered.transpose(2, 0, 1), np.float32(preprocess.scale), out=planes_chw)
+    if preprocess.is_normalised:
+        batch -= np.array(preprocess.mean, np.float32)[:, None, None]
+        batch /= np.array(preprocess.std, np.float32)[:, None, None]
+    return batch
+
+
+def network_pixels(images: Sequence[Pixels], preprocess: Preprocess) -> Pixels:
+    """The same for a graph that scales by itself: (B, H, W, 3) uint8 in its channel order."""
+    batch = np.stack(images)
+    return batch[..., ::-1].copy() if preprocess.channel_order == "bgr" else batch

@@ -1,0 +1,1 @@
+"""COCO folders that detkit draws itself."""

@@ -1,0 +1,79 @@
+"""A COCO folder that detkit draws itself: something to try every verb on, with no download."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from detkit.artifact.artifact import write_error
+from detkit.core.errors import UsageError
+from detkit.data.coco.write import LabelledImage, refuse_filled, write_split
+from detkit.data.image import Pixels
+from detkit.data.synthetic.scene import SHAPES, draw_scene
+
+JPEG_QUALITY = 92
+DEFAULT_COUNTS = {"train": 320, "val": 80, "test": 40}
+
+
+def synthesize(
+    out: Path,
+    *,
+    images: Mapping[str, int] | None = None,
+    size: int = 192,
+    seed: int = 0,
+    classes: int = len(SHAPES),
+    force: bool = False,
+) -> Path:
+    """Draws `images[split]` square pictures of `size` pixels for each split into the folder `out`.
+
+    The same arguments give the same bytes with the same Pillow and numpy.
+
+    Raises:
+        UsageError: `out` is not empty and not forced, or a number out of range.
+    """
+    counts = DEFAULT_COUNTS if images is None else dict(images)
+    if not 32 <= size <= 4096:
+        raise UsageError(f"size: {size} is not within 32..4096")
+    if not 1 <= classes <= len(SHAPES):
+        raise UsageError(f"classes: {classes} is not within 1..{len(SHAPES)}")
+    if seed < 0 or min(counts.values(), default=0) < 0:
+        raise UsageError("seed and the numbers of pictures must not be negative")
+    refuse_filled(out, force=force)
+    for number, (split, count) in enumerate(counts.items()):
+        drawn = [
+            _draw_file(out, f"{split}/{i:06d}.jpg", (seed, number, i), size, classes)
+            for i in range(1, count + 1)
+        ]
+        if drawn:
+            write_split(out, split, drawn, list(SHAPES)[:classes])
+    return out
+
+
+def draw_pictures(count: int, *, size: int) -> list[Pixels]:
+    """`count` scenes of `size` pixels a side, the same at every call."""
+    return [draw_scene(np.random.default_rng((0, i)), size).image_hwc for i in range(count)]
+
+
+def _draw_file(
+    out: Path, file_name: str, key: tuple[int, ...], size: int, classes: int
+) -> LabelledImage:
+    scene = draw_scene(np.random.default_rng(key), size, classes)
+    buffer = io.BytesIO()
+    Image.fromarray(scene.image_hwc).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    path = out / "images" / file_name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(buffer.getvalue())
+    except OSError as error:
+        raise write_error(path, error) from error
+    return LabelledImage(
+        file_name=file_name,
+        width=size,
+        height=size,
+        boxes_xyxy=scene.boxes_xyxy,
+        classes=scene.classes,
+    )

@@ -1,0 +1,1 @@
+"""Training batches: images at the training size, augmented, from worker processes."""

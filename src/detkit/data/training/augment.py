@@ -1,0 +1,103 @@
+"""One training sample from its number: a pure function of (seed, epoch, index) and the pictures.
+
+All randomness comes from a counter-based generator keyed by those three numbers, never from the
+state of a worker, so that a resumed epoch goes on with the very same pictures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import numpy as np
+
+from detkit.config import AugmentConfig
+from detkit.core.boxes import Array
+from detkit.data.image import Pixels
+from detkit.data.training.mosaic import mosaic
+from detkit.data.training.transforms import (
+    Classes,
+    Sample,
+    blend,
+    random_affine,
+    random_colour,
+    recolour,
+    warp_sample,
+)
+
+PAD_VALUE = 114
+MIXUP_BETA = 32.0  # both parameters of the Beta distribution: blends near one half
+
+
+class PictureSource(Protocol):
+    """The pictures of a split, resized to fit the training size, and their targets."""
+
+    def __len__(self) -> int: ...
+
+    def picture(self, index: int) -> Pixels:
+        """(H, W, 3) uint8 RGB."""
+        ...
+
+    def targets(self, index: int) -> tuple[Array, Classes]:
+        """Boxes (N, 4) xyxy in the pixels of `picture(index)`, classes (N,); no crowds."""
+        ...
+
+
+def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """The generator of one sample: Philox with (seed, epoch, index) as its key, nothing shared."""
+    key = np.array([seed, (epoch << 32) | index], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def augment_sample(
+    index: int,
+    pictures: PictureSource,
+    config: AugmentConfig,
+    *,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    mosaic_on: bool,
+    pad_value: int = PAD_VALUE,
+) -> tuple[Pixels, Array, Classes]:
+    """(H, W, 3) uint8, boxes (N, 4) xyxy in its pixels, classes (N,); `size` is (height, width).
+
+    `mosaic_on` False leaves out mosaic and mixup, as the last epochs do.
+    """
+    if not mosaic_on:
+        config = dataclasses.replace(config, mosaic=0.0, mixup=0.0)
+    sample = _composed(index, pictures, config, size, rng, pad_value)
+    if rng.random() < config.mixup:
+        partner = int(rng.integers(len(pictures)))
+        other = _composed(partner, pictures, config, size, rng, pad_value)
+        sample = blend(sample, other, rng.beta(MIXUP_BETA, MIXUP_BETA))
+    image = recolour(sample.image_hwc, random_colour(rng, config))
+    return image, sample.boxes_xyxy, sample.classes
+
+
+def _composed(
+    index: int,
+    pictures: PictureSource,
+    config: AugmentConfig,
+    size: tuple[int, int],
+    rng: np.random.Generator,
+    pad_value: int,
+) -> Sample:
+    """One picture or a mosaic of four, warped to `size`."""
+    if rng.random() < config.mosaic:
+        partners = rng.integers(len(pictures), size=3)
+        samples = [_loaded(i, pictures) for i in (index, *partners.tolist())]
+        centre = (
+            int(rng.integers(size[1] // 2, size[1] * 3 // 2)),
+            int(rng.integers(size[0] // 2, size[0] * 3 // 2)),
+        )
+        source = mosaic(samples, centre, size, pad_value)
+    else:
+        source = _loaded(index, pictures)
+    height, width = source.image_hwc.shape[:2]
+    matrix = random_affine(rng, config, source=(height, width), size=size)
+    return warp_sample(source, matrix, size, pad_value)
+
+
+def _loaded(index: int, pictures: PictureSource) -> Sample:
+    boxes, classes = pictures.targets(index)
+    return Sample(pictures.picture(index), boxes, classes, np.ones(len(boxes), np.float32))

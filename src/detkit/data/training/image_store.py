@@ -1,0 +1,131 @@
+"""The pictures of a split at the training size: decoded once into shared memory, or on demand.
+
+One block of memory holds them all; processes forked later share it, so a cache costs its size once
+however many workers there are. Targets and paths are kept in flat arrays rather than objects:
+reading an object changes its reference count, and with it copies its page into every worker.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from detkit.core.boxes import Array
+from detkit.core.errors import DataError
+from detkit.data.coco.split_reader import ImageRecord
+from detkit.data.image import Pixels, fitted_size, read_image, resize
+from detkit.data.training.transforms import Classes
+
+AUTO_SHARE = 0.25  # of the available memory that the cache may take when nobody asked for it
+
+
+class PictureStore:
+    """A `PictureSource`: pictures resized so that they just fit `size` (height, width).
+
+    Args:
+        cache: on, off, or auto: on when it takes less than a quarter of the available memory.
+
+    Raises:
+        DataError: a picture that cannot be read, or a cache that was asked for and does not fit.
+    """
+
+    def __init__(
+        self, records: Sequence[ImageRecord], *, size: tuple[int, int], cache: str = "auto"
+    ) -> None:
+        self._sizes = np.array([(r.height, r.width) for r in records], np.int64).reshape(-1, 2)
+        fitted = [fitted_size((r.height, r.width), size) for r in records]
+        self._fitted = np.array(fitted, np.int64).reshape(-1, 2)
+        paths = [os.fsencode(record.path) for record in records]
+        self._paths = b"".join(paths)
+        self._path_ends = np.cumsum([0, *map(len, paths)])
+        boxes = [record.boxes_xyxy[~record.crowd] for record in records]
+        classes = [record.classes[~record.crowd] for record in records]
+        self._boxes = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
+        self._classes = np.concatenate([np.zeros(0, np.int64), *classes])
+        self._box_ends = np.cumsum([0, *map(len, classes)])
+        self._offsets = np.cumsum([0, *(self._fitted.prod(axis=1) * 3)])
+        self._block = self._filled_block() if self._cached(cache) else None
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    @property
+    def cache_bytes(self) -> int:
+        """Memory taken by decoded pictures; 0 without a cache."""
+        return 0 if self._block is None else self._block.nbytes
+
+    def picture(self, index: int) -> Pixels:
+        """(h, w, 3) uint8 RGB that just fits the training size."""
+        if self._block is None:
+            return self._decoded(index)
+        return self._slot(self._block, index)
+
+    def targets(self, index: int) -> tuple[Array, Classes]:
+        """Boxes (N, 4) xyxy in the pixels of `picture(index)`, classes (N,); crowds left out."""
+        at = slice(self._box_ends[index], self._box_ends[index + 1])
+        scale = self._fitted[index] / self._sizes[index]
+        boxes = self._boxes[at] * np.array([scale[1], scale[0]] * 2, np.float32)
+        return boxes, self._classes[at]
+
+    def _decoded(self, index: int) -> Pixels:
+        height, width = self._sizes[index].tolist()
+        raw = self._paths[self._path_ends[index] : self._path_ends[index + 1]]
+        image = read_image(Path(os.fsdecode(raw)), size_hint=(width, height))
+        fitted_height, fitted_width = self._fitted[index].tolist()
+        return resize(image, (fitted_height, fitted_width))
+
+    def _slot(self, block: Pixels, index: int) -> Pixels:
+        height, width = self._fitted[index].tolist()
+        return block[self._offsets[index] : self._offsets[index + 1]].reshape(height, width, 3)
+
+    def _cached(self, cache: str) -> bool:
+        needed, available = int(self._offsets[-1]), available_bytes()
+        if cache == "on" and 0 < available < needed:
+            raise DataError(
+                f"the picture cache needs {needed >> 20} MiB and {available >> 20} MiB are free",
+                hint="cache=off",
+            )
+        return cache == "on" or (cache == "auto" and needed < AUTO_SHARE * available)
+
+    def _filled_block(self) -> Pixels:
+        block = shared_bytes(int(self._offsets[-1]))
+
+        def fill(index: int) -> None:
+            self._slot(block, index)[:] = self._decoded(index)
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for _ in pool.map(fill, range(len(self))):
+                pass
+        return block
+
+
+def shared_bytes(count: int) -> Pixels:
+    """`count` zero bytes that processes forked from this one share (anonymous, no /dev/shm)."""
+    return np.frombuffer(mmap.mmap(-1, max(1, count)), np.uint8)[:count]
+
+
+def available_bytes() -> int:
+    """Memory that can be had without swapping, in the container if there is one; 0 if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return 0
+    return min(int(kib) << 10, _container_bytes())
+
+
+def _container_bytes() -> int:
+    """What the control group still allows, its page cache counted as used."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return sys.maxsize
+    return max(0, int(limit) - used) if limit.isdecimal() else sys.maxsize

@@ -1,0 +1,285 @@
+"""Training batches from worker processes, the same ones whatever the number of workers.
+
+The order of an epoch is a function of (seed, epoch), each sample of (seed, epoch, index): starting
+an epoch at any batch gives what an uninterrupted epoch would have given from there. Workers write
+their pictures as bytes into a ring of shared memory made before they are forked, so nothing large
+passes through a pipe or /dev/shm; the parent turns them into floats.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+import weakref
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from detkit.config import AugmentConfig
+from detkit.core.errors import DataError
+from detkit.data.coco.folder import CocoSplit
+from detkit.data.image import Pixels, network_input
+from detkit.data.training.augment import PAD_VALUE, augment_sample, sample_rng
+from detkit.data.training.image_store import PictureStore, shared_bytes
+
+PREFETCH = 4  # batches under way in each worker
+PATIENCE_S = 5  # for a worker to end before it is killed
+ASK_AGAIN_S = 0.2
+ORDER_INDEX = (1 << 32) - 1  # no picture has this index: the key of an epoch's order
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C and job schedulers reach workers too
+
+_Made = tuple[int, npt.NDArray[np.float32]] | DataError  # slot and boxes (N, 6), or what failed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """images (B, 3, H, W) float32 0..1 RGB; boxes (N, 6): image index, class, x1, y1, x2, y2."""
+
+    images: Tensor
+    boxes: Tensor
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One batch to make: which pictures, under which key, into which slot of the ring."""
+
+    slot: int
+    epoch: int
+    mosaic_on: bool
+    indices: tuple[int, ...]
+
+
+class TrainLoader:
+    """Augmented batches of one split, epoch after epoch, from the same workers.
+
+    The last batch of an epoch is left out when it is not full, unless it is the only one. Make and
+    use it in the main thread: workers end when the thread that started them does. The global
+    random state of torch is not touched.
+
+    Args:
+        size: (height, width) of the training pictures.
+        workers: processes that prepare batches; 0 prepares them when they are asked for.
+        cache: auto, on or off: decoded pictures in shared memory (see `store`).
+
+    Raises:
+        DataError: no pictures, or one that cannot be read.
+    """
+
+    def __init__(
+        self,
+        split: CocoSplit,
+        *,
+        size: tuple[int, int],
+        augment: AugmentConfig,
+        seed: int,
+        batch_size: int,
+        workers: int = 0,
+        cache: str = "auto",
+        pad_value: int = PAD_VALUE,
+    ) -> None:
+        if not split.records:
+            raise DataError(f"no pictures to train on in split '{split.name}'")
+        self._seed = seed
+        self._num_pictures = len(split.records)
+        self._batch_size = min(batch_size, self._num_pictures)
+        workers = workers if "fork" in multiprocessing.get_all_start_methods() else 0
+        slots = workers * PREFETCH + 2  # those under way, the one being read, one to spare
+        ring = shared_bytes(slots * self._batch_size * size[0] * size[1] * 3)
+        self._ring_sbhwc = ring.reshape(slots, self._batch_size, *size, 3)
+        store = PictureStore(split.records, size=size, cache=cache)
+        self.cache_bytes = store.cache_bytes
+        self._plan = _Plan()
+        self._crew = _Crew(workers)
+        self._is_watched = False
+        samples = _Samples(store, self._ring_sbhwc, augment, seed, pad_value)
+        self._loader = _start(samples, self._plan, self._crew)
+
+    @property
+    def batches_per_epoch(self) -> int:
+        return self._num_pictures // self._batch_size
+
+    def epoch(self, epoch: int, *, close: bool = False, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch from number `start` on; `close` leaves out mosaic and mixup.
+
+        Asking for another epoch ends the one under way.
+
+        Raises:
+            DataError: a picture that cannot be read, or a worker that died.
+        """
+        if self._loader is None:
+            raise DataError("the loader is closed")
+        order = sample_rng(self._seed, epoch, ORDER_INDEX).permutation(self._num_pictures)
+        rows = order[: self.batches_per_epoch * self._batch_size].reshape(-1, self._batch_size)
+        self._plan.tasks = [
+            _Task(i % len(self._ring_sbhwc), epoch, not close, tuple(row))
+            for i, row in enumerate(rows[start:].tolist())
+        ]
+        batches = _quietly_started(self._loader)
+        if not self._is_watched:  # after torch's own farewell is registered, to run before it
+            atexit.register(_close, weakref.ref(self))
+            self._is_watched = True
+        try:
+            for made in batches:
+                yield self._batch(made)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(
+                f"a process that prepares pictures died: {error}", hint="workers=0"
+            ) from error
+
+    def close(self) -> None:
+        """Ends the workers, whatever they do; the loader is of no use afterwards."""
+        self._crew.dismiss()
+        self._loader = None
+
+    def _batch(self, made: _Made) -> Batch:
+        if isinstance(made, DataError):
+            raise made
+        slot, boxes = made
+        images = network_input(self._ring_sbhwc[slot])
+        return Batch(torch.from_numpy(images), torch.from_numpy(boxes))
+
+
+@dataclass
+class _Plan(Sampler[_Task]):
+    """The batches of the epoch at hand, as the DataLoader asks for them."""
+
+    tasks: list[_Task] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[_Task]:
+        return iter(self.tasks)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+
+@dataclass(frozen=True)
+class _Samples(Dataset[_Made]):
+    """Makes a batch: pictures into the ring, boxes (N, 6) returned. What a worker runs."""
+
+    store: PictureStore
+    ring_sbhwc: Pixels
+    augment: AugmentConfig
+    seed: int
+    pad_value: int
+
+    def __getitem__(self, task: _Task) -> _Made:
+        size = (self.ring_sbhwc.shape[2], self.ring_sbhwc.shape[3])
+        rows = [np.zeros((0, 6), np.float32)]
+        try:
+            for i, index in enumerate(task.indices):
+                image_hwc, boxes, classes = augment_sample(
+                    index,
+                    self.store,
+                    self.augment,
+                    size=size,
+                    rng=sample_rng(self.seed, task.epoch, index),
+                    mosaic_on=task.mosaic_on,
+                    pad_value=self.pad_value,
+                )
+                self.ring_sbhwc[task.slot, i] = image_hwc
+                rows.append(np.column_stack([np.full(len(boxes), i), classes, boxes]))
+        except DataError as error:
+            return error
+        return task.slot, np.concatenate(rows, dtype=np.float32)
+
+
+class _Crew:
+    """The worker processes: signals to the whole group are for the parent, they end when told to.
+
+    So that Ctrl-C or a SIGTERM from a job scheduler lets the parent finish its step and save. What
+    it tells them is in shared memory: one byte, and the process id of each.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers, self.parent = workers, os.getpid()
+        self._dismissed = shared_bytes(1)
+        self._pids = shared_bytes(8 * workers).view(np.int64)
+
+    def join(self, worker: int) -> None:
+        """What a worker does first."""
+        self._pids[worker] = os.getpid()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)
+        if sys.platform == "linux":
+            ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+        if os.getppid() != self.parent:
+            os._exit(1)
+
+    def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._dismissed[0]:
+            os._exit(0)  # to torch any other code is an accident
+
+    def dismiss(self) -> None:
+        """Ends those that are still there."""
+        self._dismissed[0] = 1
+        for process in multiprocessing.active_children():
+            if process.pid in self._pids.tolist():
+                _end(process)
+
+
+def _end(process: BaseProcess) -> None:
+    """Asks again and again: a signal just before a wait for work does not end that wait."""
+    for _ in range(round(PATIENCE_S / ASK_AGAIN_S)):
+        process.terminate()
+        process.join(timeout=ASK_AGAIN_S)
+        if process.exitcode is not None:
+            return
+    process.kill()
+
+
+def _start(samples: _Samples, plan: _Plan, crew: _Crew) -> DataLoader[_Made] | None:
+    workers = crew.workers
+    return DataLoader(
+        samples,
+        sampler=plan,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=PREFETCH if workers else None,
+        persistent_workers=workers > 0,
+        multiprocessing_context="fork" if workers else None,
+        worker_init_fn=crew.join if workers else None,
+        collate_fn=_unchanged,
+        generator=torch.Generator(),  # torch draws a seed from it; the global one stays as it was
+    )
+
+
+def _unchanged(made: Any) -> Any:
+    """In place of torch's conversion to tensors, which would travel through /dev/shm."""
+    return made
+
+
+def _quietly_started(loader: DataLoader[_Made]) -> Iterator[_Made]:
+    """Python 3.12+ warns of forks beside threads; torch's and numpy's pools are fit for it.
+
+    Workers are forked with signals blocked: one that came before `_Crew.join` would end them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*fork.*", category=DeprecationWarning)
+            return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _close(loader: weakref.ref[TrainLoader]) -> None:
+    """At exit Python waits for its workers, which heed no SIGTERM before they are dismissed."""
+    if (alive := loader()) is not None:
+        alive.close()

@@ -1,0 +1,138 @@
+"""The steps of training augmentation: one affine warp, one colour matrix, exact boxes.
+
+Matrices are (2, 3) float64 and map source pixels to output pixels: `x' = m[:, :2] @ x + m[:, 2]`.
+A picture goes through Pillow once for all of zoom, shift, rotation, shear and flips, because the
+warp is the dearest step; flips in the matrix cost nothing and are exact to the pixel.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from detkit.config import AugmentConfig
+from detkit.core.boxes import Array, area_xyxy, clip_xyxy
+from detkit.data.image import Pixels
+
+Matrix = npt.NDArray[np.float64]
+Classes = npt.NDArray[np.int64]
+
+MIN_SIDE = 2.0  # pixels; a smaller target is dropped
+MIN_VISIBLE = 0.1  # share of a box's area; a target that shows less is dropped
+LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One training picture: uint8 (H, W, 3), boxes (N, 4) xyxy in its pixels, classes (N,).
+
+    `shown` (N,) is the share of each box's area that earlier cuts have left.
+    """
+
+    image_hwc: Pixels
+    boxes_xyxy: Array
+    classes: Classes
+    shown: Array
+
+
+# --- geometry ------------------------------------------------------------------------------------
+
+
+def random_affine(
+    rng: np.random.Generator,
+    config: AugmentConfig,
+    *,
+    source: tuple[int, int],
+    size: tuple[int, int],
+) -> Matrix:
+    """Centre of `source` to centre of `size` (both (height, width)), then zoom, turn, shift."""
+    zoom = rng.uniform(1 - config.scale, 1 + config.scale)
+    angle, shear_x, shear_y = np.deg2rad(
+        rng.uniform(-1, 1, 3) * (config.degrees, config.shear, config.shear)
+    )
+    shift = rng.uniform(-config.translate, config.translate, 2) * (size[1], size[0])
+    mirror = np.where(rng.random(2) < (config.flip, config.flip_vertical), -1.0, 1.0)
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    shearing = np.array([[1, math.tan(shear_x)], [math.tan(shear_y), 1]])
+    linear = zoom * np.diag(mirror) @ rotation @ shearing
+    source_centre = np.array([source[1], source[0]]) / 2
+    centre = np.array([size[1], size[0]]) / 2
+    return np.column_stack([linear, centre + shift - linear @ source_centre])
+
+
+def warp(image_hwc: Pixels, matrix: Matrix, size: tuple[int, int], pad_value: int) -> Pixels:
+    """The picture under `matrix`, bilinear, as (*size, 3); what lies outside is `pad_value`."""
+    linear = np.linalg.inv(matrix[:, :2])
+    inverse = np.column_stack([linear, -linear @ matrix[:, 2]])
+    image = Image.fromarray(image_hwc).transform(
+        (size[1], size[0]),
+        Image.Transform.AFFINE,
+        tuple(inverse.ravel()),
+        Image.Resampling.BILINEAR,
+        fillcolor=(pad_value,) * 3,
+    )
+    return np.asarray(image)
+
+
+def warp_boxes(boxes_xyxy: Array, matrix: Matrix) -> Array:
+    """The upright envelopes (N, 4) of the boxes' corners under `matrix`."""
+    corners_n42 = boxes_xyxy[:, [[0, 1], [2, 1], [2, 3], [0, 3]]].astype(np.float64)
+    moved = corners_n42 @ matrix[:, :2].T + matrix[:, 2]
+    return np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).astype(np.float32)
+
+
+def warp_sample(sample: Sample, matrix: Matrix, size: tuple[int, int], pad_value: int) -> Sample:
+    """Picture and boxes under `matrix`; boxes too small or too hidden are dropped."""
+    envelopes = warp_boxes(sample.boxes_xyxy, matrix)
+    boxes = clip_xyxy(envelopes, *size)
+    shown = sample.shown * area_xyxy(boxes) / np.maximum(area_xyxy(envelopes), 1e-9)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    keep = (sides >= MIN_SIDE).all(axis=1) & (shown >= MIN_VISIBLE)
+    image = warp(sample.image_hwc, matrix, size, pad_value)
+    return Sample(image, boxes[keep], sample.classes[keep], shown[keep].astype(np.float32))
+
+
+# --- colour --------------------------------------------------------------------------------------
+
+
+def random_colour(rng: np.random.Generator, config: AugmentConfig) -> Matrix:
+    """(3, 3) on RGB columns: turn the hue, scale the saturation, then the brightness."""
+    hue, saturation, brightness = rng.uniform(-1, 1, 3) * (
+        2 * math.pi * config.hue,
+        config.saturation,
+        config.brightness,
+    )
+    gray = np.outer(np.ones(3), LUMA)
+    saturating = gray + (1 + saturation) * (np.eye(3) - gray)
+    matrix: Matrix = (1 + brightness) * saturating @ hue_rotation(hue)
+    return matrix
+
+
+def hue_rotation(angle: float) -> Matrix:
+    """(3, 3) rotation of RGB by `angle` radians about the gray axis (Rodrigues' formula)."""
+    axis = np.full(3, 1 / math.sqrt(3))
+    cross = np.array([[0, -axis[2], axis[1]], [axis[2], 0, -axis[0]], [-axis[1], axis[0], 0]])
+    outer = np.outer(axis, axis)
+    rotation: Matrix = outer + math.cos(angle) * (np.eye(3) - outer) + math.sin(angle) * cross
+    return rotation
+
+
+def recolour(image_hwc: Pixels, matrix: Matrix) -> Pixels:
+    """`matrix` (3, 3) applied to every RGB pixel, rounded and saturated."""
+    rows = np.column_stack([matrix, np.zeros(3)])
+    return np.asarray(Image.fromarray(image_hwc).convert("RGB", tuple(rows.ravel())))
+
+
+def blend(a: Sample, b: Sample, share: float) -> Sample:
+    """Mixup: `share` of `a` and the rest of `b`, with the boxes of both (arXiv:1710.09412)."""
+    image = Image.blend(Image.fromarray(b.image_hwc), Image.fromarray(a.image_hwc), share)
+    return Sample(
+        np.asarray(image),
+        np.concatenate([a.boxes_xyxy, b.boxes_xyxy]),
+        np.concatenate([a.classes, b.classes]),
+        np.concatenate([a.shown, b.shown]),
+    )

@@ -1,0 +1,239 @@
+"""The steps all exports share: checkpoint -> graph -> file, compared with torch before it is kept.
+
+What differs from one target to the next is a `Target`: how its file is written, and how far that
+may stray. The file compared is one that the target's own writer made and its own engine runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from detkit.artifact.artifact import (
+    Manifest,
+    TensorInfo,
+    command_line,
+    parent_of,
+    size_of,
+    versions,
+)
+from detkit.core.boxes import Array
+from detkit.core.errors import GateError, UsageError
+from detkit.data.comparison_images import comparison_pictures
+from detkit.engines.coverage import ENGINES
+from detkit.engines.int8_checks import check_rounding, check_speed
+from detkit.engines.opening import open_session
+from detkit.engines.torch.session import TorchSession
+from detkit.export import ExportOptions
+from detkit.export.graph import build_graph
+from detkit.export.nms import append_nms
+from detkit.export.qdq import for_target
+from detkit.nn.checkpoint import input_output, load_checkpoint
+from detkit.nn.detector import Detector, cost_metrics, fuse
+from detkit.nn.quantization.quantized import QuantizedDetector
+from detkit.report import ConversionReport, Difference
+from detkit.runtime.comparison import compare, compare_suppressed
+from detkit.runtime.session import Placement, Session
+from detkit.spec.arch import check_image_size
+from detkit.spec.zoo import with_task
+
+NUM_PICTURES = 8
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far an export may stray from torch: of a score, and of a box in input pixels.
+
+    `least_score` is as in `runtime.compare.compare`.
+    """
+
+    score: float
+    box_px: float
+    least_score: float = 0.0
+
+
+EXACT = Limits(score=1e-4, box_px=1e-2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A format: `write(graph, manifest, path)` makes its file and returns the sealed manifest."""
+
+    suffix: str
+    write: Callable[[ModelProto, Manifest, Path], Manifest]
+    limits: Limits = EXACT
+
+
+def convert(
+    checkpoint: Path, out: Path, options: ExportOptions, target: Target
+) -> ConversionReport:
+    """Writes `out` and returns how far it strays from the checkpoint in torch.
+
+    Raises:
+        GateError: it differs by more than the target's limits; nothing is written.
+        ArtifactError: not a detkit checkpoint.
+        UsageError: what cannot be done with this one.
+    """
+    model, parent = load_checkpoint(checkpoint)
+    model = model.eval()
+    if isinstance(model, QuantizedDetector):
+        _check_int8_options(options, target)
+    manifest = _manifest(parent, checkpoint, options)
+    raw_manifest = _raw_manifest(manifest)
+    raw = build_graph(fuse(model), raw_manifest, uint8=options.uint8, exporter=options.exporter)
+    if isinstance(model, QuantizedDetector):
+        raw = for_target(raw, options.engine)
+    graph = append_nms(raw, options.nms_config) if options.nms else raw
+    images, source = comparison_pictures(
+        options.data or "", manifest.preprocess, NUM_PICTURES, recorded=manifest.data
+    )
+    notes = {"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))}
+    metrics: dict[str, float] = {}
+    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
+        draft = _open_draft(Path(name) / "raw", raw, raw_manifest, target)
+        if isinstance(model, QuantizedDetector):
+            difference = check_rounding(
+                model, raw_manifest, draft, images, options.engine, source=source
+            )
+            metrics = _int8_figures(model, raw, raw_manifest, images, options)
+            notes |= _int8_notes(metrics, options.engine)
+        else:
+            difference = _check_exactness(model, raw_manifest, draft, images, target, source)
+        if options.nms:
+            suppressed = _open_draft(Path(name) / "nms", graph, manifest, target)
+            found = compare_suppressed(draft, suppressed, images, options.nms_config, source=source)
+            check_limits(found, EXACT)
+    metrics |= {"difference_score": difference.score, "difference_box_px": difference.box_px}
+    target.write(graph, dataclasses.replace(manifest, metrics={**manifest.metrics, **metrics}), out)
+    return ConversionReport(
+        file=str(out),
+        parent=str(checkpoint),
+        parameters=int(manifest.metrics["parameters"]),
+        macs=int(manifest.metrics["macs"]),
+        bytes=size_of(out),
+        difference=difference,
+        notes=notes,
+    )
+
+
+def _check_int8_options(options: ExportOptions, target: Target) -> None:
+    """Raises UsageError for what float networks can have and quantized ones cannot."""
+    if options.exporter == "dynamo":
+        raise UsageError("dynamo cannot trace an INT8 checkpoint", hint="--exporter torchscript")
+    if options.nms and options.engine == "openvino" and target.suffix == ".onnx":
+        raise UsageError(
+            "--nms: OpenVINO 2026.4 gives other boxes when it reads an INT8 ONNX file with NMS",
+            hint="--to openvino, which it reads right",
+        )
+
+
+def _check_exactness(
+    model: Detector,
+    manifest: Manifest,
+    draft: Session,
+    images: Array,
+    target: Target,
+    source: str,
+) -> Difference:
+    """How far a float graph strays; GateError beyond the target's limits."""
+    reference = TorchSession(model, manifest, Placement())
+    least = target.limits.least_score
+    difference = compare(reference, draft, images, source=source, least_score=least)
+    check_limits(difference, target.limits)
+    return difference
+
+
+def _int8_figures(
+    model: QuantizedDetector,
+    graph: ModelProto,
+    manifest: Manifest,
+    images: Array,
+    options: ExportOptions,
+) -> dict[str, float]:
+    """What the graph runs in INT8 and how long it takes; nothing for engines that are not here."""
+    if options.engine not in ENGINES:
+        return {}
+    found = check_speed(
+        model, manifest, graph, images, options.engine, allow_slower=options.allow_slower
+    )
+    return {
+        "int8_convolutions": found.coverage.int8,
+        "convolutions": found.coverage.total,
+        "int8_latency_ratio": found.latency_ratio,
+    }
+
+
+def _int8_notes(metrics: dict[str, float], engine: str) -> dict[str, str]:
+    if not metrics:
+        return {"speed": f"not measured: {engine} builds its engine on the device"}
+    ratio = metrics["int8_latency_ratio"]
+    return {
+        "int8_convolutions": f"{metrics['int8_convolutions']:.0f} of"
+        f" {metrics['convolutions']:.0f} ({engine})",
+        "speed": f"{1 / ratio:.2f} times that of float ({engine}, here)",
+    }
+
+
+def _open_draft(stem: Path, graph: ModelProto, manifest: Manifest, target: Target) -> Session:
+    path = stem.with_suffix(target.suffix)
+    target.write(graph, manifest, path)
+    return open_session(path)
+
+
+def check_limits(difference: Difference, limits: Limits) -> None:
+    """Raises GateError where an export strays too far."""
+    if difference.score > limits.score or difference.box_px > limits.box_px:
+        raise GateError(
+            f"the exported graph differs from torch by {difference.score:.1e} of a score and"
+            f" {difference.box_px:.3g} px on {difference.images} pictures ({difference.source});"
+            f" allowed are {limits.score:.0e} and {limits.box_px} px"
+        )
+
+
+def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Manifest:
+    size = options.image_size if any(options.image_size) else parent.preprocess.size
+    check_image_size(size)
+    spec = with_task(parent.arch, parent.arch.num_classes, size)
+    inputs, outputs = input_output(spec)
+    if options.uint8:
+        inputs = (TensorInfo(name="images", dtype="uint8", shape=("batch", *size, 3)),)
+    if options.nms:
+        outputs = _nms_outputs(options.nms_config.max_detections)
+    kept = {name: value for name, value in parent.metrics.items() if name in ("ap", "ap50")}
+    return Manifest(
+        kind="onnx",
+        arch=spec,
+        form="nms" if options.nms else "deployed",
+        precision=parent.precision,
+        quant=parent.quant,
+        class_names=parent.class_names,
+        preprocess=parent.preprocess.resized(size),
+        inputs=inputs,
+        outputs=outputs,
+        parents=(parent_of(checkpoint),),
+        command=command_line("export"),
+        data=parent.data,
+        versions=versions("torch", "onnx", "onnxsim", "onnxslim"),
+        metrics={**kept, **cost_metrics(spec)},
+    )
+
+
+def _nms_outputs(detections: int) -> tuple[TensorInfo, ...]:
+    shapes: dict[str, tuple[str, tuple[int | str, ...]]] = {
+        "num_dets": ("int64", ("batch", 1)),
+        "det_boxes": ("float32", ("batch", detections, 4)),
+        "det_scores": ("float32", ("batch", detections)),
+        "det_classes": ("int64", ("batch", detections)),
+    }
+    return tuple(TensorInfo(name=n, dtype=t, shape=s) for n, (t, s) in shapes.items())
+
+
+def _raw_manifest(manifest: Manifest) -> Manifest:
+    """The manifest of the same graph before suppression."""
+    outputs = input_output(manifest.arch)[1]
+    return dataclasses.replace(manifest, form="deployed", outputs=outputs)

@@ -1,0 +1,43 @@
+"""How much of a graph really runs in INT8: asked of the engine, after it has optimised the graph.
+
+A Q/DQ graph only proposes INT8. What an engine cannot fuse it runs in float with conversions
+around, slower than if nothing were quantized.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.core.lazy_import import load_plugin
+
+# Engine -> "module:function" that says how many convolutions of a file run in which precision.
+PRECISIONS = {
+    "onnxruntime": "detkit.engines.onnxruntime.session:precision_of_convolutions",
+    "openvino": "detkit.engines.openvino.session:precision_of_convolutions",
+}
+ENGINES = tuple(PRECISIONS)  # that run INT8 graphs on the machine that makes them
+INT8 = ("u8", "i8")
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Convolutions of a graph as an engine runs them."""
+
+    int8: int
+    total: int
+
+    @property
+    def share(self) -> float:
+        return self.int8 / max(self.total, 1)
+
+
+def coverage(path: Path, runtime: str) -> Coverage:
+    """Of an ONNX file, on this machine's CPU.
+
+    Raises:
+        ArtifactError: not an ONNX file this engine loads.
+        BackendError: the engine is not installed.
+    """
+    counts: dict[str, int] = load_plugin(runtime, PRECISIONS[runtime])(path)
+    return Coverage(sum(counts.get(name, 0) for name in INT8), sum(counts.values()))

@@ -1,0 +1,117 @@
+"""What an INT8 graph must show before it is kept: like the checkpoint, really INT8, and faster.
+
+A Q/DQ graph that an engine does not recognise runs slower than float; such a graph is refused.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from onnx import ModelProto
+
+from detkit.artifact.artifact import Manifest
+from detkit.core.boxes import Array
+from detkit.core.errors import GateError
+from detkit.engines.coverage import Coverage, coverage
+from detkit.engines.opening import open_session
+from detkit.engines.torch.session import TorchSession
+from detkit.export.graph import build_graph, write_onnx
+from detkit.machine.fingerprint import usable_cpus
+from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
+from detkit.report import Difference
+from detkit.runtime.comparison import compare
+from detkit.runtime.session import Placement, Session, takes_pixels
+from detkit.timing.measure import Plan, Run, measure, paired_ratio
+
+TIMING = Plan(min_seconds=1.0, min_runs=20, blocks=10, warmup_seconds=0.2, max_warmup_seconds=2.0)
+LEAST_SCORE = 0.25  # of boxes that are compared
+FLOOR = Difference(score=0.02, box_px=1.0, images=0, source="")
+SHARES = {"onnxruntime": 2.0, "openvino": 2.0, "tensorrt": 4.0}  # of the noise of INT8 itself
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How an INT8 graph runs here."""
+
+    coverage: Coverage
+    latency_ratio: float  # INT8 over float
+
+
+def check_rounding(
+    model: QuantizedDetector,
+    manifest: Manifest,
+    draft: Session,
+    images: Array,
+    target: str,
+    *,
+    source: str,
+) -> Difference:
+    """How far the graph strays from the fake-quantized network, on boxes that are seen.
+
+    Engines round sums that lie between two levels either way, so the two never agree exactly. The
+    graph may stray as far as INT8 strays from float, twice; for TensorRT, whose activations have
+    half the levels, four times.
+
+    Raises:
+        GateError: it strays farther.
+    """
+    rounded = TorchSession(model, manifest, Placement())
+    exact = TorchSession(float_twin(model), manifest, Placement())
+    noise = compare(exact, rounded, images, source=source, least_score=LEAST_SCORE)
+    found = compare(rounded, draft, images, source=source, least_score=LEAST_SCORE)
+    share = SHARES[target]
+    for value, allowed, unit in (
+        (found.score, max(noise.score, FLOOR.score) * share, "of a score"),
+        (found.box_px, max(noise.box_px, FLOOR.box_px) * share, "px"),
+    ):
+        if value > allowed:
+            raise GateError(
+                f"the exported graph differs from the INT8 checkpoint by {value:.3g} {unit} on"
+                f" {found.images} pictures ({found.source}); allowed are {allowed:.3g}"
+            )
+    return found
+
+
+def check_speed(
+    model: QuantizedDetector,
+    manifest: Manifest,
+    graph: ModelProto,
+    images: Array,
+    runtime: str,
+    *,
+    allow_slower: bool,
+) -> Speed:
+    """Times the graph in turns with the same network in float, on this machine.
+
+    Raises:
+        GateError: it is not faster, and that is not allowed.
+    """
+    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
+        folder = Path(name)
+        write_onnx(graph, manifest, folder / "int8.onnx")
+        twin = build_graph(float_twin(model), manifest, uint8=takes_pixels(manifest))
+        write_onnx(twin, manifest, folder / "float.onnx")
+        covered = coverage(folder / "int8.onnx", runtime)
+        placement = Placement(threads=usable_cpus())
+        sessions = [
+            open_session(folder / f"{form}.onnx", runtime=runtime, placement=placement)
+            for form in ("float", "int8")
+        ]
+        before, after = measure(
+            [_run_of(session, images) for session in sessions], TIMING, time.perf_counter
+        )
+    speed = Speed(covered, paired_ratio(after, before))
+    if speed.latency_ratio > 1 and not allow_slower:
+        raise GateError(
+            f"INT8 takes {speed.latency_ratio:.2f} times as long as float on {runtime} here"
+            f" ({covered.int8} of {covered.total} convolutions in INT8)",
+            hint="--allow-slower writes it all the same",
+        )
+    return speed
+
+
+def _run_of(session: Session, images: Array) -> Run:
+    return lambda index: session.run(images[index % len(images)][None])

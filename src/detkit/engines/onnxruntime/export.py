@@ -1,0 +1,52 @@
+"""Checkpoint -> one ONNX file, for ONNX Runtime, OpenVINO, or TensorRT on another machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import onnx
+
+from detkit.artifact.artifact import read_manifest, size_of
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.engines.convert import Target, convert
+from detkit.engines.tensorrt.rules import lint
+from detkit.export import ExportOptions
+from detkit.export.graph import write_onnx
+from detkit.export.half import to_half
+from detkit.report import ConversionReport
+
+
+def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
+    """Writes `out`; see `export.convert.convert`.
+
+    For TensorRT the graph is held against its rules, and with `options.half` has the types of a
+    strongly typed FP16 network; it is compared before that, as no CPU runs such a graph.
+
+    Raises:
+        ArtifactError: TensorRT cannot run the graph.
+    """
+    if options.engine == "tensorrt":
+        return _export_for_tensorrt(checkpoint, out, options)
+    if options.half:
+        raise UsageError(
+            "--half: an ONNX file keeps its float32 weights",
+            hint="--to openvino, or --target tensorrt",
+        )
+    return convert(checkpoint, out, options, Target(suffix=".onnx", write=write_onnx))
+
+
+def _export_for_tensorrt(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
+    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
+        draft = Path(name) / "draft.onnx"
+        report = convert(checkpoint, draft, options, Target(suffix=".onnx", write=write_onnx))
+        manifest, graph = read_manifest(draft), onnx.load(draft)
+    typed = to_half(graph) if options.half else graph
+    if faults := lint(typed):
+        raise ArtifactError("TensorRT cannot run this graph: " + "; ".join(faults[:3]))
+    write_onnx(typed, manifest, out)
+    floats = {"floats": "fp16, the decode fp32"} if options.half else {}
+    return dataclasses.replace(
+        report, file=str(out), bytes=size_of(out), notes={**report.notes, **floats}
+    )

@@ -1,0 +1,149 @@
+"""ONNX Runtime: an exported ONNX file on the CPU, or on CUDA where that build is here."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from detkit.artifact.artifact import Signature
+from detkit.artifact.embedded import protobuf_messages
+from detkit.core.boxes import Array
+from detkit.core.errors import ArtifactError, BackendError
+from detkit.runtime.forms import session_of
+from detkit.runtime.graph_session import EngineRefusalError, GraphSession
+from detkit.runtime.onnx_file import read_onnx
+from detkit.runtime.session import Pixels, Placement
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+SILENT = 4  # only fatal errors; the others arrive as exceptions
+
+_REFUSALS = (
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+)
+
+
+class OnnxRuntimeEngine:
+    """See `runtime.graph.Engine`."""
+
+    runtime = "onnxruntime"
+
+    def __init__(self, path: Path, placement: Placement) -> None:
+        """Loads the graph.
+
+        Raises:
+            ArtifactError: damaged or not self-contained.
+            BackendError: a device this build of ONNX Runtime cannot use.
+        """
+        self.graph = _load(path, placement)
+        self.input_name = self.graph.get_inputs()[0].name
+        self.output_names: tuple[str, ...] = tuple(
+            output.name for output in self.graph.get_outputs()
+        )
+
+    def run(self, images: Array | Pixels, outputs: Sequence[str]) -> list[Any]:
+        try:
+            found: list[Any] = self.graph.run(list(outputs), {self.input_name: images})
+        except _REFUSALS as error:
+            raise EngineRefusalError(_reason(error)) from error
+        return found
+
+
+def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
+    """Opens an ONNX artifact; see `runtime.open_session`."""
+    return session_of(OnnxRuntimeEngine(path, placement), path, manifest)
+
+
+# Operator of the graph as ONNX Runtime runs it -> the precision of that convolution.
+_CONVOLUTIONS = {
+    "QLinearConv": "u8",
+    "ConvInteger": "u8",
+    "Conv": "f32",
+    "FusedConv": "f32",
+    "NhwcFusedConv": "f32",
+    "ConvTranspose": "f32",
+}
+
+
+def precision_of_convolutions(path: Path) -> dict[str, int]:
+    """How many convolutions run in which precision here, such as {"u8": 50, "f32": 6}.
+
+    It is asked of the graph as optimised for this CPU, not of the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        options = _options(Placement(threads=1))
+        options.optimized_model_filepath = str(optimised)
+        ort.InferenceSession(read_onnx(path), options, providers=[CPU])
+        operators = Counter(_operators(optimised.read_bytes()))
+    counts: Counter[str] = Counter()
+    for operator, precision in _CONVOLUTIONS.items():
+        counts[precision] += operators[operator]
+    return dict(counts.most_common())
+
+
+def _operators(data: bytes) -> Iterator[str]:
+    """The op_type (field 4) of each node (1) of the graph (7) of a ModelProto (onnx.proto3)."""
+    for graph in protobuf_messages(data, 7):
+        for node in protobuf_messages(graph, 1):
+            yield from (bytes(name).decode() for name in protobuf_messages(node, 4))
+
+
+# --- loading -------------------------------------------------------------------------------------
+
+
+def _load(path: Path, placement: Placement) -> Any:
+    providers = _providers(placement.device)
+    try:
+        engine = ort.InferenceSession(read_onnx(path), _options(placement), providers=providers)
+    except _REFUSALS as error:
+        raise ArtifactError(f"{path} cannot be loaded: {_reason(error)}") from error
+    if len(providers) > 1 and CUDA not in engine.get_providers():  # it falls back without a word
+        raise BackendError(f"device '{placement.device}' is not available: CUDA does not start")
+    return engine
+
+
+def _options(placement: Placement) -> Any:
+    options = ort.SessionOptions()
+    options.log_severity_level = SILENT
+    options.intra_op_num_threads = placement.threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    # Threads that go on spinning after a run more than double the time of a model run next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    return options
+
+
+def _providers(device: str) -> list[Any]:
+    """`auto`, `cpu`, `cuda` or `cuda:N` as ONNX Runtime names it, the CPU being the fallback."""
+    has_cuda = CUDA in ort.get_available_providers()
+    if device == "cpu" or (device == "auto" and not has_cuda):
+        return [CPU]
+    kind, _, index = device.partition(":")
+    if device != "auto" and (kind != "cuda" or not (index or "0").isdecimal()):
+        raise BackendError(
+            f"onnxruntime has no device '{device}'", hint="known: auto, cpu, cuda, cuda:N"
+        )
+    if not has_cuda:
+        raise BackendError(
+            f"device '{device}' is not available: this onnxruntime is a CPU build",
+            hint="install onnxruntime-gpu in its place",
+        )
+    return [(CUDA, {"device_id": index or "0"}), CPU]
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what ONNX Runtime says, without its codes."""
+    return str(error).partition("\n")[0].rpartition(" : ")[2]

@@ -1,0 +1,1 @@
+"""OpenVINO: an ONNX file or its own format, on the CPU."""

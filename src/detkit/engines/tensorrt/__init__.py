@@ -1,0 +1,1 @@
+"""TensorRT and TensorRT-RTX: an engine file on an NVIDIA GPU."""

@@ -1,0 +1,1 @@
+"""torch: a detkit checkpoint, as trained or fused."""

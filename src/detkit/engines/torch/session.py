@@ -1,0 +1,75 @@
+"""The torch Session: a detkit checkpoint, on the CPU or a GPU, as trained or fused."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from detkit.artifact.artifact import Manifest
+from detkit.core.boxes import Array
+from detkit.core.errors import BackendError
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.decode import Predictor
+from detkit.nn.detector import Detector
+from detkit.runtime.session import Placement
+
+
+class TorchSession:
+    """Runs a detector in float32; see `runtime.Session`."""
+
+    runtime = "torch"
+
+    def __init__(self, model: Detector, manifest: Manifest, placement: Placement) -> None:
+        self.manifest = manifest
+        self.device = find_device(placement.device)
+        self.threads = placement.threads
+        predictor = Predictor(model, manifest.preprocess.size).eval().requires_grad_(False)
+        layout = torch.channels_last
+        self.predictor = predictor.to(self.device, memory_format=layout)  # type: ignore[call-overload]
+
+    def run(self, images_bchw: Array) -> tuple[Array, Array]:
+        images = torch.from_numpy(np.ascontiguousarray(images_bchw)).to(
+            self.device, memory_format=torch.channels_last
+        )
+        with torch.inference_mode(), _threads(self.threads):
+            boxes, scores = self.predictor(images)
+        return boxes.cpu().numpy(), scores.cpu().numpy()
+
+
+def open_session(path: Path, manifest: Manifest, placement: Placement) -> TorchSession:
+    """Opens a checkpoint; see `runtime.open_session`."""
+    model, _ = load_checkpoint(path, manifest)
+    return TorchSession(model, manifest, placement)
+
+
+def find_device(name: str) -> torch.device:
+    """`auto` (the GPU when there is one), `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        BackendError: no such device on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise BackendError(f"device '{name}' is not available: {reason}") from error
+    return device
+
+
+@contextlib.contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Runs with `count` CPU threads (0: as torch is set), then puts the old number back."""
+    before = torch.get_num_threads()
+    if count:
+        torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,1 @@
+"""AP of a model on a split, and the operating point that its scores suggest."""

@@ -1,0 +1,286 @@
+"""The COCO figures of a model: run it on a split, hand its boxes to pycocotools or its fast twin.
+
+What lives here: detections in picture pixels, the data both engines are given, and the figures read
+off their arrays. Both engines are silent about the same traps (ids from 0, missing areas, NaN
+scores), so both are given numbered, complete, finite data. What does not: precision and recall of a
+confidence threshold (see `matching`). No torch: an exported model is scored where there is none.
+
+Legend: T IoU thresholds, R recall points, K classes, S size ranges (all, small, medium, large),
+M detection limits (1, 10, 100 a picture and class).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from detkit.artifact.artifact import Parent
+from detkit.core.boxes import EVAL_NMS, Detections, Indices, NmsConfig
+from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
+from detkit.data.coco.folder import CocoSplit
+from detkit.data.coco.split_reader import ImageRecord
+from detkit.data.eval_loader import eval_batches
+from detkit.data.place import in_picture
+from detkit.evaluation.operating_point import best_f1, boxes_per_class, coco_boxes
+from detkit.report import ClassScore, EvalReport, Figures
+from detkit.runtime.session import Session, SuppressingSession, detections_of
+
+Floats = npt.NDArray[np.float64]
+
+ENGINES = {"fast": "faster-coco-eval", "pycocotools": "pycocotools"}  # -> distribution
+
+
+def evaluate(
+    session: Session,
+    split: CocoSplit,
+    *,
+    model: Parent,
+    data: str,
+    batch_size: int = 8,
+    nms: NmsConfig = EVAL_NMS,
+    engine: str = "fast",
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> EvalReport:
+    """Scores a model on a split.
+
+    Args:
+        model, data: the artifact file and the folder, as the report names them.
+        on_batch: called with the number of pictures just done.
+
+    Raises:
+        DataError: an empty split, a picture that cannot be read, or other classes than the model's.
+        NonFiniteError: the model gives NaN or Inf.
+        BackendError: the engine is not installed.
+    """
+    _load_engine(engine)  # before minutes of work, not after
+    if not split.records:
+        raise DataError(f"split '{split.name}' of {data} has no pictures")
+    data_class = match_classes(session.manifest.class_names, split.class_names)
+    detections = [
+        Detections(found.boxes_xyxy, found.scores, data_class[found.classes])
+        for found in detect(
+            session, split.records, batch_size=batch_size, nms=nms, on_batch=on_batch
+        )
+    ]
+    figures = coco_figures(split.records, split.class_names, detections, engine=engine)
+    in_graph = isinstance(session, SuppressingSession)
+    return EvalReport(
+        **vars(figures),
+        model=model.name,
+        model_sha256=model.sha256,
+        runtime=session.runtime,
+        precision_mode=session.manifest.precision,
+        data=data,
+        split=split.name,
+        score_threshold=None if in_graph else nms.score_threshold,
+        nms_iou=None if in_graph else nms.iou_threshold,
+        max_detections=None if in_graph else nms.max_detections,
+    )
+
+
+def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> Indices:
+    """(K,) index in `data_names` of each class of the model; the order may differ.
+
+    Raises:
+        DataError: the names are not the same set.
+    """
+    for names, others, owner in (
+        (data_names, model_names, "the model does not know"),
+        (model_names, data_names, "the data does not have"),
+    ):
+        missing = sorted(set(names) - set(others))
+        if missing:
+            raise DataError(
+                f"{owner} the class '{missing[0]}'"
+                + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+                hint=did_you_mean(missing[0], others),
+            )
+    return np.array([list(data_names).index(name) for name in model_names], np.int64)
+
+
+# --- detections ----------------------------------------------------------------------------------
+
+
+def detect(
+    session: Session,
+    records: Sequence[ImageRecord],
+    *,
+    batch_size: int = 8,
+    nms: NmsConfig = EVAL_NMS,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> list[Detections]:
+    """One for each record, in its picture's pixels, cut to the picture (see `in_picture`).
+
+    Raises:
+        DataError: a picture that cannot be read.
+        NonFiniteError: the model gives NaN or Inf.
+    """
+    found: list[Detections] = []
+    for batch in eval_batches(records, session.manifest.preprocess, batch_size):
+        in_network = detections_of(session, batch.images, nms)
+        found += map(in_picture, in_network, batch.letterboxes)
+        on_batch(len(batch.records))
+    return found
+
+
+# --- the 12 figures ------------------------------------------------------------------------------
+
+
+def coco_figures(
+    records: Sequence[ImageRecord],
+    class_names: Sequence[str],
+    detections: Sequence[Detections],
+    *,
+    engine: str = "fast",
+) -> Figures:
+    """The figures of one `Detections` a record, whose classes index `class_names`.
+
+    None where there is no ground truth to measure on (the -1 of pycocotools).
+
+    Raises:
+        UsageError: an unknown engine.
+        BackendError: one that is not installed.
+        ArtifactError: NaN or Inf among the detections; pycocotools would score them 1.0.
+    """
+    if not all(np.isfinite(d.boxes_xyxy).all() and np.isfinite(d.scores).all() for d in detections):
+        raise ArtifactError("detections hold NaN or Inf")
+    precision, recall = _run_engine(engine, records, class_names, detections)
+    best, per_class_best = best_f1(records, len(class_names), detections)
+    totals = boxes_per_class(records, len(class_names))
+    per_class = {
+        name: ClassScore(
+            ap=_mean(precision[:, :, k, 0, 2]),
+            ap50=_mean(precision[0, :, k, 0, 2]),
+            boxes=int(totals[k]),
+            **vars(per_class_best[k]),
+        )
+        for k, name in enumerate(class_names)
+    }
+    return Figures(
+        ap=_mean(precision[:, :, :, 0, 2]),
+        ap50=_mean(precision[0, :, :, 0, 2]),
+        ap75=_mean(precision[5, :, :, 0, 2]),
+        ap_small=_mean(precision[:, :, :, 1, 2]),
+        ap_medium=_mean(precision[:, :, :, 2, 2]),
+        ap_large=_mean(precision[:, :, :, 3, 2]),
+        ar1=_mean(recall[:, :, 0, 0]),
+        ar10=_mean(recall[:, :, 0, 1]),
+        ar100=_mean(recall[:, :, 0, 2]),
+        ar_small=_mean(recall[:, :, 1, 2]),
+        ar_medium=_mean(recall[:, :, 2, 2]),
+        ar_large=_mean(recall[:, :, 3, 2]),
+        **vars(best),
+        per_class=per_class,
+        images=len(records),
+        boxes=int(totals.sum()),
+        detections=sum(map(len, detections)),
+        engine=engine,
+        engine_version=importlib.metadata.version(ENGINES[engine]),
+    )
+
+
+def _mean(values: Floats) -> float | None:
+    valid = values[values > -1]
+    return float(valid.mean()) if valid.size else None
+
+
+def _load_engine(engine: str) -> tuple[Any, Any]:
+    """The classes COCO and COCOeval of an engine, of which one is enough.
+
+    Raises:
+        UsageError: an unknown engine.
+        BackendError: one that is not installed.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine '{engine}'", hint=did_you_mean(engine, ENGINES))
+    try:
+        if engine == "fast":
+            from faster_coco_eval import COCO, COCOeval_faster
+
+            return COCO, COCOeval_faster
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        return COCO, COCOeval
+    except ModuleNotFoundError as error:
+        other = next(name for name in ENGINES if name != engine)
+        raise BackendError(
+            f"{ENGINES[engine]} is not installed here",
+            hint=f"pip install {ENGINES[engine]}, or --engine {other}",
+        ) from error
+
+
+def _run_engine(
+    engine: str,
+    records: Sequence[ImageRecord],
+    class_names: Sequence[str],
+    detections: Sequence[Detections],
+) -> tuple[Floats, Floats]:
+    """precision (T, R, K, S, M) and recall (T, K, S, M), -1 where nothing is measured."""
+    coco_class, scorer_class = _load_engine(engine)
+
+    def index(annotations: list[dict[str, Any]]) -> Any:
+        """Ids are ours, contiguous from 1: both engines lose the match of an annotation 0."""
+        coco = coco_class()
+        coco.dataset = {
+            "images": [{"id": i} for i in range(1, len(records) + 1)],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(class_names, 1)],
+            "annotations": annotations,
+        }
+        coco.createIndex()
+        return coco
+
+    with contextlib.redirect_stdout(io.StringIO()):  # both print as they go
+        scorer = scorer_class(
+            index(_truth_entries(records)), index(_found_entries(detections)), "bbox"
+        )
+        scorer.evaluate()
+        scorer.accumulate()
+    return scorer.eval["precision"], scorer.eval["recall"]
+
+
+def _truth_entries(records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    for image_id, record in enumerate(records, 1):
+        columns = (
+            record.classes + 1,
+            coco_boxes(record.boxes_xyxy),
+            record.area,
+            record.crowd.astype(int),
+        )
+        for class_id, box, area, crowd in zip(*(c.tolist() for c in columns), strict=True):
+            entries.append(
+                {
+                    "id": len(entries) + 1,
+                    "image_id": image_id,
+                    "category_id": class_id,
+                    "bbox": box,
+                    "area": area,
+                    "iscrowd": crowd,
+                }
+            )
+    return entries
+
+
+def _found_entries(detections: Sequence[Detections]) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = []
+    for image_id, found in enumerate(detections, 1):
+        columns = found.classes + 1, coco_boxes(found.boxes_xyxy), found.scores
+        for class_id, box, score in zip(*(c.tolist() for c in columns), strict=True):
+            entries.append(
+                {
+                    "id": len(entries) + 1,
+                    "image_id": image_id,
+                    "category_id": class_id,
+                    "bbox": box,
+                    "area": box[2] * box[3],
+                    "score": score,
+                }
+            )
+    return entries

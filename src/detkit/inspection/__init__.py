@@ -1,0 +1,1 @@
+"""What a file or folder is: artifacts, reports, run folders. Neither torch nor numpy needed."""

@@ -1,0 +1,94 @@
+"""What a file is: artifact, report, architecture or run folder. Neither torch nor numpy needed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detkit.artifact.artifact import Manifest, files_of, read_manifest, sha256_of, size_of
+from detkit.artifact.embedded import sidecar_of
+from detkit.core.errors import ArtifactError, ForeignFileError
+from detkit.foreign.onnx_graph import OnnxGraph, read_graph
+from detkit.foreign.signature import fitting_presets
+from detkit.inspection.run_folder import Record, Run, read_record, read_run
+
+FOREIGN = "onnx of another tool"
+ENGINE_SIDECAR = ".engine.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileInfo:
+    """`kind` says what `content` is: that of a manifest, a key of `RECORDS`, "run folder", or
+    `FOREIGN`.
+
+    `sha256` is as `sha256sum` prints it, to compare with the parents of other files; it is empty
+    for a folder. An artifact's own digest has been verified, and `bytes` counts all its `files`, of
+    which `file` is the one that verbs take. `machine` is what an engine is for; `presets` are those
+    of `--outputs` that fit the graph of another tool.
+    """
+
+    schema_version: int = 1
+    file: str
+    kind: str
+    bytes: int
+    sha256: str
+    content: Manifest | OnnxGraph | Record | Run
+    files: tuple[str, ...] = ()
+    machine: dict[str, str] = field(default_factory=dict)
+    presets: tuple[str, ...] = ()
+
+
+def identify(path: Path) -> FileInfo:
+    """Reads and checks what detkit knows about `path`, or about the artifact that it is a part of.
+
+    Raises:
+        ArtifactError: missing, damaged, or not known; the hint says what to do then.
+    """
+    if path.is_dir():
+        run = read_run(path)
+        total = sum((path / name).stat().st_size for name in run.files)
+        return FileInfo(file=str(path), kind="run folder", bytes=total, sha256="", content=run)
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
+    path = _whole(path)
+    kind, content = _read(path)
+    return FileInfo(
+        file=str(path),
+        kind=kind,
+        bytes=size_of(path),
+        sha256=sha256_of(path),
+        content=content,
+        files=tuple(map(str, files_of(path))),
+        machine=_machine(path) if path.suffix == ".engine" else {},
+        presets=fitting_presets(content) if isinstance(content, OnnxGraph) else (),
+    )
+
+
+def _whole(path: Path) -> Path:
+    """The file that speaks for `path`: NAME.engine for its sidecar, NAME.xml for its weights."""
+    if path.name.endswith(ENGINE_SIDECAR):
+        engine = path.with_suffix("")
+        if not engine.is_file():
+            raise ArtifactError(
+                f"{path} belongs to {engine}, which is not here", hint="copy both files together"
+            )
+        return engine
+    network = path.with_suffix(".xml")
+    return network if path.suffix == ".bin" and network.is_file() else path
+
+
+def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | Record]:
+    if path.suffix == ".json":
+        return read_record(path)
+    try:
+        manifest = read_manifest(path)
+    except ForeignFileError:
+        return FOREIGN, read_graph(path)
+    return manifest.kind, manifest
+
+
+def _machine(engine: Path) -> dict[str, str]:
+    """What the sidecar, whose manifest has been verified, says of the machine."""
+    plain = json.loads(sidecar_of(engine).read_bytes()).get("machine")
+    return {str(k): str(v) for k, v in plain.items() if v} if isinstance(plain, dict) else {}

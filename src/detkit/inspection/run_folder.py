@@ -1,0 +1,225 @@
+"""What verbs leave on disk, read back: reports, and the folder of a training run.
+
+What lives here: telling the JSON reports apart and collecting a run's files. What does not:
+artifacts (see `artifact`), and writing any of this (see `train`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.serialization import from_plain, is_required
+from detkit.report import (
+    AdviceReport,
+    BenchReport,
+    ConversionReport,
+    DataReport,
+    EvalReport,
+    HardwareProfile,
+    MeasuredFront,
+    PredictReport,
+    QuantReport,
+    SearchReport,
+    TrainReport,
+)
+from detkit.spec.arch import ArchSpec
+
+Record = (
+    AdviceReport
+    | ArchSpec
+    | BenchReport
+    | ConversionReport
+    | DataReport
+    | EvalReport
+    | HardwareProfile
+    | MeasuredFront
+    | PredictReport
+    | QuantReport
+    | SearchReport
+    | TrainReport
+)
+
+RECORDS: dict[str, type[Record]] = {
+    "architecture": ArchSpec,
+    "data report": DataReport,
+    "train report": TrainReport,
+    "eval report": EvalReport,
+    "bench report": BenchReport,
+    "conversion report": ConversionReport,
+    "hardware profile": HardwareProfile,
+    "advice report": AdviceReport,
+    "measured front": MeasuredFront,
+    "predict report": PredictReport,
+    "quantization report": QuantReport,
+    "search report": SearchReport,
+}
+MAX_RECORD_BYTES = 64 << 20
+RUN_FILES = ("config.toml", "metrics.jsonl")  # either makes a folder a run folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """One line of `metrics.jsonl`: its numbers by key, and the AP of every class.
+
+    The AP of a class is None where validation has no box of it.
+    """
+
+    number: int
+    values: dict[str, float]
+    per_class: dict[str, float | None] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder. `reports` are by file name; `files` are all names in it, sorted.
+
+    `unread` says of every JSON file that could not be read why; a page is made without it.
+    """
+
+    config: str
+    epochs: tuple[Epoch, ...]
+    reports: dict[str, Record]
+    unread: dict[str, str]
+    files: tuple[str, ...]
+
+    @property
+    def train_report(self) -> TrainReport | None:
+        """The report of the finished run; None while it has not ended."""
+        found = [item for item in self.reports.values() if isinstance(item, TrainReport)]
+        return found[0] if found else None
+
+
+def is_run_folder(path: Path) -> bool:
+    return any((path / name).is_file() for name in RUN_FILES)
+
+
+def read_run(folder: Path) -> Run:
+    """Reads a run folder; JSON files in it that are no report of ours are left out.
+
+    Raises:
+        ArtifactError: not a run folder, or a damaged `metrics.jsonl` or `config.toml`.
+    """
+    if not is_run_folder(folder):
+        what = "is not a run folder" if folder.is_dir() else "is no folder"
+        raise ArtifactError(
+            f"{folder} {what}", hint="a run folder is what `detkit train -o DIR` makes"
+        )
+    paths = sorted(path for path in folder.iterdir() if path.is_file())
+    config = folder / "config.toml"
+    reports, unread = _read_reports([path for path in paths if path.suffix == ".json"])
+    return Run(
+        config=_read(config) if config.is_file() else "",
+        epochs=tuple(_read_epochs(folder / "metrics.jsonl")),
+        reports=reports,
+        unread=unread,
+        files=tuple(path.name for path in paths),
+    )
+
+
+def read_record(path: Path) -> tuple[str, Record]:
+    """The kind (a key of `RECORDS`) and content of one JSON file of ours.
+
+    Raises:
+        ArtifactError: not JSON, not one of ours, of a newer schema, or damaged.
+    """
+    plain = _parse(path)
+    kind = kind_of(plain)
+    if not kind:
+        raise ArtifactError(f"{path} is not a detkit JSON file", hint=_hint(path, plain))
+    return kind, _to_record(path, kind, plain)
+
+
+def kind_of(plain: Any) -> str:
+    """The key of `RECORDS` whose required fields are all there, or nothing."""
+    keys = set(plain) if isinstance(plain, Mapping) else set()
+    for kind, record in RECORDS.items():
+        required = {item.name for item in dataclasses.fields(record) if is_required(item)}
+        if required <= keys:
+            return kind
+    return ""
+
+
+def _hint(path: Path, plain: Any) -> str:
+    if isinstance(plain, Mapping) and {"images", "annotations"} <= set(plain):
+        root = path.parent.parent if path.parent.name == "annotations" else path.parent
+        return f"these are COCO annotations: detkit data check {root}"
+    return "known: " + ", ".join(RECORDS)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path}: not UTF-8 text") from error
+
+
+def _parse(path: Path) -> Any:
+    if not path.is_file():
+        raise ArtifactError(f"no such file: {path}")
+    if path.stat().st_size > MAX_RECORD_BYTES:
+        raise ArtifactError(f"{path} is too large for a detkit report")
+    try:
+        return json.loads(_read(path))
+    except (ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not valid JSON: {error}") from error
+
+
+def _to_record(path: Path, kind: str, plain: Any) -> Record:
+    ours = {item.name: item.default for item in dataclasses.fields(RECORDS[kind])}
+    if plain.get("schema_version", 1) != ours.get("schema_version", 1):
+        raise ArtifactError(f"{path} was made by another version of detkit")
+    try:
+        return from_plain(RECORDS[kind], plain, where=path.name)
+    except UsageError as error:
+        raise ArtifactError(str(error), hint=error.hint) from error
+
+
+def _read_reports(paths: list[Path]) -> tuple[dict[str, Record], dict[str, str]]:
+    """The reports among `paths` by file name, and of files that cannot be read why."""
+    reports: dict[str, Record] = {}
+    unread: dict[str, str] = {}
+    for path in paths:
+        try:
+            plain = _parse(path)
+            if kind := kind_of(plain):
+                reports[path.name] = _to_record(path, kind, plain)
+        except ArtifactError as error:
+            unread[path.name] = str(error)
+    return reports, unread
+
+
+def _read_epochs(path: Path) -> list[Epoch]:
+    """Whole lines only: a killed run may have left half of one."""
+    lines = _read(path).splitlines() if path.is_file() else []
+    epochs: dict[int, Epoch] = {}
+    for i, line in enumerate(lines):
+        try:
+            epoch = _read_epoch(json.loads(line))
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            if i == len(lines) - 1:
+                break
+            raise ArtifactError(f"{path}, line {i + 1}: not the record of an epoch") from error
+        epochs[epoch.number] = epoch  # an epoch trained again after --resume counts once
+    return [epochs[number] for number in sorted(epochs)]
+
+
+def _read_epoch(plain: dict[str, Any]) -> Epoch:
+    numbers = {key: _number(value) for key, value in plain.items() if key != "epoch"}
+    return Epoch(
+        number=int(plain["epoch"]),
+        values={key: value for key, value in numbers.items() if value is not None},
+        per_class={name: _number(ap) for name, ap in plain.get("per_class", {}).items()},
+    )
+
+
+def _number(value: Any) -> float | None:
+    """A finite number, or None for what is none."""
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(value) if known and math.isfinite(value) else None

@@ -1,0 +1,77 @@
+"""The machine a latency belongs to: what stays the same between two runs on it.
+
+Read from files the kernel shows and, on a Jetson, from `nvpmodel -q`, which only tells the power
+mode. Nothing is changed. Figures of machines whose `id` differs cannot be compared.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+from detkit.artifact.artifact import versions
+from detkit.core.serialization import digest_of
+from detkit.machine.sysfs import ROOT, fields_of, text_of
+
+ENGINES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
+PATIENCE_SECONDS = 5
+
+
+def fingerprint(root: Path = ROOT) -> dict[str, str]:
+    """What latency depends on; `id` is a digest of all but the load of the moment."""
+    cpu = fields_of(root / "proc/cpuinfo")
+    memory = fields_of(root / "proc/meminfo").get("MemTotal", "0 kB").split()[0]
+    machine = {
+        "cpu": cpu.get("model name", cpu.get("Model", platform.machine())),
+        "cpus": str(os.cpu_count()),
+        "usable_cpus": str(usable_cpus()),
+        "governor": text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        "memory_gib": f"{int(memory) / 2**20:.0f}",
+        "gpu": ", ".join(_gpus(root)),
+        "board": text_of(root / "proc/device-tree/model"),
+        "l4t": l4t_release(text_of(root / "etc/nv_tegra_release")),
+        "power_mode": power_mode(_ask_nvpmodel()),
+        "kernel": platform.release(),
+    }
+    known = {key: value for key, value in machine.items() if value} | versions(*ENGINES)
+    load = " ".join(text_of(root / "proc/loadavg").split()[:3])
+    return known | {"id": digest_of(known), "load_average": load}
+
+
+def usable_cpus() -> int:
+    """CPUs this process may run on; on which an engine told nothing runs that many threads."""
+    return len(os.sched_getaffinity(0))
+
+
+def _gpus(root: Path) -> list[str]:
+    folder = root / "proc/driver/nvidia/gpus"
+    return [fields_of(path).get("Model", "") for path in sorted(folder.glob("*/information"))]
+
+
+def l4t_release(text: str) -> str:
+    """`36.4.3` of the line that begins `# R36 (release), REVISION: 4.3, ...`."""
+    found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
+    return f"{found[1]}.{found[2]}" if found else ""
+
+
+def power_mode(text: str) -> str:
+    """`MAXN` of what `nvpmodel -q` prints."""
+    found = re.search(r"NV Power Mode: *(\S+)", text)
+    return found[1] if found else ""
+
+
+def _ask_nvpmodel() -> str:
+    """What `nvpmodel -q` prints; nothing where it is not installed or does not answer."""
+    program = shutil.which("nvpmodel")
+    if program is None:
+        return ""
+    command = [program, "-q"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout

@@ -1,0 +1,1 @@
+"""Fake quantization: networks that compute with the rounding of INT8."""

@@ -1,0 +1,1 @@
+"""Networks that hold every network of a search space."""

@@ -1,0 +1,209 @@
+"""One set of weights for a whole search space: every smaller network is a slice of the largest.
+
+A slice takes the leading channels of every tensor and the leading blocks of every stage. Inputs
+that are concatenations are sliced segment by segment, so that a channel means the same in every
+network. One map, from the tensors of a network to windows of the shared ones, serves running,
+extracting and warm starts. Weight sharing by slices: Cai et al., Once-for-All, ICLR 2020, arXiv
+1908.09791; Yu et al., BigNAS, ECCV 2020, arXiv 2003.11142.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from detkit.core.errors import UsageError
+from detkit.nn.blocks import SPP, Conv, CSPLayer
+from detkit.nn.checkpoint import assign_strictly
+from detkit.nn.detector import Detector, build
+from detkit.nn.neck import DownStage, UpStage
+from detkit.nn.units import CSPUnit
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace
+
+Run = tuple[int, int]  # first channel, number of channels
+FAMILY = "yolo-nas"  # the one whose wiring is known here
+INELASTIC = ("family", "block", "kernel", "activation", "reg_max")  # what no slice can change
+
+
+def require_elastic(space: SearchSpace) -> None:
+    """Raises UsageError for a space whose networks cannot share weights by slices."""
+    if space.base.family != FAMILY:
+        raise UsageError(
+            f"space {space.name}: a supernet shares weights within {FAMILY}, not"
+            f" {space.base.family}"
+        )
+    varied = [field for field in INELASTIC if field in space.knobs]
+    if varied:
+        raise UsageError(
+            f"space {space.name}: a supernet cannot share weights across {', '.join(varied)}",
+            hint="fix it in the space's base: --space yolo-nas does, or a JSON file of yours",
+        )
+
+
+class Elastic:
+    """Runs and extracts the networks whose weights are slices of `whole`.
+
+    Raises:
+        UsageError: on use, for a network that is not within the whole one.
+    """
+
+    def __init__(self, whole: Detector) -> None:
+        self.whole = whole
+
+    def __call__(self, images: Tensor, spec: ArchSpec) -> tuple[Tensor, Tensor]:
+        """What the network of `spec` gives, in the mode (training, eval) of the whole one.
+
+        Gradients reach the shared weights; batch-norm statistics of the whole one stay as they are.
+        """
+        tensors = self.slices(spec)
+        for name, _ in _skeleton(_sizeless(spec)).named_buffers():
+            tensors[name] = tensors[name].clone()
+        skeleton = _skeleton(_sizeless(spec)).train(self.whole.training)
+        out: tuple[Tensor, Tensor] = functional_call(skeleton, tensors, (images,), strict=True)
+        return out
+
+    def slices(self, spec: ArchSpec) -> dict[str, Tensor]:
+        """Tensors of the network of `spec` by name: views of the shared ones where that can be."""
+        return {name: _joined(windows) for name, windows in self._windows(spec)}
+
+    def extract(self, spec: ArchSpec) -> Detector:
+        """A network of its own, in training form, with copies of its slices."""
+        model = copy.deepcopy(_skeleton(_sizeless(spec)))
+        model.spec = spec
+        copies = {n: t.detach().clone().contiguous() for n, t in self.slices(spec).items()}
+        assign_strictly(model, copies, where=spec.name)
+        return model.train(self.whole.training)
+
+    @torch.no_grad()
+    def implant(self, part: Detector) -> None:
+        """Overwrites the slices of a network by its own weights: a warm start."""
+        source = part.state_dict()
+        for name, windows in self._windows(part.spec):
+            if len(windows) == 1:
+                windows[0].copy_(source[name])
+                continue
+            widths = [window.shape[1] for window in windows]
+            for window, piece in zip(windows, source[name].split(widths, dim=1), strict=True):
+                window.copy_(piece)
+
+    def _windows(self, spec: ArchSpec) -> Iterator[tuple[str, list[Tensor]]]:
+        """Name, and views of the shared tensor: one a run of input channels."""
+        shared = dict(self.whole.named_parameters()) | dict(self.whole.named_buffers())
+        wanted = _sizeless(spec)
+        _check_within(wanted, self.whole)
+        runs = _runs(wanted, _sizeless(self.whole.spec))
+        for name, tensor in _skeleton(wanted).state_dict().items():
+            yield name, _windows_of(shared[name], tensor.shape, runs.get(name, ()))
+
+
+def _windows_of(shared: Tensor, shape: torch.Size, runs: tuple[Run, ...]) -> list[Tensor]:
+    """Leading `shape` of `shared`; along the second axis the `runs`, where there are any."""
+    for axis, size in enumerate(shape):
+        if axis != 1 or not runs:
+            shared = shared.narrow(axis, 0, size)
+    return [shared.narrow(1, start, width) for start, width in runs] or [shared]
+
+
+def _joined(windows: list[Tensor]) -> Tensor:
+    return windows[0] if len(windows) == 1 else torch.cat(windows, dim=1)
+
+
+def _sizeless(spec: ArchSpec) -> ArchSpec:
+    """Networks that differ in name and image size only have the same tensors."""
+    return dataclasses.replace(spec, name="", image_size=(32, 32))
+
+
+@functools.lru_cache(maxsize=16)  # hundreds of modules each, and random networks do not come back
+def _skeleton(spec: ArchSpec) -> Detector:
+    """The modules without the weights."""
+    return build(spec, "training")
+
+
+def _check_within(spec: ArchSpec, whole: Detector) -> None:
+    """Raises UsageError unless each tensor of the network is part of one of the whole network."""
+    shared = whole.state_dict()
+    same = [getattr(spec, field) == getattr(whole.spec, field) for field in INELASTIC]
+    layers = zip(_concat_flags(spec), _concat_flags(whole.spec), strict=True)
+    fits = all(same) and all(large or not small for small, large in layers)
+    for name, tensor in _skeleton(spec).state_dict().items():
+        bounds = shared[name].shape if name in shared else torch.Size([0] * tensor.ndim)
+        fits = fits and all(a <= b for a, b in zip(tensor.shape, bounds, strict=True))
+    if not fits:
+        raise UsageError(f"{spec.name or spec.digest} is not within the supernet's largest network")
+
+
+def _concat_flags(spec: ArchSpec) -> list[bool]:
+    return [stage.concat for stage in spec.stages] + [stage.concat for stage in spec.neck]
+
+
+# --- inputs that are concatenations --------------------------------------------------------------
+
+
+@functools.lru_cache(maxsize=16)
+def _runs(spec: ArchSpec, whole: ArchSpec) -> dict[str, tuple[Run, ...]]:
+    """Weight -> runs of the whole network's input channels that it takes, neighbours merged."""
+    large = dict(_skeleton(whole).named_modules())
+    found = {}
+    for path, module in _skeleton(spec).named_modules():
+        for unit, runs in _concatenated(module, large[path]):
+            found[f"{path}.{unit}.conv.weight"] = _merged(runs)
+    return found
+
+
+def _concatenated(small: nn.Module, large: nn.Module) -> Iterator[tuple[str, list[Run]]]:
+    """The units of a module that take a concatenation, and where its segments lie."""
+    if isinstance(small, CSPLayer):
+        assert isinstance(large, CSPLayer)
+        yield "conv3", _csp_runs(small, large)
+    elif isinstance(small, SPP):
+        assert isinstance(large, SPP)
+        yield "cv2", _equal_runs(small.cv1, large.cv1, 4)
+    elif isinstance(small, CSPUnit):
+        assert isinstance(large, CSPUnit)
+        yield "mix", _equal_runs(small.reduce, large.reduce, 2)
+    elif isinstance(small, UpStage):
+        assert isinstance(large, UpStage)
+        yield "reduce_after_concat", _equal_runs(small.conv, large.conv, 3)
+    elif isinstance(small, DownStage):
+        assert isinstance(large, DownStage)
+        half, skip = _width(small.conv), small.blocks.conv1.conv.in_channels - _width(small.conv)
+        for unit in ("blocks.conv1", "blocks.conv2"):
+            yield unit, [(0, half), (_width(large.conv), skip)]
+
+
+def _csp_runs(small: CSPLayer, large: CSPLayer) -> list[Run]:
+    """Steps along the bottlenecks, then the path beside them.
+
+    A step keeps its place where the larger layer concatenates; where it does not there is only the
+    last step, whichever that is.
+    """
+    last = len(small.bottlenecks)
+    steps = list(range(last + 1)) if small.concat else [last]
+    places = [*steps, len(large.bottlenecks) + 1] if large.concat else [0, 1]
+    return [(place * _width(large.conv1), _width(small.conv1)) for place in places]
+
+
+def _equal_runs(small: Conv, large: Conv, count: int) -> list[Run]:
+    return [(place * _width(large), _width(small)) for place in range(count)]
+
+
+def _width(unit: Conv) -> int:
+    return unit.conv.out_channels
+
+
+def _merged(runs: list[Run]) -> tuple[Run, ...]:
+    merged = runs[:1]
+    for start, width in runs[1:]:
+        first, length = merged[-1]
+        if start == first + length:
+            merged[-1] = (first, length + width)
+        else:
+            merged.append((start, width))
+    return tuple(merged)

@@ -1,0 +1,148 @@
+"""The measuring side of quantization: a network as the graph an engine runs, its AP, its time.
+
+Every figure of a report is taken here, on the graph as exported, never on the network in torch
+(but for the one that says so).
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from detkit.artifact.artifact import Manifest
+from detkit.core.boxes import EVAL_NMS, Array
+from detkit.data.coco.split_reader import ImageRecord
+from detkit.data.eval_loader import eval_batches
+from detkit.engines.coverage import coverage
+from detkit.engines.opening import open_session
+from detkit.engines.torch.session import TorchSession
+from detkit.evaluation.evaluate import coco_figures, detect
+from detkit.export.graph import build_graph, write_onnx
+from detkit.export.qdq import for_target
+from detkit.nn.detector import Detector
+from detkit.nn.quantization.quantized import QuantizedDetector
+from detkit.report import EngineFigures
+from detkit.runtime.session import Placement, Session
+from detkit.timing.measure import Plan, Timing, measure, paired_ratio
+
+TIMING = Plan(min_seconds=1.0, min_runs=30, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
+NUM_INPUTS = 8  # different pictures, in turn
+BATCH_SIZE = 8
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A network exported to a temporary file and opened."""
+
+    path: Path
+    session: Session
+
+    @property
+    def bytes(self) -> int:
+        return self.path.stat().st_size
+
+
+class Rig:
+    """Pictures to score on and a folder of drafts; a context manager, as the folder is temporary.
+
+    `records` are scored, the first few of them timed. Each engine has one float graph, that of
+    `parent`, to hold INT8 against.
+    """
+
+    def __init__(
+        self,
+        parent: Detector,
+        manifest: Manifest,
+        records: Sequence[ImageRecord],
+        class_names: Sequence[str],
+        *,
+        threads: int,
+    ) -> None:
+        self.manifest, self.records, self.class_names = manifest, records, class_names
+        self.threads = threads
+        self._parent = parent
+        self._folder = tempfile.TemporaryDirectory(prefix="detkit-quantize-")
+        self._floats: dict[str, Draft] = {}
+        self._float_aps: dict[str, float] = {}
+        self._inputs: tuple[Array, ...] = ()
+        self._count = 0
+
+    def __enter__(self) -> Rig:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._folder.cleanup()
+
+    def draft(self, model: Detector, runtime: str) -> Draft:
+        """Exports for `runtime` and opens the graph there."""
+        raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
+        graph = for_target(raw, runtime) if isinstance(model, QuantizedDetector) else raw
+        self._count += 1
+        path = Path(self._folder.name) / f"{self._count}.onnx"
+        write_onnx(graph, dataclasses.replace(self.manifest, kind="onnx", form="deployed"), path)
+        placement = Placement(threads=self.threads)
+        return Draft(path, open_session(path, runtime=runtime, placement=placement))
+
+    def float_draft(self, runtime: str) -> Draft:
+        """The parent on this engine, exported once."""
+        if runtime not in self._floats:
+            self._floats[runtime] = self.draft(self._parent, runtime)
+        return self._floats[runtime]
+
+    def ap(self, session: Session) -> float:
+        """AP 0..1 of the records; 0 where nothing is annotated."""
+        found = detect(session, self.records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
+        return coco_figures(self.records, self.class_names, found).ap or 0.0
+
+    def float_ap(self, runtime: str) -> float:
+        """AP of the parent on this engine, scored once."""
+        if runtime not in self._float_aps:
+            self._float_aps[runtime] = self.ap(self.float_draft(runtime).session)
+        return self._float_aps[runtime]
+
+    def ap_in_torch(self, model: Detector) -> float:
+        return self.ap(TorchSession(model, self.manifest, Placement(threads=self.threads)))
+
+    def time(self, drafts: Sequence[Draft]) -> list[Timing]:
+        """Engine times of the drafts, in turns, one picture a run."""
+        if not self._inputs:
+            chosen = self.records[:NUM_INPUTS]
+            self._inputs = tuple(
+                b.images for b in eval_batches(chosen, self.manifest.preprocess, 1)
+            )
+        inputs = self._inputs
+
+        def run_of(draft: Draft):  # type: ignore[no-untyped-def]
+            return lambda index: draft.session.run(inputs[index % len(inputs)])
+
+        return measure([run_of(draft) for draft in drafts], TIMING, time.perf_counter)
+
+    def figures(self, model: QuantizedDetector, runtime: str) -> EngineFigures:
+        """INT8 beside float on one engine."""
+        parent, draft = self.float_draft(runtime), self.draft(model, runtime)
+        before, after = self.time([parent, draft])
+        covered = coverage(draft.path, runtime)
+        return EngineFigures(
+            runtime=runtime,
+            ap_float=self.float_ap(runtime),
+            ap_int8=self.ap(draft.session),
+            float_latency_ms=before.p50_ms,
+            latency_ms=after.p50_ms,
+            latency_ratio=paired_ratio(after, before),
+            convolutions=covered.total,
+            int8_convolutions=covered.int8,
+            coverage=covered.share,
+            float_bytes=parent.bytes,
+            bytes=draft.bytes,
+        )

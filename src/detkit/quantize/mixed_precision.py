@@ -1,0 +1,124 @@
+"""Automatic mixed precision: INT8 with as few groups in float as a bound on the drop allows.
+
+The groups that are noisiest alone are each returned to float and scored; then all are returned one
+after another, first those that recover the most AP for a millisecond, until the bound holds. Every
+point on the way is measured, AP and time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from detkit.nn.quantization.quantized import QuantizedDetector
+from detkit.quantize.graph_scorer import Draft, Rig
+from detkit.report import GroupSensitivity, QuantPoint
+from detkit.timing.measure import paired_ratio
+
+LEAST_COST = 0.005  # of the time of all INT8: smaller differences cannot be told from noise
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Groups as measured, and the points walked, from all INT8 on."""
+
+    sensitivity: tuple[GroupSensitivity, ...]
+    points: tuple[QuantPoint, ...]
+
+
+def walk_to_bound(
+    model: QuantizedDetector,
+    noise_db: dict[str, float],
+    rig: Rig,
+    runtime: str,
+    *,
+    max_drop: float,
+    confirm: int,
+    tell: Callable[[str], None],
+) -> Walk:
+    """Returns groups to float until the drop is within `max_drop` points of AP.
+
+    `model` is left with none in float. The last point is the one that holds, or, where none does,
+    the one with the most groups in float.
+
+    Args:
+        noise_db: of each group, the noisiest first.
+        confirm: so many of them are measured one by one.
+    """
+    prober = _Prober(model, rig, runtime)
+    groups = [
+        GroupSensitivity(group=name, convolutions=len(model.plan.groups[name]), noise_db=noise)
+        for name, noise in noise_db.items()
+    ]
+    points = [prober.base]
+    if prober.base.drop > max_drop:
+        groups[:confirm] = [_confirmed(group, prober, tell) for group in groups[:confirm]]
+        groups.sort(key=lambda group: _worth(group, prober.base), reverse=True)
+        names = [group.group for group in groups]
+        points += _walk(names, prober, max_drop=max_drop, tell=tell)
+    model.keep_in_float(())
+    return Walk(tuple(groups), tuple(points))
+
+
+class _Prober:
+    """Measures choices of groups, their time in turns with the graph that is INT8 throughout."""
+
+    def __init__(self, model: QuantizedDetector, rig: Rig, runtime: str) -> None:
+        self._model, self._rig, self._runtime = model, rig, runtime
+        self._ap_float = rig.float_ap(runtime)
+        model.keep_in_float(())
+        self._base_draft = rig.draft(model, runtime)
+        alone = rig.time([self._base_draft])[0]
+        self.base = self._point((), self._base_draft, alone.p50_ms)
+
+    def measure(self, kept: tuple[str, ...]) -> QuantPoint:
+        self._model.keep_in_float(kept)
+        draft = self._rig.draft(self._model, self._runtime)
+        base, timing = self._rig.time([self._base_draft, draft])
+        return self._point(kept, draft, self.base.latency_ms * paired_ratio(timing, base))
+
+    def _point(self, kept: tuple[str, ...], draft: Draft, latency_ms: float) -> QuantPoint:
+        ap = self._rig.ap(draft.session)
+        return QuantPoint(
+            float_groups=kept,
+            ap=ap,
+            drop=100 * (self._ap_float - ap),
+            latency_ms=latency_ms,
+            megabytes=draft.bytes / 1e6,
+        )
+
+
+def _confirmed(
+    group: GroupSensitivity, prober: _Prober, tell: Callable[[str], None]
+) -> GroupSensitivity:
+    """With what it brings and costs to return this group alone to float."""
+    point = prober.measure((group.group,))
+    recovered = prober.base.drop - point.drop
+    cost_ms = point.latency_ms - prober.base.latency_ms
+    tell(
+        f"{group.group}: {group.noise_db:.1f} dB alone; in float it recovers {recovered:+.2f}"
+        f" points for {cost_ms:+.2f} ms"
+    )
+    return replace(group, recovered=recovered, cost_ms=cost_ms)
+
+
+def _worth(group: GroupSensitivity, base: QuantPoint) -> tuple[bool, float]:
+    """Points of AP recovered per millisecond; those measured to recover none, by their noise."""
+    if group.recovered is not None and group.cost_ms is not None and group.recovered > 0:
+        return True, group.recovered / max(group.cost_ms, LEAST_COST * base.latency_ms)
+    return False, -group.noise_db
+
+
+def _walk(
+    names: Sequence[str], prober: _Prober, *, max_drop: float, tell: Callable[[str], None]
+) -> Iterator[QuantPoint]:
+    """A point for each group returned, up to the first that holds."""
+    for count in range(1, len(names) + 1):
+        point = prober.measure(tuple(names[:count]))
+        tell(
+            f"{count} groups in float, last {names[count - 1]}: drop {point.drop:+.2f} points,"
+            f" {point.latency_ms:.2f} ms"
+        )
+        yield point
+        if point.drop <= max_drop:
+            return

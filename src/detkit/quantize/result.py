@@ -1,0 +1,142 @@
+"""What a quantization leaves: the INT8 checkpoint, its manifest, its report; other points of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.util import find_spec
+from pathlib import Path
+
+from detkit.artifact.artifact import Manifest, command_line, parent_of, versions, write_text
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.serialization import from_json, to_json
+from detkit.engines.coverage import ENGINES
+from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.nn.quantization.quantized import QuantizedDetector
+from detkit.quantize.graph_scorer import Rig
+from detkit.quantize.mixed_precision import Walk
+from detkit.quantize.request import Parent, Request
+from detkit.report import QuantPoint, QuantReport
+
+COSTS = tuple(
+    f"{figure}{form}" for figure in ("parameters", "macs", "flops") for form in ("", "_training")
+)
+
+
+def make_report(
+    model: QuantizedDetector,
+    parent: Parent,
+    request: Request,
+    rig: Rig,
+    walk: Walk,
+    picked: int,
+    methods: dict[str, int],
+    *,
+    trained: bool,
+) -> QuantReport:
+    config = request.config
+    runtimes = [config.target, *(e for e in ENGINES if e != config.target and find_spec(e))]
+    engines = tuple(rig.figures(model, runtime) for runtime in runtimes)
+    first = engines[0]
+    return QuantReport(
+        file=str(request.out),
+        parent=str(request.checkpoint),
+        method="qat" if trained else "ptq",
+        data=str(request.data),
+        split=config.split,
+        images=len(rig.records),
+        target=config.target,
+        ap_float=first.ap_float,
+        ap_fake_quant=rig.ap_in_torch(model),
+        ap_int8=first.ap_int8,
+        drop=100 * (first.ap_float - first.ap_int8),
+        coverage=first.coverage,
+        convolutions=first.convolutions,
+        kept_float=model.quant.float_groups,
+        engines=engines,
+        size_ratio=first.bytes / first.float_bytes,
+        weight_bits=config.weight_bits,
+        calibrator=config.calibrator,
+        ranges_by_method=methods,
+        calibration_images=model.quant.calibration_images,
+        calibration_digest=model.quant.calibration_digest,
+        threads=rig.threads,
+        sensitivity=walk.sensitivity,
+        pareto=walk.points,
+        picked=picked,
+    )
+
+
+def make_manifest(
+    model: QuantizedDetector, parent: Parent, checkpoint: Path, report: QuantReport | None
+) -> Manifest:
+    figures = {} if report is None else {"ap": report.ap_int8, "ap_float": report.ap_float}
+    return dataclasses.replace(
+        parent.manifest,
+        form="deployed",
+        precision="int8",
+        quant=model.quant,
+        parents=(parent_of(checkpoint),),
+        command=command_line("quantize"),
+        versions=versions("torch", "onnx", "onnxruntime", "openvino"),
+        metrics={**_costs(parent.manifest), **figures},
+    )
+
+
+def _costs(manifest: Manifest) -> dict[str, float]:
+    """The figures of size; those of accuracy are the parent's own."""
+    return {name: manifest.metrics[name] for name in COSTS if name in manifest.metrics}
+
+
+def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:
+    """Writes another point of the table of an INT8 checkpoint; ranges and weights are the same.
+
+    Raises:
+        ArtifactError: no INT8 checkpoint, or its report is not beside it.
+        UsageError: no such point.
+    """
+    model, manifest = load_checkpoint(checkpoint)
+    beside = report_path(checkpoint)
+    if not isinstance(model, QuantizedDetector) or not beside.is_file():
+        raise ArtifactError(f"{checkpoint} is no INT8 checkpoint with its report {beside.name}")
+    report = from_json(QuantReport, beside.read_text(encoding="utf-8"), where=beside.name)
+    if pick >= len(report.pareto):
+        raise UsageError(f"--pick {pick}: {beside} has {len(report.pareto)} points, from 0")
+    point: QuantPoint = report.pareto[pick]
+    model.keep_in_float(point.float_groups)
+    metrics = {**manifest.metrics, "ap": point.ap}
+    manifest = dataclasses.replace(
+        manifest,
+        quant=model.quant,
+        parents=(parent_of(checkpoint),),
+        command=command_line("quantize"),
+        metrics=metrics,
+    )
+    again = dataclasses.replace(
+        report,
+        file=str(out),
+        ap_fake_quant=None,
+        ap_int8=point.ap,
+        drop=point.drop,
+        coverage=_share_in_int8(model, report),
+        kept_float=point.float_groups,
+        engines=(),
+        picked=pick,
+    )
+    write(out, model, manifest, again)
+    return again
+
+
+def _share_in_int8(model: QuantizedDetector, report: QuantReport) -> float:
+    """Of all convolutions, as counted when the report was made."""
+    return sum(not conv.in_float for _, conv in model.convolutions()) / report.convolutions
+
+
+def write(out: Path, model: QuantizedDetector, manifest: Manifest, report: QuantReport) -> None:
+    """The checkpoint, then the report beside it."""
+    save_checkpoint(out, model, manifest)
+    write_text(report_path(out), to_json(report) + "\n")
+
+
+def report_path(out: Path) -> Path:
+    """The report lies beside its checkpoint."""
+    return out.with_suffix(".json")

@@ -1,0 +1,134 @@
+"""The Session of every exported graph; what an engine's own file adds is how a graph is run.
+
+An engine is loaded by its vendor's file (see `runtime.onnxruntime`, `runtime.openvino`) and knows
+neither manifests nor detections; here are the forms `detkit export` writes: raw outputs or NMS in
+the graph, float or uint8 input. Those of other tools are in `runtime.foreign`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from detkit.artifact.artifact import Signature
+from detkit.core.boxes import Array
+from detkit.core.errors import ArtifactError
+from detkit.runtime.session import Pixels, Session, SuppressedOutputs, takes_pixels
+
+RAW = ("boxes", "scores")
+SUPPRESSED = ("num_dets", "det_boxes", "det_scores", "det_classes")
+
+
+class EngineRefusalError(Exception):
+    """An engine would not run this input; the text is its reason, in one line."""
+
+
+class Engine(Protocol):
+    """A graph loaded by one vendor's engine."""
+
+    runtime: str
+
+    @property
+    def output_names(self) -> Collection[str]: ...
+
+    def run(self, images: npt.NDArray[Any], outputs: Sequence[str]) -> list[Any]:
+        """The outputs of these names, in arrays that later calls leave alone.
+
+        Raises:
+            EngineRefusalError: an input of another shape or type than the graph takes.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceTimes:
+    """Milliseconds on the device of one run, between events in its stream."""
+
+    upload: float
+    compute: float
+    download: float
+
+
+@runtime_checkable
+class TimedEngine(Protocol):
+    """An engine whose device takes the time of each part of a run; `last_times` are of the last."""
+
+    last_times: DeviceTimes
+
+
+class GraphSession:
+    """A graph with raw outputs; see `runtime.Session`."""
+
+    outputs: tuple[str, ...] = RAW
+
+    def __init__(self, engine: Engine, path: Path, manifest: Signature) -> None:
+        """Checks that the graph is one of ours.
+
+        Raises:
+            ArtifactError: without the outputs of the contract.
+        """
+        self.engine = engine
+        self.path = path
+        self.manifest = manifest
+        self.runtime = engine.runtime
+        missing = set(self.outputs) - set(engine.output_names)
+        if missing:
+            raise ArtifactError(f"{path}: the graph has no output {', '.join(sorted(missing))}")
+
+    def run(self, images_bchw: Array) -> tuple[Array, Array]:
+        """As `Session.run`; a graph that `takes_pixels` is also fed with (B, H, W, 3) uint8."""
+        boxes, scores = self.run_graph(images_bchw)
+        return boxes, scores
+
+    def run_graph(self, images: Array | Pixels) -> list[Any]:
+        """The outputs in the order of `outputs`.
+
+        Raises:
+            ArtifactError: the graph refuses this batch.
+        """
+        feed = self.feed(images)
+        try:
+            return self.engine.run(feed, self.outputs)
+        except EngineRefusalError as error:
+            shape = "x".join(map(str, feed.shape))
+            raise ArtifactError(f"{self.path}: cannot run an input of {shape}: {error}") from error
+
+    def feed(self, images: Array | Pixels) -> npt.NDArray[Any]:
+        """The batch as the graph's input takes it."""
+        return to_pixels(images) if takes_pixels(self.manifest) else images
+
+
+class SuppressingGraphSession(GraphSession):
+    """A graph with NMS inside; see `runtime.SuppressingSession`."""
+
+    outputs = SUPPRESSED
+
+    def run(self, images_bchw: Array) -> tuple[Array, Array]:
+        raise ArtifactError(
+            f"{self.path} has its NMS in the graph, so there are no raw scores",
+            hint="export it again without --nms",
+        )
+
+    def run_suppressed(self, images_bchw: Array) -> SuppressedOutputs:
+        counts, boxes, scores, classes = self.run_graph(images_bchw)
+        return SuppressedOutputs(
+            counts.reshape(-1).astype(np.int64), boxes, scores, classes.astype(np.int64)
+        )
+
+
+def last_device_times(session: Session) -> DeviceTimes | None:
+    """Of the last run, where its engine is a `TimedEngine`."""
+    engine = session.engine if isinstance(session, GraphSession) else None
+    return engine.last_times if isinstance(engine, TimedEngine) else None
+
+
+def to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:
+    """The contract's (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
+    if images.dtype == np.uint8:
+        return np.asarray(images, np.uint8)
+    return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))

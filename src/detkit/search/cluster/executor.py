@@ -1,0 +1,141 @@
+"""Where candidates are evaluated: the interface, and the executor of this process.
+
+A task is stateless: it takes an architecture and gives figures. What lives here: what tasks are and
+how they run one after the other. What does not: a cluster (`search.ray`), and the order of tasks,
+retries and the journal (`search.dispatch`), which belong to the driver alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from detkit.config import SearchConfig
+from detkit.core.errors import DetkitError
+from detkit.machine.fingerprint import fingerprint
+from detkit.nn.detector import Cost
+from detkit.search.scoring.evaluators import Evaluator, Score
+from detkit.search.scoring.latency import LatencyMeter, setup_of
+from detkit.spec.arch import ArchSpec
+from detkit.train.loop import Interruption
+
+Kind = Literal["measure", "score"]
+MENDABLE = (DetkitError, OSError, ImportError)  # by the user, and not the architecture's fault
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """The latency or the score of one architecture; `number` tells tasks of a study apart."""
+
+    number: int
+    kind: Kind
+    spec: ArchSpec
+    cost: Cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a task ended. `failure` is why there are no figures.
+
+    `lost` says that its worker died, not that the task is at fault: it may be tried again.
+    """
+
+    task: Task
+    figures: Mapping[str, float]
+    failure: str = ""
+    lost: bool = False
+
+
+class Executor(Protocol):
+    """Runs tasks somewhere. `fingerprint` is of the machine that latency is measured on."""
+
+    @property
+    def slots(self) -> int:
+        """Candidates that can be under way at once, at least one."""
+        ...
+
+    @property
+    def fingerprint(self) -> dict[str, str]: ...
+
+    def submit(self, task: Task) -> None: ...
+
+    def wait(self) -> Outcome | None:
+        """The next task to end; None where none has for a moment, or where one was interrupted.
+
+        Raises:
+            DetkitError: what the user has to mend before any task can be done.
+        """
+        ...
+
+    def close(self) -> None:
+        """Gives up what is under way."""
+        ...
+
+
+def run_alone(
+    executor: Executor, task: Task, interruption: Interruption, *, retries: int
+) -> Outcome | None:
+    """How a task ends while no other is under way; None when interrupted."""
+    executor.submit(task)
+    while (outcome := executor.wait()) is None or (outcome.lost and retries):
+        if interruption.signal:
+            return None
+        if outcome is not None:
+            retries -= 1
+            executor.submit(task)
+    return outcome
+
+
+def score_figures(score: Score) -> dict[str, float]:
+    return {"score": score.value, "ap": math.nan if score.ap is None else score.ap}
+
+
+class LocalExecutor:
+    """One task after the other, in this process and in the order they were submitted."""
+
+    slots = 1
+
+    def __init__(self, config: SearchConfig, evaluator: Evaluator) -> None:
+        """Raises UsageError for a precision that the runtime does not compute in."""
+        self.setup, self.evaluator = setup_of(config), evaluator
+        self.waiting: deque[Task] = deque()
+
+    @functools.cached_property
+    def meter(self) -> LatencyMeter:
+        return LatencyMeter(self.setup)
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        return fingerprint()
+
+    def submit(self, task: Task) -> None:
+        self.waiting.append(task)
+
+    def wait(self) -> Outcome | None:
+        task = self.waiting.popleft()
+        try:
+            return self._run(task)
+        except MENDABLE:
+            raise
+        except Exception as error:  # one architecture that cannot be built must not end a search
+            return Outcome(task=task, figures={}, failure=reason_of(error))
+
+    def close(self) -> None:
+        self.waiting.clear()
+
+    def _run(self, task: Task) -> Outcome | None:
+        if task.kind == "measure":
+            return Outcome(task=task, figures=self.meter(task.spec))
+        score = self.evaluator(task.spec, task.cost)
+        if score is None:
+            return None
+        return Outcome(task=task, figures=score_figures(score), failure=score.failure)
+
+
+def reason_of(error: BaseException) -> str:
+    """One line: the kind of the error and the first line of its message."""
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")

@@ -1,0 +1,99 @@
+"""What runs on the nodes of a cluster: stateless functions of what they are given.
+
+What lives here: the work and the answer. What does not: Ray, which carries both (`search.ray`).
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from detkit.artifact.artifact import versions
+from detkit.config import SearchConfig
+from detkit.machine.fingerprint import fingerprint
+from detkit.nn.detector import Cost
+from detkit.search.cluster.executor import score_figures
+from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
+from detkit.search.scoring.latency import LatencyMeter
+from detkit.spec.arch import ArchSpec
+from detkit.train.loop import Interruption
+from detkit.untrained import Setup
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What comes back from a node; `machine` of a measurement, `checkpoint` of a training."""
+
+    figures: dict[str, float]
+    failure: str = ""
+    machine: dict[str, str] | None = None
+    checkpoint: bytes = b""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Greeting:
+    """What a node has to offer."""
+
+    version: str
+    has_data: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Luggage:
+    """What an evaluator with shared weights needs on a node; the same where the digest is.
+
+    An array, as the workers of a node then read one copy of it.
+    """
+
+    digest: str
+    content: npt.NDArray[np.uint8] = field(compare=False, repr=False)
+
+
+def pack(evaluator: SharingEvaluator) -> Luggage:
+    content = evaluator.luggage()
+    digest = hashlib.sha256(content).hexdigest()
+    return Luggage(digest=digest, content=np.frombuffer(content, np.uint8))
+
+
+def greet(data: str) -> Greeting:
+    return Greeting(version=versions()["detkit"], has_data=not data or Path(data).is_dir())
+
+
+@functools.lru_cache(maxsize=1)
+def meter_of(setup: Setup) -> LatencyMeter:
+    """One a worker process, for its reference network takes longer to build than to time."""
+    return LatencyMeter(setup)
+
+
+def measure(setup: Setup, spec: ArchSpec) -> Answer:
+    return Answer(figures=meter_of(setup)(spec), machine=fingerprint())
+
+
+def score(config: SearchConfig, luggage: Luggage | None, spec: ArchSpec, cost: Cost) -> Answer:
+    """What shared weights score is delivered by the driver; a training sends its checkpoint."""
+    if luggage:
+        return _answer(sharing_of(config, luggage)(spec, cost))
+    with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
+        return _answer(make_evaluator(config, Path(folder), Interruption())(spec, cost))
+
+
+@functools.lru_cache(maxsize=1)
+def sharing_of(config: SearchConfig, luggage: Luggage) -> Evaluator:
+    """One a worker process, which opens the weights and the data once."""
+    with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
+        evaluator = make_evaluator(config, Path(folder), Interruption())
+        assert isinstance(evaluator, SharingEvaluator)
+        evaluator.unpack(luggage.content.tobytes())
+    return evaluator
+
+
+def _answer(found: Score | None) -> Answer:
+    assert found is not None  # nothing interrupts it but its end
+    checkpoint = Path(found.checkpoint).read_bytes() if found.checkpoint else b""
+    return Answer(figures=score_figures(found), failure=found.failure, checkpoint=checkpoint)

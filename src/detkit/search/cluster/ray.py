@@ -1,0 +1,293 @@
+"""Candidates evaluated on a Ray cluster: its nodes are stateless and may die at any time.
+
+Ray carries tasks and results and says who died; which node takes what is decided in
+`search.placement`, so that nothing else of the search runs where latency is measured. What lives
+here: nothing but this; what nodes do is in `search.node`, retries and the journal are the driver's
+(`search.dispatch`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import NodeDiedError, RayError, RayTaskError, TaskUnschedulableError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from detkit.artifact.artifact import atomic_path, versions
+from detkit.config import SearchConfig
+from detkit.core.errors import BackendError, DetkitError, MeasurementError, UsageError
+from detkit.machine.fingerprint import fingerprint
+from detkit.search.cluster.executor import MENDABLE, Outcome, Task, reason_of
+from detkit.search.cluster.node import Answer, Greeting, greet, measure, pack, score
+from detkit.search.cluster.placement import Node, nodes_for, place, room, shared_hosts
+from detkit.search.scoring.evaluators import Evaluator, SharingEvaluator
+from detkit.search.scoring.latency import setup_of
+
+POLL_SECONDS = 0.5
+KNOCK_SECONDS = 5.0
+START = "ray start --head --include-dashboard=false; on other machines, ray start --address"
+GREETING_SECONDS = 60.0  # waited at first for nodes to start a worker; slow ones join later
+
+
+class RayExecutor:
+    """Tasks on the nodes of a running cluster, of which this machine is one.
+
+    Raises:
+        UsageError: a precision that the runtime does not compute in, or no address.
+        BackendError: there is no such cluster.
+    """
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        out: Path,
+        *,
+        evaluator: Evaluator,
+        log: Callable[[str], None],
+    ) -> None:
+        self.config, self.setup, self.out, self.log = config, setup_of(config), out, log
+        self.sharing = evaluator if isinstance(evaluator, SharingEvaluator) else None
+        self.waiting: list[Task] = []
+        self.running: dict[Any, tuple[Task, Node]] = {}  # by the reference to its result
+        self.data = config.data if config.evaluator != "proxy" else ""
+        self.asked: dict[Any, dict[str, Any]] = {}  # nodes that were greeted, by the reference
+        self.greeted: dict[str, Greeting | None] = {}  # by node; None: of no use to us
+        self.machine: dict[str, str] = {}  # that measured first
+        self.idle_since: float | None = None
+        self.restore = contextlib.ExitStack()
+        connect(config.ray.address, self.restore)
+        self.here = ray.get_runtime_context().get_node_id()
+        self._nodes()
+        self._hear(seconds=GREETING_SECONDS)
+        nodes = self._nodes()
+        names = ", ".join(f"{n.address}{' (latency)' if n.measures else ''}" for n in nodes)
+        log(f"ray: {len(nodes)} nodes, {self.slots} candidates at once: {names or 'none'}")
+        for host in shared_hosts(nodes):
+            log(f"ray: several nodes are on {host}, so latency is timed beside other work there")
+
+    @property
+    def slots(self) -> int:
+        return self.config.ray.parallel or max(room(self._nodes()), 1)
+
+    @property
+    def fingerprint(self) -> dict[str, str]:
+        return self.machine or fingerprint()
+
+    def submit(self, task: Task) -> None:
+        self.waiting.append(task)
+
+    def wait(self) -> Outcome | None:
+        """See `Executor`.
+
+        Raises:
+            BackendError: no node for what is to be done, for too long.
+            MeasurementError: latency came from two machines that do not compare.
+        """
+        self._launch()
+        if not self.running:
+            self._wait_for_nodes()
+            return None
+        done, _ = ray.wait(list(self.running), timeout=POLL_SECONDS)
+        return self._outcome(done[0]) if done else None
+
+    def close(self) -> None:
+        for reference in self.running:
+            ray.cancel(reference, force=True)
+        self.running.clear()
+        ray.shutdown()
+        self.restore.close()
+
+    # --- nodes -----------------------------------------------------------------------------------
+
+    def _nodes(self) -> list[Node]:
+        """The nodes alive that are of use, once they have answered a greeting."""
+        alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
+        asked = {node["NodeID"] for node in self.asked.values()}
+        for name, node in alive.items():
+            if name not in self.greeted and name not in asked:
+                self.asked[_remote(greet, name, num_cpus=0).remote(self.data)] = node
+        self._hear(seconds=0)
+        greetings = ((node, self.greeted.get(name)) for name, node in alive.items())
+        return [self._node(node, greeting) for node, greeting in greetings if greeting]
+
+    def _node(self, found: dict[str, Any], greeting: Greeting) -> Node:
+        resources, wanted = found["Resources"], self.config.ray
+        cpus = resources.get("CPU", 0.0)
+        capacity = int(cpus // wanted.cpus)
+        if wanted.gpus:
+            capacity = min(capacity, int(resources.get("GPU", 0.0) / wanted.gpus))
+        here = found["NodeID"] == self.here
+        return Node(
+            id=found["NodeID"],
+            address=found["NodeManagerAddress"],
+            host=found["NodeManagerHostname"],
+            cpus=cpus,
+            measures=bool(resources.get(wanted.resource)) if wanted.resource else here,
+            capacity=capacity if greeting.has_data else 0,
+        )
+
+    def _hear(self, *, seconds: float) -> None:
+        """Takes the answers to greetings; waits that long for all of them."""
+        if not self.asked:
+            return
+        answered, _ = ray.wait(list(self.asked), num_returns=len(self.asked), timeout=seconds)
+        for reference in answered:
+            node = self.asked.pop(reference)
+            self.greeted[node["NodeID"]] = self._greeting(reference, node["NodeManagerAddress"])
+
+    def _greeting(self, reference: Any, address: str) -> Greeting | None:
+        """None where the node is of no use to us; why is said here, once."""
+        try:
+            greeting: Greeting = ray.get(reference)
+        except RayError as error:
+            cause = getattr(error, "cause", None) or error
+            self.log(f"ray: node {address} is left out: {reason_of(cause)}")
+            return None
+        if greeting.version != versions()["detkit"]:
+            self.log(f"ray: node {address} is left out: it has detkit {greeting.version}")
+            return None
+        if not greeting.has_data:
+            self.log(
+                f"ray: node {address} trains nothing: it has no folder {self.data}"
+                " (the data must be at the same path on every node)"
+            )
+        return greeting
+
+    def _wait_for_nodes(self) -> None:
+        """A moment, unless it has been too long."""
+        lacking = [task for task in self.waiting if not nodes_for(task, self._nodes())]
+        if not lacking:
+            self.idle_since = None
+            return
+        what = {"measure": "time candidates", "score": "score candidates"}[lacking[0].kind]
+        if self.idle_since is None:
+            self.idle_since = time.monotonic()
+            self.log(f"ray: no node to {what}; waiting for one")
+        if time.monotonic() - self.idle_since > self.config.ray.wait_minutes * 60:
+            raise BackendError(f"no node of the Ray cluster to {what}", hint=self._cure(lacking[0]))
+        time.sleep(POLL_SECONDS)
+
+    def _cure(self, task: Task) -> str:
+        name = self.config.ray.resource
+        if task.kind == "measure" and name:
+            return f"""ray start --address HOST:PORT --resources '{{"{name}": 1}}' on the device"""
+        gpus = f" and {self.config.ray.gpus:g} GPUs" if self.config.ray.gpus else ""
+        return f"a node with {self.config.ray.cpus} CPUs{gpus} free, detkit and the data"
+
+    # --- tasks -----------------------------------------------------------------------------------
+
+    def _launch(self) -> None:
+        for task, node in list(place(self.waiting, list(self.running.values()), self._nodes())):
+            self.waiting.remove(task)
+            self.running[self._start(task, node)] = (task, node)
+            self.idle_since = None
+
+    def _start(self, task: Task, node: Node) -> Any:
+        """A measurement takes all of its node, whoever else uses the cluster."""
+        wanted = self.config.ray
+        if task.kind == "measure":
+            whole = {wanted.resource: 1} if wanted.resource else {}
+            remote = _remote(measure, node.id, num_cpus=node.cpus, resources=whole)
+            return remote.remote(self.setup, task.spec)
+        remote = _remote(score, node.id, num_cpus=wanted.cpus, num_gpus=wanted.gpus)
+        return remote.remote(self.config, self._luggage, task.spec, task.cost)
+
+    @functools.cached_property
+    def _luggage(self) -> Any:
+        """Goes to each node once, as a reference that tasks share."""
+        return ray.put(pack(self.sharing)) if self.sharing else None
+
+    def _outcome(self, reference: Any) -> Outcome:
+        task, node = self.running.pop(reference)
+        try:
+            answer: Answer = ray.get(reference)
+        except RayTaskError as error:
+            cause = error.cause or error
+            if isinstance(cause, MENDABLE):
+                raise _at(node, cause) from error
+            return Outcome(task=task, figures={}, failure=f"{node.address}: {reason_of(cause)}")
+        except RayError as error:  # the worker died, or its node
+            if isinstance(error, NodeDiedError | TaskUnschedulableError):
+                self.greeted[node.id] = None  # before the cluster has noticed it
+            failure = f"{node.address}: {type(error).__name__}"
+            return Outcome(task=task, figures={}, failure=failure, lost=True)
+        self._keep(task, node, answer)
+        return Outcome(task=task, figures=answer.figures, failure=answer.failure)
+
+    def _keep(self, task: Task, node: Node, answer: Answer) -> None:
+        if answer.checkpoint:
+            path = self.out / "runs" / task.spec.digest / "best.safetensors"
+            with atomic_path(path) as partial:
+                partial.write_bytes(answer.checkpoint)
+        if answer.machine:
+            self.machine = self.machine or answer.machine
+            if answer.machine["id"] != self.machine["id"]:
+                raise MeasurementError(
+                    f"node {node.address} is another machine than the one that measured before",
+                    hint="give each kind of device a resource of its own: --set ray.resource=NAME",
+                )
+
+
+def connect(address: str, restore: contextlib.ExitStack) -> None:
+    """Joins the cluster; `restore` undoes what Ray changes in this process.
+
+    Ray prints what it has to say of dying workers to stdout, which is for data, and takes SIGTERM.
+
+    Raises:
+        UsageError: no HOST:PORT.
+        BackendError: no cluster answers.
+    """
+    if address != "auto":
+        _knock(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    restore.enter_context(contextlib.redirect_stdout(sys.stderr))
+    try:
+        with _same_handler(signal.SIGTERM):
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        restore.close()
+        raise BackendError(f"no Ray cluster: {reason_of(error)}", hint=START) from error
+
+
+def _knock(address: str) -> None:
+    """Ray itself would try for two minutes."""
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and "://" not in address):
+        raise UsageError(f"--ray {address}: HOST:PORT of a running cluster, or auto")
+    try:
+        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise BackendError(f"no Ray cluster at {address}: {error}", hint=START) from error
+
+
+@contextlib.contextmanager
+def _same_handler(number: signal.Signals) -> Iterator[None]:
+    """Puts the handler of a signal back; only the main thread can, or can lose it."""
+    handler = signal.getsignal(number)
+    yield
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler)
+
+
+def _remote(function: Callable[..., Any], node: str, **options: Any) -> Any:
+    """`function` for one node, tried once: retries are the driver's."""
+    only_there = NodeAffinitySchedulingStrategy(node, soft=False)
+    return ray.remote(function).options(max_retries=0, scheduling_strategy=only_there, **options)
+
+
+def _at(node: Node, cause: Exception) -> DetkitError:
+    """What the user has to mend, with the node it is on."""
+    kind = type(cause) if isinstance(cause, DetkitError) else DetkitError
+    return kind(f"node {node.address}: {cause}", hint=getattr(cause, "hint", ""))

@@ -1,0 +1,1 @@
+"""What an architecture is worth: proxies, short trainings, shared weights, latency."""

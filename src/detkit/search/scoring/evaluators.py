@@ -1,0 +1,246 @@
+"""What scores an architecture: no training, a short one of its own, or weights that all share.
+
+`EVALUATORS` is the plug-in table.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from detkit.artifact.artifact import atomic_path, read_manifest, write_text
+from detkit.config import SearchConfig, TrainConfig
+from detkit.core.errors import NonFiniteError, TrainingError, UsageError, did_you_mean
+from detkit.core.serialization import to_json
+from detkit.nn.detector import Cost
+from detkit.search.scoring.inherit import Inheritance
+from detkit.search.scoring.proxy import find_proxy
+from detkit.search.scoring.relaxation import Costs, SupernetRelaxation
+from detkit.search.scoring.supernet import FOLDER, WEIGHTS, is_trained, train_supernet
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace
+from detkit.train.loop import STATE, Interruption
+from detkit.train.run import Request, start
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """`ap` and `checkpoint` only where a network was trained.
+
+    `value` is NaN where there is none to be had, and `failure` says why.
+    """
+
+    value: float
+    ap: float | None = None
+    checkpoint: str = ""
+    failure: str = ""
+
+
+class Evaluator(Protocol):
+    """Scores architectures; higher is better."""
+
+    def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
+        """None when interrupted before there was a score."""
+        ...
+
+
+@runtime_checkable
+class SharingEvaluator(Evaluator, Protocol):
+    """An evaluator with weights that all architectures of a space share."""
+
+    def prepare(self, space: SearchSpace, log: Callable[[str], None]) -> bool:
+        """Trains the shared weights unless they are there; False when interrupted."""
+        ...
+
+    def deliver(self, front: Sequence[ArchSpec]) -> dict[str, Score]:
+        """Makes a checkpoint for each architecture; its digest -> AP and path."""
+        ...
+
+    def relax(self, space: SearchSpace, costs: Costs) -> SupernetRelaxation:
+        """The shared weights as an objective that can be differentiated by a mixture."""
+        ...
+
+    def luggage(self) -> bytes:
+        """The shared weights, from which another evaluator scores as this one does."""
+        ...
+
+    def unpack(self, luggage: bytes) -> None:
+        """Scores with these weights from now on; the folder is no longer needed for that."""
+        ...
+
+
+class ProxyEvaluator:
+    """A figure of the network without training; needs no data."""
+
+    def __init__(self, config: SearchConfig, folder: Path, interruption: Interruption) -> None:
+        del folder, interruption
+        self.proxy, self.seed = find_proxy(config.proxy), config.seed
+
+    def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
+        return Score(value=self.proxy(spec, cost, self.seed))
+
+
+class TrainEvaluator:
+    """The best AP on the validation split in a few epochs from scratch.
+
+    Every architecture has a run folder of its own, named by its digest; one that an earlier kill
+    left half done is resumed.
+    """
+
+    def __init__(self, config: SearchConfig, folder: Path, interruption: Interruption) -> None:
+        """Raises UsageError without data."""
+        if not config.data:
+            raise UsageError("the evaluator train needs a COCO folder", hint="detkit search DIR")
+        self.config, self.folder, self.interruption = config, folder / "runs", interruption
+
+    def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
+        arch = (self.folder / spec.digest).with_suffix(".json")
+        write_text(arch, to_json(spec) + "\n")
+        height, width = spec.image_size
+        config = dataclasses.replace(
+            self.config.train,
+            data=self.config.data,
+            model=str(arch),
+            imgsz=f"{height}x{width}",
+            epochs=self.config.epochs,
+            seed=self.config.seed,
+        )
+        return train_alone(config, self.folder / spec.digest, self.interruption)
+
+
+def train_alone(config: TrainConfig, run: Path, interruption: Interruption) -> Score | None:
+    """An ordinary training, gone on with where it was; None when interrupted."""
+    resume = (run / STATE).is_file()
+    try:
+        report = start(
+            config,
+            run,
+            Request(flags={}, resume=resume, force=not resume),
+            dry_run=False,
+            log=lambda _: None,
+            notify=lambda _: None,
+            interruption=interruption,
+        )
+    except (TrainingError, NonFiniteError) as error:
+        return Score(value=math.nan, failure=str(error))
+    assert report is not None
+    if report.stopped_by == "signal":
+        return None
+    return Score(value=report.ap, ap=report.ap, checkpoint=report.checkpoint)
+
+
+class SupernetEvaluator:
+    """AP on the validation split with weights inherited from a supernet, see `search.supernet`.
+
+    The supernet is trained once, in the study's folder; a study that goes on takes it from there.
+    """
+
+    def __init__(self, config: SearchConfig, folder: Path, interruption: Interruption) -> None:
+        """Raises UsageError without data."""
+        if not config.data:
+            raise UsageError("the evaluator supernet needs a COCO folder", hint="detkit search DIR")
+        self.config, self.folder, self.interruption = config, folder, interruption
+
+    def prepare(self, space: SearchSpace, log: Callable[[str], None]) -> bool:
+        if self.config.supernet.trained:
+            self.inheritance.check(space)
+            log(f"supernet: {self.config.supernet.trained}, as it is")
+            return True
+        if is_trained(self.folder):
+            return True
+        return train_supernet(
+            self.config, space, self.folder, log=log, interruption=self.interruption
+        )
+
+    @property
+    def weights(self) -> Path:
+        trained = self.config.supernet.trained
+        return Path(trained) if trained else self.folder / FOLDER / WEIGHTS
+
+    @functools.cached_property
+    def inheritance(self) -> Inheritance:
+        return Inheritance(self.config, self.weights)
+
+    def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
+        try:
+            ap = self.inheritance.ap(self.inheritance.network(spec))
+        except NonFiniteError as error:
+            return Score(value=math.nan, failure=str(error))
+        return Score(value=ap, ap=ap)
+
+    def deliver(self, front: Sequence[ArchSpec]) -> dict[str, Score]:
+        """Inherited weights, or those fine-tuned where that made them better."""
+        delivered = {}
+        for spec in front:
+            score = self._inherited(spec)
+            if self.config.supernet.fine_tune_epochs and not self.interruption.signal:
+                score = max(score, self._fine_tuned(spec, score), key=lambda one: one.value)
+            delivered[spec.digest] = score
+        return delivered
+
+    def relax(self, space: SearchSpace, costs: Costs) -> SupernetRelaxation:
+        return SupernetRelaxation(
+            self.config,
+            space,
+            self.folder,
+            inheritance=lambda: self.inheritance,
+            costs=costs,
+            interruption=self.interruption,
+        )
+
+    def luggage(self) -> bytes:
+        return self.weights.read_bytes()
+
+    def unpack(self, luggage: bytes) -> None:
+        path = self.folder / WEIGHTS
+        with atomic_path(path) as partial:
+            partial.write_bytes(luggage)
+        self.inheritance = Inheritance(self.config, path)
+
+    def _inherited(self, spec: ArchSpec) -> Score:
+        run = self.folder / "runs" / spec.digest
+        tuned = self.config.supernet.fine_tune_epochs > 0
+        path = run.with_suffix(".inherited.safetensors") if tuned else run / "best.safetensors"
+        if path.is_file():
+            ap = read_manifest(path).metrics["ap"]
+        else:
+            model = self.inheritance.network(spec)
+            ap = self.inheritance.ap(model)
+            self.inheritance.save(model, path, ap)
+        return Score(value=ap, ap=ap, checkpoint=str(path))
+
+    def _fine_tuned(self, spec: ArchSpec, inherited: Score) -> Score:
+        """`inherited` again where the training was cut short or diverged."""
+        config = dataclasses.replace(
+            self.config.train,
+            data=self.config.data,
+            init=inherited.checkpoint,
+            epochs=self.config.supernet.fine_tune_epochs,
+            seed=self.config.seed,
+        )
+        tuned = train_alone(config, self.folder / "runs" / spec.digest, self.interruption)
+        return inherited if tuned is None or math.isnan(tuned.value) else tuned
+
+
+EVALUATORS: dict[str, Callable[[SearchConfig, Path, Interruption], Evaluator]] = {
+    "proxy": ProxyEvaluator,
+    "train": TrainEvaluator,
+    "supernet": SupernetEvaluator,
+}
+
+
+def make_evaluator(config: SearchConfig, folder: Path, interruption: Interruption) -> Evaluator:
+    """The evaluator that the settings name.
+
+    Raises:
+        UsageError: there is none of this name, or it lacks what it needs.
+    """
+    if config.evaluator not in EVALUATORS:
+        hint = did_you_mean(config.evaluator, EVALUATORS)
+        raise UsageError(f"unknown evaluator '{config.evaluator}'", hint=hint)
+    return EVALUATORS[config.evaluator](config, folder, interruption)

@@ -1,0 +1,96 @@
+"""Networks with inherited weights: cut out of a trained supernet, ready for any verb.
+
+Every network gets batch-norm statistics of its own, see `search.recalibrate`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+
+from detkit.artifact.artifact import Parent, parent_of
+from detkit.config import SearchConfig
+from detkit.core.boxes import EVAL_NMS
+from detkit.core.errors import UsageError
+from detkit.engines.torch.session import find_device
+from detkit.evaluation.evaluate import coco_figures, detect
+from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.nn.detector import Detector
+from detkit.nn.supernet.elastic import Elastic, require_elastic
+from detkit.search.scoring.recalibrate import plain_batches, recalibrate
+from detkit.spec.arch import ArchSpec
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.space import SearchSpace
+from detkit.train.loop import open_fused
+from detkit.train.setup import Job, open_splits
+
+
+class Inheritance:
+    """A trained supernet, and the data that its slices are scored on."""
+
+    def __init__(self, config: SearchConfig, path: Path) -> None:
+        """`path` is the checkpoint of the largest network."""
+        self.config, self.path = config, path
+        whole, self.manifest = load_checkpoint(path)
+        self.device = find_device(config.train.device)
+        self.elastic = Elastic(whole.eval())
+        self.folder = open_splits(dataclasses.replace(config.train, data=config.data))
+
+    def check(self, space: SearchSpace) -> None:
+        """Raises UsageError where the weights are not for this space and these pictures."""
+        require_elastic(space)
+        wanted, known = self.folder.splits["train"].class_names, self.manifest.class_names
+        if wanted != known:
+            raise UsageError(f"{self.path} knows {', '.join(known)}; the data, {', '.join(wanted)}")
+        if self.config.searcher == "gradient":
+            raise UsageError(
+                "the searcher gradient learns from pictures that the supernet has not seen",
+                hint="let it train its own: leave out supernet.trained",
+            )
+        try:
+            self.elastic.slices(space.largest_arch())
+        except UsageError as error:
+            raise UsageError(f"{self.path}: {error}", hint="search the space it is for") from error
+
+    def network(self, spec: ArchSpec) -> Detector:
+        """The network with its slices and its own batch-norm statistics, on the CPU."""
+        model = self.elastic.extract(spec).to(self.device)
+        records = self.folder.splits["train"].records
+        count, batch = self.config.supernet.recalibration_batches, self.config.train.batch
+        recalibrate(model, plain_batches(records, spec.image_size, count=count, batch=batch))
+        return model.cpu()
+
+    def ap(self, model: Detector) -> float:
+        """AP on the validation split."""
+        val = self.folder.splits["val"]
+        size = model.spec.image_size
+        manifest = dataclasses.replace(
+            self.manifest, arch=model.spec, preprocess=Preprocess(size=size, fit=size)
+        )
+        session = open_fused(model, manifest, str(self.device))
+        batch = self.config.train.batch
+        found = detect(session, val.records, batch_size=batch, nms=EVAL_NMS)
+        return coco_figures(val.records, val.class_names, found).ap or 0.0
+
+    def save(self, model: Detector, path: Path, ap: float) -> None:
+        """Writes an ordinary checkpoint, whose parent is the supernet."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        settings = dataclasses.replace(self.config.train, data=self.config.data)
+        save_checkpoint(path, model, self._job(model).manifest(settings, {"ap": ap}))
+
+    def _job(self, model: Detector) -> Job:
+        size = model.spec.image_size
+        return Job(
+            folder=self.folder,
+            train=self.folder.splits["train"],
+            val=self.folder.splits["val"],
+            model=model,
+            preprocess=Preprocess(size=size, fit=size),
+            parents=(self._parent,),
+            notes=(),
+        )
+
+    @functools.cached_property
+    def _parent(self) -> Parent:
+        return parent_of(self.path)

@@ -1,0 +1,82 @@
+"""The latency of an architecture: timed on this machine, or predicted for another one.
+
+Timed is the graph that would be exported, in the precision asked for. Both give the figures of a
+trial: `latency_ms`, the share `latency_error` it may be wrong by (0 where it is timed), the
+`latency_bound_ms` that limits are held against, and `reference_ms` of a network that stays the
+same, timed in turns with the candidate, which tells how steady the machine was.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from detkit.config import SearchConfig
+from detkit.core.serialization import digest_of
+from detkit.profile.predict import Wanted, open_profile, predict_ms
+from detkit.report import LatencyFit
+from detkit.runtime.session import Placement
+from detkit.search.scoring.objective import with_bound
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace
+from detkit.timing.cpu_time import PLAN, least_cpu_ms
+from detkit.untrained import Setup
+
+
+class LatencyMeter:
+    """Times one network after the other."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Raises BackendError where the engine or the device is not here."""
+        self.setup = setup
+        self.reference = setup.open_reference()
+
+    def __call__(self, spec: ArchSpec) -> dict[str, float]:
+        """In CPU time where that is what an engine takes, see `bench.cpu_time`."""
+        sessions = [self.setup.open(spec), self.reference]
+        placement = self.setup.placement
+        candidate_ms, reference_ms = least_cpu_ms(sessions, placement=placement, plan=PLAN)
+        return {**with_bound(candidate_ms, 0.0), "reference_ms": reference_ms}
+
+
+class LatencyPredictor:
+    """Predicts from the fit of a HardwareProfile."""
+
+    def __init__(self, fit: LatencyFit) -> None:
+        self.fit = fit
+        self.source = digest_of(fit)  # what a resumed study must find again
+
+    def __call__(self, spec: ArchSpec) -> dict[str, float]:
+        found = with_bound(predict_ms(self.fit, spec), self.fit.mape)
+        return {**found, "reference_ms": math.nan}
+
+
+def setup_of(config: SearchConfig) -> Setup:
+    """What candidates are timed as.
+
+    Raises:
+        UsageError: a precision the runtime does not compute in.
+    """
+    placement = Placement(device=config.device, threads=config.threads)
+    return Setup(runtime=config.runtime, precision=config.precision, placement=placement)
+
+
+def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor | None:
+    """From the profile that the settings name; None where they name none.
+
+    Raises:
+        UsageError: a profile of something else.
+    """
+    if not config.latency_profile:
+        return None
+    wanted = Wanted(
+        space=space, runtime=config.runtime, precision=config.precision, threads=config.threads
+    )
+    return LatencyPredictor(open_profile(Path(config.latency_profile), wanted))
+
+
+def latency_text(latency_ms: float, error: float) -> str:
+    """With its error where it is predicted."""
+    if not error:
+        return f"{latency_ms:.2f} ms"
+    return f"predicted {latency_ms:.2f} ms +- {error:.0%}"

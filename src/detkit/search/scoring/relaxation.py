@@ -1,0 +1,164 @@
+"""The supernet as an objective that can be differentiated: what the gradient searcher descends on.
+
+The score of a mixture is the loss of its network (see `nn.relaxed`) on pictures that the shared
+weights were not trained on, in units of AP by the AP and the loss of both ends of the space. Its
+cost is the expected one of additive models, fitted to networks of the space that were measured.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from detkit.config import SearchConfig
+from detkit.data.training.loader import Batch, TrainLoader
+from detkit.nn.supernet.relaxed import Relaxed, require_relaxable
+from detkit.search.scoring.inherit import Inheritance
+from detkit.search.scoring.objective import find_objective, limits
+from detkit.search.scoring.supernet import FOLDER, held_out_part, image_sizes, resized
+from detkit.search.strategies.additive import CostTable, design, fit_table, measured
+from detkit.search.strategies.grid import Floats, Grid
+from detkit.search.strategies.searcher import Watch
+from detkit.spec.arch import ArchSpec
+from detkit.spec.space import SearchSpace
+from detkit.train.loop import Interruption
+from detkit.train.loss import DetectionLoss
+
+MEASURED = 32  # networks that the cost models are fitted to
+HELD_OUT_BATCHES = 16  # in turn, one a step
+Sloped = tuple[float, dict[str, Floats]]
+Costs = Callable[[ArchSpec], Mapping[str, float]]
+
+
+class SupernetRelaxation:
+    """See `searcher.Relaxation`. Nothing is loaded before the first question."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: SearchSpace,
+        out: Path,
+        *,
+        inheritance: Callable[[], Inheritance],
+        costs: Costs,
+        interruption: Interruption,
+    ) -> None:
+        """Raises UsageError for a space whose networks cannot be mixed."""
+        require_relaxable(space)
+        self.config, self.space, self.out, self.costs = config, space, out, costs
+        self.find_inheritance, self.interruption = inheritance, interruption
+        self.grid = Grid(space.knobs)
+        self.tables: dict[str, CostTable] = {}  # of the cost sought low, and of those limited
+
+    def measure(self, watch: Watch) -> None:
+        """Measures what the costs of mixtures are fitted to; goes on where it was stopped.
+
+        To be called before the first question. Raises Interrupted where a signal came.
+        """
+        rows = design(self.grid, MEASURED, self.config.seed)
+        path = self.out / FOLDER / "costs.json"
+
+        def costs(row: Sequence[int]) -> Mapping[str, float]:
+            return self.costs(self.space.to_arch(self.grid.to_point(row)))
+
+        found = measured(path, rows, costs, watch)
+        names = {self.config.cost, *limits(self.config)}
+        self.tables = {name: fit_table(self.grid, rows, found[name]) for name in names}
+
+    def __call__(self, mixture: Mapping[str, Floats], step: int) -> dict[str, Sloped]:
+        """Raises Interrupted where a signal came."""
+        self.interruption.check()
+        loss, slopes = self._loss(mixture, self.batches[step % len(self.batches)])
+        scale = self.ap_per_loss
+        score: Sloped = (-scale * loss, {knob: -scale * part for knob, part in slopes.items()})
+        told = {name: table.expected(mixture) for name, table in self.tables.items()}
+        told["score"] = score
+        value = find_objective(self.config).value
+        if value is not None:
+            told["value"] = _combined(value, score, told[self.config.cost])
+        return told
+
+    def _loss(self, mixture: Mapping[str, Floats], batch: Batch) -> Sloped:
+        """The loss, a mean over the image sizes by their shares, and its slopes."""
+        shares = {
+            knob: torch.tensor(part, dtype=torch.float32, device=self.device, requires_grad=True)
+            for knob, part in mixture.items()
+        }
+        sizes = image_sizes(self.space)
+        weights = shares.get("image_size", torch.ones(1, device=self.device))
+        total = torch.zeros((), device=self.device)
+        for size, weight in zip(sizes, weights, strict=True):
+            if float(weight.detach()) > 0:
+                total = total + weight * self._loss_at(size, shares, batch)
+        total.backward()  # type: ignore[no-untyped-call]
+        slopes = {
+            knob: np.zeros(len(part)) if part.grad is None else part.grad.double().cpu().numpy()
+            for knob, part in shares.items()
+        }
+        return float(total.detach()), slopes
+
+    def _loss_at(self, size: tuple[int, int], shares: Mapping[str, Tensor], batch: Batch) -> Tensor:
+        images, targets = resized(
+            batch.images.to(self.device, memory_format=torch.channels_last),
+            batch.boxes.to(self.device),
+            size,
+        )
+        logits, distances = self.relaxed(images, shares)
+        loss = DetectionLoss(self.config.train.loss, size).to(self.device)
+        total: Tensor = loss(logits, distances, targets).total
+        return total
+
+    # --- made at the first question --------------------------------------------------------------
+
+    @functools.cached_property
+    def inheritance(self) -> Inheritance:
+        return self.find_inheritance()
+
+    @property
+    def device(self) -> torch.device:
+        return self.inheritance.device
+
+    @functools.cached_property
+    def relaxed(self) -> Relaxed:
+        whole = self.inheritance.elastic.whole.to(self.device).train()
+        return Relaxed(whole.requires_grad_(False), self.space)
+
+    @functools.cached_property
+    def batches(self) -> list[Batch]:
+        """Pictures that the weights did not see, in the order of their first epoch."""
+        loader = TrainLoader(
+            held_out_part(self.inheritance.folder.splits["train"]),
+            size=self.space.largest_arch().image_size,
+            augment=self.config.train.augment,
+            seed=self.config.seed,
+            batch_size=self.config.train.batch,
+        )
+        found = list(loader.epoch(0, close=True))[:HELD_OUT_BATCHES]
+        loader.close()
+        return found
+
+    @functools.cached_property
+    def ap_per_loss(self) -> float:
+        """AP gained by a unit of loss less, between the ends of the space; 1 where none is."""
+        losses, aps = [], []
+        for row in (np.zeros_like(self.grid.counts), self.grid.counts - 1):
+            shares = np.split(self.grid.one_hot(row[None])[0], np.cumsum(self.grid.counts)[:-1])
+            mixture = dict(zip(self.grid.values, shares, strict=True))
+            losses.append(np.mean([self._loss(mixture, batch)[0] for batch in self.batches]))
+            network = self.inheritance.network(self.space.to_arch(self.grid.to_point(row)))
+            aps.append(self.inheritance.ap(network))
+        gained, saved = aps[1] - aps[0], float(losses[0] - losses[1])
+        return gained / saved if gained > 0 and saved > 0 else 1.0
+
+
+def _combined(value: Callable[[float, float], float], score: Sloped, cost: Sloped) -> Sloped:
+    """An objective that is linear in score and cost, with its slopes."""
+    of_score = value(1.0, 0.0) - value(0.0, 0.0)
+    of_cost = value(0.0, 1.0) - value(0.0, 0.0)
+    slopes = {knob: of_score * part + of_cost * cost[1][knob] for knob, part in score[1].items()}
+    return value(score[0], cost[0]), slopes

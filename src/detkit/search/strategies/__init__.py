@@ -1,0 +1,78 @@
+"""Searchers of finite spaces, and the `search` verb that uses them on detectors.
+
+    from detkit.search import make_searcher
+    searcher = make_searcher("evolution", knobs={"depth": (1, 2, 3), "width": (16, 32, 64)},
+                             maximize=("accuracy",), minimize=("latency_ms",), seed=0)
+    points = searcher.ask(8)
+    searcher.tell(points[0], {"accuracy": 0.41, "latency_ms": 7.2})
+    searcher.front()
+
+A searcher knows nothing of detectors. `SEARCHERS` is the plug-in table: name -> Strategy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.search.strategies.evolution import Evolution
+from detkit.search.strategies.goal import Limit, make_goal
+from detkit.search.strategies.gradient import Gradient
+from detkit.search.strategies.grid import Grid, Point
+from detkit.search.strategies.random import RandomStrategy
+from detkit.search.strategies.rl import Reinforce
+from detkit.search.strategies.searcher import (
+    Relaxation,
+    Searcher,
+    Setup,
+    Store,
+    Strategy,
+    Watch,
+    keep_nothing,
+    say_nothing,
+)
+from detkit.search.strategies.surrogate import Surrogate
+
+SEARCHERS: dict[str, Callable[[Setup], Strategy]] = {
+    "surrogate": Surrogate,
+    "evolution": Evolution,
+    "rl": Reinforce,
+    "gradient": Gradient,
+    "random": RandomStrategy,
+}
+
+
+def make_searcher(
+    name: str,
+    *,
+    knobs: Mapping[str, Sequence[Any]],
+    maximize: Sequence[str] = (),
+    minimize: Sequence[str] = (),
+    constraints: Mapping[str, Limit] | None = None,
+    seed: int = 0,
+    start: Sequence[Point] = (),
+    relaxation: Relaxation | None = None,
+    store: Store = keep_nothing,
+    watch: Watch = say_nothing,
+) -> Searcher:
+    """A searcher over all combinations of the knobs' values.
+
+    Args:
+        knobs: name -> values, in their natural order where they have one.
+        constraints: figure -> ("<=", bound) or (">=", bound); the figure need not be an objective.
+        start: points to ask for first.
+        relaxation: an evaluator that can be differentiated, which `gradient` needs.
+        store, watch: keep, and are told of, what a searcher works out at length.
+
+    Raises:
+        UsageError: an unknown searcher, no knobs or objectives, or values that make no sense.
+    """
+    if name not in SEARCHERS:
+        raise UsageError(f"unknown searcher '{name}'", hint=did_you_mean(name, SEARCHERS))
+    if seed < 0:
+        raise UsageError(f"seed {seed}: 0 or more")
+    grid, goal = Grid(knobs), make_goal(maximize, minimize, constraints)
+    setup = Setup(goal=goal, seed=seed, relaxation=relaxation, store=store, watch=watch)
+    strategy = SEARCHERS[name](setup)
+    return Searcher(grid, goal, strategy, seed=seed, start=start)

@@ -1,0 +1,74 @@
+"""A cost that is additive in the knobs, so that the cost of a mixture can be differentiated.
+
+The logarithm of the cost is a constant and one term for each value of each knob, fitted by ridge
+regression to networks that were measured: image size and width multiply, so logarithms add.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detkit.artifact.artifact import write_text
+from detkit.search.strategies.grid import Floats, Grid, Rows
+from detkit.search.strategies.searcher import Watch, say_nothing
+
+PENALTY = 0.03
+
+
+@dataclass(frozen=True, kw_only=True)
+class CostTable:
+    """Fitted terms of the logarithm; `terms` has the values of all knobs one after the other."""
+
+    grid: Grid
+    constant: float
+    terms_e: Floats
+
+    def expected(self, mixture: Mapping[str, Floats]) -> tuple[float, dict[str, Floats]]:
+        """The cost of a mixture, and its slopes by the shares."""
+        parts = np.split(self.terms_e, np.cumsum(self.grid.counts)[:-1])
+        terms = dict(zip(self.grid.values, parts, strict=True))
+        log = self.constant + sum(float(terms[knob] @ mixture[knob]) for knob in terms)
+        cost = float(np.exp(log))
+        return cost, {knob: cost * part for knob, part in terms.items()}
+
+
+def fit_table(grid: Grid, rows_nk: Rows, costs_n: Floats) -> CostTable:
+    inputs, logs = grid.one_hot(rows_nk), np.log(costs_n)
+    constant = float(logs.mean())
+    centre = inputs.mean(axis=0)
+    centred = inputs - centre
+    normal = centred.T @ centred + PENALTY * np.eye(inputs.shape[1])
+    terms: Floats = np.linalg.solve(normal, centred.T @ (logs - constant))
+    return CostTable(grid=grid, constant=constant - float(centre @ terms), terms_e=terms)
+
+
+def design(grid: Grid, count: int, seed: int) -> Rows:
+    """(N, K): both ends, and a Latin hypercube between them."""
+    ends = np.stack([np.zeros_like(grid.counts), grid.counts - 1])
+    rows = np.concatenate([ends, grid.latin(count - 2, np.random.default_rng(seed))])
+    return np.unique(rows, axis=0)
+
+
+def measured(
+    path: Path,
+    rows: Rows,
+    measure: Callable[[Sequence[int]], Mapping[str, float]],
+    watch: Watch = say_nothing,
+) -> dict[str, Floats]:
+    """Figures of each row, by name; kept in `path` as they come, so that none is taken twice."""
+    known: dict[str, dict[str, float]] = {}
+    if path.is_file():
+        known = json.loads(path.read_text(encoding="utf-8"))
+    keys = [",".join(map(str, row)) for row in rows.tolist()]
+    for number, (key, row) in enumerate(zip(keys, rows.tolist(), strict=True), start=1):
+        if key not in known:
+            known[key] = dict(measure(row))
+            write_text(path, json.dumps(known) + "\n")
+            watch(f"costs: network {number}/{len(keys)}", left=len(keys) - number)
+    names = known[keys[0]]
+    return {name: np.array([known[key][name] for key in keys]) for name in names}

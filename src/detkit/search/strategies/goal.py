@@ -1,0 +1,89 @@
+"""What a search wants: which objectives to raise, which to lower, and limits that must hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from detkit.core.errors import UsageError, did_you_mean
+
+Limit = tuple[str, float]  # "<=" or ">=", and the bound
+
+
+@dataclass(frozen=True, kw_only=True)
+class Goal:
+    """Inside a search every objective is a loss: minimised, those to maximise negated.
+
+    Raises:
+        UsageError: no objective, one in both lists, or a limit that is none.
+    """
+
+    maximize: tuple[str, ...] = ()
+    minimize: tuple[str, ...] = ()
+    constraints: Mapping[str, Limit] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        names = self.objectives
+        if not names:
+            raise UsageError("a search needs at least one objective to maximize or minimize")
+        if len(set(names)) < len(names):
+            raise UsageError(f"an objective is named twice: {', '.join(names)}")
+        for name, (sense, bound) in self.constraints.items():
+            if sense not in ("<=", ">=") or not math.isfinite(bound):
+                raise UsageError(
+                    f"constraint on {name}: {sense} {bound}",
+                    hint='write ("<=", 8.0) or (">=", 8.0)',
+                )
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        return (*self.maximize, *self.minimize)
+
+    def check(self, figures: Mapping[str, float]) -> None:
+        """Raises UsageError for a figure that is missing, or that nobody asked for."""
+        wanted = {*self.objectives, *self.constraints}
+        missing = sorted(wanted - figures.keys())
+        if missing:
+            raise UsageError(
+                f"told without {', '.join(missing)}",
+                hint="a figure that could not be had is told as NaN",
+            )
+        for name in figures.keys() - wanted:
+            raise UsageError(f"no objective '{name}'", hint=did_you_mean(name, wanted))
+
+    def losses(self, figures: Mapping[str, float]) -> tuple[float, ...]:
+        """In the order of `objectives`; NaN where a figure is not finite."""
+        signed = [-figures[name] for name in self.maximize] + [figures[n] for n in self.minimize]
+        return tuple(loss if math.isfinite(loss) else math.nan for loss in signed)
+
+    def violation(self, figures: Mapping[str, float]) -> float:
+        """0 where every limit holds, else by what share of their bounds they are passed, summed.
+
+        A figure that is not finite counts as passing its limit by all of it.
+        """
+        return sum(_excess(figures[name], limit) for name, limit in self.constraints.items())
+
+
+def _excess(value: float, limit: Limit) -> float:
+    sense, bound = limit
+    if not math.isfinite(value):
+        return 1.0
+    over = value - bound if sense == "<=" else bound - value
+    return max(over, 0.0) / (abs(bound) or 1.0)
+
+
+def make_goal(
+    maximize: Sequence[str], minimize: Sequence[str], constraints: Mapping[str, Limit] | None
+) -> Goal:
+    """A Goal of plain sequences.
+
+    Raises:
+        UsageError: see `Goal`; or a string where a list of names belongs.
+    """
+    for names in (maximize, minimize):
+        if isinstance(names, str):
+            raise UsageError(f"'{names}': write a list of names", hint=f"('{names}',)")
+    return Goal(
+        maximize=tuple(maximize), minimize=tuple(minimize), constraints=dict(constraints or {})
+    )

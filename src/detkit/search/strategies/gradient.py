@@ -1,0 +1,180 @@
+"""Gradient descent on a distribution over points, for evaluators that can be differentiated.
+
+As in DARTS (Liu et al., 2019) with the Gumbel-softmax samples of SNAS (Xie et al., 2019) and the
+two paths a choice and the expected latency of ProxylessNAS (Cai et al., 2019): every knob has
+logits, a sample mixes its two luckiest values, the objectives of the sample are differentiated by
+the shares, the temperature falls. One descent for each trade-off between the objectives. What
+comes out is made discrete and evaluated like any other point: the likeliest points first, then
+samples around them.
+
+A weighted sum of score and cost drives most descents to an end of the front, mostly to the cheapest
+points. So a trade-off is a weighted maximum of the objectives (Chebyshev), each scaled from 0, the
+best that was seen, to 1: a descent that only gets cheaper is held by its score.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+
+from detkit.core.errors import UsageError
+from detkit.search.strategies.goal import Goal
+from detkit.search.strategies.grid import Floats, Grid, Rows
+from detkit.search.strategies.policy import draw, knob_sums, probabilities, trade_offs
+from detkit.search.strategies.searcher import (
+    History,
+    Relaxation,
+    Setup,
+    Store,
+    Watch,
+    keep_nothing,
+    say_nothing,
+)
+
+NUM_DESCENTS = 8
+STEPS = 100
+RATE = 0.3
+TEMPERATURES = (2.0, 0.2)  # of the first and the last step
+RANGE_SAMPLES = 8  # points, beside both ends, that tell how far each objective extends
+PATHS = 2  # values of a knob that a sample mixes
+SHARPNESS = 0.1  # how soft the maximum of the objectives is
+LIMIT_WEIGHT = 5.0  # of a limit passed by its whole bound
+SPREAD = 0.5  # exponent of the probabilities that samples are drawn from
+EXTRA = 4
+
+
+class Gradient:
+    """All descents at the first question; the answers are handed out from then on."""
+
+    def __init__(self, setup: Setup) -> None:
+        """Raises UsageError without a differentiable evaluator."""
+        if setup.relaxation is None:
+            raise UsageError(
+                "the gradient searcher needs an evaluator that can be differentiated",
+                hint="--evaluator supernet is one; other searchers work with every evaluator",
+            )
+        self.goal, self.seed, self.relaxation = setup.goal, setup.seed, setup.relaxation
+        self.store, self.watch = setup.store, setup.watch
+        self.policies: Floats = np.empty((0, 0))
+
+    def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
+        grid = history.grid
+        if not len(self.policies):
+            slopes = Slopes(grid, self.goal, self.relaxation, self.seed)
+            self.policies = descend(slopes, self.store, self.watch)
+        ends = np.cumsum(grid.counts)
+        likeliest = [
+            self.policies[:, e - c : e].argmax(1) for e, c in zip(ends, grid.counts, strict=True)
+        ]
+        softer = self.policies**SPREAD
+        turns = rng.integers(0, len(softer), count * EXTRA)
+        around = draw(grid, (softer / knob_sums(grid, softer))[turns], rng)
+        return np.concatenate([np.stack(likeliest, axis=1), around])
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A soft point: its losses, their slopes, and the slope of limits that it passes."""
+
+    losses_m: Floats
+    slopes_me: Floats
+    limits_e: Floats
+
+
+class Slopes:
+    """What a descent follows: the slopes of a relaxation's objectives, scaled to each other."""
+
+    def __init__(self, grid: Grid, goal: Goal, relaxation: Relaxation, seed: int) -> None:
+        self.grid, self.goal, self.relaxation, self.seed = grid, goal, relaxation, seed
+        self.signs_m = np.array([-1.0] * len(goal.maximize) + [1.0] * len(goal.minimize))
+
+    def text(self, losses_m: Floats) -> str:
+        """The objectives as a person reads them."""
+        values = zip(self.goal.objectives, self.signs_m * losses_m, strict=True)
+        return ", ".join(f"{name} {value:.4g}" for name, value in values)
+
+    def __call__(self, shares_e: Floats, weights_m: Floats, step: int) -> tuple[Floats, Floats]:
+        """(E,) slope of the weighted maximum, and of limits where they are passed; (M,) losses."""
+        found = self._judge(shares_e, step)
+        span = np.ptp(self._seen_nm, axis=0)
+        scale = np.where(span > 0, span, 1.0)
+        pulls = weights_m * (found.losses_m - self._seen_nm.min(axis=0)) / scale / SHARPNESS
+        share_m = np.exp(pulls - pulls.max())
+        total: Floats = (share_m / share_m.sum() * weights_m / scale) @ found.slopes_me
+        return total + LIMIT_WEIGHT * found.limits_e, found.losses_m
+
+    @functools.cached_property
+    def _seen_nm(self) -> Floats:
+        """(N, M) losses of points that tell how far each objective extends."""
+        ends = np.stack([np.zeros_like(self.grid.counts), self.grid.counts - 1])
+        rng = np.random.default_rng(self.seed)
+        rows = np.concatenate([ends, self.grid.sample(RANGE_SAMPLES, rng)])
+        points = enumerate(self.grid.one_hot(rows))
+        return np.array([self._judge(shares_e, step).losses_m for step, shares_e in points])
+
+    def _judge(self, shares_e: Floats, step: int) -> _Judged:
+        names, goal = list(self.grid.values), self.goal
+        parts = np.split(shares_e, np.cumsum(self.grid.counts)[:-1])
+        told = self.relaxation(dict(zip(names, parts, strict=True)), step)
+        slopes = {name: np.concatenate([told[name][1][knob] for knob in names]) for name in told}
+        limits = np.zeros(len(shares_e))
+        for name, (sense, bound) in goal.constraints.items():
+            sign = 1.0 if sense == "<=" else -1.0
+            if name in told and sign * (told[name][0] - bound) > 0:
+                limits += sign * slopes[name] / (abs(bound) or 1.0)
+        values = np.array([told[name][0] for name in goal.objectives])
+        every = np.array([slopes[name] for name in goal.objectives])
+        return _Judged(self.signs_m * values, self.signs_m[:, None] * every, limits)
+
+
+def descend(slopes: Slopes, store: Store = keep_nothing, watch: Watch = say_nothing) -> Floats:
+    """(P, E) probabilities that each of P trade-offs arrives at; those in the store are taken."""
+    weights_pm = trade_offs(len(slopes.goal.objectives), NUM_DESCENTS)
+    policies = []
+    for number, weights_m in enumerate(weights_pm, start=1):
+        descent = Descent(number, len(weights_pm), weights_m)
+        policies.append(store(f"descent-{number}", functools.partial(descent, slopes, watch)))
+    return np.stack(policies)
+
+
+@dataclass(frozen=True)
+class Descent:
+    """The way down of one trade-off, number 1 to `total`."""
+
+    number: int
+    total: int
+    weights_m: Floats
+
+    def __call__(self, slopes: Slopes, watch: Watch) -> Floats:
+        """(E,) probabilities after `STEPS` steps of Adam (Kingma and Ba, 2015) on soft samples."""
+        grid, rng = slopes.grid, np.random.default_rng([slopes.seed, self.number])
+        logits = np.zeros(int(grid.counts.sum()))
+        first, second = np.zeros_like(logits), np.zeros_like(logits)
+        for step, temperature in enumerate(np.geomspace(*TEMPERATURES, STEPS), start=1):
+            shares = two_paths(grid, logits + rng.gumbel(size=len(logits)), temperature)
+            slope, losses_m = slopes(shares, self.weights_m, step)
+            inner = knob_sums(grid, (shares * slope)[None])[0]
+            slope = shares * (slope - inner) / temperature
+            first = 0.9 * first + 0.1 * slope
+            second = 0.99 * second + 0.01 * slope**2
+            scale = np.sqrt(second / (1 - 0.99**step)) + 1e-8
+            logits = logits - RATE * first / (1 - 0.9**step) / scale
+            line = f"descent {self.number}/{self.total}, step {step}/{STEPS}"
+            left = (self.total - self.number + 1) * STEPS - step
+            watch(f"{line}: {slopes.text(losses_m)}", left=left)
+        found: Floats = probabilities(grid, logits[None])[0]
+        return found
+
+
+def two_paths(grid: Grid, logits_e: Floats, temperature: float) -> Floats:
+    """(E,) shares of the `PATHS` largest logits of each knob; the others have none."""
+    shares = []
+    for part in np.split(logits_e, np.cumsum(grid.counts)[:-1]):
+        chosen = np.argsort(-part)[:PATHS]
+        weights = np.exp((part[chosen] - part.max()) / temperature)
+        share = np.zeros(len(part))
+        share[chosen] = weights / weights.sum()
+        shares.append(share)
+    return np.concatenate(shares)

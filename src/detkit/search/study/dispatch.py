@@ -1,0 +1,146 @@
+"""Takes points from the searcher through cost, latency and score, as far as the limits let them.
+
+The driver's part of a search: it alone asks and tells, and writes both into the journal first.
+Tasks may end in any order, be lost and be tried again; every point is told once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from detkit.config import SearchConfig
+from detkit.nn.detector import Cost
+from detkit.search.cluster.executor import Executor, Kind, Outcome, Task
+from detkit.search.scoring.objective import goal_of, limits, to_tell
+from detkit.search.strategies.grid import Point
+from detkit.search.strategies.searcher import Searcher
+from detkit.search.study.journal import Journal
+from detkit.search.study.progress import Hooks
+from detkit.spec.arch import ArchSpec
+
+FIGURES = ("latency_ms", "latency_bound_ms", "reference_ms", "score", "ap")
+UNKNOWN = {**dict.fromkeys(FIGURES, math.nan), "latency_error": 0.0}
+
+
+@dataclass(kw_only=True)
+class Candidate:
+    """A point under way, and what is known of it."""
+
+    point: Point
+    figures: dict[str, float]
+    losses: int = field(default=0)  # workers that died with the task in hand
+
+
+class Dispatcher:
+    """Keeps the executor's slots busy until the trials are used up or the space is."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        searcher: Searcher,
+        journal: Journal,
+        executor: Executor,
+        *,
+        describe: Callable[[Point], tuple[ArchSpec, Cost]],
+        predict: Callable[[ArchSpec], Mapping[str, float]] | None,
+        told: Callable[[Mapping[str, float]], None],
+        hooks: Hooks,
+    ) -> None:
+        """Args:
+        describe: gives the architecture of a point.
+        predict: gives the figures of its latency; without it they are measured.
+        told: gets the figures of every trial.
+        """
+        self.config, self.goal = config, goal_of(config)
+        self.searcher, self.journal, self.executor = searcher, journal, executor
+        self.describe, self.predict, self.told = describe, predict, told
+        self.log, self.interruption = hooks.log, hooks.interruption
+        self.waiting: deque[Point] = deque()  # asked, not begun
+        self.under_way: dict[int, Candidate] = {}
+        self.begun = 0
+
+    def run(self) -> None:
+        """Until nothing is left to try, or a signal comes: what is under way then stays untold."""
+        for trial in self.journal.told():
+            self.searcher.tell(trial.point, to_tell(self.config, self.goal, trial.figures))
+        self.waiting.extend(self.journal.pending())
+        self.searcher.remember(self.waiting)
+        while not self.interruption.signal:
+            self._fill()
+            if not self.under_way:
+                self._say_whether_used_up()
+                return
+            outcome = None if self.interruption.signal else self.executor.wait()
+            if outcome is not None:
+                self._advance(outcome)
+
+    def _fill(self) -> None:
+        while len(self.under_way) < self.executor.slots and not self.interruption.signal:
+            point = self._next_point()
+            if point is None:
+                return
+            self._begin(point)
+
+    def _next_point(self) -> Point | None:
+        """One asked for before, or now: a batch where candidates go singly, else the free slots."""
+        left = self.config.trials - len(self.searcher.trials) - len(self.under_way)
+        if left <= 0:
+            return None
+        if not self.waiting:
+            slots = self.executor.slots
+            wanted = self.config.batch if slots == 1 else max(slots - len(self.under_way), 1)
+            self.waiting.extend(self.searcher.ask(min(wanted, left)))
+            self.journal.ask(list(self.waiting))
+        return self.waiting.popleft() if self.waiting else None
+
+    def _say_whether_used_up(self) -> None:
+        done, wanted = len(self.searcher.trials), self.config.trials
+        if done < wanted and not self.interruption.signal:
+            self.log(f"the space holds no more architectures: {done} of {wanted} trials")
+
+    def _begin(self, point: Point) -> None:
+        spec, cost = self.describe(point)
+        costs = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
+        candidate = Candidate(point=point, figures={**costs, **UNKNOWN})
+        if self.predict is not None:
+            candidate.figures.update(self.predict(spec))
+        if is_over(self.config, candidate.figures):
+            self._tell(candidate)
+            return
+        self.begun += 1
+        self.under_way[self.begun] = candidate
+        kind: Kind = "measure" if self.predict is None else "score"
+        self.executor.submit(Task(number=self.begun, kind=kind, spec=spec, cost=cost))
+
+    def _advance(self, outcome: Outcome) -> None:
+        """To the next task of the candidate, or to its end."""
+        task, candidate = outcome.task, self.under_way[outcome.task.number]
+        candidate.figures.update(outcome.figures)
+        if outcome.lost and candidate.losses < self.config.ray.retries:
+            candidate.losses += 1
+            attempt = f"trying again ({candidate.losses} of {self.config.ray.retries})"
+            self.log(f"{task.spec.name}, {task.kind}: {outcome.failure}; {attempt}")
+            self.executor.submit(task)
+            return
+        if outcome.failure:
+            self.log(f"{task.spec.name}, {task.kind}: {outcome.failure}; told as failed")
+        elif task.kind == "measure" and not is_over(self.config, candidate.figures):
+            score = Task(number=task.number, kind="score", spec=task.spec, cost=task.cost)
+            self.executor.submit(score)
+            return
+        del self.under_way[task.number]
+        self._tell(candidate)
+
+    def _tell(self, candidate: Candidate) -> None:
+        self.journal.tell(candidate.point, candidate.figures)
+        told = to_tell(self.config, self.goal, candidate.figures)
+        self.searcher.tell(candidate.point, told)
+        self.told(candidate.figures)
+
+
+def is_over(config: SearchConfig, figures: Mapping[str, float]) -> bool:
+    """Whether a figure passes its limit; one that is not known yet does not."""
+    return any(figures[name] > bound for name, (_, bound) in limits(config).items())

@@ -1,0 +1,62 @@
+"""Measured latencies of a front taken back into the study that had only predicted them.
+
+detkit bench searched/pareto.json --precision int8 -o measured.json     (on the device)
+detkit search -o searched --resume --measured measured.json
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from detkit.config import SearchConfig
+from detkit.core.errors import UsageError
+from detkit.inspection.run_folder import read_record
+from detkit.report import MeasuredFront
+from detkit.search.scoring.objective import with_bound
+from detkit.search.study.journal import Journal
+from detkit.spec.space import SearchSpace
+
+
+def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
+    """The report of `detkit bench pareto.json`.
+
+    Raises:
+        ArtifactError: no such file, or damaged.
+        UsageError: something else, or measured as something else than the study is about.
+    """
+    kind, found = read_record(path)
+    if not isinstance(found, MeasuredFront):
+        raise UsageError(
+            f"{path} is a {kind}, not a measured front", hint="detkit bench OUT/pareto.json -o FILE"
+        )
+    for flag in ("runtime", "precision", "threads"):
+        was, now = getattr(found, flag), getattr(config, flag)
+        if was != now:
+            raise UsageError(
+                f"{path} was measured with {flag} {was}, the search is for {now}",
+                hint=f"measure it again with --{flag} {now}",
+            )
+    return found
+
+
+def take(journal: Journal, space: SearchSpace, measured: MeasuredFront) -> int:
+    """Writes the latencies into the trials of the same networks; returns how many there are.
+
+    Raises:
+        UsageError: none of the networks is a trial of this study.
+    """
+    latencies = {network.digest: network.latency_ms for network in measured.networks}
+    taken = 0
+    for trial in journal.told():
+        digest = space.to_arch(trial.point).digest
+        if digest in latencies:
+            figures = {**trial.figures, **with_bound(latencies[digest], 0.0)}
+            journal.correct(dataclasses.replace(trial, figures=figures))
+            taken += 1
+    if not taken:
+        raise UsageError(
+            "none of the networks measured is a trial of this search",
+            hint="measure the pareto.json of this folder",
+        )
+    return taken

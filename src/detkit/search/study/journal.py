@@ -1,0 +1,144 @@
+"""The trials of a study on disk: SQLite, one transaction a step, safe from a kill at any instant.
+
+A trial is asked, then told, once. Figures that could not be had are NULL in the file, NaN here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.core.errors import ArtifactError, DetkitError, UsageError
+from detkit.search.strategies.grid import Point
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS trials (
+  id INTEGER PRIMARY KEY,
+  point TEXT NOT NULL UNIQUE,
+  told INTEGER UNIQUE,  -- place in the order of telling; NULL while the answer is awaited
+  figures TEXT
+);
+"""
+SCHEMA_VERSION = "2"
+
+
+@dataclass(frozen=True)
+class Told:
+    """A trial that was answered."""
+
+    point: Point
+    figures: dict[str, float]
+
+
+class Journal:
+    """An open journal file. `settings` are what a resumed study must not change.
+
+    Raises:
+        ArtifactError: not a journal, damaged, or in use by another process.
+        UsageError: it was begun with other settings.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, str]) -> None:
+        self.path = path
+        with self._errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self.database = sqlite3.connect(path, timeout=1.0)
+        try:
+            self._begin({"schema_version": SCHEMA_VERSION, **settings})
+        except DetkitError:
+            self.database.close()
+            raise
+
+    def ask(self, points: Sequence[Point]) -> None:
+        """Notes that these points are being evaluated; all of them or none."""
+        with self._errors(), self.database:
+            rows = [(_text(point),) for point in points]
+            self.database.executemany("INSERT INTO trials (point) VALUES (?)", rows)
+
+    def tell(self, point: Point, figures: Mapping[str, float]) -> None:
+        """Notes the answer of a point that was asked.
+
+        Raises:
+            UsageError: it was not asked, or is told already.
+        """
+        with self._errors(), self.database:
+            done = self.database.execute(
+                "UPDATE trials SET figures = ?, told = (SELECT count(told) FROM trials)"
+                " WHERE point = ? AND told IS NULL",
+                (_known(figures), _text(point)),
+            )
+            if done.rowcount != 1:
+                raise UsageError(f"{self.path}: told twice, or never asked: {point}")
+
+    def correct(self, trial: Told) -> None:
+        """Puts other figures in the place of those that were told; their order stays."""
+        with self._errors(), self.database:
+            self.database.execute(
+                "UPDATE trials SET figures = ? WHERE point = ? AND told IS NOT NULL",
+                (_known(trial.figures), _text(trial.point)),
+            )
+
+    def told(self) -> list[Told]:
+        """In the order told."""
+        query = "SELECT point, figures FROM trials WHERE told IS NOT NULL ORDER BY told"
+        with self._errors():
+            return [Told(_point(p), _figures(f)) for p, f in self.database.execute(query)]
+
+    def pending(self) -> list[Point]:
+        """Asked and not told, in the order asked."""
+        query = "SELECT point FROM trials WHERE told IS NULL ORDER BY id"
+        with self._errors():
+            return [_point(text) for (text,) in self.database.execute(query)]
+
+    def close(self) -> None:
+        self.database.close()
+
+    def _begin(self, settings: Mapping[str, str]) -> None:
+        with self._errors():
+            self.database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one driver a study
+            with self.database:
+                self.database.executescript(SCHEMA)
+                self._agree(settings)
+
+    def _agree(self, settings: Mapping[str, str]) -> None:
+        """Writes the settings of a new study; compares them with those of an old one."""
+        before = dict(self.database.execute("SELECT key, value FROM study"))
+        changed = [key for key, value in settings.items() if before.get(key, value) != value]
+        if changed:
+            raise UsageError(
+                f"a resumed search cannot change {', '.join(changed)}",
+                hint="; ".join(f"{key} was {before[key]}" for key in changed),
+            )
+        self.database.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", settings.items())
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError, ValueError) as error:
+            reason = "another process is using it" if "locked" in str(error) else str(error)
+            raise ArtifactError(f"cannot use the journal {self.path}: {reason}") from error
+
+
+def _text(point: Point) -> str:
+    return json.dumps(point, sort_keys=True)
+
+
+def _known(figures: Mapping[str, float]) -> str:
+    return json.dumps({n: value if math.isfinite(value) else None for n, value in figures.items()})
+
+
+def _point(text: str) -> Point:
+    """JSON's lists are tuples in a point."""
+    plain = json.loads(text)
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
+
+
+def _figures(text: str) -> dict[str, float]:
+    return {k: math.nan if v is None else float(v) for k, v in json.loads(text).items()}

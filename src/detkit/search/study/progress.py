@@ -1,0 +1,67 @@
+"""What a search tells its caller while it runs, and how the caller stops it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from detkit.search.scoring.latency import latency_text
+from detkit.train.loop import Interruption
+from detkit.train.progress import clock_text
+
+SECONDS_BETWEEN_LINES = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where a study stands after a trial."""
+
+    trials: int
+    total: int
+    figures: Mapping[str, float]
+    best_score: float
+    front: int
+    hypervolume: float
+    eta_s: float
+
+    def line(self) -> str:
+        score, latency = self.figures["score"], self.figures["latency_ms"]
+        shown = f"score {score:.4f}" if math.isfinite(score) else "over a limit, or failed"
+        if math.isfinite(latency):
+            shown += f"  {latency_text(latency, self.figures['latency_error'])}"
+        return (
+            f"trial {self.trials}/{self.total}  {shown}"
+            f"  best {self.best_score:.4f}  front {self.front}"
+            f"  hypervolume {self.hypervolume:.4f}  eta {clock_text(self.eta_s)}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """`log` takes lines, `notify` every trial; a signal in `interruption` ends the search."""
+
+    log: Callable[[str], None] = lambda _: None
+    notify: Callable[[Status], None] = lambda _: None
+    interruption: Interruption = field(default_factory=Interruption)
+
+
+class Pace:
+    """A `searcher.Watch` that logs a line every ten seconds, and the last, with the time left."""
+
+    def __init__(self, log: Callable[[str], None]) -> None:
+        self.log = log
+        self.began_s = self.said_s = 0.0
+        self.first_left = 0  # when it was told for the first time
+
+    def __call__(self, line: str, *, left: int) -> None:
+        now_s = time.monotonic()
+        if not self.first_left:
+            self.began_s = self.said_s = now_s
+            self.first_left = left
+        if left and now_s - self.said_s < SECONDS_BETWEEN_LINES:
+            return
+        eta_s = (now_s - self.began_s) / max(self.first_left - left, 1) * left
+        self.log(f"{line}, eta {clock_text(eta_s)}")
+        self.said_s = now_s

@@ -1,0 +1,35 @@
+"""What a searcher worked out at length, kept in a study's folder: see `searcher.Store`."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from detkit.artifact.artifact import write_text
+from detkit.search.strategies.grid import Floats
+
+
+class FileStore:
+    """An array a file, written whole or not at all."""
+
+    def __init__(self, folder: Path, find_key: Callable[[], str]) -> None:
+        """`find_key` names all that the arrays depend on; it is asked at the first of them."""
+        self.folder, self.find_key = folder, find_key
+
+    def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
+        path = self.folder / f"{name}.json"
+        if path.is_file():
+            kept = json.loads(path.read_text(encoding="utf-8"))
+            if kept["key"] == self.key:
+                return np.array(kept["values"], np.float64)
+        values = make()
+        write_text(path, json.dumps({"key": self.key, "values": values.tolist()}) + "\n")
+        return values
+
+    @functools.cached_property
+    def key(self) -> str:
+        return self.find_key()

@@ -1,0 +1,377 @@
+"""The driver: asks a searcher, evaluates, notes every step in the journal, reports the front.
+
+A folder of a study holds `search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
+`pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`) and, where networks were
+trained, `runs/DIGEST/`; where they share weights, `supernet/`; what a searcher keeps, `searcher/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from detkit.artifact.artifact import write_text
+from detkit.config import SearchConfig, to_toml
+from detkit.core.errors import MeasurementError, TrainingError, UsageError
+from detkit.core.lazy_import import load_plugin
+from detkit.core.serialization import digest_of, to_json, to_plain
+from detkit.data.coco.folder import open_folder
+from detkit.nn.detector import Cost, cost_of
+from detkit.pages.search_page import render_search
+from detkit.report import ParetoPoint, SearchReport
+from detkit.search.cluster.executor import Executor, LocalExecutor, Task, run_alone
+from detkit.search.cluster.node import pack
+from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
+from detkit.search.scoring.latency import latency_text, open_predictor
+from detkit.search.scoring.objective import goal_of, limits
+from detkit.search.scoring.relaxation import SupernetRelaxation
+from detkit.search.strategies import make_searcher
+from detkit.search.strategies.grid import Point
+from detkit.search.strategies.searcher import Searcher
+from detkit.search.study.dispatch import UNKNOWN, Dispatcher, is_over
+from detkit.search.study.finalists import read_measured, take
+from detkit.search.study.front import front_of, volume_of, volumes_of
+from detkit.search.study.journal import Journal, Told
+from detkit.search.study.progress import Hooks, Pace, Status
+from detkit.search.study.store import FileStore
+from detkit.spec.arch import ArchSpec, parse_image_size
+from detkit.spec.space import SearchSpace, find_space
+from detkit.train.loop import Interrupted
+
+MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
+OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
+FOLDERS = ("front", "runs", "searcher", "supernet")
+
+
+class Study:
+    """One search in its folder `out`, whose journal is open."""
+
+    def __init__(
+        self,
+        config: SearchConfig,
+        space: SearchSpace,
+        out: Path,
+        hooks: Hooks,
+        *,
+        evaluator: Evaluator,
+        executor: Executor,
+        resume: bool,
+    ) -> None:
+        """Opens or begins the journal.
+
+        Raises:
+            UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
+                study with other settings.
+        """
+        self.config, self.space, self.out, self.hooks = config, space, out, hooks
+        self.executor = executor
+        self.sharing = evaluator if isinstance(evaluator, SharingEvaluator) else None
+        self.predictor = open_predictor(config, space)
+        source = self.predictor.source if self.predictor else "measured"
+        self.settings = unchanging(config, space, source)
+        self.relaxation = self._relaxation()
+        self.searcher = self._searcher()
+        self.delivered: dict[str, Score] = {}
+        if not resume:
+            self._check_limits()
+        self.journal = Journal(out / "journal.sqlite", self.settings)
+        self.done_before = len(self.journal.told())
+        self.began = self.trying_since = time.monotonic()
+
+    def run(self) -> SearchReport:
+        """Evaluates until the trials are used up, the space is, or a signal comes.
+
+        Raises:
+            TrainingError: no trial has a score, though some were within the limits.
+        """
+        if self.sharing and not self.sharing.prepare(self.space, self.hooks.log):
+            return self._report()
+        self.trying_since = time.monotonic()
+        dispatcher = Dispatcher(
+            self.config,
+            self.searcher,
+            self.journal,
+            self.executor,
+            describe=self._describe,
+            predict=self.predictor,
+            told=lambda figures: self.hooks.notify(self._status(figures)),
+            hooks=self.hooks,
+        )
+        with contextlib.suppress(Interrupted):  # what is under way stays untold
+            if self.relaxation:
+                self.relaxation.measure(Pace(self.hooks.log))
+            dispatcher.run()
+        if self.sharing and not self.hooks.interruption.signal:
+            front = front_of(self.config, self.journal.told())
+            self.delivered = self.sharing.deliver([self.space.to_arch(t.point) for t in front])
+        report = self._report()
+        if report.failed and report.failed == report.trials - report.over_limit:
+            raise TrainingError(
+                f"not one of {report.failed} architectures could be scored",
+                hint="the lines above say why; when it is mended, begin anew with --force",
+            )
+        return report
+
+    def _searcher(self) -> Searcher:
+        goal = goal_of(self.config)
+        start = [self.space.smallest_point(), *self.space.zoo_points().values()]
+        return make_searcher(
+            self.config.searcher,
+            knobs=self.space.knobs,
+            maximize=goal.maximize,
+            minimize=goal.minimize,
+            constraints=goal.constraints,
+            seed=self.config.seed,
+            start=start,
+            relaxation=self.relaxation,
+            store=FileStore(self.out / "searcher", self._key),
+            watch=Pace(self.hooks.log),
+        )
+
+    def _key(self) -> str:
+        """Of all that a searcher's answers depend on, but for the trials."""
+        weights = pack(self.sharing).digest if self.sharing else ""
+        return digest_of([self.settings, weights])
+
+    def _relaxation(self) -> SupernetRelaxation | None:
+        """What the searcher `gradient` descends on, where the evaluator has it."""
+        if self.config.searcher != "gradient" or self.sharing is None:
+            return None
+        return self.sharing.relax(self.space, self._costs)
+
+    def _costs(self, spec: ArchSpec) -> dict[str, float]:
+        """Counted, and latency where that is sought or limited."""
+        cost = cost_of(spec)
+        figures = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
+        if self.config.cost == "latency_ms" or self.config.max_latency_ms:
+            figures |= self._latency(spec, cost)
+            self.hooks.interruption.check()
+        return figures
+
+    def _describe(self, point: Point) -> tuple[ArchSpec, Cost]:
+        spec = self.space.to_arch(point)
+        return spec, cost_of(spec)
+
+    def _check_limits(self) -> None:
+        """Raises UsageError where the smallest network passes a limit."""
+        if not limits(self.config):
+            return
+        spec = self.space.to_arch(self.space.smallest_point())
+        cost = cost_of(spec)
+        self._check("max_params", cost.parameters, f"has {cost.parameters:,}")
+        self._check("max_macs", cost.macs, f"takes {cost.macs:,}")
+        if self.config.max_latency_ms:
+            found = self._latency(spec, cost)
+            what = f"takes {latency_text(found['latency_ms'], found['latency_error'])}"
+            self._check("max_latency_ms", found["latency_bound_ms"], what)
+
+    def _latency(self, spec: ArchSpec, cost: Cost) -> Mapping[str, float]:
+        """The figures of a latency, from where candidates get theirs; NaN when interrupted.
+
+        Raises:
+            MeasurementError: it could not be measured.
+        """
+        if self.predictor:
+            return self.predictor(spec)
+        task = Task(number=0, kind="measure", spec=spec, cost=cost)
+        interruption, retries = self.hooks.interruption, self.config.ray.retries
+        outcome = run_alone(self.executor, task, interruption, retries=retries)
+        if outcome is None:
+            return UNKNOWN
+        if outcome.failure:
+            raise MeasurementError(f"cannot measure {spec.name}: {outcome.failure}")
+        return outcome.figures
+
+    def _check(self, setting: str, value: float, what: str) -> None:
+        bound = getattr(self.config, setting)
+        if bound and value > bound:
+            raise UsageError(
+                f"{setting} {bound:g}: no architecture of space {self.space.name} keeps it;"
+                f" the smallest one {what}",
+                hint="raise the limit, lower --imgsz, or search a smaller space",
+            )
+
+    # --- what came of it -------------------------------------------------------------------------
+
+    def _status(self, figures: Mapping[str, float]) -> Status:
+        told = self.journal.told()
+        front = front_of(self.config, told)
+        spent = time.monotonic() - self.trying_since
+        rate = spent / max(len(told) - self.done_before, 1)
+        scores = [t.figures["score"] for t in told if math.isfinite(t.figures["score"])]
+        return Status(
+            trials=len(told),
+            total=self.config.trials,
+            figures=figures,
+            best_score=max(scores, default=math.nan),
+            front=len(front),
+            hypervolume=volume_of(self.config, told, front),
+            eta_s=rate * max(self.config.trials - len(told), 0),
+        )
+
+    def _report(self) -> SearchReport:
+        """Writes the folder's files; the front is that of score and cost, whatever was sought."""
+        told = self.journal.told()
+        front = front_of(self.config, told)
+        references = [trial.figures.get("reference_ms", math.nan) for trial in told]
+        report = SearchReport(
+            pareto=tuple(self._pareto_point(trial) for trial in front),
+            space=self.space.name,
+            space_digest=self.space.digest,
+            space_size=self.space.size,
+            searcher=self.config.searcher,
+            evaluator=evaluator_name(self.config),
+            objective=self.config.objective,
+            cost=self.config.cost,
+            data=self.config.data,
+            trials=len(told),
+            over_limit=sum(is_over(self.config, trial.figures) for trial in told),
+            failed=sum(
+                math.isnan(t.figures["score"]) and not is_over(self.config, t.figures) for t in told
+            ),
+            hypervolume=volume_of(self.config, told, front),
+            runtime=self.config.runtime,
+            precision=self.config.precision,
+            device=self.config.device,
+            threads=self.config.threads,
+            max_latency_ms=self.config.max_latency_ms,
+            latency_profile=self.config.latency_profile,
+            reference_ms=tuple(round(value, 4) for value in references if math.isfinite(value)),
+            seconds=round(time.monotonic() - self.began, 3),
+            fingerprint=self.executor.fingerprint,
+        )
+        write_text(self.out / "report.json", to_json(report) + "\n")
+        write_text(self.out / "pareto.json", to_json(report.pareto) + "\n")
+        for point in report.pareto:
+            path = self.out / "front" / f"{point.digest}.json"
+            write_text(path, json.dumps(point.arch, indent=2) + "\n")
+        zoo = {name: self.searcher.grid.to_row(p) for name, p in self.space.zoo_points().items()}
+        named = {
+            name: trial.figures
+            for name, row in zoo.items()
+            for trial in told
+            if self.searcher.grid.to_row(trial.point) == row
+        }
+        everything = [trial.figures for trial in told]
+        volumes = volumes_of(self.config, told)
+        write_text(self.out / "pareto.html", render_search(report, everything, named, volumes))
+        return report
+
+    def _pareto_point(self, trial: Told) -> ParetoPoint:
+        spec, figures = self.space.to_arch(trial.point), trial.figures
+        trained = self.out / "runs" / spec.digest / "best.safetensors"
+        found = self.delivered.get(spec.digest)
+        ap = figures["ap"] if found is None else found.value
+        return ParetoPoint(
+            name=spec.name,
+            arch=to_plain(spec),
+            digest=spec.digest,
+            ap=None if math.isnan(ap) else ap,
+            score=figures["score"],
+            latency_ms=figures["latency_ms"],
+            measured=not figures["latency_error"],
+            latency_error=figures["latency_error"],
+            parameters=int(figures["parameters"]),
+            macs=int(figures["macs"]),
+            checkpoint=found.checkpoint if found else str(trained) if trained.is_file() else "",
+        )
+
+
+def search(
+    config: SearchConfig,
+    out: Path,
+    *,
+    resume: bool,
+    force: bool,
+    hooks: Hooks,
+    measured: Path | None = None,
+) -> SearchReport:
+    """Searches in the folder `out`, going on with what is there if `resume`.
+
+    Args:
+        measured: latencies of the front of this study, to be taken into it first.
+
+    Raises:
+        UsageError: settings that make no sense, a folder with something in it, or a limit that no
+            architecture of the space keeps.
+        DataError: data that cannot be used.
+    """
+    space = space_of(config)
+    measured_front = None if measured is None else read_measured(measured, config)
+    if measured_front and not resume:
+        raise UsageError("--measured is for a search that is resumed", hint="--resume")
+    if not (resume or force) and out.is_dir() and any(out.iterdir()):
+        raise UsageError(
+            f"{out} is not empty", hint="--resume goes on with it, --force begins it anew"
+        )
+    if resume and not (out / "journal.sqlite").is_file():
+        raise UsageError(f"{out} holds no search to resume")
+    if force and not resume:
+        clear(out)
+    hooks.log(
+        f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
+        f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
+    )
+    evaluator = make_evaluator(config, out, hooks.interruption)
+    with contextlib.closing(make_executor(config, out, hooks, evaluator)) as executor:
+        study = Study(
+            config, space, out, hooks, evaluator=evaluator, executor=executor, resume=resume
+        )
+        with contextlib.closing(study.journal):
+            write_text(out / "search.toml", to_toml(config))
+            if measured_front:
+                taken = take(study.journal, space, measured_front)
+                hooks.log(f"{taken} predicted latencies replaced by measured ones")
+            return study.run()
+
+
+def make_executor(config: SearchConfig, out: Path, hooks: Hooks, evaluator: Evaluator) -> Executor:
+    """This process, or the Ray cluster that the settings name.
+
+    Raises:
+        UsageError: no address, or a precision that the runtime does not compute in.
+        BackendError: Ray, or the cluster, is not there.
+    """
+    if not config.ray.address:
+        return LocalExecutor(config, evaluator)
+    connect: Callable[..., Executor] = load_plugin("ray", "detkit.search.cluster.ray:RayExecutor")
+    return connect(config, out, evaluator=evaluator, log=hooks.log)
+
+
+def space_of(config: SearchConfig) -> SearchSpace:
+    """The space for the classes of the data and the image size asked for."""
+    classes = config.classes
+    if config.data:
+        folder = open_folder(Path(config.data), files={}, splits=("train", "val"))
+        classes = len(next(iter(folder.splits.values())).class_names)
+    size = parse_image_size(config.imgsz) if config.imgsz else None
+    return find_space(config.space).for_task(classes, size)
+
+
+def unchanging(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
+    """What a resumed study must find as it was; `latency` says where latencies are from."""
+    plain = {key: value for key, value in to_plain(config).items() if key not in MAY_CHANGE}
+    plain["ray.resource"] = config.ray.resource  # latencies of other devices do not compare
+    settings = {key: json.dumps(value) for key, value in plain.items() if key != "space"}
+    return {"space": space.digest, "latency": latency, **settings}
+
+
+def evaluator_name(config: SearchConfig) -> str:
+    """With the proxy or the epochs: scores of different ones cannot be compared."""
+    epochs = config.supernet.epochs if config.evaluator == "supernet" else config.epochs
+    detail = config.proxy if config.evaluator == "proxy" else f"{epochs} epochs"
+    return f"{config.evaluator} ({detail})"
+
+
+def clear(out: Path) -> None:
+    """Removes what an earlier search of ours left, and nothing else."""
+    for name in OURS:
+        (out / name).unlink(missing_ok=True)
+    for name in FOLDERS:
+        if (out / name).is_dir():
+            shutil.rmtree(out / name)

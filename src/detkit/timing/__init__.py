@@ -1,0 +1,1 @@
+"""How long calls take, and whether that can be trusted: the room that reads the clock."""

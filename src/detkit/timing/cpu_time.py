@@ -1,0 +1,58 @@
+"""The least CPU time of a run: what an engine takes on a machine that also does other things.
+
+With one thread the time is that of the calling thread, which other programs do not lengthen; ranks
+of networks survive a busy machine that way and do not by medians of wall time. With several
+threads, or on a GPU, there is only wall time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+import numpy as np
+
+from detkit.report import Visit
+from detkit.runtime.session import Placement, Session, infer
+from detkit.timing.measure import Clock, Plan, Run, measure
+
+PLAN = Plan(min_seconds=0.3, min_runs=12, blocks=3, warmup_seconds=0.1, max_warmup_seconds=1.5)
+VISIT = Plan(min_seconds=0.2, min_runs=8, blocks=1, warmup_seconds=0.0, max_warmup_seconds=0.0)
+
+
+def clock_name(placement: Placement) -> str:
+    """`cpu` where one CPU thread does all the work, else `wall`."""
+    return "cpu" if placement.threads == 1 and placement.device == "cpu" else "wall"
+
+
+def clock_of(placement: Placement) -> Clock:
+    return time.thread_time if clock_name(placement) == "cpu" else time.perf_counter
+
+
+def least_cpu_ms(
+    sessions: Sequence[Session], *, placement: Placement, plan: Plan = PLAN
+) -> list[float]:
+    """Milliseconds of the fastest run of each session, which take turns; one picture a run."""
+    timings = measure([_run_of(session) for session in sessions], plan, clock_of(placement))
+    return [min(timing.samples_ms) for timing in timings]
+
+
+def visit(session: Session, *, placement: Placement) -> Visit:
+    """A short look at one session: least time, spread, and how much longer the wall clock saw."""
+    clock = clock_of(placement)
+    wall, own = time.perf_counter(), clock()
+    (timing,) = measure([_run_of(session)], VISIT, clock)
+    ratio = (time.perf_counter() - wall) / max(clock() - own, 1e-9)
+    p25, p50, p75 = np.percentile(timing.samples_ms, [25, 50, 75]).tolist()
+    return Visit(
+        least_ms=min(timing.samples_ms),
+        p50_ms=p50,
+        iqr_ms=p75 - p25,
+        wall_over_cpu=ratio if clock_name(placement) == "cpu" else 1.0,
+    )
+
+
+def _run_of(session: Session) -> Run:
+    height, width = session.manifest.preprocess.size
+    pictures = np.random.default_rng(0).random((2, 1, 3, height, width), np.float32)
+    return lambda number: infer(session, pictures[number % 2])

@@ -1,0 +1,231 @@
+"""The timing core: which call is made when. The clock is an argument.
+
+Several models take turns, block by block, in an order that is reversed every time (A B, B A, ...),
+so that a machine that slows down slows them all; ratios are taken between neighbouring blocks.
+What lives elsewhere: what times say (see `bench.statistics`), models and pictures (see
+`bench.run`), the machine (see `bench.fingerprint`, `bench.state`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from detkit.runtime.graph_session import DeviceTimes
+
+Clock = Callable[[], float]  # seconds
+Run = Callable[[int], object]  # one call, on the input of this number
+Blocks = Sequence[Sequence[float]]
+LOWER_QUARTILE = 25
+WINDOW = 5  # runs of the warm-up whose medians are compared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long to measure a model: both floors hold, whichever takes longer."""
+
+    min_seconds: float = 3.0
+    min_runs: int = 200
+    blocks: int = 20
+    warmup_seconds: float = 0.5
+    max_warmup_seconds: float = 10.0
+    steady: float = 0.02  # the warm-up ends when a window is not faster by more than this
+    chain_runs: int = 50  # of the end-to-end chain
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """What it took until the times no longer fell, and the median there in seconds."""
+
+    runs: int
+    seconds_per_run: float
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One model's wall times in ms, block by block, in the order they were taken.
+
+    In the same order, `cpu_ms` are the CPU times of the calling thread and `device` what runs
+    returned as their device's own times; both are empty where they were not taken.
+    """
+
+    warmup: Warmup
+    blocks_ms: tuple[tuple[float, ...], ...]
+    device: tuple[tuple[DeviceTimes, ...], ...] = ()
+    cpu_ms: tuple[tuple[float, ...], ...] = ()
+
+    @property
+    def samples_ms(self) -> tuple[float, ...]:
+        return tuple(sample for block in self.blocks_ms for sample in block)
+
+    @property
+    def p50_ms(self) -> float:
+        return median(self.samples_ms)
+
+    @property
+    def block_medians_ms(self) -> tuple[float, ...]:
+        return tuple(median(block) for block in self.blocks_ms)
+
+    @property
+    def block_ms(self) -> tuple[float, ...]:
+        """The lower quartile of each block, which other programs lengthen least."""
+        return _lower_quartiles(self.blocks_ms)
+
+    @property
+    def block_cpu_ms(self) -> tuple[float, ...]:
+        """The same of CPU time; empty where it was not taken."""
+        return _lower_quartiles(self.cpu_ms)
+
+    @property
+    def block_spread(self) -> float:
+        """Between the tenths of the block medians at either end, over their median.
+
+        So one block that was disturbed is not held against all others.
+        """
+        low, middle, high = np.percentile(self.block_medians_ms, [10, 50, 90]).tolist()
+        return float((high - low) / middle)
+
+
+def _lower_quartiles(blocks: Blocks) -> tuple[float, ...]:
+    return tuple(float(np.percentile(block, LOWER_QUARTILE)) for block in blocks)
+
+
+@dataclass(frozen=True)
+class _Block:
+    ms: tuple[float, ...]
+    device: tuple[DeviceTimes, ...]
+    cpu_ms: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """`wall` times runs; `cpu`, where there is one, the calling thread in them."""
+
+    wall: Clock
+    cpu: Clock | None = None
+
+
+@dataclass
+class _Lane:
+    """A model in its turns."""
+
+    run: Run
+    warmup: Warmup
+    runs_per_block: int
+    blocks: list[_Block] = field(default_factory=list)
+
+    def take_turn(self, clocks: Clocks) -> None:
+        done = len(self.blocks) * self.runs_per_block
+        self.blocks.append(_time_block(self.run, done, self.runs_per_block, clocks))
+
+    @property
+    def timing(self) -> Timing:
+        device = tuple(block.device for block in self.blocks)
+        blocks_ms = tuple(block.ms for block in self.blocks)
+        cpu_ms = tuple(block.cpu_ms for block in self.blocks)
+        return Timing(
+            self.warmup, blocks_ms, device if all(device) else (), cpu_ms if all(cpu_ms) else ()
+        )
+
+
+def measure(
+    models: Sequence[Run],
+    plan: Plan | Sequence[Plan],
+    clock: Clock,
+    between: Callable[[], object] = lambda: None,
+    cpu_clock: Clock | None = None,
+) -> list[Timing]:
+    """Warms every model up, then times them in interleaved blocks of about equal duration.
+
+    Args:
+        plan: one for all, or one for each, of equally many blocks.
+        between: called after each round of blocks.
+        cpu_clock: of the calling thread.
+    """
+    plans = [plan] * len(models) if isinstance(plan, Plan) else list(plan)
+    lanes = []
+    for run, own in zip(models, plans, strict=True):
+        warmup = warm_up(run, own, clock)
+        lanes.append(_Lane(run, warmup, _runs_per_block(warmup, own)))
+    turns, clocks = list(lanes), Clocks(clock, cpu_clock)
+    for _ in range(plans[0].blocks):
+        for lane in turns:
+            if len(lanes) > 1:
+                lane.run(0)  # untimed: its caches and threads were the last model's
+            lane.take_turn(clocks)
+        turns.reverse()
+        between()
+    return [lane.timing for lane in lanes]
+
+
+def warm_up(run: Run, plan: Plan, clock: Clock) -> Warmup:
+    """Runs until `warmup_seconds` are over and the times no longer fall, or the limit is reached.
+
+    Only a fall counts: noise that makes a window slower is no reason to go on.
+    """
+    start, runs, previous = clock(), 0, math.inf
+    while True:
+        window = median(_time_block(run, runs, WINDOW, Clocks(clock)).ms) / 1e3
+        runs += WINDOW
+        steady = window >= previous * (1 - plan.steady)
+        elapsed = clock() - start
+        if (steady and elapsed >= plan.warmup_seconds) or elapsed >= plan.max_warmup_seconds:
+            return Warmup(runs, window, steady)
+        previous = window
+
+
+def _runs_per_block(warmup: Warmup, plan: Plan) -> int:
+    runs = max(plan.min_runs, plan.min_seconds / max(warmup.seconds_per_run, 1e-9))
+    return math.ceil(runs / plan.blocks)
+
+
+def time_run(run: Run, index: int, clocks: Clocks) -> tuple[float, float, object]:
+    """Milliseconds of wall time and of the thread's CPU time, 0 without its clock; the result."""
+    cpu = clocks.cpu or (lambda: 0.0)
+    cpu_start, start = cpu(), clocks.wall()
+    found = run(index)
+    wall_ms = (clocks.wall() - start) * 1e3
+    return wall_ms, (cpu() - cpu_start) * 1e3, found
+
+
+def _time_block(run: Run, first: int, count: int, clocks: Clocks) -> _Block:
+    """Of `count` calls, on the inputs numbered from `first`."""
+    times, cpu_times, device = [], [], []
+    for index in range(first, first + count):
+        wall_ms, cpu_ms, found = time_run(run, index, clocks)
+        times.append(wall_ms)
+        cpu_times.append(cpu_ms)
+        if isinstance(found, DeviceTimes):
+            device.append(found)
+    return _Block(tuple(times), tuple(device), tuple(cpu_times) if clocks.cpu else ())
+
+
+def measure_chain(
+    stages: Sequence[Callable[[Any], Any]], runs: int, clock: Clock
+) -> list[tuple[float, ...]]:
+    """Milliseconds of each stage, run by run. The first stage gets the run's number, each other
+    stage what the one before returned. One untimed run goes first.
+    """
+    rows = []
+    for index in range(-1, runs):
+        value: Any = max(index, 0)
+        marks = [clock()]
+        for stage in stages:
+            value = stage(value)
+            marks.append(clock())
+        if index >= 0:
+            rows.append(tuple((b - a) * 1e3 for a, b in itertools.pairwise(marks)))
+    return rows
+
+
+def paired_ratio(timing: Timing, first: Timing) -> float:
+    """Median over the blocks of this model's block median over the first model's."""
+    pairs = zip(timing.block_medians_ms, first.block_medians_ms, strict=True)
+    return median(mine / theirs for mine, theirs in pairs)

@@ -1,0 +1,109 @@
+"""Several batches in flight: every session of a model is kept busy by a thread of its own.
+
+Engines let go of the interpreter while they compute. The rate of a block is the sum over the
+threads of batches done over the time they took, so that neither start nor end is idle time.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from detkit.timing.measure import Clock, Plan, Run, Timing, Warmup
+
+WINDOW_SECONDS = 0.2  # of the warm-up
+
+
+@dataclass(frozen=True)
+class Load:
+    """Milliseconds of each batch under load, and of wall time for each batch done."""
+
+    ms: tuple[float, ...]
+    ms_per_batch: float
+
+
+@dataclass(frozen=True)
+class FlowTiming(Timing):
+    """`blocks_ms` are times of batches under load; what a block says is its time per batch done."""
+
+    ms_per_batch: tuple[float, ...] = ()
+
+    @property
+    def block_medians_ms(self) -> tuple[float, ...]:
+        return self.ms_per_batch
+
+    @property
+    def block_ms(self) -> tuple[float, ...]:
+        return self.ms_per_batch
+
+
+class Flow:
+    """The sessions of one model and their threads; close it with `with`."""
+
+    def __init__(self, runs: Sequence[Run], clock: Clock) -> None:
+        self.in_flight = len(runs)
+        self._runs, self._clock = runs, clock
+        self._pool = ThreadPoolExecutor(len(runs))
+
+    def __enter__(self) -> Flow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown()
+
+    def flow(self, seconds: float, least_runs: int = 1) -> Load:
+        """Runs until the time is over and every thread has done its `least_runs`."""
+        together = threading.Barrier(self.in_flight)
+
+        def keep_busy(number: int) -> list[float]:
+            together.wait()
+            marks = [self._clock()]
+            while marks[-1] - marks[0] < seconds or len(marks) <= least_runs:
+                self._runs[number](number + self.in_flight * len(marks))
+                marks.append(self._clock())
+            return marks
+
+        threads = [self._pool.submit(keep_busy, number) for number in range(self.in_flight)]
+        marks = [thread.result() for thread in threads]
+        rate = sum((len(own) - 1) / max(own[-1] - own[0], 1e-9) for own in marks)
+        times = [(b - a) * 1e3 for own in marks for a, b in itertools.pairwise(own)]
+        return Load(tuple(times), 1e3 / rate)
+
+
+def measure_throughput(
+    flows: Sequence[Flow], plan: Plan, between: Callable[[], object] = lambda: None
+) -> list[FlowTiming]:
+    """Warms every flow up, then lets them take turns, block by block, as `measure` does."""
+    warmups = [warm_up(flow, plan) for flow in flows]
+    least_runs = -(-plan.min_runs // plan.blocks)
+    blocks: list[list[Load]] = [[] for _ in flows]
+    turns = list(range(len(flows)))
+    for _ in range(plan.blocks):
+        for index in turns:
+            own_runs = -(-least_runs // flows[index].in_flight)
+            blocks[index].append(flows[index].flow(plan.min_seconds / plan.blocks, own_runs))
+        turns.reverse()
+        between()
+    return [
+        FlowTiming(
+            warmup,
+            tuple(load.ms for load in loads),
+            ms_per_batch=tuple(load.ms_per_batch for load in loads),
+        )
+        for warmup, loads in zip(warmups, blocks, strict=True)
+    ]
+
+
+def warm_up(flow: Flow, plan: Plan) -> Warmup:
+    """Runs until the rate no longer rises, within the plan's time."""
+    runs, seconds, previous = 0, 0.0, float("inf")
+    while True:
+        load = flow.flow(WINDOW_SECONDS)
+        runs, seconds = runs + len(load.ms), seconds + WINDOW_SECONDS
+        steady = load.ms_per_batch >= previous * (1 - plan.steady)
+        if (steady and seconds >= plan.warmup_seconds) or seconds >= plan.max_warmup_seconds:
+            return Warmup(runs, load.ms_per_batch / 1e3, steady)
+        previous = load.ms_per_batch

@@ -1,0 +1,130 @@
+"""Whether times can be trusted: each doubt with its figure, its limit and what the user can do.
+
+Nothing here measures; it judges what `measure`, `state` and `cpu_use` found.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detkit.machine.sysfs import ROOT, text_of
+from detkit.report import MachineState
+
+MAX_OTHERS = 0.10  # share of the CPU that other programs may use
+MAX_STOLEN = 0.02  # share that the host of a virtual machine may take away
+MAX_CLOCK_DRIFT = 0.03
+MAX_RISE_C = 5.0
+MAX_BLOCK_SPREAD = 0.05
+MIN_RUNS_FOR_P99 = 100
+BUSY_FIELDS = (0, 1, 2, 5, 6)  # user, nice, system, irq, softirq of /proc/stat
+STOLEN_FIELD = 7
+
+ALONE = "run it again with nothing else running"
+LONGER = "run it again with --seconds 10"
+JETSON_CLOCKS = "sudo nvpmodel -m 0 && sudo jetson_clocks"
+CPU_CLOCKS = "sudo cpupower frequency-set -g performance"
+GPU_CLOCKS = "sudo nvidia-smi -pm 1 && sudo nvidia-smi --lock-gpu-clocks=tdp,tdp"
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """`of_others`: other programs lengthened the wall time; CPU times are none the worse."""
+
+    reason: str
+    cure: str
+    of_others: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuUse:
+    """CPU time since boot, in seconds: of the whole machine, and of this process."""
+
+    total: float
+    busy: float
+    stolen: float
+    own: float
+
+
+def cpu_use(root: Path = ROOT) -> CpuUse:
+    ticks = os.sysconf("SC_CLK_TCK")
+    first_line = text_of(root / "proc/stat").partition("\n")[0].split()[1:9]
+    fields = [int(field) / ticks for field in first_line] or [0.0] * 8
+    times = os.times()
+    return CpuUse(
+        total=sum(fields),
+        busy=sum(fields[i] for i in BUSY_FIELDS),
+        stolen=fields[STOLEN_FIELD],
+        own=times.user + times.system,
+    )
+
+
+def doubts_of_load(before: CpuUse, after: CpuUse) -> Iterator[Doubt]:
+    """What else ran between the two moments."""
+    elapsed = max(after.total - before.total, 1e-9)
+    others = (after.busy - before.busy - (after.own - before.own)) / elapsed
+    stolen = (after.stolen - before.stolen) / elapsed
+    if others > MAX_OTHERS:
+        limit = f"limit {MAX_OTHERS:.0%}"
+        yield Doubt(f"other programs used {others:.0%} of the CPU ({limit})", ALONE, of_others=True)
+    if stolen > MAX_STOLEN:
+        yield Doubt(
+            f"the host took {stolen:.0%} of the CPU away (limit {MAX_STOLEN:.0%})",
+            "run it on a machine that shares its cores with nobody",
+            of_others=True,
+        )
+
+
+def doubts_of_states(states: Sequence[MachineState], machine: Mapping[str, str]) -> Iterator[Doubt]:
+    """What clocks and heat say; the states are before, between the blocks, and after.
+
+    Args:
+        machine: a fingerprint, by which cures for this machine are chosen.
+    """
+    cpu_cure = JETSON_CLOCKS if "l4t" in machine else CPU_CLOCKS
+    gpu_cure = JETSON_CLOCKS if "l4t" in machine else GPU_CLOCKS
+    busy = states[1:-1]  # before and after, clocks are those of rest
+    yield from _drift([s.cpu_mhz for s in busy], "the CPU's", cpu_cure)
+    yield from _drift([s.gpu_mhz for s in busy], "the GPU's", gpu_cure)
+    cool = "let it cool, better its cooling, or lower its clocks until they can be held"
+    for name, rise in _rises(busy):
+        if rise > MAX_RISE_C:
+            yield Doubt(f"{name} grew {rise:.0f} C hotter (limit {MAX_RISE_C:.0f})", cool)
+    if states[-1].throttles > states[0].throttles:
+        yield Doubt("the CPU was slowed down for its heat", cool)
+    limits = sorted({limit for state in busy for limit in state.gpu_limits})
+    if limits:
+        yield Doubt(f"the GPU was held back: {', '.join(limits)}", gpu_cure)
+
+
+def _drift(mhz: Sequence[float | None], whose: str, cure: str) -> Iterator[Doubt]:
+    known = [value for value in mhz if value]
+    drift = (max(known) - min(known)) / max(known) if known else 0.0
+    if drift > MAX_CLOCK_DRIFT:
+        clocks = f"{min(known):.0f} to {max(known):.0f} MHz"
+        yield Doubt(f"{whose} clock went from {clocks} (limit {MAX_CLOCK_DRIFT:.0%})", cure)
+
+
+def _rises(states: Sequence[MachineState]) -> Iterator[tuple[str, float]]:
+    """Degrees by which each sensor is warmer at the end than at the start."""
+    if states:
+        first, last = states[0].temperatures_c, states[-1].temperatures_c
+        yield from ((name, last[name] - first[name]) for name in first if name in last)
+
+
+def doubts_of_times(
+    name: str, *, steady: bool, warmup_runs: int, block_spread: float, runs: int
+) -> Iterator[Doubt]:
+    """What the times of one model say against trusting them."""
+    if not steady:
+        reason = f"{name}: still getting faster after {warmup_runs} warm-up runs"
+        yield Doubt(reason, LONGER)
+    if block_spread > MAX_BLOCK_SPREAD:
+        limit = f"limit {MAX_BLOCK_SPREAD:.0%}"
+        reason = f"{name}: blocks differ by {block_spread:.0%} ({limit})"
+        yield Doubt(reason, ALONE, of_others=True)
+    if runs < MIN_RUNS_FOR_P99:
+        reason = f"{name}: p99 of {runs} runs is little more than the slowest"
+        yield Doubt(reason, f"--runs {MIN_RUNS_FOR_P99}, or more")

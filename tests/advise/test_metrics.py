@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from detkit.advise.metrics import drop_of, make_forms, ratios
+from detkit.timing.measure import Timing, Warmup
+
+
+def timing(*block_ms: float) -> Timing:
+    return Timing(Warmup(5, 0.001, True), tuple((ms, ms, ms) for ms in block_ms))
+
+
+def test_drop_is_in_points_and_equal_drops_have_no_noise():
+    drop, noise = drop_of([0.5, 0.52, 0.48], [0.49, 0.51, 0.47])
+    assert (drop, noise) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-9))
+
+
+def test_noise_is_the_jackknife_of_the_paired_drops():
+    drop, noise = drop_of([0.5, 0.5, 0.5], [0.5, 0.49, 0.51])
+    assert drop == 0
+    assert noise == pytest.approx(math.sqrt(1 / 2 * (1 + 1)))  # parts of +1 and -1 points
+
+
+def test_one_picture_says_nothing_of_the_noise():
+    assert drop_of([0.5], [0.4]) == (pytest.approx(10.0), math.inf)
+
+
+def test_ratio_is_the_median_of_neighbouring_blocks():
+    reference = timing(*[10.0] * 10)
+    ratio, low, high = ratios(timing(4, 4, 4, 5, 5, 5, 5, 6, 6, 9), reference)
+    assert (ratio, low, high) == (0.5, 0.4, 0.6)
+
+
+def test_slow_moment_that_hits_both_leaves_the_ratio():
+    ratio, low, high = ratios(timing(5, 50, 5), timing(10, 100, 10))
+    assert (ratio, low, high) == (0.5, 0.5, 0.5)
+
+
+def test_forms_are_held_against_the_fastest_float():
+    names = [("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")]
+    timings = [timing(20, 20, 20), timing(10, 10, 10), timing(5, 5, 5)]
+    aps = [(0.5, 0.5), (0.5, 0.5), (0.49, 0.49)]
+    forms = make_forms(names, timings, aps, [1, 2, 3])
+    assert [form.ratio for form in forms] == [2.0, 1.0, 0.5]
+    assert [round(form.drop, 6) for form in forms] == [0, 0, 1.0]
+    assert [form.bytes for form in forms] == [1, 2, 3]

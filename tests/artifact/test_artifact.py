@@ -1,0 +1,384 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from xml.sax.saxutils import quoteattr
+
+import pytest
+
+from detkit.artifact import artifact
+from detkit.artifact.artifact import (
+    METADATA_KEY,
+    Manifest,
+    Parent,
+    TensorInfo,
+    atomic_path,
+    parent_of,
+    read_manifest,
+    sha256_of,
+    size_of,
+    versions,
+    write_artifact,
+    write_pair,
+    write_text,
+)
+from detkit.artifact.embedded import MAX_HEADER_BYTES
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.serialization import to_json
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.zoo import ZOO, with_task
+
+SUFFIXES = (".safetensors", ".onnx", ".xml")
+
+
+def varint(number: int) -> bytes:
+    out = b""
+    while number >= 0x80:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def field(number: int, payload: bytes) -> bytes:
+    return varint(number << 3 | 2) + varint(len(payload)) + payload
+
+
+def safetensors_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
+    header = json.dumps({"__metadata__": {METADATA_KEY: text}}, ensure_ascii=False).encode()
+    return len(header).to_bytes(8, "little") + header + tensors
+
+
+def onnx_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
+    """A ModelProto: ir_version, a graph, another tool's metadata, ours."""
+    other = field(1, b"author") + field(2, b"somebody")
+    ours = field(1, METADATA_KEY.encode()) + field(2, text.encode())
+    return b"\x08\x0a" + field(7, tensors) + field(14, other) + field(14, ours)
+
+
+def xml_bytes(text: str) -> bytes:
+    """A network of one layer; the metadata is in rt_info, where a layer has one of its own."""
+    layer = '<layer name="weights "><rt_info><detkit value="another" /></rt_info></layer>'
+    ours = (
+        f"<rt_info><detkit value={quoteattr(text)} /><other><detkit value='x' /></other></rt_info>"
+    )
+    return f'<?xml version="1.0"?>\n<net>{layer}{ours}</net>\n'.encode()
+
+
+FORMATS = {".safetensors": safetensors_bytes, ".onnx": onnx_bytes, ".xml": xml_bytes}
+
+
+@pytest.fixture
+def manifest() -> Manifest:
+    return Manifest(
+        kind="checkpoint",
+        arch=with_task(ZOO["yolo-nas-p"], 2, (64, 96)),
+        class_names=("cell", '\u6587 "x" \x1b'),
+        preprocess=Preprocess(size=(64, 96), fit=(60, 96)),
+        inputs=(TensorInfo(name="images", dtype="float32", shape=("batch", 3, 64, 96)),),
+        parents=(Parent(name="a.pth", sha256="0" * 64),),
+        metrics={"ap": 0.5},
+    )
+
+
+def write(path: Path, manifest: Manifest) -> Manifest:
+    content = FORMATS[path.suffix]
+    if path.suffix == ".xml":
+        return write_xml_and_bin(path, manifest, b"weights" * 100)
+    return write_artifact(
+        path, manifest, lambda partial, text: partial.write_bytes(content(text)) and None
+    )
+
+
+def write_xml_and_bin(path: Path, manifest: Manifest, weights: bytes) -> Manifest:
+    def write_files(partial: Path, partial_weights: Path, text: str) -> None:
+        partial.write_bytes(xml_bytes(text))
+        partial_weights.write_bytes(weights)
+
+    return write_pair(path, manifest, write_files)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_manifest_reads_back_with_the_digest_it_was_sealed_with(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    sealed = write(path, manifest)
+    assert read_manifest(path) == sealed
+    assert dataclasses.replace(sealed, digest="", weights_sha256="") == manifest
+    assert len(sealed.digest) == 64
+    assert write(path, manifest) == sealed  # the same content, the same digest
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_flipped_bit_is_noticed(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    write(path, manifest)
+    data = path.read_bytes()
+    for at in range(0, len(data), 37):
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(ArtifactError):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_file_cut_short_anywhere_is_refused(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    write(path, manifest)
+    data = path.read_bytes()
+    for length in range(0, len(data), 61):
+        path.write_bytes(data[:length])
+        with pytest.raises(ArtifactError):
+            read_manifest(path)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_verification_may_be_skipped(tmp_path, manifest, suffix):
+    path = tmp_path / f"model{suffix}"
+    sealed = write(path, manifest)
+    path.write_bytes(path.read_bytes().replace(b"weights ", b"WEIGHTS ", 1))
+    assert read_manifest(path, verify=False) == sealed
+    with pytest.raises(ArtifactError, match="is damaged"):
+        read_manifest(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("lost.onnx", None, "no such file"),
+        ("x.pth", b"\x80\x02", "is a foreign checkpoint"),
+        ("x.bin", b"PK\x03\x04", "is a foreign checkpoint"),
+        ("x.txt", b"hello", "is not a detkit artifact"),
+        ("x.safetensors", b"", "is empty"),
+        ("x.safetensors", b"\xff", "not a safetensors file, or is cut short"),
+        ("x.safetensors", b"\xff" * 64, "not a safetensors file, or is cut short"),
+        ("x.safetensors", b"\x02" + bytes(7) + b"[]", "header is damaged"),
+        ("x.safetensors", b"\x02" + bytes(7) + b"{}", "carries no detkit manifest"),
+        ("x.safetensors", safetensors_bytes("[]"), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes("[" * 99_999), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes('{"schema_version": "x"}'), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes('{"schema_version": 1}'), "unreadable manifest"),
+        ("x.safetensors", safetensors_bytes('{"schema_version": 2}'), "made by a newer detkit"),
+        ("x.onnx", b"", "is empty"),
+        ("x.onnx", field(7, b""), "carries no detkit manifest"),
+        ("x.onnx", b"\x08", "not an ONNX file, or is cut short"),
+        ("x.onnx", b"\xff" * 20, "not an ONNX file, or is cut short"),
+        ("x.onnx", b"\x72\xff\xff\xff\xff\x0f", "not an ONNX file, or is cut short"),
+        ("x.onnx", b"\x0b", "not an ONNX file, or is cut short"),
+        ("x.onnx", field(14, field(1, b"author")), "holds no graph"),
+        ("x.onnx", field(7, b"") + field(14, field(1, b"author")), "carries no detkit manifest"),
+        ("x.onnx", field(14, field(1, b"detkit")), "not an ONNX file, or is cut short"),
+        ("x.onnx", onnx_bytes("{"), "unreadable manifest"),
+        ("x.xml", b"", "is empty"),
+        ("x.xml", b"<", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"<net>", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"\xff\xff<net/>", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"<net>&lost;</net>", "not an OpenVINO file, or is cut short"),
+        ("x.xml", b"<net/>", "carries no detkit manifest"),
+        ("x.xml", b"<net>" + b"<a>" * 99_999 + b"</a>" * 99_999 + b"</net>", "no detkit manifest"),
+        ("x.xml", b'<!DOCTYPE a [<!ENTITY b "c">]><net>&b;</net>', "has a DOCTYPE"),
+        ("x.xml", b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><net/>', "has a DOCTYPE"),
+        ("x.xml", xml_bytes("{"), "unreadable manifest"),
+    ],
+)
+def test_foreign_and_broken_files_are_refused(tmp_path, name, content, message):
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ArtifactError, match=message):
+        read_manifest(path)
+
+
+def test_an_xml_of_absurd_size_is_refused_unread(tmp_path):
+    with (tmp_path / "x.xml").open("wb") as file:
+        file.truncate(MAX_HEADER_BYTES + 1)  # a hole, which takes no space
+    with pytest.raises(ArtifactError, match="too large"):
+        read_manifest(tmp_path / "x.xml")
+
+
+def test_class_names_must_be_as_many_as_the_classes(manifest):
+    with pytest.raises(UsageError, match="1 class names for 2 classes"):
+        dataclasses.replace(manifest, class_names=("cell",))
+
+
+def test_parent_is_what_sha256sum_prints(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"abc")
+    digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert parent_of(path) == Parent(name="a.txt", sha256=digest)
+    assert sha256_of(path) == digest
+
+
+def test_versions_name_what_is_installed_and_nothing_else():
+    found = versions("typer", "no-such-package")
+    assert {"detkit", "python", "typer"} == set(found)
+
+
+# --- writing -------------------------------------------------------------------------------------
+
+
+def fail_after_half(path: Path) -> None:
+    with atomic_path(path) as partial:
+        partial.write_text("half")
+        raise KeyError
+
+
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    with pytest.raises(KeyError):
+        fail_after_half(path)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "old"
+
+
+def test_missing_folders_are_made_and_the_mode_is_that_of_any_file(tmp_path):
+    path = tmp_path / "a" / "b.txt"
+    write_text(path, "\u6587")
+    (tmp_path / "plain").touch()
+    assert path.read_text(encoding="utf-8") == "\u6587"
+    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
+
+
+def test_kill_while_writing_leaves_the_old_file_and_the_next_write_sweeps(tmp_path):
+    path = tmp_path / "a.txt"
+    write_text(path, "old")
+    script = f"""
+import pathlib, time
+from detkit.artifact.artifact import atomic_path
+with atomic_path(pathlib.Path({str(path)!r})) as partial:
+    partial.write_text("half")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+    write_text(path, "while another writes")
+    assert len(list(tmp_path.iterdir())) == 2  # a living writer's file stays
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert path.read_text() == "while another writes"
+    write_text(path, "new")
+    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
+    assert path.read_text() == "new"
+
+
+def test_place_that_cannot_be_written_is_a_clear_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(ArtifactError, match=r"cannot write .*file/a.txt: "):
+        write_text(tmp_path / "file" / "a.txt", "x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(ArtifactError, match=r"cannot write .*folder: Is a directory"):
+        write_text(tmp_path / "folder", "x")
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_full_disk_is_said_so_also_when_a_library_hides_it(tmp_path, monkeypatch):
+    path = tmp_path / "a.bin"
+    with pytest.raises(ArtifactError, match="the disk is full"), atomic_path(path):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    monkeypatch.setattr(artifact, "_free_bytes", lambda folder: 0)
+    with pytest.raises(ArtifactError, match="the disk is full"), atomic_path(path):
+        raise RuntimeError("PytorchStreamWriter failed writing file")
+    monkeypatch.setattr(artifact, "_free_bytes", lambda folder: 1 << 40)
+    with pytest.raises(RuntimeError, match="a bug"), atomic_path(path):
+        raise RuntimeError("a bug")
+    assert list(tmp_path.iterdir()) == []
+
+
+# --- two files, one artifact ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def pair(tmp_path: Path, manifest: Manifest) -> Path:
+    path = tmp_path / "model.xml"
+    write_xml_and_bin(path, manifest, b"old weights")
+    return path
+
+
+def test_the_digest_of_an_xml_covers_its_bin(pair):
+    weights = pair.with_suffix(".bin")
+    data = weights.read_bytes()
+    assert size_of(pair) == pair.stat().st_size + len(data)
+    for at in range(len(data)):
+        weights.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+        with pytest.raises(ArtifactError, match=r"model.bin is damaged, or was not made with"):
+            read_manifest(pair)
+    assert read_manifest(pair, verify=False).weights_sha256
+
+
+def test_an_xml_without_its_bin_is_told_which_file_is_missing(pair):
+    pair.with_suffix(".bin").unlink()
+    with pytest.raises(ArtifactError, match=r"weights are missing: no such file: .*model.bin") as e:
+        read_manifest(pair)
+    assert e.value.hint == "the two files belong together: copy both"
+
+
+def test_a_bin_named_as_the_model_is_told_its_xml(pair):
+    with pytest.raises(ArtifactError, match=r"model.bin is not a detkit artifact") as caught:
+        read_manifest(pair.with_suffix(".bin"))
+    assert caught.value.hint == f"it may be the weights of {pair}"
+
+
+KILLED = """
+import os, pathlib, sys
+from xml.sax.saxutils import quoteattr
+from detkit.artifact.artifact import read_manifest, write_pair
+path, last = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+replace, count = os.replace, 0
+
+def killing(*args):
+    global count
+    if count == last:
+        os.kill(os.getpid(), 9)
+    count += 1
+    replace(*args)
+
+def write_files(partial, partial_weights, text):
+    partial_weights.write_bytes(b"new weights")
+    partial.write_text(f"<net><rt_info><detkit value={quoteattr(text)}/></rt_info></net>")
+
+os.replace = killing
+write_pair(path, read_manifest(path), write_files)
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.mark.parametrize(
+    ("renames", "weights"), [(0, b"old weights"), (1, None), (2, b"new weights")]
+)
+def test_kill_between_the_renames_of_a_pair_leaves_nothing_that_passes_for_a_model(
+    pair, manifest, renames, weights
+):
+    done = subprocess.run([sys.executable, "-c", KILLED, str(pair), str(renames)], timeout=60)
+    assert done.returncode == -signal.SIGKILL
+    if weights is None:
+        with pytest.raises(ArtifactError, match="was not made with model"):
+            read_manifest(pair)
+    else:
+        assert read_manifest(pair).weights_sha256 == hashlib.sha256(weights).hexdigest()
+    sealed = write_xml_and_bin(pair, manifest, b"third weights")
+    assert read_manifest(pair) == sealed
+    assert sorted(item.name for item in pair.parent.iterdir()) == ["model.bin", "model.xml"]
+
+
+def test_a_pair_that_cannot_be_written_leaves_the_old_one(pair):
+    def fail(partial: Path, partial_weights: Path, text: str) -> None:
+        partial_weights.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = read_manifest(pair)
+    with pytest.raises(ArtifactError, match="the disk is full"):
+        write_pair(pair, before, fail)
+    assert read_manifest(pair) == before
+    assert sorted(item.name for item in pair.parent.iterdir()) == ["model.bin", "model.xml"]
+
+
+def test_manifest_json_is_small_enough_for_a_header(manifest):
+    assert len(to_json(manifest)) < 5000

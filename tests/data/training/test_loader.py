@@ -1,0 +1,329 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from detkit.config import AugmentConfig
+from detkit.core.errors import DataError
+from detkit.data.coco.folder import CocoSplit, open_folder
+from detkit.data.training.image_store import PictureStore
+from detkit.data.training.loader import Batch, TrainLoader
+
+MakeLoader = Callable[..., TrainLoader]
+STILL = AugmentConfig(mosaic=0, scale=0, translate=0, flip=0, hue=0, saturation=0, brightness=0)
+
+
+@pytest.fixture
+def split(shapes: Path) -> CocoSplit:
+    return open_folder(shapes).split("train")  # 11 pictures
+
+
+@pytest.fixture
+def make_loader(split: CocoSplit) -> Iterator[MakeLoader]:
+    made = []
+
+    def make(**changes: object) -> TrainLoader:
+        settings = {"size": (64, 96), "augment": AugmentConfig(mixup=0.3), "seed": 5}
+        loader = TrainLoader(split, **{**settings, "batch_size": 2, **changes})  # type: ignore[arg-type]
+        made.append(loader)
+        return loader
+
+    yield make
+    for loader in made:
+        loader.close()
+
+
+def same(a: list[Batch], b: list[Batch]) -> bool:
+    pairs = list(zip(a, b, strict=True))
+    return all(torch.equal(x.images, y.images) and torch.equal(x.boxes, y.boxes) for x, y in pairs)
+
+
+# --- what a batch is -----------------------------------------------------------------------------
+
+
+def test_batches_are_pictures_and_boxes_of_the_right_form(make_loader: MakeLoader) -> None:
+    batch = next(make_loader(batch_size=4).epoch(0))
+    assert batch.images.shape == (4, 3, 64, 96)
+    assert batch.images.dtype == batch.boxes.dtype == torch.float32
+    assert batch.images.is_contiguous()
+    assert 0 <= batch.images.min() < batch.images.max() <= 1
+    assert batch.boxes.shape[1] == 6
+    assert set(batch.boxes[:, 0].tolist()) <= {0, 1, 2, 3}
+    assert (batch.boxes[:, 4:] > batch.boxes[:, 2:4]).all()
+
+
+def test_an_epoch_shows_every_picture_at_most_once(make_loader: MakeLoader) -> None:
+    loader = make_loader(augment=STILL, batch_size=3)
+    images = torch.cat([batch.images for batch in loader.epoch(0)])
+    assert loader.batches_per_epoch == 3  # 11 pictures: the last batch is not full
+    assert len(torch.unique(images.flatten(1), dim=0)) == len(images) == 9
+
+
+def test_a_batch_larger_than_the_split_is_the_split(make_loader: MakeLoader) -> None:
+    loader = make_loader(batch_size=64)
+    assert [len(batch.images) for batch in loader.epoch(0)] == [11]
+
+
+def test_close_turns_the_mosaic_off(make_loader: MakeLoader, split: CocoSplit) -> None:
+    loader = make_loader(batch_size=11, augment=replace(STILL, mosaic=1.0, mixup=1.0))
+    opened, closed = next(loader.epoch(0)), next(loader.epoch(0, close=True))
+    assert len(closed.boxes) == sum(len(record.classes) for record in split.records)
+    assert len(opened.boxes) > 2 * len(closed.boxes)
+
+
+# --- resume --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_resumed_epoch_equals_the_uninterrupted_one(make_loader: MakeLoader, workers: int) -> None:
+    whole = list(make_loader().epoch(3))
+    loader = make_loader(workers=workers)
+    assert same(list(loader.epoch(3)), whole)
+    for start in (1, 4):
+        assert same(list(make_loader(workers=workers).epoch(3, start=start)), whole[start:])
+    assert list(loader.epoch(3, start=5)) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_left_early_does_not_disturb_the_next(
+    make_loader: MakeLoader, workers: int
+) -> None:
+    loader = make_loader(workers=workers)
+    next(loader.epoch(0))
+    assert same(list(loader.epoch(1)), list(make_loader().epoch(1)))
+
+
+def test_kept_batches_are_not_written_over(make_loader: MakeLoader) -> None:
+    loader = make_loader(workers=2, batch_size=1)
+    kept = []
+    for batch in loader.epoch(0):
+        kept.append((batch, batch.images.clone()))
+        time.sleep(0.01)  # lets the workers run ahead
+    assert all(torch.equal(batch.images, copy) for batch, copy in kept)
+
+
+def test_epochs_and_seeds_differ(make_loader: MakeLoader) -> None:
+    first = next(make_loader().epoch(0))
+    assert not torch.equal(first.images, next(make_loader().epoch(1)).images)
+    assert not torch.equal(first.images, next(make_loader(seed=6).epoch(0)).images)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_random_state_of_torch_is_not_touched(make_loader: MakeLoader, workers: int) -> None:
+    before = torch.get_rng_state()
+    list(make_loader(workers=workers).epoch(0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- the cache -----------------------------------------------------------------------------------
+
+
+def test_cache_changes_nothing_but_speed(make_loader: MakeLoader) -> None:
+    cached, plain = make_loader(cache="on"), make_loader(cache="off")
+    assert cached.cache_bytes == 11 * 64 * 64 * 3
+    assert plain.cache_bytes == 0
+    assert same(list(cached.epoch(0)), list(plain.epoch(0)))
+
+
+def test_cache_is_automatic_while_it_takes_little_memory(
+    split: CocoSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = 11 * 64 * 64 * 3
+    for available, cached in ((4 * needed + 4, True), (4 * needed, False)):
+        available_bytes = "detkit.data.training.image_store.available_bytes"
+        monkeypatch.setattr(available_bytes, lambda n=available: n)
+        assert bool(PictureStore(split.records, size=(64, 64)).cache_bytes) == cached
+
+
+def test_cache_asked_for_that_cannot_fit_is_an_error(
+    split: CocoSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("detkit.data.training.image_store.available_bytes", lambda: 1000)
+    with pytest.raises(DataError, match="picture cache needs"):
+        PictureStore(split.records, size=(64, 64), cache="on")
+
+
+def test_crowds_are_no_targets(split: CocoSplit) -> None:
+    record = next(r for r in split.records if len(r.classes) > 1)
+    crowd = np.arange(len(record.classes)) == 0
+    store = PictureStore([replace(record, crowd=crowd)], size=(32, 32), cache="off")
+    boxes, classes = store.targets(0)
+    assert classes.tolist() == record.classes[1:].tolist()
+    assert np.allclose(boxes, record.boxes_xyxy[1:] / 2)
+
+
+# --- what goes wrong -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_picture_gone_since_is_a_data_error(
+    make_loader: MakeLoader, split: CocoSplit, tmp_path: Path, workers: int
+) -> None:
+    gone = replace(split.records[0], path=tmp_path / "gone.jpg")
+    broken = replace(split, records=(gone, *split.records[1:]))
+    settings = {"size": (64, 64), "augment": AugmentConfig(), "seed": 0, "batch_size": 11}
+    loader = TrainLoader(broken, workers=workers, cache="off", **settings)  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"gone\.jpg: No such file"):
+        list(loader.epoch(0))
+    loader.close()
+    with pytest.raises(DataError, match=r"gone\.jpg: No such file"):
+        TrainLoader(broken, cache="on", **settings)  # type: ignore[arg-type]
+
+
+def test_a_split_without_pictures_is_a_data_error(split: CocoSplit) -> None:
+    with pytest.raises(DataError, match="no pictures to train on"):
+        TrainLoader(
+            replace(split, records=()),
+            size=(64, 64),
+            augment=AugmentConfig(),
+            seed=0,
+            batch_size=2,
+        )
+
+
+def test_a_closed_loader_says_so(make_loader: MakeLoader) -> None:
+    others = children(os.getpid())
+    loader = make_loader(workers=1)
+    next(loader.epoch(0))
+    assert len(children(os.getpid())) == len(others) + 1
+    loader.close()
+    assert children(os.getpid()) == others
+    with pytest.raises(DataError, match="closed"):
+        next(loader.epoch(0))
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+def children(pid: int) -> list[int]:
+    text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
+    return [int(child) for child in text.split() if is_running(int(child))]
+
+
+def is_running(pid: int) -> bool:
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return status.rsplit(")", 1)[1].split()[0] not in "ZX"
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return condition()
+
+
+LATE_WORKER = """
+import time
+from detkit.data.training.loader import _Crew
+join = _Crew.join
+def join_late(crew, worker):
+    time.sleep(worker)
+    join(crew, worker)
+_Crew.join = join_late
+"""
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from detkit.config import AugmentConfig
+from detkit.data.coco.folder import open_folder
+from detkit.data.training.loader import TrainLoader
+loader = TrainLoader(
+    open_folder(Path(sys.argv[1])).split("train"),
+    size=(64, 64), augment=AugmentConfig(), seed=0, batch_size=2, workers=2,
+)
+batches = loader.epoch(0)
+next(batches)
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    if sys.argv[2] == "fail":
+        raise
+print(sum(1 for _ in batches), flush=True)
+"""
+
+
+@pytest.fixture
+def training(shapes: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a process group with a loader of two workers that waits for a SIGINT.
+
+    The script `before` is run first.
+    """
+    started: list[subprocess.Popen[str]] = []
+
+    def start(ending: str, before: str = "") -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", before + SCRIPT, str(shapes), ending],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_workers_end_with_a_killed_parent(
+    training: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = training("never")
+    workers = children(process.pid)
+    assert len(workers) == 2
+    process.kill()
+    assert wait_until(lambda: not any(map(is_running, workers)))
+
+
+@pytest.mark.parametrize("before", ["", LATE_WORKER], ids=["ready", "starting"])
+def test_workers_leave_signals_to_the_parent_and_end_with_it(
+    training: Callable[..., subprocess.Popen[str]], before: str
+) -> None:
+    process = training("go on", before)
+    workers = children(process.pid)
+    for worker in workers:
+        os.kill(worker, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGINT)
+    out, errors = process.communicate(timeout=60)
+    assert (out, errors, process.returncode) == ("4\n", "", 0)
+    assert wait_until(lambda: not any(map(is_running, workers)))
+
+
+def test_an_error_while_an_epoch_is_under_way_ends_all(
+    training: Callable[[str], subprocess.Popen[str]],
+) -> None:
+    process = training("fail")
+    workers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert errors.rstrip().endswith("KeyboardInterrupt")
+    assert wait_until(lambda: not any(map(is_running, workers)))
+
+
+def test_a_killed_worker_is_a_data_error(make_loader: MakeLoader) -> None:
+    others = children(os.getpid())
+    loader = make_loader(workers=1, batch_size=1)
+    batches = loader.epoch(0)
+    next(batches)
+    (worker,) = set(children(os.getpid())) - set(others)
+    os.kill(worker, signal.SIGKILL)
+    with pytest.raises(DataError, match="a process that prepares pictures died"):
+        list(batches)

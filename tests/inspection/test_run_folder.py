@@ -1,0 +1,70 @@
+from __future__ import annotations
+
+import pytest
+
+from detkit.core.errors import ArtifactError
+from detkit.core.serialization import to_json, to_plain
+from detkit.inspection.run_folder import RECORDS, kind_of, read_record, read_run
+
+
+@pytest.mark.parametrize("kind", sorted(RECORDS.keys() - {"architecture"}))
+def test_every_report_is_recognised_by_its_required_fields(kind, sample, tmp_path):
+    report = sample(RECORDS[kind])
+    path = tmp_path / "x.json"
+    path.write_text(to_json(report), encoding="utf-8")
+    assert read_record(path) == (kind, report)
+
+
+@pytest.mark.parametrize("plain", [None, 1, "x", [], {}, {"ap": 1}, {"images": [], "name": "x"}])
+def test_other_json_is_no_record(plain):
+    assert kind_of(plain) == ""
+
+
+def test_epoch_trained_again_after_resume_counts_once(tmp_path):
+    lines = ['{"epoch": 1, "ap": 0.1}', '{"epoch": 2, "ap": 0.2}', '{"epoch": 2, "ap": 0.3}']
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert [(e.number, e.values) for e in read_run(tmp_path).epochs] == [
+        (1, {"ap": 0.1}),
+        (2, {"ap": 0.3}),
+    ]
+
+
+def test_last_line_cut_by_a_kill_is_left_out(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo', encoding="utf-8")
+    assert len(read_run(tmp_path).epochs) == 1
+
+
+@pytest.mark.parametrize(
+    "line", ["{", "[]", "{}", '{"epoch": "x"}', '{"epoch": 1, "per_class": 3}']
+)
+def test_damaged_line_inside_names_its_place(tmp_path, line):
+    (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"epoch": 1}}\n', encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"metrics.jsonl, line 1: not the record of an epoch"):
+        read_run(tmp_path)
+
+
+def test_values_that_are_no_finite_numbers_are_left_out(tmp_path):
+    text = '{"epoch": 1, "ap": NaN, "lr": "x", "loss": true, "ap50": null, "seconds": 2}\n'
+    (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    assert read_run(tmp_path).epochs[0].values == {"seconds": 2.0}
+
+
+def test_only_reports_are_picked_from_the_json_files(tmp_path, sample):
+    (tmp_path / "config.toml").write_text("epochs = 3\n", encoding="utf-8")
+    (tmp_path / "detections.json").write_text("[]", encoding="utf-8")
+    (tmp_path / "broken.json").write_bytes(b"\xff")
+    report = sample(RECORDS["train report"])
+    (tmp_path / "report.json").write_text(to_json(report), encoding="utf-8")
+    run = read_run(tmp_path)
+    assert run.reports == {"report.json": report}
+    assert run.train_report == report
+    assert run.unread == {"broken.json": f"{tmp_path}/broken.json: not UTF-8 text"}
+    assert run.files == ("broken.json", "config.toml", "detections.json", "report.json")
+
+
+def test_report_with_a_value_of_the_wrong_type_is_damaged(tmp_path, sample):
+    plain = to_plain(sample(RECORDS["train report"])) | {"epochs": "many"}
+    path = tmp_path / "report.json"
+    path.write_text(to_json(plain), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"report.json.epochs: expected int, got 'many'"):
+        read_record(path)

@@ -1,0 +1,125 @@
+"""Graphs of other tools give what the same detector gives in detkit's own form, on every engine."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from detkit.core.boxes import EVAL_NMS
+from detkit.core.errors import ArtifactError
+from detkit.data.image import network_input, network_pixels
+from detkit.runtime.session import SuppressingSession, detections_of, infer
+from detkit.spec.foreign import PRESETS, ForeignSpec, InputSpec, OutputSpec
+
+RED, GREEN, GRAY = (255, 0, 0), (0, 230, 0), (114, 114, 114)
+NAMES = ("red", "green")
+
+
+def picture(*cells: tuple[int, int, int]) -> np.ndarray:
+    """(64, 64, 3) uint8 of four 32x32 cells, in rows."""
+    grid = np.array(cells, np.uint8).reshape(2, 2, 3)
+    return grid.repeat(32, axis=0).repeat(32, axis=1)
+
+
+PICTURES = [picture(RED, GRAY, GRAY, GREEN), picture(GRAY, GRAY, GREEN, GRAY)]
+PLAIN_INPUT = InputSpec()
+FORMS = {
+    **{name: PRESETS[name] for name in PRESETS if name not in ("yolov7", "raw")},
+    "yyxx": ForeignSpec(
+        outputs=OutputSpec(roles=("boxes", "scores"), box_format="yxyx", normalised=True)
+    ),
+}
+BGR = InputSpec(channel_order="bgr", mean=(0.5, 0.25, 0.75), std=(0.25, 0.5, 0.125))
+INPUTS = {
+    "plain": PLAIN_INPUT,
+    "one": PLAIN_INPUT,
+    "half": PLAIN_INPUT,
+    "bytes": PLAIN_INPUT,
+    "nhwc bytes": InputSpec(layout="nhwc"),
+    "bgr normalised": BGR,
+}
+
+
+def spec_of(form: str, pictures: InputSpec = PLAIN_INPUT) -> ForeignSpec:
+    return dataclasses.replace(FORMS[form], input=pictures, class_names=NAMES)
+
+
+def found_by(session) -> list[list[tuple[object, ...]]]:
+    """(class, box, score) of what is seen in each of `PICTURES`."""
+    images = network_input(PICTURES, session.manifest.preprocess)
+    return [
+        [
+            (session.manifest.class_names[label], tuple(box), round(float(score), 2))
+            for label, box, score in zip(d.classes, d.boxes_xyxy.tolist(), d.scores, strict=True)
+        ]
+        for d in detections_of(session, images, EVAL_NMS)
+    ]
+
+
+def expected(*, most: float = 1.0) -> list[list[tuple[object, ...]]]:
+    return [
+        [("red", (0, 0, 32, 32), most), ("green", (32, 32, 64, 64), 0.8)],
+        [("green", (0, 32, 32, 64), 0.8)],
+    ]
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "torchvision"])
+def test_every_form_of_outputs_means_the_same_detections(open_graph, foreign_graph, form):
+    session = open_graph(foreign_graph(form), foreign=spec_of(form))
+    assert found_by(session) == expected(most=0.99 if "detr" in form else 1.0)
+
+
+@pytest.mark.parametrize("pictures", ["one", "no batch"])
+def test_a_graph_of_one_picture_and_variable_length_is_run_picture_by_picture(
+    open_graph, foreign_graph, pictures
+):
+    path = foreign_graph("torchvision", pictures)
+    session = open_graph(path, foreign=spec_of("torchvision"))
+    assert found_by(session) == expected()
+
+
+@pytest.mark.parametrize("pictures", INPUTS)
+def test_every_form_of_input_is_given_the_same_picture(open_graph, foreign_graph, pictures):
+    path = foreign_graph("yolov8", pictures)
+    session = open_graph(path, foreign=spec_of("yolov8", INPUTS[pictures]))
+    assert found_by(session) == expected()
+
+
+def test_bytes_are_fed_as_they_are(open_graph, foreign_graph):
+    spec = spec_of("yolov8", InputSpec(layout="nhwc"))
+    session = open_graph(foreign_graph("yolov8", "nhwc bytes"), foreign=spec)
+    pixels = network_pixels(PICTURES, session.manifest.preprocess)
+    images = network_input(PICTURES, session.manifest.preprocess)
+    a, b = infer(session, pixels), infer(session, images)
+    assert np.array_equal(a.scores, b.scores)
+
+
+def test_a_set_of_predictions_is_not_suppressed_again(open_graph, foreign_graph):
+    """Two queries of one object stay two: only the model says that they are one."""
+    raw = dataclasses.replace(spec_of("rt-detr"), outputs=FORMS["rt-detr"].outputs)
+    session = open_graph(foreign_graph("rt-detr"), foreign=raw)
+    assert isinstance(session, SuppressingSession)
+    with pytest.raises(ArtifactError, match="no raw scores"):
+        session.run(network_input(PICTURES))
+
+
+def test_a_number_without_a_name_is_no_class(open_graph, foreign_graph):
+    for form, kept in (("torchvision", ["green"]), ("yolov8", ["green"])):
+        spec = dataclasses.replace(FORMS[form], class_names=("", "green"))
+        session = open_graph(foreign_graph(form, "one"), foreign=spec)
+        assert session.manifest.class_names == ("green",)
+        assert [name for name, _, _ in found_by(session)[0]] == kept
+
+
+def test_a_label_beyond_the_names_is_refused(open_graph, foreign_graph):
+    spec = dataclasses.replace(FORMS["torchvision"], class_names=("red",))
+    session = open_graph(foreign_graph("torchvision", "one"), foreign=spec)
+    with pytest.raises(ArtifactError, match=r"label 2 in '.*', and there are 1 class names"):
+        found_by(session)
+
+
+def test_without_names_classes_are_numbers(open_graph, foreign_graph):
+    session = open_graph(foreign_graph("yolov8"), foreign=FORMS["yolov8"])
+    assert session.manifest.class_names == ("class 0", "class 1")

@@ -1,0 +1,41 @@
+"""A task alone, as a study measures before its candidates are under way."""
+
+from __future__ import annotations
+
+import pytest
+
+from detkit.nn.detector import Cost
+from detkit.search.cluster.executor import Outcome, Task, run_alone
+from detkit.spec.zoo import ZOO
+from detkit.train.loop import Interruption
+
+TASK = Task(number=0, kind="measure", spec=ZOO["yolo-nas-p"], cost=Cost(parameters=1, macs=1))
+
+
+class Dying:
+    """Loses a task so many times; answers every second question only."""
+
+    def __init__(self, deaths: int) -> None:
+        self.deaths, self.submitted, self.asked = deaths, 0, 0
+
+    def submit(self, task):
+        self.submitted += 1
+
+    def wait(self):
+        self.asked += 1
+        if self.asked % 2:
+            return None
+        lost = self.submitted <= self.deaths
+        return Outcome(task=TASK, figures={}, failure="WorkerCrashedError" * lost, lost=lost)
+
+
+@pytest.mark.parametrize(("deaths", "failed"), [(0, False), (2, False), (3, True)])
+def test_lost_task_is_tried_again_as_often_as_allowed(deaths, failed):
+    executor = Dying(deaths)
+    outcome = run_alone(executor, TASK, Interruption(), retries=2)
+    assert bool(outcome.failure) == failed
+    assert executor.submitted == min(deaths, 2) + 1
+
+
+def test_signal_ends_the_wait():
+    assert run_alone(Dying(0), TASK, Interruption(signal=15), retries=2) is None

@@ -1,0 +1,66 @@
+"""What nodes do, without a cluster."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
+from detkit.nn.detector import cost_of
+from detkit.search.cluster.node import Luggage, pack, score, sharing_of
+from detkit.search.scoring.evaluators import SupernetEvaluator
+from detkit.spec.space import SPACES
+from detkit.train.loop import Interruption
+
+SPACE = SPACES["tiny"].for_task(3, (64, 64))
+SPECS = [
+    SPACE.to_arch(point)
+    for point in (SPACE.smallest_point(), SPACE.zoo_points()["yolo-nas-p"], SPACE.largest_point())
+]
+
+
+@pytest.fixture
+def evaluator(settled, labelled, tmp_path) -> SupernetEvaluator:
+    """Its weights start from a network that sees what is in the pictures, and hardly move."""
+    train = TrainConfig(
+        workers=0,
+        threads=1,
+        device="cpu",
+        optim=OptimConfig(lr=1e-12),
+        augment=AugmentConfig(mosaic=0),
+    )
+    config = SearchConfig(
+        data=str(labelled),
+        space="tiny",
+        imgsz="64",
+        evaluator="supernet",
+        supernet=SupernetConfig(epochs=1, init=str(settled()), random_nets=0),
+        train=train,
+    )
+    found = SupernetEvaluator(config, tmp_path / "study", Interruption())
+    assert found.prepare(SPACE, lambda _: None)
+    return found
+
+
+def test_packed_weights_score_as_they_do_in_the_study(evaluator, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    luggage = pack(evaluator)
+    here = {spec: evaluator(spec, cost_of(spec)).value for spec in SPECS}
+    there = {}
+    for spec in SPECS:
+        answer = score(evaluator.config, luggage, spec, cost_of(spec))
+        assert (answer.failure, answer.checkpoint) == ("", b"")
+        there[spec] = answer.figures["score"]
+        assert answer.figures["ap"] == there[spec]
+    assert max(here.values()) > 0.05
+    assert len(set(here.values())) == 3
+    assert there == pytest.approx(here, abs=1e-6)
+    assert [path.name for path in Path(tmp_path).iterdir()] == ["study"]
+
+
+def test_same_weights_are_opened_once_a_worker(evaluator):
+    first = pack(evaluator)
+    again = Luggage(digest=first.digest, content=first.content.copy())
+    assert sharing_of(evaluator.config, first) is sharing_of(evaluator.config, again)

@@ -1,0 +1,222 @@
+"""A search over a real cluster of two nodes on this machine, whose workers are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from detkit.config import RayConfig, SearchConfig, resolve
+from detkit.core.errors import BackendError, UsageError
+from detkit.search.scoring.evaluators import ProxyEvaluator
+from detkit.search.scoring.inherit import Inheritance
+from detkit.search.study.journal import Journal
+from detkit.search.study.study import space_of
+from detkit.train.loop import Interruption
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("ray") is None, reason="ray is not installed here"
+)
+TRIALS = 8
+# A proxy that takes long enough for its worker to be found and killed.
+SEARCH = ("--space", "tiny", "--imgsz", "64", "--set", "classes=3", "--set", "proxy=zen")
+RUN_MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
+PATIENCE_SECONDS = 120.0  # a busy machine takes long to start a worker
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def start_node(*options: str) -> subprocess.Popen[bytes]:
+    """A node of one CPU that lives until this process ends it."""
+    quiet = ("--include-log-monitor", "false", "--disable-usage-stats", "--block")
+    size = ("--num-cpus", "1", "--object-store-memory", str(80 << 20))
+    return subprocess.Popen(
+        [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *size, *quiet],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
+    )
+
+
+def wait_for(what: Callable[[], int], *, step_seconds: float = 0.02) -> int:
+    end = time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < end:
+        if found := what():
+            return found
+        time.sleep(step_seconds)
+    raise AssertionError("it did not happen in time")
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def family(root: int) -> dict[int, str]:
+    """The processes below one, with their command lines."""
+    parents, lines = {}, {}
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            lines[int(path.name)] = (path / "cmdline").read_bytes().decode().replace("\0", " ")
+        except (OSError, IndexError):
+            continue
+    below, new = set(), {root}
+    while new:
+        below |= new
+        new = {pid for pid, parent in parents.items() if parent in below} - below
+    return {pid: lines.get(pid, "") for pid in below - {root}}
+
+
+def find(root: int, name: str) -> int:
+    """The process below one whose command line begins with a word, or a path, of this name."""
+    lines = family(root).items()
+    return next((pid for pid, line in lines if Path(line.split(" ")[0]).name == name), 0)
+
+
+def freeze(root: int, name: str) -> int:
+    """Stops a process; 0 if it is not there, or went on to something else before it stopped."""
+    if not (pid := find(root, name)):
+        return 0
+    os.kill(pid, signal.SIGSTOP)
+    if find(root, name) == pid:
+        return pid
+    os.kill(pid, signal.SIGCONT)
+    return 0
+
+
+def lost(log: Path) -> list[str]:
+    """Why tasks of the second node were tried again."""
+    return re.findall(r"score: 127\.0\.0\.2: (\w+); trying again", log.read_text())
+
+
+def start_search(*args: str, log: Path) -> subprocess.Popen[str]:
+    with log.open("a", encoding="utf-8") as stderr:
+        return subprocess.Popen(
+            [sys.executable, "-c", RUN_MAIN, "search", *args],
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+        )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[tuple[str, int]]:
+    """The address of a cluster, and the process of its second node."""
+    folder, port = Path(tempfile.mkdtemp(prefix="ray-")), free_port()
+    head = start_node(
+        *("--head", "--port", str(port), "--node-ip-address", "127.0.0.1"),
+        *("--include-dashboard", "false", "--temp-dir", str(folder)),
+    )
+    wait_for(lambda: is_open(port) * find(head.pid, "raylet"))
+    second = start_node("--address", f"127.0.0.1:{port}", "--node-ip-address", "127.0.0.2")
+    wait_for(lambda: find(second.pid, "raylet"))
+    yield f"127.0.0.1:{port}", second.pid
+    for node in (second, head):
+        below = family(node.pid)
+        node.terminate()
+        node.wait(timeout=20)
+        for pid in below:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_shared_weights_score_on_workers_as_they_do_here(cluster, settled, labelled, tmp_path):
+    """The weights start from a network that sees what is in the pictures, and hardly move."""
+    out, log = tmp_path / "out", tmp_path / "stderr"
+    driver = start_search(
+        *(str(labelled), "--space", "tiny", "--imgsz", "64", "--evaluator", "supernet"),
+        *("--set", f"supernet.init={settled()}", "--set", "train.optim.lr=1e-12"),
+        *("--set", "supernet.epochs=1", "--set", "supernet.random_nets=0"),
+        *("--set", "train.workers=0", "--set", "train.device=cpu", "--trials", "6"),
+        *("--ray", cluster[0], "-o", str(out)),
+        log=log,
+    )
+    killed = wait_for(lambda: find(cluster[1], "ray::score"))
+    os.kill(killed, signal.SIGKILL)
+    stdout, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), log.read_text()
+    config = resolve(SearchConfig, file=out / "search.toml")
+    inheritance, space = (
+        Inheritance(config, out / "supernet" / "last.safetensors"),
+        space_of(config),
+    )
+    journal = Journal(out / "journal.sqlite", {})
+    scores = {space.to_arch(trial.point): trial.figures["score"] for trial in journal.told()}
+    journal.close()
+    here = {spec: inheritance.ap(inheritance.network(spec)) for spec in scores}
+    assert len(scores) == 6
+    assert max(scores.values()) > 0.05
+    assert scores == pytest.approx(here, abs=1e-6)
+    for point in json.loads((out / "pareto.json").read_text()):
+        assert point["ap"] == pytest.approx(point["score"], abs=1e-6)
+        assert Path(point["checkpoint"]).is_file()
+
+
+def test_every_trial_is_told_once_though_a_worker_and_then_its_node_are_killed(cluster, tmp_path):
+    address, second = cluster
+    out = tmp_path / "out"
+    log = tmp_path / "stderr"
+    driver = start_search(
+        *SEARCH, "--trials", str(TRIALS), "--ray", address, "-o", str(out), log=log
+    )
+
+    def crash() -> int:
+        """Kills a worker until the driver notices: the task may have been done already."""
+        if not lost(log) and (worker := freeze(second, "ray::score")):
+            os.kill(worker, signal.SIGKILL)
+        return len(lost(log))
+
+    wait_for(crash, step_seconds=0.5)
+    worker = wait_for(lambda: freeze(second, "ray::score"))
+    for pid in (find(second, "raylet"), worker):
+        os.kill(pid, signal.SIGKILL)
+    stdout, _ = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), log.read_text()
+    assert lost(log)[0] == "WorkerCrashedError"
+    assert len(lost(log)) > 1
+    report = json.loads((out / "report.json").read_text())
+    assert (report["trials"], report["failed"], len(report["reference_ms"])) == (TRIALS, 0, TRIALS)
+    journal = Journal(out / "journal.sqlite", {})
+    points = [json.dumps(trial.point, sort_keys=True) for trial in journal.told()]
+    assert (len(set(points)), journal.pending()) == (TRIALS, [])
+    journal.close()
+
+
+@pytest.mark.parametrize("address", ["local", "ray://127.0.0.1:10001", "127.0.0.1", "auto:x"])
+def test_what_is_no_address_is_refused(address, tmp_path):
+    with pytest.raises(UsageError, match="HOST:PORT of a running cluster, or auto"):
+        join(address, tmp_path)
+
+
+def test_cluster_that_is_not_there_is_said_at_once_and_leaves_stdout_alone(tmp_path):
+    before, stdout = time.monotonic(), sys.stdout
+    with pytest.raises(BackendError, match="no Ray cluster at 127"):
+        join(f"127.0.0.1:{free_port()}", tmp_path)
+    assert time.monotonic() - before < 20
+    assert sys.stdout is stdout
+
+
+def join(address: str, out: Path) -> None:
+    from detkit.search.cluster.ray import RayExecutor
+
+    config = SearchConfig(ray=RayConfig(address=address))
+    RayExecutor(config, out, evaluator=ProxyEvaluator(config, out, Interruption()), log=print)

@@ -1,0 +1,312 @@
+"""Shared weights on a COCO folder of a few drawn pictures: training, inheritance, delivery."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from detkit.artifact.artifact import read_manifest
+from detkit.config import AugmentConfig, SearchConfig, SupernetConfig, TrainConfig
+from detkit.core.errors import UsageError
+from detkit.data.synthetic.synth import synthesize
+from detkit.nn.blocks import BN_MOMENTUM
+from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.nn.detector import Cost
+from detkit.nn.supernet.elastic import Elastic
+from detkit.search.scoring.evaluators import SupernetEvaluator
+from detkit.search.scoring.recalibrate import plain_batches, recalibrate
+from detkit.search.scoring.supernet import (
+    SandwichTrainer,
+    held_out_part,
+    is_trained,
+    learning_part,
+    opinion_loss,
+    resized,
+    supernet_job,
+    training_config,
+)
+from detkit.spec.space import SPACES, SearchSpace
+from detkit.spec.zoo import ZOO
+from detkit.train.loop import Interruption
+from detkit.train.loss import DetectionLoss
+
+COST = Cost(parameters=1, macs=1)
+SPACE = SearchSpace(
+    name="few",
+    base=ZOO["yolo-nas-p"],
+    knobs={
+        "stages.2.blocks": (1, 2),
+        "neck.*.out": ((24, 16, 24, 32), (48, 32, 48, 64)),
+        "image_size": ((32, 32), (64, 64)),
+    },
+).for_task(6, None)
+SMALL = SPACE.to_arch(SPACE.smallest_point())
+
+
+def silent(_: str) -> None:
+    pass
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
+    folder = tmp_path_factory.mktemp("shapes") / "coco"
+    synthesize(folder, images={"train": 8, "val": 4}, size=64, seed=1)
+    train = TrainConfig(
+        batch=4,
+        workers=0,
+        threads=1,
+        device="cpu",
+        amp="off",
+        augment=AugmentConfig(close_epochs=0),
+    )
+    return SearchConfig(
+        data=str(folder),
+        evaluator="supernet",
+        supernet=SupernetConfig(epochs=2, largest_first=0, random_nets=1, recalibration_batches=2),
+        train=train,
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(config, tmp_path_factory) -> SupernetEvaluator:
+    evaluator = SupernetEvaluator(config, tmp_path_factory.mktemp("study"), Interruption())
+    assert evaluator.prepare(SPACE, silent)
+    return evaluator
+
+
+# --- training ------------------------------------------------------------------------------------
+
+
+def test_run_folder_holds_the_largest_network(trained):
+    folder = trained.folder / "supernet"
+    assert is_trained(trained.folder)
+    model, manifest = load_checkpoint(folder / "last.safetensors")
+    assert model.spec == SPACE.largest_arch()
+    assert manifest.metrics["epoch"] == 2
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 2
+    assert "<svg" in (folder / "report.html").read_text()
+
+
+def test_largest_network_is_scored_and_saved_with_statistics_of_its_own(trained):
+    """Not with those that lag behind its weights and mix its image sizes."""
+    model, manifest = load_checkpoint(trained.folder / "supernet" / "last.safetensors")
+    again = copy.deepcopy(model)
+    records = trained.inheritance.folder.splits["train"].records
+    recalibrate(again, plain_batches(records, model.spec.image_size, count=2, batch=4))
+    found = dict(again.named_buffers())
+    for name, buffer in model.named_buffers():
+        torch.testing.assert_close(buffer, found[name], rtol=1e-3, atol=1e-4)
+    assert manifest.metrics["ap"] == trained.inheritance.ap(model)
+
+
+def test_supernet_is_trained_once(trained):
+    path = trained.folder / "supernet" / "last.safetensors"
+    before = path.stat().st_mtime_ns
+    assert trained.prepare(SPACE, silent)
+    assert path.stat().st_mtime_ns == before
+
+
+def test_training_cut_short_is_resumed_to_the_same_weights(config, trained, tmp_path):
+    interruption = Interruption()
+    evaluator = SupernetEvaluator(config, tmp_path, interruption)
+
+    def stop(line: str) -> None:
+        if "epoch 1/2" in line:
+            interruption.signal = 15
+
+    assert not evaluator.prepare(SPACE, stop)
+    assert not is_trained(tmp_path)
+    assert SupernetEvaluator(config, tmp_path, Interruption()).prepare(SPACE, silent)
+    whole, _ = load_checkpoint(trained.folder / "supernet" / "last.safetensors")
+    resumed, _ = load_checkpoint(tmp_path / "supernet" / "last.safetensors")
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+
+
+def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monkeypatch):
+    """The largest by the boxes, each slice by the boxes and the largest; one assignment for all."""
+    assigned = []
+    whole_assign = DetectionLoss.assign
+    monkeypatch.setattr(DetectionLoss, "assign", lambda *a: assigned.append(1) or whole_assign(*a))
+    settings = training_config(config, SPACE)
+    trainer = SandwichTrainer(
+        settings,
+        supernet_job(config, settings, SPACE),
+        tmp_path,
+        space=SPACE.for_task(6, (64, 64)),
+        sharing=SupernetConfig(largest_first=0, random_nets=0),
+        notify=lambda _: None,
+        interruption=Interruption(),
+    )
+    twin = copy.deepcopy(trainer.model.train()).train()
+    batch = next(iter(trainer.loader.epoch(0)))
+    trainer.learn(batch.images, batch.boxes)
+    assert len(assigned) == 1
+
+    loss = DetectionLoss(settings.loss, (64, 64))
+    logits, distances = twin(batch.images)
+    assignment = loss.assign(logits, distances, batch.boxes)
+    teacher = logits.detach(), distances.detach()
+    total = loss.given(assignment, logits, distances).total
+    logits, distances = Elastic(twin)(batch.images, SMALL)
+    total = total + loss.given(assignment, logits, distances).total
+    total = total + opinion_loss(assignment, logits, distances, teacher)
+    total.backward()
+    for name, parameter in twin.named_parameters():
+        found = trainer.model.get_parameter(name).grad
+        torch.testing.assert_close(found, parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_opinion_is_nothing_where_both_agree(config):
+    loss = DetectionLoss(config.train.loss, (32, 32))
+    logits, distances = torch.randn(2, 21, 6), torch.randn(2, 21, 68)
+    boxes = torch.tensor([[0, 1, 2, 2, 20, 20], [1, 3, 8, 8, 30, 30]], dtype=torch.float32)
+    assignment = loss.assign(logits, distances, boxes)
+    same = opinion_loss(assignment, logits, distances, (logits, distances))
+    other = opinion_loss(assignment, logits + 1, distances * 2, (logits, distances))
+    assert abs(float(same)) < 1e-4
+    assert float(other) > 0.1
+
+
+def test_batch_is_resized_with_its_boxes():
+    boxes = torch.tensor([[1, 2, 8.0, 4.0, 32.0, 16.0]])
+    images, found = resized(torch.rand(2, 3, 64, 64), boxes, (32, 96))
+    assert images.shape == (2, 3, 32, 96)
+    assert found.tolist() == [[1, 2, 12.0, 2.0, 48.0, 8.0]]
+
+
+def test_warm_start_puts_the_checkpoint_in_its_place(config, checkpoint, tmp_path):
+    parent, manifest = load_checkpoint(checkpoint)
+    named = dataclasses.replace(manifest, class_names=("circle", "square", "c"))
+    path = tmp_path / "init.safetensors"
+    save_checkpoint(path, parent, named)
+    space = SPACES["tiny"].for_task(6, (64, 64))
+    warm = dataclasses.replace(
+        config, supernet=dataclasses.replace(config.supernet, init=str(path))
+    )
+    job = supernet_job(warm, training_config(warm, space), space)
+    inside = space.to_arch(space.zoo_points()["yolo-nas-p"])
+    found = Elastic(job.model).extract(inside).state_dict()
+    for name, tensor in parent.state_dict().items():
+        if ".cls_pred." not in name:
+            assert torch.equal(found[name], tensor), name
+    assert [item.name for item in job.parents] == ["init.safetensors"]
+    outside = SearchSpace(name="low", base=SMALL, knobs={"stem": (8,)})
+    with pytest.raises(UsageError, match=r"init.safetensors: .* not within the supernet"):
+        supernet_job(warm, training_config(warm, outside), outside)
+
+
+def test_space_of_other_blocks_is_refused_before_anything_is_made(config, tmp_path):
+    evaluator = SupernetEvaluator(config, tmp_path / "out", Interruption())
+    with pytest.raises(UsageError, match="cannot share weights across block, kernel"):
+        evaluator.prepare(SPACES["full"].for_task(6, (64, 64)), silent)
+    assert not (tmp_path / "out").exists()
+
+
+def taking(config: SearchConfig, trained: SupernetEvaluator, searcher: str = "surrogate"):
+    path = str(trained.folder / "supernet" / "last.safetensors")
+    sharing = dataclasses.replace(config.supernet, trained=path)
+    return dataclasses.replace(config, searcher=searcher, supernet=sharing)
+
+
+def test_supernet_of_another_search_is_taken_as_it_is(config, trained, tmp_path):
+    other = SupernetEvaluator(taking(config, trained), tmp_path / "out", Interruption())
+    part = SearchSpace(name="part", base=SPACE.base, knobs={"stages.2.blocks": (1, 2)})
+    assert other.prepare(part.for_task(6, (32, 32)), silent)
+    assert other(SMALL, COST) == trained(SMALL, COST)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("space", "searcher", "message"),
+    [
+        (SPACES["tiny"], "surrogate", "last.safetensors: .* not within the supernet"),
+        (SPACES["full"], "surrogate", "cannot share weights across block, kernel"),
+        (SPACE, "gradient", "pictures that the supernet has not seen"),
+    ],
+)
+def test_supernet_of_another_search_must_fit(config, trained, tmp_path, space, searcher, message):
+    other = SupernetEvaluator(taking(config, trained, searcher), tmp_path, Interruption())
+    with pytest.raises(UsageError, match=message):
+        other.prepare(space.for_task(6, (64, 64)), silent)
+
+
+def test_gradient_searcher_has_pictures_of_its_own(config):
+    settings = training_config(config, SPACE)
+    train = supernet_job(config, settings, SPACE).train
+    half = learning_part(dataclasses.replace(config, searcher="gradient"), train)
+    other = held_out_part(train)
+    assert learning_part(config, train) == train
+    assert {r.path for r in half.records}.isdisjoint(r.path for r in other.records)
+    assert len(half.records) + len(other.records) == len(train.records)
+
+
+# --- inheritance ---------------------------------------------------------------------------------
+
+
+def test_recalibrated_statistics_are_the_mean_over_the_batches(trained):
+    model = trained.inheritance.elastic.extract(SMALL)
+    batches = [torch.rand(4, 3, 32, 32) for _ in range(3)]
+    recalibrate(model, batches)
+    norm = model.backbone.stem.conv.branch_3x3.bn
+    with torch.no_grad():
+        inputs = [model.backbone.stem.conv.branch_3x3.conv(images) for images in batches]
+    mean = torch.stack([x.mean(dim=(0, 2, 3)) for x in inputs]).mean(dim=0)
+    var = torch.stack([x.var(dim=(0, 2, 3)) for x in inputs]).mean(dim=0)
+    torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(norm.running_var, var, rtol=1e-4, atol=1e-5)
+    assert (norm.momentum, model.training) == (BN_MOMENTUM, False)
+
+
+def test_score_is_that_of_the_delivered_checkpoint(trained):
+    score = trained(SMALL, COST)
+    delivered = trained.deliver([SMALL])[SMALL.digest]
+    assert (delivered.value, delivered.ap) == (score.value, score.ap)
+    path = Path(delivered.checkpoint)
+    assert path == trained.folder / "runs" / SMALL.digest / "best.safetensors"
+    model, manifest = load_checkpoint(path)
+    assert (model.spec, manifest.form) == (SMALL, "training")
+    assert [parent.name for parent in manifest.parents] == ["last.safetensors"]
+    assert trained.inheritance.ap(model) == score.ap
+    before = path.stat().st_mtime_ns
+    trained.deliver([SMALL])
+    assert path.stat().st_mtime_ns == before
+
+
+def test_network_that_gives_nan_fails_alone(trained, monkeypatch):
+    network = trained.inheritance.network
+
+    def broken(spec):
+        model = network(spec)
+        model.heads.head1.cls_pred.bias.data.fill_(math.nan)
+        return model
+
+    monkeypatch.setattr(trained.inheritance, "network", broken)
+    score = trained(SMALL, COST)
+    assert (math.isnan(score.value), score.ap) == (True, None)
+    assert "NaN or Inf" in score.failure
+
+
+def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(config, trained):
+    tuning = dataclasses.replace(
+        config, supernet=dataclasses.replace(config.supernet, fine_tune_epochs=1)
+    )
+    evaluator = SupernetEvaluator(tuning, trained.folder, Interruption())
+    spec = SPACE.to_arch({knob: values[-1] for knob, values in SPACE.knobs.items()})
+    score = evaluator.deliver([spec])[spec.digest]
+    run = trained.folder / "runs" / spec.digest
+    inherited = run.with_suffix(".inherited.safetensors")
+    tuned = read_manifest(run / "best.safetensors")
+    assert [parent.name for parent in tuned.parents] == [inherited.name]
+    both = {str(p): read_manifest(p).metrics["ap"] for p in (inherited, run / "best.safetensors")}
+    assert score.value == max(both.values()) == both[score.checkpoint]
+
+
+def test_supernet_without_data_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="supernet needs a COCO folder"):
+        SupernetEvaluator(SearchConfig(evaluator="supernet"), tmp_path, Interruption())

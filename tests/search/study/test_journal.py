@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.search.study.journal import Journal
+
+SETTINGS = {"space": "abc", "seed": "0"}
+DRIVER = """
+import sys, time
+from pathlib import Path
+from detkit.search.strategies import make_searcher
+from detkit.search.study.journal import Journal
+
+journal = Journal(Path(sys.argv[1]), {"seed": "0"})
+knobs = {"a": tuple(range(40)), "b": ((1, 2), (3, 4))}
+searcher = make_searcher("random", knobs=knobs, minimize=("x",))
+for trial in journal.told():
+    searcher.tell(trial.point, trial.figures)
+    print("again", trial.point["a"], trial.point["b"][0], flush=True)
+waiting = journal.pending()
+while waiting or (waiting := searcher.ask(4)):
+    if set(map(str, waiting)) - set(map(str, journal.pending())):
+        journal.ask(waiting)
+    for point in waiting:
+        time.sleep(0.005)
+        figures = {"x": float(point["a"])}
+        journal.tell(point, figures)
+        searcher.tell(point, figures)
+        print("told", point["a"], point["b"][0], flush=True)
+    waiting = []
+"""
+
+
+@pytest.fixture
+def journal(tmp_path):
+    journal = Journal(tmp_path / "journal.sqlite", SETTINGS)
+    yield journal
+    journal.close()
+
+
+def reopen(journal: Journal, settings=SETTINGS) -> Journal:
+    journal.close()
+    return Journal(journal.path, settings)
+
+
+def test_trials_come_back_in_the_order_told(journal):
+    points = [{"a": 1, "b": (1, 2)}, {"a": 2, "b": (3, 4)}, {"a": 3, "b": (1, 2)}]
+    journal.ask(points)
+    journal.tell(points[2], {"x": 0.1})
+    journal.tell(points[0], {"x": math.nan})
+    again = reopen(journal)
+    assert [trial.point for trial in again.told()] == [points[2], points[0]]
+    assert again.told()[0].figures == {"x": 0.1}
+    assert math.isnan(again.told()[1].figures["x"])
+    assert again.pending() == [points[1]]
+    again.close()
+
+
+def test_nothing_is_told_twice_or_unasked(journal):
+    journal.ask([{"a": 1}])
+    journal.tell({"a": 1}, {"x": 1.0})
+    for point in ({"a": 1}, {"a": 2}):
+        with pytest.raises(UsageError, match="told twice, or never asked"):
+            journal.tell(point, {"x": 2.0})
+    assert [trial.figures for trial in journal.told()] == [{"x": 1.0}]
+
+
+def test_points_are_asked_together_or_not_at_all(journal):
+    journal.ask([{"a": 1}])
+    with pytest.raises(ArtifactError, match="UNIQUE"):
+        journal.ask([{"a": 2}, {"a": 1}])
+    assert journal.pending() == [{"a": 1}]
+
+
+def test_other_settings_are_refused_by_name(journal):
+    with pytest.raises(UsageError, match="cannot change seed") as caught:
+        reopen(journal, {**SETTINGS, "seed": "1"})
+    assert caught.value.hint == "seed was 0"
+
+
+def test_file_that_is_no_journal_is_refused(tmp_path):
+    (tmp_path / "j.sqlite").write_bytes(b"not a database, but long enough to look like one" * 9)
+    with pytest.raises(ArtifactError, match="cannot use the journal"):
+        Journal(tmp_path / "j.sqlite", {})
+
+
+def test_driver_killed_at_any_instant_loses_no_told_trial_and_tells_none_twice(tmp_path):
+    command = [sys.executable, "-c", DRIVER, str(tmp_path / "journal.sqlite")]
+    told: list[str] = []
+    for attempt in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        before = set(told)
+        lines = []
+        for line in process.stdout:
+            lines.append(line.split(maxsplit=1))
+            new = sum(kind == "told" for kind, _ in lines)
+            if attempt < 3 and new == 7 + attempt:
+                time.sleep(0.003 * attempt)
+                os.kill(process.pid, signal.SIGKILL)
+        process.wait(timeout=30)
+        process.stdout.close()
+        assert before <= {point for kind, point in lines if kind == "again"}
+        told += [point for kind, point in lines if kind == "told"]
+        if process.returncode == 0:
+            break
+    journal = Journal(tmp_path / "journal.sqlite", {})
+    assert (len(journal.told()), journal.pending()) == (80, [])
+    assert len(told) == len(set(told))
+    journal.close()

@@ -1,0 +1,23 @@
+"""How often long work is told of."""
+
+from __future__ import annotations
+
+from detkit.search.study.progress import Pace
+
+
+def test_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
+    now, lines = [100.0], []
+    monkeypatch.setattr("detkit.search.study.progress.time.monotonic", lambda: now[0])
+    pace = Pace(lines.append)
+    for left in range(20, -1, -1):
+        pace(f"{left} left", left=left)
+        now[0] += 4.0
+    assert lines == [
+        "17 left, eta 1:08",
+        "14 left, eta 0:56",
+        "11 left, eta 0:44",
+        "8 left, eta 0:32",
+        "5 left, eta 0:20",
+        "2 left, eta 0:08",
+        "0 left, eta 0:00",
+    ]

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from detkit.core.errors import BackendError, UsageError
+from detkit.engines.coverage import coverage
+from detkit.engines.opening import RUNTIMES, open_session
+from detkit.engines.tensorrt.engine_file import read_record
+from detkit.runtime.session import Placement
+from detkit.spec.zoo import ZOO, with_task
+from detkit.untrained import PRECISIONS_OF, Setup, write_prototype
+
+SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_int8_prototype_runs_its_convolutions_in_int8(tmp_path, runtime):
+    pytest.importorskip(runtime)
+    path = tmp_path / "p.onnx"
+    manifest = write_prototype(SPEC, path, runtime=runtime, precision="int8")
+    found = coverage(path, runtime)
+    assert manifest.precision == "int8"
+    assert found.int8 == found.total - 6  # all but the predictors
+    assert open_session(path, runtime=runtime).manifest.arch == SPEC
+
+
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
+def test_float_prototype_gives_the_same_on_every_engine(runtime):
+    pytest.importorskip(runtime)
+    images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
+    placement = Placement(threads=1)
+    found = [
+        Setup(runtime=name, precision="fp32", placement=placement).open(SPEC).run(images)
+        for name in ("torch", runtime)
+    ]
+    for expected, got in zip(*found, strict=True):
+        np.testing.assert_allclose(got, expected, atol=2e-3)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS_OF["tensorrt-rtx"])
+def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
+    pytest.importorskip("tensorrt_rtx")
+    path = tmp_path / "p.engine"
+    manifest = write_prototype(SPEC, path, runtime="tensorrt-rtx", precision=precision)
+    record = read_record(path)
+    assert (manifest.kind, manifest.precision) == ("tensorrt-rtx", precision)
+    assert record.manifest == manifest
+    assert record.batches == (1, 1, 1)
+
+
+def test_engine_that_this_machine_cannot_build_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
+    with pytest.raises(BackendError, match="tensorrt is not installed"):
+        write_prototype(SPEC, tmp_path / "p.engine", runtime="tensorrt", precision="fp16")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "precision", "reason"),
+    [
+        ("openvino", "fp16", "computes in float32"),
+        ("onnxruntime", "fp16", "compute in float32"),
+        ("torch", "int8", "tells nothing of an engine's time"),
+        ("onnxruntime", "int9", "no prototype in 'int9'"),
+        ("onnxrun", "fp32", "no prototype for 'onnxrun'"),
+    ],
+)
+def test_what_cannot_be_timed_is_refused_with_the_reason(runtime, precision, reason):
+    with pytest.raises(UsageError, match=reason) as refused:
+        Setup(runtime=runtime, precision=precision, placement=Placement())
+    assert refused.value.hint
+
+
+def test_every_runtime_has_its_precisions():
+    assert set(PRECISIONS_OF) == set(RUNTIMES)

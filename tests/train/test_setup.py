@@ -1,0 +1,98 @@
+"""What a run starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from detkit.config import TrainConfig
+from detkit.core.errors import ArtifactError, DataError, UsageError
+from detkit.nn.checkpoint import new_detector, save_checkpoint
+from detkit.nn.detector import fuse
+from detkit.spec.zoo import ZOO, with_task
+from detkit.train.setup import freeze, prepare, transfer
+
+
+def test_known_classes_keep_their_rows_and_new_ones_start_fresh() -> None:
+    parent = new_detector(with_task(ZOO["yolo-nas-p"], 3, (64, 64)), 1)
+    model = new_detector(with_task(ZOO["yolo-nas-p"], 2, (64, 64)), 2)
+    fresh = model.heads.head2.cls_pred.weight.clone()
+    assert transfer(parent, ("cat", "dog", "cow"), model, ("cow", "hen")) == 1
+    rows = model.heads.head2.cls_pred.weight
+    assert torch.equal(rows[0], parent.heads.head2.cls_pred.weight[2])
+    assert torch.equal(rows[1], fresh[1])
+    assert torch.equal(model.heads.head1.reg_pred.weight, parent.heads.head1.reg_pred.weight)
+    assert torch.equal(model.neck.neck1.upsample.weight, parent.neck.neck1.upsample.weight)
+
+
+def test_init_brings_architecture_and_lineage(config: TrainConfig, tmp_path: Path) -> None:
+    first = prepare(config)
+    path = tmp_path / "first.safetensors"
+    save_checkpoint(path, first.model, first.manifest(config, {}))
+    again = prepare(dataclasses.replace(config, model="", imgsz="96", init=str(path)))
+    assert again.model.spec.name == "yolo-nas-p"
+    assert again.model.spec.image_size == (96, 96)
+    assert again.parents[0].name == "first.safetensors"
+    names = len(first.train.class_names)
+    assert again.notes == (f"weights of first.safetensors; {names} of {names} classes known to it",)
+    same = zip(first.model.parameters(), again.model.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
+
+
+def test_init_of_another_network_or_a_fused_one_is_refused(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    job = prepare(config)
+    path = tmp_path / "m.safetensors"
+    save_checkpoint(path, job.model, job.manifest(config, {}))
+    with pytest.raises(UsageError, match="is not the network of"):
+        prepare(dataclasses.replace(config, model="yolo-nas-n", init=str(path)))
+    fused = dataclasses.replace(job.manifest(config, {}), form="deployed")
+    save_checkpoint(path, fuse(job.model), fused)
+    with pytest.raises(ArtifactError, match="fused and cannot be trained"):
+        prepare(dataclasses.replace(config, model="", init=str(path)))
+
+
+def test_an_architecture_file_trains(config: TrainConfig, tmp_path: Path) -> None:
+    from detkit.core.serialization import to_json
+
+    spec = dataclasses.replace(ZOO["yolo-nas-p"], name="mine", stem=24, block="repvgg")
+    (tmp_path / "mine.json").write_text(to_json(spec))
+    job = prepare(dataclasses.replace(config, model=str(tmp_path / "mine.json")))
+    assert job.model.spec.name == "mine"
+    assert job.model.backbone.stem.conv.branch_3x3.conv.out_channels == 24
+
+
+def test_frozen_parts_do_not_learn() -> None:
+    model = new_detector(ZOO["yolo-nas-p"], 0)
+    freeze(model, "backbone+neck")
+    learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
+    assert learning == {"heads"}
+
+
+def test_a_folder_without_validation_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    from detkit.data.synthetic.synth import synthesize
+
+    synthesize(tmp_path / "one", images={"train": 2}, size=64, seed=0)
+    with pytest.raises(DataError, match="val"):
+        prepare(dataclasses.replace(config, data=str(tmp_path / "one")))
+
+
+def test_more_than_a_little_loss_of_data_is_refused_unless_allowed(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    folder = tmp_path / "coco"
+    shutil.copytree(config.data, folder)
+    broken = sorted((folder / "images" / "train").iterdir())[0]
+    broken.write_bytes(broken.read_bytes()[:200])
+    damaged = dataclasses.replace(config, data=str(folder))
+    with pytest.raises(DataError, match="1 of 16 pictures of 'train' cannot be used") as raised:
+        prepare(damaged)
+    assert "max_dropped" in raised.value.hint
+    job = prepare(dataclasses.replace(damaged, max_dropped=0.5))
+    assert len(job.train.records) == 15
+    assert job.folder.report.splits[0].dropped_images == 1
