@@ -31,7 +31,7 @@ import numpy as np
 
 from detkit.artifact.artifact import Manifest
 from detkit.core.boxes import EVAL_NMS
-from detkit.data.coco.folder import CocoFolder, open_folder, synthetic_pictures
+from detkit.data.coco.folder import CocoFolder, open_folder, synthetic_images
 from detkit.engines.coverage import coverage
 from detkit.engines.opening import open_session
 from detkit.engines.openvino.api import the_core
@@ -42,14 +42,14 @@ from detkit.machine.fingerprint import fingerprint
 from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
-from detkit.quantize.calibrate import load_pictures, observe, set_ranges, spread
+from detkit.quantize.calibrate import load_images, observe, set_ranges, spread
 from detkit.runtime.session import Placement, Session
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO, with_task
 
 ENGINES = ("onnxruntime", "openvino")
-CALIBRATION_PICTURES = 128
+CALIBRATION_IMAGES = 128
 ONE_THREAD = Placement(threads=1)
 Call = Callable[[], object]
 Row = dict[str, Any]
@@ -92,7 +92,7 @@ def speed(args: argparse.Namespace) -> Iterator[Row]:
 def speed_of(name: str, size: int, *, rounds: int) -> Iterator[Row]:
     spec = with_task(ZOO[name], 80, (size, size))
     preprocess = Preprocess(size=(size, size), fit=(size, size))
-    images = synthetic_pictures(preprocess, 4)
+    images = synthetic_images(preprocess, 4)
     model = QuantizedDetector(fuse(new_detector(spec, 0).eval()), QuantSpec()).eval()
     set_ranges(model, observe(model, [images]), "max")
     manifest = manifest_of(spec, preprocess)
@@ -167,8 +167,8 @@ class Scorer:
         self.folder, self.rounds = folder, rounds
 
     def row(self, name: str, session: Session, parent: Session) -> Row:
-        picture = np.ascontiguousarray(self.picture(session.manifest.preprocess))
-        calls = {"float": caller(parent, picture), "int8": caller(session, picture)}
+        image = np.ascontiguousarray(self.image(session.manifest.preprocess))
+        calls = {"float": caller(parent, image), "int8": caller(session, image)}
         times = time_in_turns(calls, rounds=self.rounds)
         return {
             "name": name,
@@ -185,8 +185,8 @@ class Scorer:
         found = detect(session, chosen.records, nms=EVAL_NMS)
         return coco_figures(chosen.records, chosen.class_names, found).ap or 0.0
 
-    def picture(self, preprocess: Preprocess) -> Any:
-        return next(iter(load_pictures(self.folder.splits["val"].records[:1], preprocess, 1)))
+    def image(self, preprocess: Preprocess) -> Any:
+        return next(iter(load_images(self.folder.splits["val"].records[:1], preprocess, 1)))
 
 
 def accuracy(args: argparse.Namespace) -> Iterator[Row]:
@@ -218,10 +218,10 @@ def ours(
     scorer: Scorer,
 ) -> Iterator[Row]:
     out = folder / f"{method}.safetensors"
-    pictures = ["--images", CALIBRATION_PICTURES, "--threads", args.threads]
+    images = ["--images", CALIBRATION_IMAGES, "--threads", args.threads]
     report = json.loads(
         detkit("quantize", "--int8", args.checkpoint, "--data", args.data, *flags,
-               *map(str, pictures), "-o", out, "--json")
+               *map(str, images), "-o", out, "--json")
     )  # fmt: skip
     yield {
         "name": f"detkit {method} in torch",
@@ -245,9 +245,9 @@ def ours(
 
 
 def calibration(folder: CocoFolder, preprocess: Preprocess) -> list[Any]:
-    """The pictures `detkit quantize` calibrates on, one a batch."""
-    records = spread(folder.splits["train"].records, CALIBRATION_PICTURES)
-    return list(load_pictures(records, preprocess, 1))
+    """The images `detkit quantize` calibrates on, one a batch."""
+    records = spread(folder.splits["train"].records, CALIBRATION_IMAGES)
+    return list(load_images(records, preprocess, 1))
 
 
 def static_quantization(
@@ -319,7 +319,7 @@ class OpenVinoSession:
 
 
 def compiled(model: Any) -> Any:
-    """For one picture on one thread: a free batch size would cost time in every run."""
+    """For one image on one thread: a free batch size would cost time in every run."""
     if model.input(0).partial_shape.is_dynamic:
         model.reshape([1, *model.input(0).partial_shape[1:]])
     settings = {
@@ -354,7 +354,7 @@ def rivals(args: argparse.Namespace) -> Iterator[Row]:
     preprocess = manifest.preprocess.resized(size)
     spec = with_task(manifest.arch, manifest.arch.num_classes, size)
     manifest = dataclasses.replace(manifest_of(spec, preprocess), class_names=manifest.class_names)
-    images = synthetic_pictures(preprocess, 1)
+    images = synthetic_images(preprocess, 1)
     calls: dict[str, Call] = {}
     with tempfile.TemporaryDirectory() as folder:
         raw = build_graph(model.eval(), manifest)

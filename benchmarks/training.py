@@ -98,8 +98,8 @@ def measure_loader(args: argparse.Namespace) -> None:
             list(loader.epoch(0, close=False))
             spent = seconds(lambda loader=loader: [list(loader.epoch(e)) for e in (1, 2, 3)])  # type: ignore[misc]
             loader.close()
-            pictures = 3 * loader.batches_per_epoch * args.batch
-            print(f"{f'loader, {workers} workers':<40}{pictures / spent:8.1f} images/s")
+            images = 3 * loader.batches_per_epoch * args.batch
+            print(f"{f'loader, {workers} workers':<40}{images / spent:8.1f} images/s")
 
 
 def main() -> None:

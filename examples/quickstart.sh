@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The whole pipeline, from nothing to a picture of detections.
+# The whole pipeline, from nothing to an image of detections.
 #
 #   examples/quickstart.sh              on a small COCO folder that detkit draws itself
 #   examples/quickstart.sh --data DIR   on a COCO folder of yours
@@ -52,7 +52,7 @@ for model in "$best" "$fused" "$onnx" "$int8_onnx"; do
     run eval "$model" "$data" --split "$split"
 done
 run info "$onnx"
-pictures=$(find "$data" -type f \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \) | sort | tail -n 8)
-step "detkit predict $onnx (8 pictures) -o detections"
-echo "$pictures" | tr '\n' '\0' | xargs -0 detkit predict "$onnx" -o detections --
+images=$(find "$data" -type f \( -iname '*.jpg' -o -iname '*.jpeg' -o -iname '*.png' \) | sort | tail -n 8)
+step "detkit predict $onnx (8 images) -o detections"
+echo "$images" | tr '\n' '\0' | xargs -0 detkit predict "$onnx" -o detections --
 step "done: look at $out/train/val_detections.jpg, $out/detections and $out/train/report.html"

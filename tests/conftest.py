@@ -25,7 +25,7 @@ pytest_plugins = (
     "fixtures.small_space",
 )
 
-# Threads that spin for work on a busy machine cost far more than they give on pictures this small.
+# Threads that spin for work on a busy machine cost far more than they give on images this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 PLAIN = {str: "text", int: 3, float: 0.5, bool: True, Any: [1, "x"]}
@@ -122,14 +122,14 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """`settled(activation)`: as `checkpoint`, but it does not amplify the noise of rounding.
 
     Freshly drawn weights make a chaotic network, trained ones do not. Here every activation is
-    centred where its function is nearly linear, and statistics are those of drawn pictures. Scales
-    of shortcuts are not 1, as training leaves them.
+    centred where its function is nearly linear, and statistics are those of synthetic images.
+    Scales of shortcuts are not 1, as training leaves them.
     """
     import numpy as np
     import torch
 
     from detkit.artifact.artifact import Manifest
-    from detkit.data.synthetic.synth import draw_pictures
+    from detkit.data.synthetic.synth import draw_images
     from detkit.nn.blocks import Bottleneck
     from detkit.nn.checkpoint import input_output, new_detector, save_checkpoint
     from detkit.nn.detector import cost_metrics
@@ -148,7 +148,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
                 layer.bias.data.fill_(1.0)
             if isinstance(layer, Bottleneck):
                 layer.alpha.data.uniform_(0.5, 1.5)
-        pixels = torch.from_numpy(np.stack(draw_pictures(16, size=64)))
+        pixels = torch.from_numpy(np.stack(draw_images(16, size=64)))
         with torch.no_grad():
             model(pixels.permute(0, 3, 1, 2) / 255)
             for head in (model.heads.head1, model.heads.head2, model.heads.head3):
@@ -174,7 +174,7 @@ def settled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def labelled(settled: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A COCO folder: 12 val and 8 train pictures with some of the boxes `settled()` sees, moved.
+    """A COCO folder: 12 val and 8 train images with some of the boxes `settled()` sees, moved.
 
     So it is neither right nor wrong everywhere, and its AP depends on every score and box.
     """
@@ -182,14 +182,14 @@ def labelled(settled: Callable[..., Path], tmp_path_factory: pytest.TempPathFact
 
     from detkit.core.boxes import PREDICT_NMS
     from detkit.data.coco.write import LabelledImage, write_split
-    from detkit.data.draw import save_picture
-    from detkit.data.synthetic.synth import draw_pictures
+    from detkit.data.draw import save_image
+    from detkit.data.synthetic.synth import draw_images
     from detkit.engines.opening import open_session
     from detkit.predict import Prediction, predict
 
     folder, rng = tmp_path_factory.mktemp("labelled"), np.random.default_rng(0)
-    for number, picture in enumerate(draw_pictures(20, size=96)):
-        save_picture(folder / "images" / f"{number:02}.png", picture)
+    for number, image in enumerate(draw_images(20, size=96)):
+        save_image(folder / "images" / f"{number:02}.png", image)
     images = []
     for seen in predict(open_session(settled()), sorted(folder.rglob("*.png")), PREDICT_NMS):
         assert isinstance(seen, Prediction)
@@ -219,7 +219,7 @@ def int8(settled: Callable[..., Path], labelled: Path) -> Callable[..., Path]:
     from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
     from detkit.nn.detector import fuse
     from detkit.nn.quantization.quantized import QuantizedDetector
-    from detkit.quantize.calibrate import correct_biases, load_pictures, observe, set_ranges
+    from detkit.quantize.calibrate import correct_biases, load_images, observe, set_ranges
     from detkit.spec.quant import QuantSpec
 
     @functools.cache
@@ -229,7 +229,7 @@ def int8(settled: Callable[..., Path], labelled: Path) -> Callable[..., Path]:
         records = open_folder(labelled, splits=("train",)).splits["train"].records
         quant = QuantSpec(weight_bits=weight_bits)
         quantized = QuantizedDetector(fuse(model.eval()), quant).eval()
-        found = observe(quantized, load_pictures(records, manifest.preprocess, 8))
+        found = observe(quantized, load_images(records, manifest.preprocess, 8))
         set_ranges(quantized, found, "auto")
         correct_biases(quantized, found)
         path = parent.with_name(f"m.int{weight_bits}.safetensors")
@@ -355,7 +355,7 @@ cells ({images} images) => (float[batch,4,4] boxes, float[batch,4,2] scores)
 
 
 COLOURS = {"red": (255, 0, 0), "green": (0, 230, 0), "": (114, 114, 114)}
-PICTURES = {  # the four cells in rows, as `cell_model` sees them
+IMAGES = {  # the four cells in rows, as `cell_model` sees them
     "a.png": ("red", "", "", "green"),
     "b.png": ("", "green", "", ""),
     "deep/c.png": ("", "", "red", "red"),
@@ -365,17 +365,17 @@ PICTURES = {  # the four cells in rows, as `cell_model` sees them
 
 @pytest.fixture
 def cell_folder(tmp_path: Path) -> Path:
-    """A COCO folder, split val, of four 64x64 pictures on which `cell_model` makes no mistake."""
+    """A COCO folder, split val, of four 64x64 images on which `cell_model` makes no mistake."""
     import numpy as np
 
     from detkit.data.coco.write import LabelledImage, write_split
-    from detkit.data.draw import save_picture
+    from detkit.data.draw import save_image
 
     names, images = ("red", "green"), []
-    for file_name, cells in PICTURES.items():
+    for file_name, cells in IMAGES.items():
         grid = np.array([COLOURS[cell] for cell in cells], np.uint8).reshape(2, 2, 3)
         pixels = grid.repeat(CELL, axis=0).repeat(CELL, axis=1)
-        save_picture(tmp_path / "coco" / "images" / file_name, pixels)
+        save_image(tmp_path / "coco" / "images" / file_name, pixels)
         found = [(i, names.index(cell)) for i, cell in enumerate(cells) if cell]
         corners = np.array([[i % 2, i // 2, i % 2 + 1, i // 2 + 1] for i, _ in found])
         images.append(
@@ -393,7 +393,7 @@ def cell_folder(tmp_path: Path) -> Path:
 
 # --- the same detector as other tools would export it ---------------------------------------------
 
-# What is done to the boxes (B, 4, 4) xyxy pixels, its scores (B, 4, 2) and its pictures.
+# What is done to the boxes (B, 4, 4) xyxy pixels, its scores (B, 4, 2) and its images.
 AS_CXCYWH = "[0.5, 0.0, -1.0, 0.0, 0.0, 0.5, 0.0, -1.0, 0.5, 0.0, 1.0, 0.0, 0.0, 0.5, 0.0, 1.0]"
 AS_YXYX = "[0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0]"
 FOUR_TIMES = """
@@ -508,26 +508,26 @@ FOREIGN = {  # form -> outputs, and the nodes that make them of `boxes`, `cxcywh
   class_scores = Identity (scores)""",
     ),
 }
-INPUTS = {  # how the picture comes -> input, and the nodes that make it (B, 3, 64, 64) RGB 0..1
-    "plain": ("float[batch,3,64,64] x", "pictures = Identity (x)"),
-    "one": ("float[1,3,64,64] x", "pictures = Identity (x)"),
+INPUTS = {  # how the image comes -> input, and the nodes that make it (B, 3, 64, 64) RGB 0..1
+    "plain": ("float[batch,3,64,64] x", "images = Identity (x)"),
+    "one": ("float[1,3,64,64] x", "images = Identity (x)"),
     "no batch": (
         "float[3,64,64] x",
-        "zero = Constant <value = int64[1] {0}> () pictures = Unsqueeze (x, zero)",
+        "zero = Constant <value = int64[1] {0}> () images = Unsqueeze (x, zero)",
     ),
-    "half": ("float16[batch,3,64,64] x", "pictures = Cast <to = 1> (x)"),
+    "half": ("float16[batch,3,64,64] x", "images = Cast <to = 1> (x)"),
     "nhwc bytes": (
         "uint8[batch,64,64,3] x",
         """levels = Cast <to = 1> (x)
   most = Constant <value = float {255.0}> ()
   unit = Div (levels, most)
-  pictures = Transpose <perm = [0, 3, 1, 2]> (unit)""",
+  images = Transpose <perm = [0, 3, 1, 2]> (unit)""",
     ),
     "bytes": (
         "uint8[batch,3,64,64] x",
         """levels = Cast <to = 1> (x)
   most = Constant <value = float {255.0}> ()
-  pictures = Div (levels, most)""",
+  images = Div (levels, most)""",
     ),
     "bgr normalised": (
         "float[batch,3,64,64] x",
@@ -539,7 +539,7 @@ INPUTS = {  # how the picture comes -> input, and the nodes that make it (B, 3, 
   scaled = Mul (x, std)
   bgr = Add (scaled, mean)
   back = Constant <value = int64[3] {2, 1, 0}> ()
-  pictures = Gather <axis = 1> (bgr, back)""",
+  images = Gather <axis = 1> (bgr, back)""",
     ),
 }
 
@@ -552,15 +552,15 @@ def foreign_graph(tmp_path: Path) -> Callable[..., Path]:
     """
 
     def write(
-        form: str, pictures: str = "plain", *, change: Callable[[Any], None] = lambda _: None
+        form: str, images: str = "plain", *, change: Callable[[Any], None] = lambda _: None
     ) -> Path:
         import onnx
 
-        entry, before = INPUTS[pictures]
+        entry, before = INPUTS[images]
         outputs, after = FOREIGN[form]
         opset = '<ir_version: 8, opset_import: ["" : 17]>'
         front = onnx.parser.parse_model(
-            f"{opset} front ({entry}) => (float[batch,3,64,64] pictures) {{ {before} }}"
+            f"{opset} front ({entry}) => (float[batch,3,64,64] images) {{ {before} }}"
         )
         back = onnx.parser.parse_model(f"""{opset}
 back (float[batch,4,4] boxes, float[batch,4,2] scores) => ({outputs})
@@ -576,24 +576,24 @@ back (float[batch,4,4] boxes, float[batch,4,2] scores) => ({outputs})
         model = merge(
             front,
             onnx.compose.add_prefix(cell_graph(2.0, uint8=False), "cell/"),
-            io_map=[("pictures", "cell/images")],
+            io_map=[("images", "cell/images")],
         )
         names = [("cell/boxes", "boxes"), ("cell/scores", "scores")]
         model = merge(model, back, io_map=names, prefix2="back/")
         change(model)
-        path = tmp_path / f"{form}-{pictures.replace(' ', '-')}.onnx"
+        path = tmp_path / f"{form}-{images.replace(' ', '-')}.onnx"
         onnx.save(model, path)
         return path
 
     return write
 
 
-# --- annotations and detections without pictures -------------------------------------------------
+# --- annotations and detections without images -------------------------------------------------
 
 
 @pytest.fixture
 def make_record() -> Callable[..., Any]:
-    """`make_record(boxes_xyxy, classes, crowd=..., area=...)`: the annotations of one picture."""
+    """`make_record(boxes_xyxy, classes, crowd=..., area=...)`: the annotations of one image."""
     import numpy as np
 
     from detkit.data.coco.split_reader import ImageRecord
@@ -603,8 +603,8 @@ def make_record() -> Callable[..., Any]:
         sides = boxes[:, 2:] - boxes[:, :2]
         return ImageRecord(
             image_id=7,
-            path=Path("picture.jpg"),
-            file_name="picture.jpg",
+            path=Path("image.jpg"),
+            file_name="image.jpg",
             width=640,
             height=640,
             boxes_xyxy=boxes,
@@ -618,16 +618,16 @@ def make_record() -> Callable[..., Any]:
 
 @pytest.fixture
 def random_set(make_record: Callable[..., Any]) -> Callable[..., Any]:
-    """`random_set(seed, num_classes=K)`: records of all sizes, with crowds and empty pictures, and
+    """`random_set(seed, num_classes=K)`: records of all sizes, with crowds and empty images, and
     detections that are near, far, doubled, of the wrong class, more than 100, with tied scores."""
     import numpy as np
 
     from detkit.core.boxes import Detections
 
-    def make(seed: int, *, num_classes: int, pictures: int = 12) -> tuple[list[Any], list[Any]]:
+    def make(seed: int, *, num_classes: int, images: int = 12) -> tuple[list[Any], list[Any]]:
         rng = np.random.default_rng(seed)
         records, detections = [], []
-        for number in range(pictures):
+        for number in range(images):
             count = 0 if number == 1 else int(rng.integers(1, 12))
             corner = rng.uniform(0, 400, (count, 2))
             sides = np.exp(rng.uniform(np.log(8), np.log(200), (count, 2)))

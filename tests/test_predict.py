@@ -9,18 +9,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from detkit.data.find_images import find_pictures, names_below_common_folder
+from detkit.data.find_images import find_images, names_below_common_folder
 from detkit.engines.opening import open_session
 from detkit.predict import Prediction, Unreadable, drawn_names, predict, write_predictions
 
 
 def run(model: Path, sources: list[Path], out: Path):
-    session, paths = open_session(model), find_pictures(sources)
+    session, paths = open_session(model), find_images(sources)
     names = names_below_common_folder(sources, paths)
     return write_predictions(predict(session, paths), names, session.manifest.class_names, out)
 
 
-def test_detections_are_in_the_pictures_own_pixels(cell_model, tmp_path):
+def test_detections_are_in_the_images_own_pixels(cell_model, tmp_path):
     pixels = np.full((128, 256, 3), 114, np.uint8)  # in the 64x64 input at a quarter, rows 16..48
     pixels[:, 128:] = (255, 0, 0)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
@@ -49,9 +49,9 @@ def test_the_written_detections_can_be_scored_by_pycocotools(cell_model, cell_fo
     assert first["file_name"] == "a.png"
 
 
-def test_every_picture_is_drawn_under_its_own_name(cell_model, cell_folder, tmp_path):
+def test_every_image_is_drawn_under_its_own_name(cell_model, cell_folder, tmp_path):
     report = run(cell_model(), [cell_folder / "images"], tmp_path / "out")
-    drawn = sorted(str(Path(p).relative_to(tmp_path / "out")) for p in report.pictures)
+    drawn = sorted(str(Path(p).relative_to(tmp_path / "out")) for p in report.drawn)
     assert drawn == ["a.jpg", "b.jpg", "d.jpg", "deep/c.jpg"]
     with Image.open(tmp_path / "out" / "a.jpg") as image:
         assert image.size == (64, 64)
@@ -70,14 +70,14 @@ def test_drawn_names_are_distinct(names, expected):
     assert drawn_names(list(map(Path, names))) == list(map(Path, expected))
 
 
-def test_a_picture_that_cannot_be_read_is_told_and_the_rest_goes_on(
+def test_a_image_that_cannot_be_read_is_told_and_the_rest_goes_on(
     cell_model, cell_folder, tmp_path
 ):
-    (cell_folder / "images" / "b.png").write_bytes(b"not a picture")
+    (cell_folder / "images" / "b.png").write_bytes(b"not an image")
     report = run(cell_model(), [cell_folder / "images"], tmp_path / "out")
     (reason,) = report.skipped
     assert "b.png" in reason
-    assert report.images == len(report.pictures) == 3
+    assert report.images == len(report.drawn) == 3
     ids = {entry["image_id"] for entry in json.loads(Path(report.detections_file).read_text())}
     assert ids == {1, 4}  # numbered as given, whether readable or not
 
@@ -89,9 +89,9 @@ def test_no_detections_give_an_empty_list(cell_model, tmp_path):
     assert json.loads(Path(report.detections_file).read_text()) == []
 
 
-def test_progress_counts_unreadable_pictures_too(cell_model, tmp_path):
+def test_progress_counts_unreadable_images_too(cell_model, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"")
     seen = []
     results = iter([Unreadable(tmp_path / "bad.jpg", "empty")])
-    write_predictions(results, [Path("bad.jpg")], (), tmp_path / "out", on_picture=seen.append)
+    write_predictions(results, [Path("bad.jpg")], (), tmp_path / "out", on_image=seen.append)
     assert seen == [1]

@@ -37,7 +37,7 @@ def test_a_fused_checkpoint_is_not_fused_again(checkpoint: Path, tmp_path: Path)
         reparam(tmp_path / "fused.safetensors", tmp_path / "twice.safetensors")
 
 
-def test_a_named_folder_without_pictures_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
+def test_a_named_folder_without_images_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
         reparam(checkpoint, tmp_path / "fused.safetensors", data=tmp_path)
     assert not (tmp_path / "fused.safetensors").exists()

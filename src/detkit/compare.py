@@ -18,7 +18,7 @@ from pathlib import Path
 from detkit.artifact.artifact import size_of
 from detkit.bench.run import bench
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.data.coco.folder import synthetic_pictures
+from detkit.data.coco.folder import synthetic_images
 from detkit.engines.coverage import ENGINES
 from detkit.engines.opening import open_session
 from detkit.nn.detector import Cost, cost_of
@@ -64,7 +64,7 @@ def compare(
     Args:
         names: of architectures, or their JSON files.
         image_size: for all; by default that of the first.
-        data: a folder of pictures to time on; by default drawn ones.
+        data: a folder of images to time on; by default drawn ones.
         tell: called with a line on what happens next, and how long it will take.
 
     Raises:
@@ -97,7 +97,7 @@ def compare(
     return CompareReport(
         image_size=image_size,
         models=tuple(_compared(spec, specs[0], precisions, measured) for spec in specs),
-        pictures=report.pictures,
+        images=report.images,
         fingerprint=report.fingerprint,
         valid=report.valid,
         reasons=report.reasons,
@@ -140,7 +140,7 @@ def _estimate(files: Sequence[Prototype], plan: Plan, runtime: str, placement: P
     """How long the measurement will take, by the speed of the first file."""
     first = files[0]
     session = open_session(first.path, runtime=runtime, placement=placement)
-    images = synthetic_pictures(session.manifest.preprocess, 1)
+    images = synthetic_images(session.manifest.preprocess, 1)
     probe = warm_up(lambda _: session.run(images), PROBE, time.perf_counter)
     shares = {"fp32": 1.0, "int8": INT8_SHARE}
     seconds_per_mac = probe.seconds_per_run / (first.macs * shares[first.precision])

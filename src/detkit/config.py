@@ -35,8 +35,8 @@ def setting(default: Any, help_text: str) -> Any:
 class AugmentConfig:
     """Training-time augmentation. Probabilities are 0..1; ranges are symmetric around no change."""
 
-    mosaic: float = setting(1.0, "probability that four pictures are tiled into one")
-    mixup: float = setting(0.0, "probability that two training pictures are blended")
+    mosaic: float = setting(1.0, "probability that four images are tiled into one")
+    mixup: float = setting(0.0, "probability that two training images are blended")
     close_epochs: int = setting(3, "last epochs without mosaic and mixup")
     scale: float = setting(0.5, "zoom by 1 - scale to 1 + scale")
     translate: float = setting(0.1, "shift by up to this share of the side")
@@ -107,7 +107,7 @@ class TrainConfig:
 
     data: str = setting("", "COCO folder")
     train_json: str = setting("", "annotation file, where the folder has no known layout")
-    train_images: str = setting("", "its picture folder")
+    train_images: str = setting("", "its image folder")
     val_json: str = setting("", "the same for validation")
     val_images: str = setting("", "the same for validation")
     max_dropped: float = setting(0.01, "share of a split that may be unusable")
@@ -116,15 +116,15 @@ class TrainConfig:
     freeze: str = setting("", "parts kept as they are: backbone, or backbone+neck")
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else the architecture's own")
     epochs: int = setting(100, "epochs at most")
-    batch: int = setting(8, "pictures a batch")
+    batch: int = setting(8, "images a batch")
     time_limit: float = setting(0.0, "minutes at most; 0 is no limit")
     patience: int = setting(0, "epochs without a better AP before stopping; 0 never stops")
     seed: int = setting(0, "seed of weights, order and augmentation")
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    workers: int = setting(1, "processes that prepare pictures; 0 is in-process")
+    workers: int = setting(1, "processes that prepare images; 0 is in-process")
     threads: int = setting(0, "CPU threads; 0 is all cores")
     amp: str = setting("auto", "mixed precision: auto (where it pays), on or off")
-    cache: str = setting("auto", "decoded pictures in memory: auto (when they fit), on or off")
+    cache: str = setting("auto", "decoded images in memory: auto (when they fit), on or off")
     checkpoint_minutes: float = setting(5.0, "minutes between states saved within an epoch")
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
@@ -159,7 +159,7 @@ class QatConfig:
     """
 
     epochs: int = setting(3, "epochs; a tenth of those of the float training is usual")
-    batch: int = setting(8, "pictures a batch")
+    batch: int = setting(8, "images a batch")
     lr: float = setting(1e-5, "peak learning rate, a hundredth of the float training's")
     distill_cls: float = setting(1.0, "weight of the parent's class scores")
     distill_box: float = setting(1.0, "weight of the parent's distance distributions")
@@ -181,12 +181,12 @@ class QuantizeConfig:
 
     target: str = setting("onnxruntime", "engine that AP and time are measured on")
     calibrator: str = setting("auto", "auto, max, percentile, mse or entropy")
-    images: int = setting(256, "calibration pictures, of the training split")
+    images: int = setting(256, "calibration images, of the training split")
     weight_bits: int = setting(8, "7 for CPUs without VNNI, whose sums saturate")
     bias_correction: bool = setting(True, "take out the mean error of the rounded weights")
     split: str = setting("val", "split that AP is measured on")
-    eval_images: int = setting(500, "its pictures, evenly spread; 0 is all")
-    noise_images: int = setting(32, "pictures for the noise of each group")
+    eval_images: int = setting(500, "its images, evenly spread; 0 is all")
+    noise_images: int = setting(32, "images for the noise of each group")
     confirm: int = setting(10, "noisiest groups whose effect on AP is measured")
     max_dropped: float = setting(0.01, "share of a split that may be unusable")
     seed: int = setting(0, "seed of the order and the augmentation of training")

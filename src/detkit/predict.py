@@ -1,7 +1,7 @@
-"""Pictures -> detections, drawn and as COCO-format JSON. No ground truth, no torch.
+"""Images -> detections, drawn and as COCO-format JSON. No ground truth, no torch.
 
-`write_predictions` leaves in its folder, beside the drawn pictures, `detections.json`, a list that
-pycocotools' `loadRes` reads, and `images.json`, the pictures and classes its ids stand for.
+`write_predictions` leaves in its folder, beside the drawn images, `detections.json`, a list that
+pycocotools' `loadRes` reads, and `images.json`, the images and classes its ids stand for.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 from detkit.artifact.artifact import write_text
 from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
 from detkit.core.errors import DataError
-from detkit.data.draw import draw_detections, save_picture
+from detkit.data.draw import draw_detections, save_image
 from detkit.data.image import Pixels, letterbox, network_input, read_image
-from detkit.data.place import in_picture
+from detkit.data.place import in_image
 from detkit.report import PredictReport
 from detkit.runtime.session import Session, detections_of
 
@@ -26,7 +26,7 @@ DETECTIONS_FILE, IMAGES_FILE = "detections.json", "images.json"
 
 @dataclass(frozen=True)
 class Prediction:
-    """A picture (H, W, 3) uint8 and what the model found in it, in its pixels."""
+    """An image (H, W, 3) uint8 and what the model found in it, in its pixels."""
 
     path: Path
     image: Pixels
@@ -35,7 +35,7 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A picture that could not be decoded."""
+    """An image that could not be decoded."""
 
     path: Path
     reason: str
@@ -58,7 +58,7 @@ def predict(
         padded, place = letterbox(image, session.manifest.preprocess)
         images = network_input([padded], session.manifest.preprocess)
         (found,) = detections_of(session, images, nms)
-        yield Prediction(path, image, in_picture(found, place))
+        yield Prediction(path, image, in_image(found, place))
 
 
 def write_predictions(
@@ -67,27 +67,27 @@ def write_predictions(
     class_names: Sequence[str],
     folder: Path,
     *,
-    on_picture: Callable[[int], None] = lambda _: None,
+    on_image: Callable[[int], None] = lambda _: None,
 ) -> PredictReport:
     """Draws every result into `folder` and writes the two JSON files there.
 
     Args:
-        names: of each result, its distinct relative path, which names the drawn picture.
-        on_picture: called with 1 after each.
+        names: of each result, its distinct relative path, which names the drawn image.
+        on_image: called with 1 after each.
 
     Raises:
         DetkitError: the folder cannot be written to.
     """
-    pictures, skipped, images, entries = [], [], [], []
+    drawn, skipped, images, entries = [], [], [], []
     rows = zip(results, names, drawn_names(names), strict=True)
     for image_id, (result, name, drawn_name) in enumerate(rows, 1):
-        on_picture(1)
+        on_image(1)
         if isinstance(result, Unreadable):
             skipped.append(result.reason)
             continue
         target = folder / drawn_name
-        save_picture(target, draw_detections(result.image, result.detections, class_names))
-        pictures.append(str(target))
+        save_image(target, draw_detections(result.image, result.detections, class_names))
+        drawn.append(str(target))
         images.append(_image_entry(image_id, name, result.image))
         entries += _detection_entries(image_id, name, result.detections, class_names)
     categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
@@ -98,7 +98,7 @@ def write_predictions(
         detections_file=str(folder / DETECTIONS_FILE),
         images=len(images),
         detections=len(entries),
-        pictures=tuple(pictures),
+        drawn=tuple(drawn),
         skipped=tuple(skipped),
     )
 

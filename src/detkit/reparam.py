@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detkit.artifact.artifact import command_line, parent_of, versions
 from detkit.core.errors import ArtifactError
-from detkit.data.comparison_images import comparison_pictures
+from detkit.data.comparison_images import comparison_images
 from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import cost_metrics, fuse
@@ -18,11 +18,11 @@ from detkit.report import ConversionReport
 from detkit.runtime.comparison import compare
 from detkit.runtime.session import Placement
 
-NUM_PICTURES = 8
+NUM_IMAGES = 8
 
 
 def reparam(checkpoint: Path, out: Path, *, data: Path | None = None) -> ConversionReport:
-    """Writes the fused form of `checkpoint` to `out`; pictures for the comparison from `data`.
+    """Writes the fused form of `checkpoint` to `out`; images for the comparison from `data`.
 
     Raises:
         ArtifactError: not a detkit checkpoint, or fused already.
@@ -32,8 +32,8 @@ def reparam(checkpoint: Path, out: Path, *, data: Path | None = None) -> Convers
         raise ArtifactError(f"{checkpoint} is fused already")
     model.eval()
     deployed = fuse(model)
-    images, source = comparison_pictures(
-        data or "", parent.preprocess, NUM_PICTURES, recorded=parent.data
+    images, source = comparison_images(
+        data or "", parent.preprocess, NUM_IMAGES, recorded=parent.data
     )
     before = TorchSession(model, parent, Placement())
     after = TorchSession(deployed, parent, Placement())

@@ -1,7 +1,7 @@
 """An untrained network as the file an engine runs: what is timed before anything is trained.
 
 Latency does not depend on the weights, so they are fresh. INT8 graphs get ranges from drawn
-pictures and the form their engine fuses, for INT8 latency cannot be told from that of float.
+images and the form their engine fuses, for INT8 latency cannot be told from that of float.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from onnx import ModelProto
 
 from detkit.artifact.artifact import Manifest
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.data.coco.folder import synthetic_pictures
+from detkit.data.coco.folder import synthetic_images
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.build_machine import PACKAGES
 from detkit.engines.tensorrt.engine_file import read_record, write_engine
@@ -34,7 +34,7 @@ from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO, with_task
 
-CALIBRATION_PICTURES = 2
+CALIBRATION_IMAGES = 2
 SUFFIXES = {
     "torch": ".safetensors",
     "onnxruntime": ".onnx",
@@ -134,14 +134,14 @@ def prototype_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[Mod
         graph = build_graph(fused, manifest)
         return (to_half(graph) if precision == "fp16" else graph), manifest
     model = QuantizedDetector(fused, QuantSpec()).eval()
-    pictures = synthetic_pictures(manifest.preprocess, CALIBRATION_PICTURES)
-    set_ranges(model, observe(model, [pictures]), "max")
+    images = synthetic_images(manifest.preprocess, CALIBRATION_IMAGES)
+    set_ranges(model, observe(model, [images]), "max")
     graph = for_target(build_graph(model, manifest), target)
     return graph, dataclasses.replace(manifest, quant=model.quant)
 
 
 def _write_engine(graph: ModelProto, manifest: Manifest, path: Path, *, library: str) -> Manifest:
-    """An engine for one picture."""
+    """An engine for one image."""
     built = build_engine(graph, library, EnginePlan(batches=(1, 1, 1)))
     record = engine_record(built, manifest, half=manifest.precision == "fp16")
     write_engine(path, built.engine, record)

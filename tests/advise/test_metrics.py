@@ -23,7 +23,7 @@ def test_noise_is_the_jackknife_of_the_paired_drops():
     assert noise == pytest.approx(math.sqrt(1 / 2 * (1 + 1)))  # parts of +1 and -1 points
 
 
-def test_one_picture_says_nothing_of_the_noise():
+def test_one_image_says_nothing_of_the_noise():
     assert drop_of([0.5], [0.4]) == (pytest.approx(10.0), math.inf)
 
 

@@ -67,9 +67,9 @@ def test_int8_whose_gain_is_noise_is_not_shipped_and_that_is_said():
     assert "is within the noise as slow as" in told(near)
 
 
-def test_drop_within_the_noise_of_the_pictures_is_said():
+def test_drop_within_the_noise_of_the_images_is_said():
     line = told(form("openvino", "int8", 4.0, drop=0.2, drop_noise=0.15))
-    assert line.endswith("0.2 points below float, which is within the noise of 87 pictures")
+    assert line.endswith("0.2 points below float, which is within the noise of 87 images")
 
 
 def test_two_that_cannot_be_told_apart_are_both_named():

@@ -91,7 +91,7 @@ def test_what_is_no_bench_report_is_refused(sample, tmp_path, content, message):
 def test_a_report_of_the_first_schema_is_known_as_old(sample, tmp_path):
     """It has none of the fields that came later."""
     row = {"file": "m.onnx", "latency_ms": {"p50": 1.0}}
-    old = {"schema_version": 1, "models": [row], "pictures": "p", "fingerprint": {}}
+    old = {"schema_version": 1, "models": [row], "images": "p", "fingerprint": {}}
     path = tmp_path / "b.json"
     path.write_text(json.dumps({**old, "valid": True, "reasons": []}))
     with pytest.raises(ArtifactError, match="made by another version of detkit"):
@@ -252,7 +252,7 @@ def test_without_reference_work_in_both_times_are_compared_as_they_are(run):
 
 @pytest.fixture
 def measured(cell_model, cell_folder, tmp_path, monkeypatch):
-    """`measured(path, ...)`: a run on the pictures of `cell_folder`; doubts of the moment aside."""
+    """`measured(path, ...)`: a run on the images of `cell_folder`; doubts of the moment aside."""
     for name in ("doubts_of_load", "doubts_of_states", "doubts_of_times"):
         monkeypatch.setattr(f"detkit.bench.run.{name}", lambda *_, **__: iter(()))
 

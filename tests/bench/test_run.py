@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from detkit.bench import candidate as room
-from detkit.bench.candidate import Candidate, picture_files, place
+from detkit.bench.candidate import Candidate, image_files, place
 from detkit.bench.run import bench
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError
 from detkit.core.serialization import from_json, to_json
-from detkit.data.draw import save_picture
+from detkit.data.draw import save_image
 from detkit.engines.opening import open_session
 from detkit.report import BenchReport
 from detkit.runtime.graph_session import DeviceTimes
@@ -25,18 +25,18 @@ QUICK = Plan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, chain_runs=
 
 
 @pytest.fixture
-def pictures(tmp_path):
-    """A folder of three different pictures of odd sizes."""
+def images(tmp_path):
+    """A folder of three different images of odd sizes."""
     rng = np.random.default_rng(0)
     for number in range(3):
         pixels = rng.integers(0, 255, (40 + 9 * number, 70, 3)).astype(np.uint8)
-        save_picture(tmp_path / "photos" / f"{number}.jpg", pixels)
+        save_image(tmp_path / "photos" / f"{number}.jpg", pixels)
     return tmp_path / "photos"
 
 
-def test_the_report_names_models_machine_and_pictures(cell_model, pictures):
+def test_the_report_names_models_machine_and_images(cell_model, images):
     path = cell_model()
-    report = bench([path], plan=QUICK, data=pictures, placement=Placement(threads=1))
+    report = bench([path], plan=QUICK, data=images, placement=Placement(threads=1))
     (model,) = report.models
     assert (model.file, model.runtime, model.precision) == (str(path), "onnxruntime", "fp32")
     assert (model.image_size, model.batch, model.threads) == ((64, 64), 1, 1)
@@ -47,48 +47,48 @@ def test_the_report_names_models_machine_and_pictures(cell_model, pictures):
     assert model.ratio_to_first == 1
     chain = model.end_to_end_ms
     assert 0 < max(chain.preprocess, chain.engine, chain.nms) < chain.total <= chain.total_p99
-    assert report.pictures == str(pictures)
+    assert report.images == str(images)
     assert report.fingerprint["id"]
     assert from_json(BenchReport, to_json(report)) == report
 
 
 @pytest.mark.parametrize("form", [{"uint8": True}, {"nms": True}, {"uint8": True, "nms": True}])
-def test_every_form_of_export_is_timed_beside_the_raw_one(cell_model, pictures, form):
+def test_every_form_of_export_is_timed_beside_the_raw_one(cell_model, images, form):
     paths = [cell_model(), cell_model("other.onnx", **form)]
-    report = bench(paths, plan=QUICK, data=pictures, batch=2)
+    report = bench(paths, plan=QUICK, data=images, batch=2)
     first, other = report.models
     assert (first.ratio_to_first, first.batch) == (1, 2)
     assert other.ratio_to_first > 0
     assert other.form == ("nms" if "nms" in form else "deployed")
 
 
-def test_engines_told_no_threads_all_get_the_same(cell_model, pictures, monkeypatch):
+def test_engines_told_no_threads_all_get_the_same(cell_model, images, monkeypatch):
     monkeypatch.setattr(room, "usable_cpus", lambda: 3)
-    report = bench([cell_model()], plan=QUICK, data=pictures)
+    report = bench([cell_model()], plan=QUICK, data=images)
     assert report.models[0].threads == 3
 
 
-def test_few_runs_are_a_reason_not_to_trust_the_report(cell_model, pictures):
-    report = bench([cell_model()], plan=QUICK, data=pictures)
+def test_few_runs_are_a_reason_not_to_trust_the_report(cell_model, images):
+    report = bench([cell_model()], plan=QUICK, data=images)
     assert not report.valid
     assert any("p99 of 10 runs" in reason for reason in report.reasons)
 
 
-def test_the_reference_work_is_timed_in_the_rounds_of_the_models(cell_model, pictures):
-    report = bench([cell_model()], plan=QUICK, data=pictures)
+def test_the_reference_work_is_timed_in_the_rounds_of_the_models(cell_model, images):
+    report = bench([cell_model()], plan=QUICK, data=images)
     assert report.reference.p50_ms > 0
     assert len(report.reference.block_ms) == len(report.models[0].block_ms) == QUICK.blocks
 
 
-def test_the_state_of_the_machine_is_taken_before_between_and_after(cell_model, pictures):
-    report = bench([cell_model()], plan=QUICK, data=pictures)
+def test_the_state_of_the_machine_is_taken_before_between_and_after(cell_model, images):
+    report = bench([cell_model()], plan=QUICK, data=images)
     assert len(report.states) == QUICK.blocks + 2
     assert report.states[0].load_average >= 0
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
 def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
-    cell_model, pictures, runtime, monkeypatch
+    cell_model, images, runtime, monkeypatch
 ):
     if runtime == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed here")
@@ -97,7 +97,7 @@ def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
     report = bench(
         [cell_model()],
         plan=plan,
-        data=pictures,
+        data=images,
         batch=2,
         runtime=runtime,
         scenario="throughput",
@@ -119,7 +119,7 @@ def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
     assert place(Placement(device="cuda"), "throughput").in_flight == 2
 
 
-def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, pictures):
+def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, images):
     def compute(index):
         sum(range(200_000))
 
@@ -130,7 +130,7 @@ def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, pictures):
 
     assert room._works_in_caller(compute, 1)
     assert not room._works_in_caller(let_others_compute, 1)
-    report = bench([cell_model()], plan=QUICK, data=pictures, placement=Placement(threads=1))
+    report = bench([cell_model()], plan=QUICK, data=images, placement=Placement(threads=1))
     assert len(report.models[0].block_cpu_ms) == QUICK.blocks
     assert len(report.reference.block_cpu_ms) == QUICK.blocks
 
@@ -141,14 +141,12 @@ def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(checkpoint
         bench([checkpoint], plan=QUICK, scenario="throughput")
 
 
-def test_an_engine_that_times_itself_is_told_apart_from_its_copies(
-    cell_model, pictures, monkeypatch
-):
+def test_an_engine_that_times_itself_is_told_apart_from_its_copies(cell_model, images, monkeypatch):
     path = cell_model()
     session = open_session(path)
     monkeypatch.setattr(session, "engine", TimedByItself(session.engine))
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (session,))
-    (model,) = bench([path], plan=QUICK, data=pictures).models
+    (model,) = bench([path], plan=QUICK, data=images).models
     assert (model.clock, model.latency_ms.p50, model.latency_ms.p99) == ("device", 3.0, 3.0)
     assert (model.upload_ms, model.download_ms) == (0.25, 0.125)
     assert model.wall_ms.p50 != 3.0
@@ -173,7 +171,7 @@ class TimedByItself:
         return found
 
 
-def test_energy_is_that_of_a_picture(cell_model, pictures, monkeypatch):
+def test_energy_is_that_of_a_image(cell_model, images, monkeypatch):
     ticks = itertools.count()
 
     def joules(work, clock, **_):
@@ -181,16 +179,16 @@ def test_energy_is_that_of_a_picture(cell_model, pictures, monkeypatch):
         return 6.0
 
     monkeypatch.setattr("detkit.bench.run.measure_joules", joules)
-    report = bench([cell_model()], plan=QUICK, data=pictures, batch=3, clock=lambda: next(ticks))
-    # A plan of no seconds is one run, of 3 pictures.
+    report = bench([cell_model()], plan=QUICK, data=images, batch=3, clock=lambda: next(ticks))
+    # A plan of no seconds is one run, of 3 images.
     assert report.models[0].energy_mj_per_image == pytest.approx(6e3 / 3)
 
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
 @pytest.mark.parametrize("uint8", [False, True])
-def test_neighbouring_runs_get_different_pictures_never_zeros(cell_model, pictures, batch, uint8):
+def test_neighbouring_runs_get_different_images_never_zeros(cell_model, images, batch, uint8):
     path = cell_model(uint8=uint8)
-    with picture_files(pictures) as (files, _):
+    with image_files(images) as (files, _):
         model = Candidate(path, (open_session(path),), files, batch)
         batches = [model.prepare(number) for number in range(4)]
     assert batches[0].dtype == (np.uint8 if uint8 else np.float32)
@@ -200,30 +198,30 @@ def test_neighbouring_runs_get_different_pictures_never_zeros(cell_model, pictur
         assert one.std() > 0
 
 
-def test_the_data_a_model_was_trained_on_is_used_while_it_is_there(cell_model, pictures):
-    here = bench([cell_model(data=str(pictures))], plan=QUICK)
-    assert here.pictures == str(pictures)
-    gone = bench([cell_model(data=str(pictures / "gone"))], plan=QUICK)
-    assert gone.pictures == "drawn pictures"
+def test_the_data_a_model_was_trained_on_is_used_while_it_is_there(cell_model, images):
+    here = bench([cell_model(data=str(images))], plan=QUICK)
+    assert here.images == str(images)
+    gone = bench([cell_model(data=str(images / "gone"))], plan=QUICK)
+    assert gone.images == "synthetic images"
 
 
-def test_drawn_pictures_differ_and_are_swept(cell_model):
-    with picture_files(None) as (files, source):
+def test_synthetic_images_differ_and_are_swept(cell_model):
+    with image_files(None) as (files, source):
         contents = {path.read_bytes() for path in files}
-    assert len(contents) == len(files) == room.NUM_PICTURES
-    assert source == "drawn pictures"
+    assert len(contents) == len(files) == room.NUM_IMAGES
+    assert source == "synthetic images"
     assert not files[0].exists()
 
 
-def test_a_folder_with_one_picture_is_not_enough(cell_model, pictures):
-    for path in sorted(pictures.iterdir())[1:]:
+def test_a_folder_with_one_image_is_not_enough(cell_model, images):
+    for path in sorted(images.iterdir())[1:]:
         path.unlink()
     with pytest.raises(DataError, match="at least two"):
-        bench([cell_model()], plan=QUICK, data=pictures)
+        bench([cell_model()], plan=QUICK, data=images)
 
 
-def test_models_that_cannot_be_opened_are_told(cell_model, pictures, tmp_path):
+def test_models_that_cannot_be_opened_are_told(cell_model, images, tmp_path):
     with pytest.raises(ArtifactError, match="no such file"):
-        bench([tmp_path / "absent.onnx"], plan=QUICK, data=pictures)
+        bench([tmp_path / "absent.onnx"], plan=QUICK, data=images)
     with pytest.raises(BackendError, match="cuda"):
-        bench([cell_model()], plan=QUICK, data=pictures, placement=Placement(device="cuda"))
+        bench([cell_model()], plan=QUICK, data=images, placement=Placement(device="cuda"))

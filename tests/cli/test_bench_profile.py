@@ -69,7 +69,7 @@ def test_profile_serves_a_search_whose_front_comes_back_measured(run, tmp_path):
         (("--profile", "-o", "x.json", "--precision", "fp16"), 2, "no fp16 on onnxruntime"),
         (("--profile", "-o", "x.json", "--space", "huge"), 2, "unknown space"),
         ((), 2, "no MODEL to time"),
-        (("a.safetensors", "--advise"), 2, "no pictures to score on"),
+        (("a.safetensors", "--advise"), 2, "no images to score on"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_any_work(run, args, code, message):

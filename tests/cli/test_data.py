@@ -26,8 +26,8 @@ def env(tmp_path: Path) -> dict[str, str]:
 
 
 def damage(root: Path) -> None:
-    picture = root / "images" / "train" / "000001.jpg"
-    picture.write_bytes(picture.read_bytes()[:400])
+    image = root / "images" / "train" / "000001.jpg"
+    image.write_bytes(image.read_bytes()[:400])
 
 
 def edit(root: Path, old: str, new: str) -> None:
@@ -50,17 +50,17 @@ def test_check_prints_one_json_object(detkit: Detkit, shapes: Path, env: dict[st
     report = json.loads(done.stdout)
     assert done.returncode == 1
     assert report["clean"] is False
-    assert report["counts"]["picture cannot be decoded"] == 1
+    assert report["counts"]["image cannot be decoded"] == 1
     assert report["faults"][0]["file"] == "images/train/000001.jpg"
     assert report["splits"][0]["dropped_images"] == 1
-    assert "1 pictures and " in done.stderr
+    assert "1 images and " in done.stderr
 
 
 def test_check_names_file_and_reason(detkit: Detkit, shapes: Path, env: dict[str, str]) -> None:
     damage(shapes)
     done = detkit("data", "check", str(shapes), env=env)
     assert done.returncode == 1
-    assert "dropped: picture cannot be decoded: 1\n  images/train/000001.jpg: " in done.stdout
+    assert "dropped: image cannot be decoded: 1\n  images/train/000001.jpg: " in done.stdout
     assert done.stderr.startswith("error: ")
 
 
@@ -101,7 +101,7 @@ def test_convert_prints_the_folder_it_made(
     out = tmp_path / "coco"
     done = detkit("data", "convert", str(shapes), "--from", "yolo", "-o", str(out), env=env)
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
-    assert "warning: 0 pictures and 1 boxes left out" in done.stderr
+    assert "warning: 0 images and 1 boxes left out" in done.stderr
     assert detkit("data", "check", str(out), env=env).returncode == 0
     again = detkit("data", "convert", str(shapes), "--from", "yolo", "-o", str(out), env=env)
     assert again.returncode == 2

@@ -14,7 +14,7 @@ def test_figures_go_to_stdout_and_a_gate_that_is_met_exits_0(detkit, cell_model,
     lines = [line.split() for line in done.stdout.splitlines()]
     assert ["AP50", "1.0000"] in lines
     assert lines[-5][:3] == ["red", "1.0000", "1.0000"]
-    assert "4 pictures of val, 5 detections, onnxruntime" in done.stdout
+    assert "4 images of val, 5 detections, onnxruntime" in done.stdout
 
 
 def test_gates_that_are_missed_exit_3_after_the_report(detkit, cell_model, cell_folder):

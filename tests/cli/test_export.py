@@ -29,7 +29,7 @@ def test_stdout_is_the_path_of_the_xml_and_nothing_is_written_at_home(detkit, ch
     args = ("--to", "openvino", str(checkpoint), "-o", str(tmp_path / "m.xml"))
     done = detkit("export", *args, env={"HOME": str(tmp_path / "home")})
     assert (done.returncode, done.stdout) == (0, f"{tmp_path}/m.xml\n"), done.stderr
-    assert "largest difference on 8 pictures" in done.stderr
+    assert "largest difference on 8 images" in done.stderr
     assert "weights: float32" in done.stderr
     assert not (tmp_path / "home" / "intel").exists()  # where OpenVINO's telemetry keeps an id
 

@@ -16,14 +16,14 @@ def name_classes(model) -> None:
 
 @pytest.mark.parametrize("runtime", RUNTIMES)
 @pytest.mark.parametrize(
-    ("form", "pictures"),
+    ("form", "images"),
     [("yolov8", "one"), ("yolov5", "plain"), ("torchvision", "no batch"), ("nms", "plain")],
 )
 def test_a_foreign_detector_scores_what_it_should(
-    detkit, foreign_graph, cell_folder, form, pictures, runtime
+    detkit, foreign_graph, cell_folder, form, images, runtime
 ):
     pytest.importorskip(runtime)
-    path = foreign_graph(form, pictures)
+    path = foreign_graph(form, images)
     flags = ("--outputs", form, "--runtime", runtime, "--json")
     done = detkit("eval", str(path), str(cell_folder), *flags)
     assert done.returncode == 0, done.stderr
@@ -81,7 +81,7 @@ def test_bench_sets_foreign_models_beside_detkits_own(
 def test_descriptions_must_be_one_or_as_many_as_the_foreign_models(
     detkit, cell_model, foreign_graph
 ):
-    paths = [str(foreign_graph("yolov8", pictures)) for pictures in ("plain", "one", "half")]
+    paths = [str(foreign_graph("yolov8", images)) for images in ("plain", "one", "half")]
     done = detkit("bench", *paths, *QUICK, "--outputs", "yolov8", "--outputs", "yolov8")
     assert (done.returncode, done.stdout) == (2, "")
     assert "2 descriptions for 3 models of other tools" in done.stderr

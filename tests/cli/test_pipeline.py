@@ -98,7 +98,7 @@ def test_folders_of_no_known_layout_are_named_file_by_file(
     files += [f"--val-json={where}/instances_val.json", f"--val-images={data}/images"]
     done = detkit("train", *files, *SMALL, "--dry-run", "-o", str(tmp_path / "run"))
     assert done.returncode == 0, done.stderr
-    assert "val: 4 pictures" in done.stderr
+    assert "val: 4 images" in done.stderr
     done = detkit("train", *files[:3], *SMALL, "--dry-run")
     assert (done.returncode, "all four" in done.stderr) == (2, True)
 
@@ -107,7 +107,7 @@ def test_a_dry_run_trains_nothing(detkit: Detkit, data: Path, tmp_path: Path) ->
     done = detkit("train", str(data), *SMALL, "--dry-run", "-o", str(tmp_path / "run"))
     assert (done.returncode, done.stdout) == (0, "")
     assert "yolo-nas-p" in done.stderr
-    assert "train: 8 pictures" in done.stderr
+    assert "train: 8 images" in done.stderr
     assert not (tmp_path / "run").exists()
 
 

@@ -23,14 +23,14 @@ def test_confidence_and_iou_are_those_given(detkit, cell_model, cell_folder, tmp
     assert from_json(PredictReport, strict.stdout).detections == 3  # green is at 0.80
 
 
-def test_unreadable_pictures_are_listed_and_exit_1(detkit, cell_model, cell_folder, tmp_path):
+def test_unreadable_images_are_listed_and_exit_1(detkit, cell_model, cell_folder, tmp_path):
     (cell_folder / "images" / "b.png").write_bytes(b"?")
     args = ("predict", str(cell_model()), str(cell_folder / "images"), "--json")
     done = detkit(*args, "-o", str(tmp_path / "out"))
     assert done.returncode == 1
     assert len(json.loads(done.stdout)["skipped"]) == 1
     assert "b.png" in done.stderr
-    assert "error: 1 of 4 pictures could not be read" in done.stderr
+    assert "error: 1 of 4 images could not be read" in done.stderr
 
 
 def test_a_folder_that_is_not_empty_is_refused_unless_forced(

@@ -197,9 +197,9 @@ def test_a_bound_that_cannot_be_met_exits_3_and_writes_nothing(quantized):
 # --- what cannot be ------------------------------------------------------------------------------
 
 BAD = {
-    "no pictures given": ("{parent}", 2, "error: no pictures to calibrate on"),
+    "no images given": ("{parent}", 2, "error: no images to calibrate on"),
     "no such folder": ("{parent} --data {dir}/nowhere", 1, "nowhere"),
-    "no training pictures": ("{parent} --data {dir}/empty", 1, "train"),
+    "no training images": ("{parent} --data {dir}/empty", 1, "train"),
     "INT8 already": ("{int8} --data {data}", 1, "is INT8 already\nhint: quantize its float parent"),
     "target": ("{parent} --data {data} --target onnxruntim", 2, "'onnxruntim'\nhint: did you mean"),
     "target elsewhere": ("{parent} --data {data} --target tensorrt", 2, "target 'tensorrt'"),
@@ -267,7 +267,7 @@ def test_dry_run_says_what_would_be_done(run_all, settled, labelled, tmp_path):
     )
     assert (ptq.code, ptq.stdout, qat.code, qat.stdout) == (0, "", 0, "")
     assert f"{tmp_path}/m.int8.safetensors" in ptq.stderr
-    assert "PTQ, calibrator auto on 8 training pictures" in ptq.stderr
+    assert "PTQ, calibrator auto on 8 training images" in ptq.stderr
     assert "at most 0.3 points lost" in ptq.stderr
     assert "QAT of 2 epochs" in qat.stderr
     assert [item.name for item in tmp_path.iterdir()] == ["m.safetensors"]

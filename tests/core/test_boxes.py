@@ -129,7 +129,7 @@ def test_corners_and_sides_are_inverse():
     assert np.allclose(xywh_from_xyxy(np.array([[1, 2, 4, 8]], np.float32)), [[1, 2, 3, 6]])
 
 
-def test_clipped_boxes_lie_in_the_picture_and_inverted_ones_have_no_area():
+def test_clipped_boxes_lie_in_the_image_and_inverted_ones_have_no_area():
     wild = np.array([[-5, -5, 50, 70], [90, 10, 120, 20]], np.float32)
     assert clip_xyxy(wild, 60, 100).tolist() == [[0, 0, 50, 60], [90, 10, 100, 20]]
     assert area_xyxy(np.array([[3, 3, 1, 9]], np.float32)).tolist() == [0]

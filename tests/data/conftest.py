@@ -17,7 +17,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A drawn COCO folder: 11 training pictures and 5 others of 64 pixels."""
+    """A drawn COCO folder: 11 training images and 5 others of 64 pixels."""
     from detkit.data.synthetic.synth import synthesize
 
     out = tmp_path_factory.mktemp("drawn") / "shapes"

@@ -7,7 +7,7 @@ import pytest
 
 from detkit.core.boxes import Detections
 from detkit.core.errors import UsageError
-from detkit.data.draw import class_colour, contact_sheet, draw_detections, printable, save_picture
+from detkit.data.draw import class_colour, contact_sheet, draw_detections, printable, save_image
 from detkit.data.image import read_image
 
 BLACK = np.zeros((60, 80, 3), np.uint8)
@@ -26,7 +26,7 @@ def test_box_is_drawn_on_a_copy_in_the_colour_of_its_class() -> None:
     assert drawn[40, 40].max() == 0
 
 
-def test_no_detections_leave_the_picture_as_it_is() -> None:
+def test_no_detections_leave_the_image_as_it_is() -> None:
     assert np.array_equal(draw_detections(BLACK, detections(), []), BLACK)
 
 
@@ -38,7 +38,7 @@ def test_any_class_name_can_be_drawn(name: str) -> None:
 
 
 @pytest.mark.parametrize("box", [(-9, -9, 300, 300), (50, 50, 40, 40), (75, 55, 79, 59)])
-def test_boxes_beyond_the_picture_can_be_drawn(box: tuple[float, ...]) -> None:
+def test_boxes_beyond_the_image_can_be_drawn(box: tuple[float, ...]) -> None:
     assert draw_detections(BLACK, detections(box), ["cat"]).max() > 0
 
 
@@ -52,7 +52,7 @@ def test_classes_have_colours_that_can_be_told_apart() -> None:
     assert distances[~np.eye(12, dtype=bool)].min() > 40
 
 
-def test_sheet_holds_every_picture_unscaled_where_they_are_equal() -> None:
+def test_sheet_holds_every_image_unscaled_where_they_are_equal() -> None:
     images = [np.full((8, 12, 3), level, np.uint8) for level in (10, 20, 30)]
     sheet = contact_sheet(images, columns=2)
     assert sheet.shape == (2 * 12 + 4, 2 * 16 + 4, 3)
@@ -60,7 +60,7 @@ def test_sheet_holds_every_picture_unscaled_where_they_are_equal() -> None:
         assert (sheet == level).all(axis=2).sum() == 96
 
 
-def test_sheet_fits_pictures_of_other_sizes() -> None:
+def test_sheet_fits_images_of_other_sizes() -> None:
     sheet = contact_sheet([np.full((8, 8, 3), 1, np.uint8), np.full((4, 2, 3), 2, np.uint8)], 9)
     assert (sheet == 2).all(axis=2).sum() == 8 * 4
 
@@ -73,11 +73,11 @@ def test_sheet_of_nothing_is_refused() -> None:
 @pytest.mark.parametrize("suffix", [".png", ".JPG", ".jpeg"])
 def test_suffix_decides_the_format(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
-    save_picture(path, np.full((9, 7, 3), 200, np.uint8))
+    save_image(path, np.full((9, 7, 3), 200, np.uint8))
     assert np.abs(read_image(path).astype(int) - 200).max() <= 2
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [path.name]
 
 
 def test_other_suffixes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.png or \.jpg"):
-        save_picture(tmp_path / "a.exe", BLACK)
+        save_image(tmp_path / "a.exe", BLACK)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from detkit.core.errors import DataError
-from detkit.data.find_images import find_pictures, names_below_common_folder
+from detkit.data.find_images import find_images, names_below_common_folder
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def tree(tmp_path):
 
 
 def names(sources: list[Path]) -> list[str]:
-    return [str(name) for name in names_below_common_folder(sources, find_pictures(sources))]
+    return [str(name) for name in names_below_common_folder(sources, find_images(sources))]
 
 
-def test_a_folder_gives_its_pictures_named_within_it(tree):
+def test_a_folder_gives_its_images_named_within_it(tree):
     assert names([tree / "a"]) == ["1.jpg", "deep/2.PNG"]
 
 
@@ -34,8 +34,8 @@ def test_equal_names_of_two_folders_stay_distinct(tree):
     assert names([tree / "b/1.jpg", tree / "a"]) == ["b/1.jpg", "a/1.jpg", "a/deep/2.PNG"]
 
 
-def test_a_picture_named_twice_counts_once(tree):
-    assert len(find_pictures([tree / "a", tree / "a" / "1.jpg"])) == 2
+def test_a_image_named_twice_counts_once(tree):
+    assert len(find_images([tree / "a", tree / "a" / "1.jpg"])) == 2
 
 
 def test_relative_names_work(tree, monkeypatch):
@@ -44,7 +44,7 @@ def test_relative_names_work(tree, monkeypatch):
     assert names([Path("a/1.jpg")]) == ["1.jpg"]
 
 
-@pytest.mark.parametrize(("name", "message"), [("gone", "no such"), ("empty", "no pictures")])
+@pytest.mark.parametrize(("name", "message"), [("gone", "no such"), ("empty", "no images")])
 def test_nothing_there_is_an_error(tree, name, message):
     with pytest.raises(DataError, match=message):
-        find_pictures([tree / "a", tree / name])
+        find_images([tree / "a", tree / name])

@@ -65,15 +65,13 @@ def test_sixteen_bit_gray_keeps_its_range(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("high", "expected"), [(1.0, 255), (200.0, 200)])
-def test_float_pictures_are_scaled_by_their_range(
-    tmp_path: Path, high: float, expected: int
-) -> None:
+def test_float_images_are_scaled_by_their_range(tmp_path: Path, high: float, expected: int) -> None:
     levels = np.array([[0.0, high]], np.float32)
     image = read_image(write(tmp_path / "a.tif", Image.fromarray(levels)))
     assert image[0, :, 1].tolist() == [0, expected]
 
 
-def test_float_pictures_of_unknown_range_are_refused(tmp_path: Path) -> None:
+def test_float_images_of_unknown_range_are_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "a.tif", Image.fromarray(np.array([[-3.0, 9.0]], np.float32)))
     with pytest.raises(DataError, match="neither"):
         read_image(path)
@@ -128,7 +126,7 @@ def test_bomb_is_refused_from_its_header(tmp_path: Path) -> None:
 
 def test_formats_that_start_programs_are_not_read(tmp_path: Path) -> None:
     path = write(tmp_path / "a.eps", Image.fromarray(GRADIENT))
-    with pytest.raises(DataError, match="not a picture"):
+    with pytest.raises(DataError, match="not an image"):
         read_image(path)
 
 
@@ -144,7 +142,7 @@ def test_boxes_survive_the_letterbox_there_and_back(place: str, size: tuple[int,
     boxes = np.array([[0, 0, size[1], size[0]], [1.5, 2.5, 5, 6]], np.float32)
     inside = box_map.to_network(boxes)
     assert padded.shape == (128, 96, 3)
-    assert np.allclose(box_map.to_picture(inside), boxes, atol=1e-3)
+    assert np.allclose(box_map.to_image(inside), boxes, atol=1e-3)
     x1, y1, x2, y2 = np.rint(inside[0]).astype(int)
     assert (padded[y1:y2, x1:x2] == 0).all()
     padded[y1:y2, x1:x2] = 114
@@ -175,7 +173,7 @@ def test_network_input_is_planes_of_zero_to_one() -> None:
     assert batch[1, 2, 3, 5] == pytest.approx(0.2)
 
 
-def test_stretched_pictures_fill_the_input_and_their_boxes_come_back() -> None:
+def test_stretched_images_fill_the_input_and_their_boxes_come_back() -> None:
     image = np.full((20, 80, 3), 7, np.uint8)
     padded, place = letterbox(image, Preprocess(size=(64, 32), fit=(64, 32), resize="stretch"))
     assert padded.shape == (64, 32, 3)
@@ -183,7 +181,7 @@ def test_stretched_pictures_fill_the_input_and_their_boxes_come_back() -> None:
     boxes = np.array([[0, 0, 80, 20], [10, 5, 20, 10]], np.float32)
     inside = place.to_network(boxes)
     assert inside.tolist() == [[0, 0, 32, 64], [4, 16, 8, 32]]
-    assert np.allclose(place.to_picture(inside), boxes)
+    assert np.allclose(place.to_image(inside), boxes)
 
 
 def test_network_input_is_scaled_and_ordered_as_the_recipe_says() -> None:

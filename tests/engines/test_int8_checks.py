@@ -18,7 +18,7 @@ from detkit.artifact.artifact import TensorInfo, read_manifest
 from detkit.core.boxes import NmsConfig
 from detkit.core.errors import GateError, UsageError
 from detkit.data.image import network_input
-from detkit.data.synthetic.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_images
 from detkit.engines.coverage import coverage
 from detkit.engines.int8_checks import check_rounding
 from detkit.engines.opening import open_session
@@ -121,7 +121,7 @@ def test_groups_in_float_are_float_in_the_engine_and_all_others_int8(int8, tmp_p
     )
     found = coverage(path, target)
     assert (found.int8, found.total) == (70 - 12, 76)
-    images = np.stack(draw_pictures(2, size=64)).transpose(0, 3, 1, 2).astype(np.float32) / 255
+    images = np.stack(draw_images(2, size=64)).transpose(0, 3, 1, 2).astype(np.float32) / 255
     session = open_session(path, runtime=target)
     check_rounding(model, sealed, session, images, target, source="")  # raises where it strays
 
@@ -146,7 +146,7 @@ def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engin
     write_onnx(graph, manifest, tmp_path / "raw.onnx")
     suppressing = dataclasses.replace(manifest, form="nms")
     write_onnx(append_nms(graph, config), suppressing, tmp_path / "nms.onnx")
-    images = network_input(draw_pictures(4, size=64))
+    images = network_input(draw_images(4, size=64))
     raw, inside = (
         infer(open_session(tmp_path / name, runtime=engine), images).detections(config)
         for name in ("raw.onnx", "nms.onnx")

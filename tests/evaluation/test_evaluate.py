@@ -102,7 +102,7 @@ def test_no_detections_score_zero_and_have_no_precision(make_record, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_pictures_without_any_ground_truth_measure_nothing_and_do_not_crash(make_record, engine):
+def test_images_without_any_ground_truth_measure_nothing_and_do_not_crash(make_record, engine):
     record = make_record(np.zeros((0, 4)), [])
     found = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, int))
     figures = coco_figures([record, record], ("cat",), [found, found], engine=engine)
@@ -182,19 +182,19 @@ def test_the_report_says_what_was_measured_and_is_the_same_every_time(cell_model
     assert in_graph.nms_iou is None
 
 
-def test_progress_counts_every_picture_once(cell_model, cell_folder):
+def test_progress_counts_every_image_once(cell_model, cell_folder):
     done = []
     score(cell_model(), cell_folder, batch_size=3, on_batch=done.append)
     assert done == [3, 1]
 
 
-def test_detections_are_in_picture_pixels_and_cut_to_the_picture(cell_model, cell_folder):
+def test_detections_are_in_image_pixels_and_cut_to_the_image(cell_model, cell_folder):
     session = open_session(cell_model())
     record = open_folder(cell_folder).split("val").records[0]
     session.manifest = dataclasses.replace(
         session.manifest, preprocess=dataclasses.replace(session.manifest.preprocess, fit=(32, 32))
     )
-    # the 64x64 picture is now seen at half size in the middle: its cells are where no anchor is
+    # the 64x64 image is now seen at half size in the middle: its cells are where no anchor is
     (found,) = detect(session, [record], nms=dataclasses.replace(EVAL_NMS, score_threshold=-1))
     assert found.boxes_xyxy.min() == 0
     assert found.boxes_xyxy.max() == 64
@@ -211,8 +211,8 @@ def test_a_model_that_gives_nan_is_refused(cell_model, cell_folder):
         detect(session, open_folder(cell_folder).split("val").records)
 
 
-def test_a_split_without_pictures_is_an_error(cell_model, cell_folder):
+def test_a_split_without_images_is_an_error(cell_model, cell_folder):
     path = cell_model()
     split = dataclasses.replace(open_folder(cell_folder).split("val"), records=())
-    with pytest.raises(DataError, match="no pictures"):
+    with pytest.raises(DataError, match="no images"):
         evaluate(open_session(path), split, model=parent_of(path), data="coco")

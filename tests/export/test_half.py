@@ -79,14 +79,14 @@ def with_rounded_weights(model):
 
 
 @pytest.mark.parametrize("name", ["yolo-nas-p", "yolo-nas-n"])
-def test_fp16_is_the_network_with_its_weights_rounded(float_graph, run_graph, pictures, name):
+def test_fp16_is_the_network_with_its_weights_rounded(float_graph, run_graph, images, name):
     """On a CPU, where ONNX Runtime rounds constants to FP16 and nothing between the nodes."""
     source = float_graph(name)
-    half = run_graph(to_half(source), pictures)
-    rounded = run_graph(with_rounded_weights(source), pictures)
+    half = run_graph(to_half(source), images)
+    rounded = run_graph(with_rounded_weights(source), images)
     for a, b, limit in zip(half, rounded, (5e-2, 1e-4), strict=True):
         assert np.abs(a - b).max() < limit
-    exact = run_graph(source, pictures)
+    exact = run_graph(source, images)
     for a, b, limit in zip(half, exact, (0.1, 1e-4), strict=True):
         assert np.abs(a - b).mean() < limit  # px, score; the weights are untrained
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from detkit.artifact.artifact import read_manifest
 from detkit.core.errors import UsageError
-from detkit.data.synthetic.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_images
 from detkit.engines.coverage import coverage
 from detkit.engines.torch.session import TorchSession
 from detkit.export.graph import build_graph, simplify, trace, write_onnx
@@ -326,8 +326,8 @@ def written(model: ModelProto, int8: Callable[..., Path], path: Path) -> Path:
     return path
 
 
-def pictures(count: int = 6) -> np.ndarray:
-    pixels = np.stack(draw_pictures(count, size=64)).transpose(0, 3, 1, 2)
+def random_images(count: int = 6) -> np.ndarray:
+    pixels = np.stack(draw_images(count, size=64)).transpose(0, 3, 1, 2)
     return np.ascontiguousarray(pixels).astype(np.float32) / 255
 
 
@@ -405,9 +405,9 @@ def test_no_product_and_no_transposed_convolution_is_left_between_roundings(raw,
 def test_outputs_stray_from_torch_by_less_than_int8_from_float(int8, raw, target, activation):
     model, manifest = load_checkpoint(int8(activation))
     assert isinstance(model, QuantizedDetector)
-    rounded = TorchSession(model.eval(), manifest, Placement()).run(pictures())
-    exact = TorchSession(float_twin(model), manifest, Placement()).run(pictures())
-    found = run(for_target(raw(activation), target), images=pictures())
+    rounded = TorchSession(model.eval(), manifest, Placement()).run(random_images())
+    exact = TorchSession(float_twin(model), manifest, Placement()).run(random_images())
+    found = run(for_target(raw(activation), target), images=random_images())
     for ours, theirs, unrounded in zip(rounded, found, exact, strict=True):
         strays = np.sqrt(np.mean((theirs - ours) ** 2))
         noise = np.sqrt(np.mean((unrounded - ours) ** 2))
@@ -417,8 +417,8 @@ def test_outputs_stray_from_torch_by_less_than_int8_from_float(int8, raw, target
 def test_for_tensorrt_outputs_stay_near_float(int8, raw):
     model, manifest = load_checkpoint(int8())
     assert isinstance(model, QuantizedDetector)
-    exact = TorchSession(float_twin(model), manifest, Placement()).run(pictures())[1]
-    found = run(for_target(raw(), "tensorrt"), images=pictures())[1]
+    exact = TorchSession(float_twin(model), manifest, Placement()).run(random_images())[1]
+    found = run(for_target(raw(), "tensorrt"), images=random_images())[1]
     assert np.sqrt(np.mean((found - exact) ** 2)) < 0.15 * exact.std()
 
 
@@ -430,16 +430,18 @@ def test_bytes_go_into_the_first_convolution_as_they_are(raw):
     transpose = made[dequantize.input[0]]
     assert (dequantize.op_type, transpose.op_type) == ("DequantizeLinear", "Transpose")
     assert list(transpose.input) == ["images"]
-    pixels = np.ascontiguousarray((pictures() * 255).round().astype(np.uint8).transpose(0, 2, 3, 1))
+    pixels = np.ascontiguousarray(
+        (random_images() * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+    )
     from_bytes = run(model, images=pixels)
-    from_floats = run(for_target(raw(), "onnxruntime"), images=pictures())
+    from_floats = run(for_target(raw(), "onnxruntime"), images=random_images())
     for ours, theirs in zip(from_bytes, from_floats, strict=True):
         assert np.array_equal(ours, theirs)
 
 
 def test_the_batch_may_be_of_any_size(raw):
     model = for_target(raw(), "onnxruntime")
-    boxes, scores = run(model, images=pictures(3))
-    last_boxes, last_scores = run(model, images=pictures(3)[2:])
+    boxes, scores = run(model, images=random_images(3))
+    last_boxes, last_scores = run(model, images=random_images(3)[2:])
     assert np.abs(boxes[2:] - last_boxes).mean() < 0.05
     assert np.abs(scores[2:] - last_scores).mean() < 1e-3

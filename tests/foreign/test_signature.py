@@ -29,7 +29,7 @@ def graph(*outputs, images=IMAGES, names="") -> OnnxGraph:
     )
 
 
-def pictures(*shape, dtype="float32") -> TensorInfo:
+def image_input(*shape, dtype="float32") -> TensorInfo:
     return TensorInfo(name="images", dtype=dtype, shape=shape)
 
 
@@ -79,15 +79,15 @@ def test_outputs_that_do_not_fit_are_named_with_their_shape(preset, outputs, mes
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        (pictures(1, 1, 28, 28), r"input 'images' is \(1, 1, 28, 28\) float32; expected \(B, 3"),
-        (pictures(1, 320, 320, 3), r"expected \(B, 3, H, W\)"),
-        (pictures(1, 16000), r"is \(1, 16000\)"),
-        (pictures(1, 3, 320, 320, dtype="int64"), "int64; expected"),
-        ((IMAGES, IMAGES), "expected one input, the picture; the graph has images, images"),
+        (image_input(1, 1, 28, 28), r"input 'images' is \(1, 1, 28, 28\) float32; expected \(B, 3"),
+        (image_input(1, 320, 320, 3), r"expected \(B, 3, H, W\)"),
+        (image_input(1, 16000), r"is \(1, 16000\)"),
+        (image_input(1, 3, 320, 320, dtype="int64"), "int64; expected"),
+        ((IMAGES, IMAGES), "expected one input, the image; the graph has images, images"),
         ((), "the graph has none"),
     ],
 )
-def test_an_input_that_takes_no_picture_is_refused(images, message):
+def test_an_input_that_takes_no_image_is_refused(images, message):
     with pytest.raises(ArtifactError, match=message):
         sign(PATH, graph((1, 7, 2100), images=images), PRESETS["yolov8"])
 
@@ -97,7 +97,7 @@ def with_input(**changes) -> ForeignSpec:
 
 
 def test_the_size_is_the_graphs_or_else_the_descriptions():
-    fixed, free = graph((1, 7, 2100)), graph((1, 7, "a"), images=pictures(1, 3, "h", "w"))
+    fixed, free = graph((1, 7, 2100)), graph((1, 7, "a"), images=image_input(1, 3, "h", "w"))
     assert sign(PATH, fixed, with_input()).preprocess.size == (320, 320)
     assert sign(PATH, free, with_input(size=(300, 500))).preprocess.size == (300, 500)
     with pytest.raises(UsageError, match=r"\(1, 3, h, w\), of any size"):
@@ -109,7 +109,7 @@ def test_the_size_is_the_graphs_or_else_the_descriptions():
 
 
 def test_bytes_cannot_be_normalised_outside_the_graph():
-    images = pictures(1, 3, 320, 320, dtype="uint8")
+    images = image_input(1, 3, 320, 320, dtype="uint8")
     with pytest.raises(UsageError, match="takes no mean or std"):
         sign(PATH, graph((1, 7, 2100), images=images), with_input(mean=(0.5, 0.5, 0.5)))
 
@@ -138,12 +138,12 @@ def test_the_background_and_gaps_are_no_classes():
 @pytest.mark.parametrize(
     ("images", "outputs", "preset", "only"),
     [
-        (pictures("b", 3, 320, 320), [(1, 7, 2100)], "yolov8", 0),
-        (pictures(4, 3, 320, 320), [(4, 7, 2100)], "yolov8", 4),
-        (pictures(3, 320, 320), [("n", 4), ("n",), ("n",)], "torchvision", 1),
-        (pictures("b", 3, 320, 320), [("n", 4), ("n",), ("n",)], "torchvision", 1),
-        (pictures("b", 3, 320, 320), [("n", 7)], "yolov7-nms", 0),
-        (pictures("b", 3, 320, 320), [("n", 6)], "yolov10", 1),
+        (image_input("b", 3, 320, 320), [(1, 7, 2100)], "yolov8", 0),
+        (image_input(4, 3, 320, 320), [(4, 7, 2100)], "yolov8", 4),
+        (image_input(3, 320, 320), [("n", 4), ("n",), ("n",)], "torchvision", 1),
+        (image_input("b", 3, 320, 320), [("n", 4), ("n",), ("n",)], "torchvision", 1),
+        (image_input("b", 3, 320, 320), [("n", 7)], "yolov7-nms", 0),
+        (image_input("b", 3, 320, 320), [("n", 6)], "yolov10", 1),
     ],
 )
 def test_the_batch_is_free_where_every_tensor_has_one(images, outputs, preset, only):

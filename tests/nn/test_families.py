@@ -42,7 +42,7 @@ NARROWED = ("yolov5-l", "yolov7", "yolov7-x", "yolov8-n")  # every wiring once
 
 
 def narrow(spec: ArchSpec) -> ArchSpec:
-    """The same wiring with an eighth of the channels, short, on small pictures of 3 classes."""
+    """The same wiring with an eighth of the channels, short, on small images of 3 classes."""
     return dataclasses.replace(
         spec,
         stem=spec.stem // 8,

@@ -74,7 +74,7 @@ def test_line_lies_on_its_values():
 
 def test_every_series_has_its_colour_and_place_in_the_legend():
     series = [Series("total", ((0, 3.0), (1, 2.0))), Series("none", ()), Series("IoU", ((0, 1.0),))]
-    drawn = line_chart("Loss", series, unit="a picture", mark_x=1)
+    drawn = line_chart("Loss", series, unit="an image", mark_x=1)
     svg = ET.fromstring(drawn)
     assert [group.attrib["class"] for group in svg.findall(f"{SVG}g")] == [
         "s0", "s2", "s0", "s1", "s2",
@@ -86,7 +86,7 @@ def test_every_series_has_its_colour_and_place_in_the_legend():
 @pytest.mark.parametrize(
     "points", [(), ((5, 0.0),), ((0, 1e-9), (1, 0.0)), ((0, 1e12), (9, -1e12))]
 )
-def test_degenerate_lines_still_draw_inside_the_picture(points):
+def test_degenerate_lines_still_draw_inside_the_image(points):
     svg = ET.fromstring(line_chart("x", [Series("x", points)], size=(400, 200)))
     for circle in svg.iter(f"{SVG}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= 400
@@ -133,7 +133,7 @@ def test_logarithmic_ticks_enclose_the_range(low, high, expected):
 
 
 @pytest.mark.parametrize("points", [(), ((5, 0.0),), ((0.1, 1e-9), (0.1, 1e-9)), ((-1e9, 3),)])
-def test_degenerate_scatters_still_draw_inside_the_picture(points):
+def test_degenerate_scatters_still_draw_inside_the_image(points):
     svg = ET.fromstring(scatter_chart("x", [Series("x", points)], x_label="ms", size=(400, 200)))
     for circle in svg.iter(f"{SVG}circle"):
         assert 0 <= float(circle.attrib["cx"]) <= 400

@@ -13,12 +13,12 @@ import pytest
 from detkit.config import TrainConfig, to_toml
 from detkit.core.errors import ArtifactError
 from detkit.core.serialization import to_json
-from detkit.pages.run_page import PICTURES, render_run
+from detkit.pages.run_page import IMAGES, render_run
 from detkit.report import BenchReport, ConversionReport, EvalReport, TrainReport
 
 HOSTILE = "<script>alert(1)</script>'\"><img src=https://evil.example/x onerror=x>\x1b\x00"
 VOID = {"meta", "img", "br"}
-JPEG = b"\xff\xd8\xff\xe0not really a picture\xff\xd9"
+JPEG = b"\xff\xd8\xff\xe0not really an image\xff\xd9"
 
 
 class Checker(HTMLParser):
@@ -83,7 +83,7 @@ def run(tmp_path: Path, sample) -> Path:
     for name, report in reports.items():
         (folder / f"{name}.json").write_text(to_json(report), encoding="utf-8")
     (folder / "detections.json").write_text("[]", encoding="utf-8")
-    for name in PICTURES:
+    for name in IMAGES:
         (folder / name).write_bytes(JPEG)
     return folder
 
@@ -133,10 +133,10 @@ def test_report_that_cannot_be_read_is_named_and_the_page_is_made(run):
     assert "old.json: not valid JSON" in words
 
 
-def test_pictures_are_inside(run):
+def test_images_are_inside(run):
     page = render_run(run)
     assert page.count('src="data:image/jpeg;base64,/9j/4G5vdCByZWFsbHkg') == 2
-    for name in PICTURES:
+    for name in IMAGES:
         (run / name).unlink()
     assert "<img" not in render_run(run)
 

@@ -1,4 +1,4 @@
-"""Ranges from pictures."""
+"""Ranges from images."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import torch
 
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import open_folder
-from detkit.data.draw import save_picture
+from detkit.data.draw import save_image
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import rounding_off
 from detkit.quantize.calibrate import (
     INPUT,
     correct_biases,
-    load_pictures,
+    images_digest,
+    load_images,
     observe,
-    pictures_digest,
     set_ranges,
     spread,
 )
@@ -31,26 +31,26 @@ def records(labelled):
 
 @pytest.fixture
 def batches(int8, records):
-    return list(load_pictures(records, load_checkpoint(int8())[1].preprocess, 3))
+    return list(load_images(records, load_checkpoint(int8())[1].preprocess, 3))
 
 
 @pytest.fixture
-def picture(make_record, tmp_path):
-    """`picture(name, level)`: a record of a gray picture."""
+def image(make_record, tmp_path):
+    """`image(name, level)`: a record of a gray image."""
 
     def make(name: str, level: int):
         path = tmp_path / name
-        save_picture(path, np.full((4, 4, 3), level, np.uint8))
+        save_image(path, np.full((4, 4, 3), level, np.uint8))
         return dataclasses.replace(make_record([], []), path=path, file_name=name)
 
     return make
 
 
-# --- which pictures ------------------------------------------------------------------------------
+# --- which images ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
-def test_pictures_are_spread_over_all(records, count):
+def test_images_are_spread_over_all(records, count):
     chosen = spread(records, count)
     places = [records.index(record) for record in chosen]
     assert len(places) == len(set(places)) == count
@@ -64,22 +64,22 @@ def test_more_than_there_are_is_all_of_them(records):
     assert spread(records, 1000) == tuple(records)
 
 
-def test_no_pictures_is_an_error():
-    with pytest.raises(DataError, match="no pictures to calibrate on"):
+def test_no_images_is_an_error():
+    with pytest.raises(DataError, match="no images to calibrate on"):
         spread((), 8)
 
 
-def test_digest_is_of_bytes_names_and_order(picture):
-    a, b = picture("a.png", 10), picture("b.png", 20)
-    digest = pictures_digest([a, b])
-    assert pictures_digest([a, b]) == digest
-    assert pictures_digest([b, a]) != digest
-    assert pictures_digest([a]) != digest
-    picture("b.png", 21)
-    changed = pictures_digest([a, b])
+def test_digest_is_of_bytes_names_and_order(image):
+    a, b = image("a.png", 10), image("b.png", 20)
+    digest = images_digest([a, b])
+    assert images_digest([a, b]) == digest
+    assert images_digest([b, a]) != digest
+    assert images_digest([a]) != digest
+    image("b.png", 21)
+    changed = images_digest([a, b])
     assert changed != digest
-    picture("b.png", 20)
-    assert pictures_digest([a, b]) == digest
+    image("b.png", 20)
+    assert images_digest([a, b]) == digest
 
 
 # --- ranges --------------------------------------------------------------------------------------
@@ -145,8 +145,8 @@ def test_observing_leaves_no_trace(int8_model, batches):
 
 def test_mean_inputs_do_not_depend_on_batches(int8, int8_model, records):
     preprocess = load_checkpoint(int8())[1].preprocess
-    one = observe(int8_model, load_pictures(records, preprocess, 8)).input_means
-    other = observe(int8_model, load_pictures(records, preprocess, 3)).input_means
+    one = observe(int8_model, load_images(records, preprocess, 8)).input_means
+    other = observe(int8_model, load_images(records, preprocess, 3)).input_means
     for path in one:
         assert torch.allclose(one[path], other[path], atol=1e-5), path
 

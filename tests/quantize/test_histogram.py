@@ -50,7 +50,7 @@ def test_reach_doubles_and_keeps_the_counts():
     assert (found.low, found.high) == (-0.1, 3.0)
 
 
-def test_values_keep_their_places_whatever_the_order_of_pictures():
+def test_values_keep_their_places_whatever_the_order_of_images():
     parts = np.split(SAMPLES["two-sided"], 4)
     for order in ((0, 1, 2, 3), (3, 1, 0, 2)):
         found = histogram_of(*(parts[i] * (1 + i) for i in order))

@@ -17,7 +17,7 @@ from detkit.artifact.artifact import read_manifest
 from detkit.config import QatConfig, QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.data.coco.folder import open_folder
-from detkit.data.synthetic.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_images
 from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
@@ -47,21 +47,21 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 # --- the parent's opinion ------------------------------------------------------------------------
 
 
-def pictures() -> Tensor:
-    return torch.from_numpy(np.stack(draw_pictures(2, size=64))).permute(0, 3, 1, 2) / 255
+def images() -> Tensor:
+    return torch.from_numpy(np.stack(draw_images(2, size=64))).permute(0, 3, 1, 2) / 255
 
 
 def test_the_parent_has_nothing_to_say_to_itself(settled):
     teacher = fuse(load_checkpoint(settled())[0].eval())
     guide = Distillation(teacher, QatConfig())
-    assert float(guide(pictures(), *teacher(pictures()))) == pytest.approx(0, abs=1e-5)
+    assert float(guide(images(), *teacher(images()))) == pytest.approx(0, abs=1e-5)
 
 
 def test_the_parent_teaches_the_network_and_not_itself(settled, int8_model):
     teacher = fuse(load_checkpoint(settled())[0].eval())
     guide = Distillation(teacher, QatConfig())
     int8_model.requires_grad_(True)
-    loss = guide(pictures(), *int8_model(pictures()))
+    loss = guide(images(), *int8_model(images()))
     loss.backward()
     assert float(loss.detach()) > 0
     assert int8_model.backbone.stem.conv.conv.weight.grad.abs().max() > 0
@@ -71,10 +71,10 @@ def test_the_parent_teaches_the_network_and_not_itself(settled, int8_model):
 def test_weights_of_the_parent_scale_its_loss(settled, int8_model):
     teacher = fuse(load_checkpoint(settled())[0].eval())
     with torch.no_grad():
-        outputs = int8_model(pictures())
+        outputs = int8_model(images())
         cls, box, both = (
             float(
-                Distillation(teacher, QatConfig(distill_cls=c, distill_box=b))(pictures(), *outputs)
+                Distillation(teacher, QatConfig(distill_cls=c, distill_box=b))(images(), *outputs)
             )
             for c, b in ((1, 0), (0, 1), (2, 3))
         )

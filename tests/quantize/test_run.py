@@ -34,7 +34,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("brief")
-def test_one_picture_7_bits_and_an_epoch_of_training_with_its_scales(settled, labelled, tmp_path):
+def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(settled, labelled, tmp_path):
     told: list[str] = []
     request = Request(
         checkpoint=settled(),

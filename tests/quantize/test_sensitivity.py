@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.data.synthetic.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_images
 from detkit.quantize.sensitivity import noise_by_group, signal_to_noise
 
 
 @pytest.fixture
 def batches() -> list[np.ndarray]:
-    pixels = np.stack(draw_pictures(4, size=64)).transpose(0, 3, 1, 2)
+    pixels = np.stack(draw_images(4, size=64)).transpose(0, 3, 1, 2)
     return list(np.split((pixels / 255).astype(np.float32), 2))
 
 

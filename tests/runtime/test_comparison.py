@@ -64,9 +64,9 @@ def test_boxes_where_nothing_is_seen_can_be_left_out(cell_model):
     assert found == [9, 2, 0]
 
 
-def test_no_pictures_is_an_error_not_a_difference_of_zero(cell_model):
+def test_no_images_is_an_error_not_a_difference_of_zero(cell_model):
     session = open_session(cell_model())
-    with pytest.raises(ArtifactError, match="no pictures"):
+    with pytest.raises(ArtifactError, match="no images"):
         compare(session, session, IMAGES[:0], source="")
 
 

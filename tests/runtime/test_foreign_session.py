@@ -17,13 +17,13 @@ RED, GREEN, GRAY = (255, 0, 0), (0, 230, 0), (114, 114, 114)
 NAMES = ("red", "green")
 
 
-def picture(*cells: tuple[int, int, int]) -> np.ndarray:
+def image(*cells: tuple[int, int, int]) -> np.ndarray:
     """(64, 64, 3) uint8 of four 32x32 cells, in rows."""
     grid = np.array(cells, np.uint8).reshape(2, 2, 3)
     return grid.repeat(32, axis=0).repeat(32, axis=1)
 
 
-PICTURES = [picture(RED, GRAY, GRAY, GREEN), picture(GRAY, GRAY, GREEN, GRAY)]
+IMAGES = [image(RED, GRAY, GRAY, GREEN), image(GRAY, GRAY, GREEN, GRAY)]
 PLAIN_INPUT = InputSpec()
 FORMS = {
     **{name: PRESETS[name] for name in PRESETS if name not in ("yolov7", "raw")},
@@ -42,13 +42,13 @@ INPUTS = {
 }
 
 
-def spec_of(form: str, pictures: InputSpec = PLAIN_INPUT) -> ForeignSpec:
-    return dataclasses.replace(FORMS[form], input=pictures, class_names=NAMES)
+def spec_of(form: str, images: InputSpec = PLAIN_INPUT) -> ForeignSpec:
+    return dataclasses.replace(FORMS[form], input=images, class_names=NAMES)
 
 
 def found_by(session) -> list[list[tuple[object, ...]]]:
-    """(class, box, score) of what is seen in each of `PICTURES`."""
-    images = network_input(PICTURES, session.manifest.preprocess)
+    """(class, box, score) of what is seen in each of `IMAGES`."""
+    images = network_input(IMAGES, session.manifest.preprocess)
     return [
         [
             (session.manifest.class_names[label], tuple(box), round(float(score), 2))
@@ -71,27 +71,27 @@ def test_every_form_of_outputs_means_the_same_detections(open_graph, foreign_gra
     assert found_by(session) == expected(most=0.99 if "detr" in form else 1.0)
 
 
-@pytest.mark.parametrize("pictures", ["one", "no batch"])
-def test_a_graph_of_one_picture_and_variable_length_is_run_picture_by_picture(
-    open_graph, foreign_graph, pictures
+@pytest.mark.parametrize("images", ["one", "no batch"])
+def test_a_graph_of_one_image_and_variable_length_is_run_image_by_image(
+    open_graph, foreign_graph, images
 ):
-    path = foreign_graph("torchvision", pictures)
+    path = foreign_graph("torchvision", images)
     session = open_graph(path, foreign=spec_of("torchvision"))
     assert found_by(session) == expected()
 
 
-@pytest.mark.parametrize("pictures", INPUTS)
-def test_every_form_of_input_is_given_the_same_picture(open_graph, foreign_graph, pictures):
-    path = foreign_graph("yolov8", pictures)
-    session = open_graph(path, foreign=spec_of("yolov8", INPUTS[pictures]))
+@pytest.mark.parametrize("images", INPUTS)
+def test_every_form_of_input_is_given_the_same_image(open_graph, foreign_graph, images):
+    path = foreign_graph("yolov8", images)
+    session = open_graph(path, foreign=spec_of("yolov8", INPUTS[images]))
     assert found_by(session) == expected()
 
 
 def test_bytes_are_fed_as_they_are(open_graph, foreign_graph):
     spec = spec_of("yolov8", InputSpec(layout="nhwc"))
     session = open_graph(foreign_graph("yolov8", "nhwc bytes"), foreign=spec)
-    pixels = network_pixels(PICTURES, session.manifest.preprocess)
-    images = network_input(PICTURES, session.manifest.preprocess)
+    pixels = network_pixels(IMAGES, session.manifest.preprocess)
+    images = network_input(IMAGES, session.manifest.preprocess)
     a, b = infer(session, pixels), infer(session, images)
     assert np.array_equal(a.scores, b.scores)
 
@@ -102,7 +102,7 @@ def test_a_set_of_predictions_is_not_suppressed_again(open_graph, foreign_graph)
     session = open_graph(foreign_graph("rt-detr"), foreign=raw)
     assert isinstance(session, SuppressingSession)
     with pytest.raises(ArtifactError, match="no raw scores"):
-        session.run(network_input(PICTURES))
+        session.run(network_input(IMAGES))
 
 
 def test_a_number_without_a_name_is_no_class(open_graph, foreign_graph):

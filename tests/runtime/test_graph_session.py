@@ -11,15 +11,15 @@ from detkit.core.errors import ArtifactError
 from detkit.runtime.session import RawOutputs, SuppressedOutputs, SuppressingSession, infer
 
 
-def picture(*cells: tuple[int, int, int]) -> np.ndarray:
+def image(*cells: tuple[int, int, int]) -> np.ndarray:
     """(64, 64, 3) uint8 of four 32x32 cells, in rows."""
     grid = np.array(cells, np.uint8).reshape(2, 2, 3)
     return grid.repeat(32, axis=0).repeat(32, axis=1)
 
 
 RED, GREEN, GRAY = (255, 0, 0), (0, 230, 0), (114, 114, 114)
-PICTURES = (picture(RED, GRAY, GRAY, GREEN), picture(GRAY, GRAY, GREEN, GRAY))
-PIXELS = np.stack(PICTURES)
+TWO_IMAGES = (image(RED, GRAY, GRAY, GREEN), image(GRAY, GRAY, GREEN, GRAY))
+PIXELS = np.stack(TWO_IMAGES)
 IMAGES = (PIXELS.transpose(0, 3, 1, 2) / 255).astype(np.float32)
 EXPECTED = np.zeros((2, 4, 2))
 EXPECTED[0, 0, 0], EXPECTED[0, 3, 1], EXPECTED[1, 2, 1] = 1, 460 / 255 - 1, 460 / 255 - 1

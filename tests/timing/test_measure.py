@@ -143,12 +143,12 @@ def test_stages_of_a_chain_are_timed_apart_and_pass_their_results_on():
     def decode(number):
         numbers.append(number)
         clock.now += 0.003
-        return f"picture {number}"
+        return f"image {number}"
 
-    def engine(picture):
-        assert picture.startswith("picture")
+    def engine(image):
+        assert image.startswith("image")
         clock.now += 0.010
-        return picture
+        return image
 
     rows = measure_chain((decode, engine), 3, clock)
     assert rows == [pytest.approx((3.0, 10.0))] * 3

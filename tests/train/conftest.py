@@ -1,4 +1,4 @@
-"""A COCO folder of a few drawn pictures, and the smallest run on it."""
+"""A COCO folder of a few synthetic images, and the smallest run on it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detkit.data.synthetic.synth import synthesize
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 training and 4 validation pictures of 96 px."""
+    """16 training and 4 validation images of 96 px."""
     folder = tmp_path_factory.mktemp("shapes") / "coco"
     synthesize(folder, images={"train": 16, "val": 4}, size=96, seed=3)
     return folder

@@ -30,7 +30,7 @@ def test_a_distance_beyond_the_last_bin_is_clipped() -> None:
     assert torch.allclose(loss, torch.tensor([math.log(17)]))
 
 
-def test_pictures_without_boxes_train_the_background_only() -> None:
+def test_images_without_boxes_train_the_background_only() -> None:
     loss = DetectionLoss(LossConfig(), (64, 64))
     logits = torch.zeros(2, 84, 3, requires_grad=True)
     distances = torch.zeros(2, 84, 68, requires_grad=True)

@@ -90,7 +90,7 @@ def test_more_than_a_little_loss_of_data_is_refused_unless_allowed(
     broken = sorted((folder / "images" / "train").iterdir())[0]
     broken.write_bytes(broken.read_bytes()[:200])
     damaged = dataclasses.replace(config, data=str(folder))
-    with pytest.raises(DataError, match="1 of 16 pictures of 'train' cannot be used") as raised:
+    with pytest.raises(DataError, match="1 of 16 images of 'train' cannot be used") as raised:
         prepare(damaged)
     assert "max_dropped" in raised.value.hint
     job = prepare(dataclasses.replace(damaged, max_dropped=0.5))

@@ -1,4 +1,4 @@
-"""The figures of each form: its AP with the noise of the pictures, its time beside the others'."""
+"""The figures of each form: its AP with the noise of the images, its time beside the others'."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TAIL = 2  # blocks left out at either end: the median of 10 lies within the rest
 def ap_by_folds(
     records: Sequence[ImageRecord], names: Sequence[str], found: Sequence[Detections]
 ) -> tuple[float, ...]:
-    """AP 0..1 of all pictures, then without each of `FOLDS` parts of them."""
+    """AP 0..1 of all images, then without each of `FOLDS` parts of them."""
     folds = min(FOLDS, len(records))
     everything = range(len(records))
     kept = [[i for i in everything if i % folds != fold] for fold in range(folds)]
@@ -35,7 +35,7 @@ def ap_by_folds(
 def drop_of(float_aps: Sequence[float], aps: Sequence[float]) -> tuple[float, float]:
     """Points of AP lost, and their standard error by the jackknife (Efron, 1982).
 
-    Both lists are of `ap_by_folds`; the pictures are the same, so most of their noise cancels.
+    Both lists are of `ap_by_folds`; the images are the same, so most of their noise cancels.
     """
     drop, *parts = (100 * (before - after) for before, after in zip(float_aps, aps, strict=True))
     if len(parts) < 2:

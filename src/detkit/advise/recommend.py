@@ -79,7 +79,7 @@ def _drop(form: Form, images: int) -> str:
     side = "below" if form.drop >= 0 else "above"
     text = f"{abs(form.drop):.1f} points {side} float"
     if abs(form.drop) <= 2 * form.drop_noise:
-        return f"{text}, which is within the noise of {images} pictures"
+        return f"{text}, which is within the noise of {images} images"
     return text
 
 

@@ -29,7 +29,7 @@ from detkit.timing.measure import Plan, Run, Timing, measure
 from detkit.timing.validity import cpu_use, doubts_of_load
 
 TIMING = Plan(min_seconds=2.0, min_runs=40, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
-NUM_INPUTS = 8  # different pictures, in turn
+NUM_INPUTS = 8  # different images, in turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def advise(question: Question, tell: Callable[[str], None]) -> AdviceReport:
 
     Raises:
         ArtifactError: not a float detkit checkpoint.
-        DataError: no pictures to calibrate or to score on, or classes of another model.
+        DataError: no images to calibrate or to score on, or classes of another model.
     """
     config = QuantizeConfig(threads=question.threads or usable_cpus())
     with tempfile.TemporaryDirectory(prefix="detkit-advise-") as name:
@@ -107,7 +107,7 @@ def measure_forms(parent: Parent, request: Request, tell: Callable[[str], None])
         tell(f"timing {len(opened)} forms in turns")
         timings = time_in_turns(opened, records, threads)
         reasons = tuple(doubt.reason for doubt in doubts_of_load(before, cpu_use()))
-        tell(f"scoring them on {len(records)} pictures of {split.name}")
+        tell(f"scoring them on {len(records)} images of {split.name}")
         aps = []
         for form in opened:
             found = detect(form.draft.session, records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
@@ -124,7 +124,7 @@ def measure_forms(parent: Parent, request: Request, tell: Callable[[str], None])
 def time_in_turns(
     opened: Sequence[Opened], records: Sequence[ImageRecord], threads: int
 ) -> list[Timing]:
-    """One picture a run; in CPU time on one thread, which other programs do not lengthen."""
+    """One image a run; in CPU time on one thread, which other programs do not lengthen."""
     preprocess = opened[0].draft.session.manifest.preprocess
     inputs = [batch.images for batch in eval_batches(records[:NUM_INPUTS], preprocess, 1)]
 

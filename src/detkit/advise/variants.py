@@ -22,7 +22,7 @@ from detkit.quantize.result import make_manifest
 from detkit.runtime.session import Placement
 from detkit.untrained import REASONS
 
-MAX_BATCH = 8  # of an engine, as pictures are scored
+MAX_BATCH = 8  # of an engine, as images are scored
 
 
 @dataclass(frozen=True, kw_only=True)

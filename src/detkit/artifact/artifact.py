@@ -65,7 +65,7 @@ class Signature:
 
     `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
     deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
-    where verbs look for real pictures to compare with; it may be gone.
+    where verbs look for real images to compare with; it may be gone.
     """
 
     kind: str

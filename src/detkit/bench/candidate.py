@@ -1,6 +1,6 @@
-"""A model opened to be timed, and the pictures it is fed from: real ones, never zeros.
+"""A model opened to be timed, and the images it is fed from: real ones, never zeros.
 
-No two runs in a row get the same picture.
+No two runs in a row get the same image.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from detkit.core.boxes import Array
 from detkit.core.errors import DataError, UsageError
-from detkit.data.draw import save_picture
-from detkit.data.find_images import find_pictures
+from detkit.data.draw import save_image
+from detkit.data.find_images import find_images
 from detkit.data.image import letterbox, network_input, network_pixels, read_image
-from detkit.data.synthetic.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_images
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import usable_cpus
 from detkit.machine.gpu import gpu_index
@@ -35,7 +35,7 @@ from detkit.runtime.session import (
 from detkit.spec.foreign import ForeignSpec
 from detkit.timing.measure import WINDOW, Clock, Plan, Run
 
-NUM_PICTURES = 8  # different ones, in turn
+NUM_IMAGES = 8  # different ones, in turn
 GPU_IN_FLIGHT = 2  # one is copied while the other is computed
 CONCURRENT = ("onnxruntime", "openvino")  # whose sessions may run in threads beside each other
 
@@ -59,7 +59,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Candidate:
-    """One model with as many sessions as batches are in flight, and its picture files."""
+    """One model with as many sessions as batches are in flight, and its image files."""
 
     path: Path
     sessions: tuple[Session, ...]
@@ -75,10 +75,10 @@ class Candidate:
         """Decodes and letterboxes the batch of this number, in the form the engine takes."""
         chosen = _batch_of(self.files, self.batch, number)
         preprocess = self.session.manifest.preprocess
-        pictures = [letterbox(read_image(path), preprocess)[0] for path in chosen]
+        images = [letterbox(read_image(path), preprocess)[0] for path in chosen]
         if takes_pixels(self.session.manifest):
-            return network_pixels(pictures, preprocess)
-        return network_input(pictures, preprocess)
+            return network_pixels(images, preprocess)
+        return network_input(images, preprocess)
 
     def engine(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
         return infer(self.session, images)
@@ -100,7 +100,7 @@ class Candidate:
         return [run_of(session) for session in self.sessions]
 
     def _distinct_batches(self) -> int:
-        """At least 2, at most so many that every picture is used once."""
+        """At least 2, at most so many that every image is used once."""
         return max(2, len(self.files) // self.batch)
 
 
@@ -163,7 +163,7 @@ def open_sessions(
     return (first, *others)
 
 
-# --- pictures ------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------
 
 
 def trained_on(session: Session) -> Path | None:
@@ -173,20 +173,20 @@ def trained_on(session: Session) -> Path | None:
 
 
 @contextlib.contextmanager
-def picture_files(folder: Path | None) -> Iterator[tuple[tuple[Path, ...], str]]:
-    """Up to `NUM_PICTURES` files spread over the folder, or drawn ones; and what they are.
+def image_files(folder: Path | None) -> Iterator[tuple[tuple[Path, ...], str]]:
+    """Up to `NUM_IMAGES` files spread over the folder, or drawn ones; and what they are.
 
     Raises:
-        DataError: fewer than two pictures in the folder.
+        DataError: fewer than two images in the folder.
     """
     if folder is not None:
-        found = find_pictures([folder])
+        found = find_images([folder])
         if len(found) < 2:
-            raise DataError(f"{folder}: to time on, at least two different pictures are needed")
-        yield tuple(found[:: max(1, len(found) // NUM_PICTURES)][:NUM_PICTURES]), str(folder)
+            raise DataError(f"{folder}: to time on, at least two different images are needed")
+        yield tuple(found[:: max(1, len(found) // NUM_IMAGES)][:NUM_IMAGES]), str(folder)
         return
     with tempfile.TemporaryDirectory(prefix="detkit-bench-") as name:
-        files = [Path(name) / f"{number}.jpg" for number in range(NUM_PICTURES)]
-        for path, picture in zip(files, draw_pictures(NUM_PICTURES, size=640), strict=True):
-            save_picture(path, picture)
-        yield tuple(files), "drawn pictures"
+        files = [Path(name) / f"{number}.jpg" for number in range(NUM_IMAGES)]
+        for path, image in zip(files, draw_images(NUM_IMAGES, size=640), strict=True):
+            save_image(path, image)
+        yield tuple(files), "synthetic images"

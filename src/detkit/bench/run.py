@@ -1,7 +1,7 @@
-"""Models, pictures and a plan -> a BenchReport: the order of the steps.
+"""Models, images and a plan -> a BenchReport: the order of the steps.
 
 Engine time is measured on inputs already in the engine's form, and copies to and from its device
-are part of it, unless the engine times its computation itself; end-to-end time goes from a picture
+are part of it, unless the engine times its computation itself; end-to-end time goes from an image
 file to detections, stage by stage. What is timed of a model is in `bench.candidate`.
 """
 
@@ -19,8 +19,8 @@ from detkit.bench.candidate import (
     Candidate,
     Setting,
     cpu_clock_for,
+    image_files,
     open_sessions,
-    picture_files,
     place,
     trained_on,
 )
@@ -61,8 +61,8 @@ def bench(
     Args:
         placement: with `threads` 0 every engine gets all usable CPUs, so that they are comparable;
             in the throughput scenario each batch in flight gets one.
-        data: a folder of pictures; by default the one the first model was trained on, if it is
-            still there, else drawn pictures.
+        data: a folder of images; by default the one the first model was trained on, if it is
+            still there, else synthetic images.
         foreign: what each of the models that another tool made takes and gives.
         baseline: an earlier report to compare with.
         tell: called with a line on what happens next.
@@ -70,7 +70,7 @@ def bench(
     Raises:
         ArtifactError: a file that cannot be opened, or not be run at this batch size.
         BackendError: a runtime or device that is not here.
-        DataError: no pictures.
+        DataError: no images.
         MeasurementError: the baseline is of another machine or other models.
     """
     setting = Setting(
@@ -89,8 +89,8 @@ def bench(
         open_sessions(path, runtime, setting.placement, spec)
         for path, spec in zip(paths, specs, strict=True)
     ]
-    with picture_files(data or trained_on(opened[0][0])) as (files, source):
-        tell(f"{len(files)} pictures from {source}")
+    with image_files(data or trained_on(opened[0][0])) as (files, source):
+        tell(f"{len(files)} images from {source}")
         rows = zip(paths, opened, specs, strict=True)
         models = [Candidate(path, own, files, batch, spec) for path, own, spec in rows]
         setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.placement))
@@ -134,7 +134,7 @@ def _measure_all(
             for model, timing, chain, energy in rows
         ),
         reference=reference,
-        pictures=source,
+        images=source,
         states=tuple(states),
         fingerprint=machine,
         valid=not doubts,

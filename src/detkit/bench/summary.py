@@ -18,7 +18,7 @@ from detkit.timing.throughput import FlowTiming
 
 
 def measure_end_to_end(model: Candidate, runs: int, clock: Clock) -> EndToEnd:
-    """One batch after the other, from picture files to detections."""
+    """One batch after the other, from image files to detections."""
     copies: list[DeviceTimes | None] = []
 
     def engine(images: Any) -> RawOutputs | SuppressedOutputs:

@@ -68,9 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _fail(DetkitError(_os_message(error)))
     except MemoryError:
-        return _fail(
-            DetkitError("out of memory", hint="a smaller batch or picture size needs less")
-        )
+        return _fail(DetkitError("out of memory", hint="a smaller batch or image size needs less"))
     except ModuleNotFoundError as error:
         return _bug() if _is_ours(error) else _fail(_missing_package(error))
     except Exception:

@@ -40,7 +40,7 @@ def emit_conversion(report: ConversionReport, *, json: bool) -> None:
     if report.difference is not None:
         found = report.difference
         console.log(
-            f"largest difference on {found.images} pictures ({found.source}):"
+            f"largest difference on {found.images} images ({found.source}):"
             f" {found.score:.1e} of a score, {found.box_px:.1e} px of a box"
         )
     for name, value in report.notes.items():

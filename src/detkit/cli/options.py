@@ -93,5 +93,5 @@ Sets = Annotated[
 ]
 ComparisonData = Annotated[
     Path | None,
-    typer.Option("--data", help="COCO folder of comparison pictures; else the training data."),
+    typer.Option("--data", help="COCO folder of comparison images; else the training data."),
 ]

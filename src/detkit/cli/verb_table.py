@@ -33,7 +33,7 @@ VERBS = {
         "Time models here, interleaved; compare with a baseline.",
     ),
     "search": Verb("detkit.cli.verbs.search:search", "Search architectures for this machine."),
-    "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on pictures."),
+    "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on images."),
     "import": Verb(
         "detkit.cli.verbs.import_:import_", "Turn a YOLO-NAS .pth file into a detkit checkpoint."
     ),

@@ -36,7 +36,7 @@ PREDICT_NMS = NmsConfig(score_threshold=0.25, max_candidates=1024)
 
 @dataclass(frozen=True)
 class Detections:
-    """One picture's detections, best first: boxes (N, 4) xyxy pixels, scores (N,), classes (N,)."""
+    """One image's detections, best first: boxes (N, 4) xyxy pixels, scores (N,), classes (N,)."""
 
     boxes_xyxy: Array
     scores: Array
@@ -61,7 +61,7 @@ def xyxy_from_xywh(boxes_xywh: Array) -> Array:
 
 
 def clip_xyxy(boxes_xyxy: Array, height: int, width: int) -> Array:
-    """Cut to the picture."""
+    """Cut to the image."""
     limits = np.array([width, height, width, height], np.float32)
     return np.clip(boxes_xyxy, np.float32(0), limits)
 

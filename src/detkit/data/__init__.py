@@ -1,1 +1,1 @@
-"""COCO folders and pictures: reading, checking, augmenting, batching, drawing, making."""
+"""COCO folders and images: reading, checking, augmenting, batching, drawing, making."""

@@ -1,4 +1,4 @@
-"""Detections drawn onto pictures, and pictures laid out on sheets. Text from outside is cleaned."""
+"""Detections drawn onto images, and images laid out on sheets. Text from outside is cleaned."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from detkit.core.errors import UsageError
 from detkit.data.image import Pixels, fitted_size, resize
 
 GOLDEN_TURN = 0.618033988749895  # consecutive hues this share of the circle apart stay distinct
-PICTURE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 MAX_LABEL = 60  # characters
-GAP = 4  # pixels between the pictures of a sheet
+GAP = 4  # pixels between the images of a sheet
 SHEET_GRAY = 40
 
 Colour = tuple[int, int, int]
@@ -26,7 +26,7 @@ Colour = tuple[int, int, int]
 def draw_detections(
     image_hwc: Pixels, detections: Detections, class_names: Sequence[str]
 ) -> Pixels:
-    """A copy of the picture with each box and `name 0.87`; the best detections end up on top."""
+    """A copy of the image with each box and `name 0.87`; the best detections end up on top."""
     canvas = Image.fromarray(image_hwc)
     draw = ImageDraw.Draw(canvas)
     shorter = min(image_hwc.shape[:2])
@@ -82,9 +82,9 @@ def _draw_label(
 
 
 def contact_sheet(images: Sequence[Pixels], columns: int) -> Pixels:
-    """The pictures in rows of `columns`, each fitted into a cell of the largest one's size."""
+    """The images in rows of `columns`, each fitted into a cell of the largest one's size."""
     if not images or columns < 1:
-        raise UsageError("a contact sheet needs at least one picture and one column")
+        raise UsageError("a contact sheet needs at least one image and one column")
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     tall = max(image.shape[0] for image in images)
@@ -98,16 +98,16 @@ def contact_sheet(images: Sequence[Pixels], columns: int) -> Pixels:
     return sheet
 
 
-def save_picture(path: Path, image_hwc: Pixels) -> None:
+def save_image(path: Path, image_hwc: Pixels) -> None:
     """Writes PNG or JPEG, by the suffix, atomically.
 
     Raises:
         UsageError: another suffix.
         ArtifactError: the place cannot be written to.
     """
-    kind = PICTURE_FORMATS.get(path.suffix.lower())
+    kind = IMAGE_FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise UsageError(f"{path}: a picture is written as .png or .jpg")
+        raise UsageError(f"{path}: an image is written as .png or .jpg")
     with atomic_path(path) as partial:
         Image.fromarray(image_hwc).save(
             partial, kind, **({"quality": 92} if kind == "JPEG" else {})

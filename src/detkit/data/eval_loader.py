@@ -1,4 +1,4 @@
-"""Pictures with their annotations as the network's input, in order, for evaluation."""
+"""Images with their annotations as the network's input, in order, for evaluation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def eval_batches(
     """Batches in the order of `records`; the last one may be smaller.
 
     Raises:
-        DataError: a picture that cannot be read.
+        DataError: an image that cannot be read.
     """
     for start in range(0, len(records), batch_size):
         chosen = tuple(records[start : start + batch_size])

@@ -1,4 +1,4 @@
-"""A picture file -> uint8 RGB -> the network's input. The one frozen preprocessing of every verb.
+"""An image file -> uint8 RGB -> the network's input. The one frozen preprocessing of every verb.
 
 What lives here: decoding (Pillow is the arbiter of what is readable), EXIF orientation, letterbox
 and its inverse on boxes. What does not: training augmentation (see `augment`).
@@ -27,7 +27,7 @@ Pixels = npt.NDArray[np.uint8]
 
 # No EPS, PDF or other format whose reader starts another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff")
 MAX_MEGAPIXELS = 100.0
 NATIVE = Preprocess()
 ORIENTATION_TAG = 0x0112  # EXIF
@@ -60,14 +60,14 @@ _DAMAGE = (
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def is_picture_name(name: str) -> bool:
-    """A file name with a picture's suffix that is not hidden."""
-    return name.lower().endswith(PICTURE_SUFFIXES) and not name.startswith(".")
+def is_image_name(name: str) -> bool:
+    """A file name with an image's suffix that is not hidden."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PictureFacts:
-    """What a picture file says of itself: stored size (before EXIF), orientation 1..8, frames."""
+class ImageFacts:
+    """What an image file says of itself: stored size (before EXIF), orientation 1..8, frames."""
 
     width: int
     height: int
@@ -86,7 +86,7 @@ class PictureFacts:
         return self.orientation != 1 and self.upright_size == (self.width, self.height)
 
     def turns_for(self, size_hint: tuple[int, int] | None) -> bool | None:
-        """Whether to apply the orientation so that the picture has `size_hint` (width, height).
+        """Whether to apply the orientation so that the image has `size_hint` (width, height).
 
         The boxes belong to whichever size the annotations state. Orientations that keep the size
         are applied, as viewers and annotation tools do. None: neither size is the one asked for.
@@ -109,10 +109,10 @@ def read_image(
             orientation is applied. Without it the orientation is applied.
 
     Raises:
-        DataError: missing, not a picture, damaged, cut short, larger than the limit, or of
+        DataError: missing, not an image, damaged, cut short, larger than the limit, or of
             another size than `size_hint`.
     """
-    with open_picture(path, limit_megapixels=limit_megapixels) as (image, facts):
+    with open_image(path, limit_megapixels=limit_megapixels) as (image, facts):
         turn = facts.turns_for(size_hint)
         if turn is None and size_hint is not None:
             raise DataError(
@@ -124,11 +124,11 @@ def read_image(
 
 
 @contextlib.contextmanager
-def open_picture(
+def open_image(
     source: Path | bytes, *, limit_megapixels: float = MAX_MEGAPIXELS
-) -> Iterator[tuple[Image.Image, PictureFacts]]:
-    """The opened, not yet decoded picture and its facts; damage within the block is a DataError."""
-    name = "picture" if isinstance(source, bytes) else str(source)
+) -> Iterator[tuple[Image.Image, ImageFacts]]:
+    """The opened, not yet decoded image and its facts; damage within the block is a DataError."""
+    name = "image" if isinstance(source, bytes) else str(source)
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     try:
         with Image.open(file, formats=FORMATS) as image:
@@ -139,15 +139,15 @@ def open_picture(
                 )
             yield image, _facts(image)
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: not a picture ({', '.join(FORMATS)})") from error
+        raise DataError(f"{name}: not an image ({', '.join(FORMATS)})") from error
     except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{name}: {reason}") from error
 
 
-def _facts(image: Image.Image) -> PictureFacts:
+def _facts(image: Image.Image) -> ImageFacts:
     several = getattr(image, "is_animated", False) and image.format != "MPO"
-    return PictureFacts(
+    return ImageFacts(
         width=image.width,
         height=image.height,
         orientation=_orientation(image),
@@ -194,7 +194,7 @@ def _to_8_bit(values: npt.NDArray[np.generic]) -> Pixels:
 
 @dataclass(frozen=True)
 class Letterbox:
-    """Where a picture of (`height`, `width`) pixels lies in the network's input."""
+    """Where an image of (`height`, `width`) pixels lies in the network's input."""
 
     scale_x: float
     scale_y: float
@@ -204,11 +204,11 @@ class Letterbox:
     width: int
 
     def to_network(self, boxes_xyxy: Array) -> Array:
-        """(N, 4) picture pixels -> input pixels."""
+        """(N, 4) image pixels -> input pixels."""
         return (boxes_xyxy * self._scales + self._shifts).astype(np.float32)
 
-    def to_picture(self, boxes_xyxy: Array) -> Array:
-        """(N, 4) input pixels -> picture pixels, not clipped."""
+    def to_image(self, boxes_xyxy: Array) -> Array:
+        """(N, 4) input pixels -> image pixels, not clipped."""
         return ((boxes_xyxy - self._shifts) / self._scales).astype(np.float32)
 
     @property
@@ -235,7 +235,7 @@ def resize(image_hwc: Pixels, size: tuple[int, int]) -> Pixels:
 
 
 def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letterbox]:
-    """The padded (H, W, 3) RGB input picture and the map of its boxes.
+    """The padded (H, W, 3) RGB input image and the map of its boxes.
 
     With `pad_place` center, an odd pixel of padding goes to the bottom or the right.
     """
@@ -255,7 +255,7 @@ def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letter
 
 
 def network_input(images: Sequence[Pixels] | Pixels, preprocess: Preprocess = NATIVE) -> Array:
-    """Equal (H, W, 3) uint8 RGB pictures -> (B, 3, H, W) float32 as `preprocess` scales them.
+    """Equal (H, W, 3) uint8 RGB images -> (B, 3, H, W) float32 as `preprocess` scales them.
 
     Contiguous; 0..1 RGB where that is native.
     """

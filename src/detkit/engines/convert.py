@@ -24,7 +24,7 @@ from detkit.artifact.artifact import (
 )
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
-from detkit.data.comparison_images import comparison_pictures
+from detkit.data.comparison_images import comparison_images
 from detkit.engines.coverage import ENGINES
 from detkit.engines.int8_checks import check_rounding, check_speed
 from detkit.engines.opening import open_session
@@ -42,7 +42,7 @@ from detkit.runtime.session import Placement, Session
 from detkit.spec.arch import check_image_size
 from detkit.spec.zoo import with_task
 
-NUM_PICTURES = 8
+NUM_IMAGES = 8
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ def convert(
     if isinstance(model, QuantizedDetector):
         raw = for_target(raw, options.engine)
     graph = append_nms(raw, options.nms_config) if options.nms else raw
-    images, source = comparison_pictures(
-        options.data or "", manifest.preprocess, NUM_PICTURES, recorded=manifest.data
+    images, source = comparison_images(
+        options.data or "", manifest.preprocess, NUM_IMAGES, recorded=manifest.data
     )
     notes = {"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))}
     metrics: dict[str, float] = {}
@@ -190,7 +190,7 @@ def check_limits(difference: Difference, limits: Limits) -> None:
     if difference.score > limits.score or difference.box_px > limits.box_px:
         raise GateError(
             f"the exported graph differs from torch by {difference.score:.1e} of a score and"
-            f" {difference.box_px:.3g} px on {difference.images} pictures ({difference.source});"
+            f" {difference.box_px:.3g} px on {difference.images} images ({difference.source});"
             f" allowed are {limits.score:.0e} and {limits.box_px} px"
         )
 

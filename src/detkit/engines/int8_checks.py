@@ -70,7 +70,7 @@ def check_rounding(
         if value > allowed:
             raise GateError(
                 f"the exported graph differs from the INT8 checkpoint by {value:.3g} {unit} on"
-                f" {found.images} pictures ({found.source}); allowed are {allowed:.3g}"
+                f" {found.images} images ({found.source}); allowed are {allowed:.3g}"
             )
     return found
 

@@ -1,12 +1,12 @@
 """The COCO figures of a model: run it on a split, hand its boxes to pycocotools or its fast twin.
 
-What lives here: detections in picture pixels, the data both engines are given, and the figures read
+What lives here: detections in image pixels, the data both engines are given, and the figures read
 off their arrays. Both engines are silent about the same traps (ids from 0, missing areas, NaN
 scores), so both are given numbered, complete, finite data. What does not: precision and recall of a
 confidence threshold (see `matching`). No torch: an exported model is scored where there is none.
 
 Legend: T IoU thresholds, R recall points, K classes, S size ranges (all, small, medium, large),
-M detection limits (1, 10, 100 a picture and class).
+M detection limits (1, 10, 100 an image and class).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from detkit.core.errors import ArtifactError, BackendError, DataError, UsageErro
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
-from detkit.data.place import in_picture
+from detkit.data.place import in_image
 from detkit.evaluation.operating_point import best_f1, boxes_per_class, coco_boxes
 from detkit.report import ClassScore, EvalReport, Figures
 from detkit.runtime.session import Session, SuppressingSession, detections_of
@@ -51,16 +51,16 @@ def evaluate(
 
     Args:
         model, data: the artifact file and the folder, as the report names them.
-        on_batch: called with the number of pictures just done.
+        on_batch: called with the number of images just done.
 
     Raises:
-        DataError: an empty split, a picture that cannot be read, or other classes than the model's.
+        DataError: an empty split, an image that cannot be read, or other classes than the model's.
         NonFiniteError: the model gives NaN or Inf.
         BackendError: the engine is not installed.
     """
     _load_engine(engine)  # before minutes of work, not after
     if not split.records:
-        raise DataError(f"split '{split.name}' of {data} has no pictures")
+        raise DataError(f"split '{split.name}' of {data} has no images")
     data_class = match_classes(session.manifest.class_names, split.class_names)
     detections = [
         Detections(found.boxes_xyxy, found.scores, data_class[found.classes])
@@ -115,16 +115,16 @@ def detect(
     nms: NmsConfig = EVAL_NMS,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> list[Detections]:
-    """One for each record, in its picture's pixels, cut to the picture (see `in_picture`).
+    """One for each record, in its image's pixels, cut to the image (see `in_image`).
 
     Raises:
-        DataError: a picture that cannot be read.
+        DataError: an image that cannot be read.
         NonFiniteError: the model gives NaN or Inf.
     """
     found: list[Detections] = []
     for batch in eval_batches(records, session.manifest.preprocess, batch_size):
         in_network = detections_of(session, batch.images, nms)
-        found += map(in_picture, in_network, batch.letterboxes)
+        found += map(in_image, in_network, batch.letterboxes)
         on_batch(len(batch.records))
     return found
 

@@ -20,7 +20,7 @@ from detkit.data.coco.split_reader import ImageRecord
 Floats = npt.NDArray[np.float64]
 
 MATCH_IOU = 0.5
-MAX_PER_CLASS = 100  # detections of a picture and class that count, as in COCO
+MAX_PER_CLASS = 100  # detections of an image and class that count, as in COCO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,13 +91,13 @@ def _operating_point(
 def _matched(
     records: Sequence[ImageRecord], detections: Sequence[Detections]
 ) -> tuple[npt.NDArray[np.float32], Indices, npt.NDArray[np.bool_]]:
-    """Scores, classes and hits (D,) of all pictures, without those matched to a crowd."""
+    """Scores, classes and hits (D,) of all images, without those matched to a crowd."""
     scores = [np.empty(0, np.float32)]
     classes = [np.empty(0, np.int64)]
     hits = [np.empty(0, bool)]
     for record, found in zip(records, detections, strict=True):
         first = _first_of_class(found.classes)
-        state = _match_picture(record, found, first)
+        state = _match_image(record, found, first)
         counted = first & (state >= 0)
         scores.append(found.scores[counted])
         classes.append(found.classes[counted])
@@ -114,7 +114,7 @@ def _first_of_class(classes: Indices) -> npt.NDArray[np.bool_]:
     return rank < MAX_PER_CLASS
 
 
-def _match_picture(
+def _match_image(
     record: ImageRecord, found: Detections, first: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int8]:
     """(D,) 1 matched to a ground truth, -1 only to a crowd, 0 to nothing."""

@@ -48,7 +48,7 @@ class ExportOptions:
     engine: str = "onnxruntime"  # that an INT8 graph is for; see `spec.quant.TARGETS`
     allow_slower: bool = False  # keep an INT8 graph that takes longer than float
     batches: tuple[int, int, int] = (1, 1, 8)  # least, tuned for and most, of an engine
-    data: Path | None = None  # where to take comparison pictures from
+    data: Path | None = None  # where to take comparison images from
 
 
 Export = Callable[[Path, Path, ExportOptions], ConversionReport]

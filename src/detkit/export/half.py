@@ -4,7 +4,7 @@ What lives here: which nodes become FP16, and the Casts between them and the res
 no precision flags, and TensorRT 10 needs none: the types in the graph are the precision.
 
 FP16 is what lies between the first convolution and the last, and the reshapes after it. What
-prepares the picture and what decodes (softmax, expectation, sigmoid, boxes) stays FP32, because
+prepares the image and what decodes (softmax, expectation, sigmoid, boxes) stays FP32, because
 FP16 knows coordinates above 512 only to half a pixel; inputs and outputs stay as they were.
 int8 tensors stay int8. A node whose constants FP16 cannot hold stays FP32: one with a weight above
 65504, or with a Q/DQ scale below the least normal number, 6.1e-5, where digits are lost.

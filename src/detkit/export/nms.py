@@ -1,6 +1,6 @@
 """Non-maximum suppression inside an ONNX graph, step for step that of `boxes.nms`.
 
-Written in ONNX's own text form. For each picture: the `max_candidates` best (anchor, class) pairs,
+Written in ONNX's own text form. For each image: the `max_candidates` best (anchor, class) pairs,
 per-class NonMaxSuppression, the `max_detections` best of what is left, padded with score 0, class
 -1. Legend: B batch, A anchor points, C classes, M detections.
 """
@@ -20,8 +20,8 @@ suppress (float[batch,{A},4] raw_boxes, float[batch,{A},{C}] raw_scores)
   => (int64[batch,1] num_dets, float[batch,{M},4] det_boxes,
       float[batch,{M}] det_scores, int64[batch,{M}] det_classes)
 {{
-  per_picture = Constant <value = int64[2] {{0, -1}}> ()
-  flat = Reshape (raw_scores, per_picture)
+  per_image = Constant <value = int64[2] {{0, -1}}> ()
+  flat = Reshape (raw_scores, per_image)
   candidates = Constant <value = int64[1] {{{K}}}> ()
   top_scores, top_pairs = TopK <axis = 1> (flat, candidates)
   zero = Constant <value = float[1] {{0.0}}> ()
@@ -39,7 +39,7 @@ suppress (float[batch,{A},4] raw_boxes, float[batch,{A},{C}] raw_scores)
   values = GatherND (raw_scores, places)
   empty = Reshape (nothing, cube)
   survivors = ScatterND (empty, places, values)
-  survivors_flat = Reshape (survivors, per_picture)
+  survivors_flat = Reshape (survivors, per_image)
   det_scores, pairs = TopK <axis = 1> (survivors_flat, most)
   classes = Constant <value = int64[1] {{{C}}}> ()
   found_class = Mod (pairs, classes)

@@ -24,7 +24,7 @@ class ForeignSignature(Signature):
 
     `tensors` names the output of each role. `class_of` is the class of each label or column of
     scores, -1 where it stands for none; empty where nothing says how many there are. `only_batch`
-    is 0 where any number of pictures can be run at once.
+    is 0 where any number of images can be run at once.
     """
 
     spec: OutputSpec
@@ -137,22 +137,22 @@ def tensors_of(where: str, graph: OnnxGraph, spec: OutputSpec) -> dict[str, Tens
 
 
 def _input_of(where: str, graph: OnnxGraph, spec: InputSpec) -> TensorInfo:
-    """The one input, a batch of pictures or, without its first dimension, a picture.
+    """The one input, a batch of images or, without its first dimension, an image.
 
     Raises:
-        ArtifactError: there are several, or it takes no pictures.
+        ArtifactError: there are several, or it takes no images.
     """
     if len(graph.inputs) != 1:
         names = ", ".join(tensor.name for tensor in graph.inputs) or "none"
-        raise ArtifactError(f"{where}: expected one input, the picture; the graph has {names}")
+        raise ArtifactError(f"{where}: expected one input, the image; the graph has {names}")
     tensor = graph.inputs[0]
     if spec.name and spec.name != tensor.name:
         raise ArtifactError(f"{where}: the graph has no input '{spec.name}', but '{tensor.name}'")
     channels_at = -3 if spec.layout == "nchw" else -1
-    is_picture = len(tensor.shape) in (3, 4) and (
+    is_image = len(tensor.shape) in (3, 4) and (
         not isinstance(tensor.shape[channels_at], int) or tensor.shape[channels_at] == 3
     )
-    if not is_picture or tensor.dtype not in INPUT_DTYPES:
+    if not is_image or tensor.dtype not in INPUT_DTYPES:
         wanted = "(B, 3, H, W)" if spec.layout == "nchw" else "(B, H, W, 3)"
         raise ArtifactError(
             f"{where}: input '{tensor.name}' is {shape_text(tensor.shape)} {tensor.dtype};"

@@ -1,4 +1,4 @@
-"""Energy of a picture, where the machine measures its power.
+"""Energy of an image, where the machine measures its power.
 
 Jetson boards carry INA3221 monitors, one voltage and one current a rail, under `hwmon` (JetPack 5
 and later; mV, mA) or as `iio` of the i2c driver (before; mW). Intel and AMD processors count the

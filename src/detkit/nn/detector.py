@@ -52,7 +52,7 @@ def build(spec: ArchSpec, form: str) -> Detector:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """`macs` are the multiply-adds of all convolutions for one picture."""
+    """`macs` are the multiply-adds of all convolutions for one image."""
 
     parameters: int
     macs: int

@@ -22,7 +22,7 @@ from detkit.spec.arch import ArchSpec
 
 @dataclass(frozen=True, kw_only=True)
 class ConvLayer:
-    """One convolution of one picture. `level` is log2 of its output's stride."""
+    """One convolution of one image. `level` is log2 of its output's stride."""
 
     path: str
     level: int

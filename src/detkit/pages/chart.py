@@ -30,7 +30,7 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """Where data coordinates lie on the picture: `size` is (width, height) in px."""
+    """Where data coordinates lie on the image: `size` is (width, height) in px."""
 
     size: tuple[float, float]
     x_ticks: tuple[float, ...]

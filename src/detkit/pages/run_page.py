@@ -12,11 +12,11 @@ from detkit.inspection.run_folder import Epoch, Run, read_run
 from detkit.pages.chart import Series, bar_chart, line_chart, text
 from detkit.report import BenchReport, ClassScore, ConversionReport, EvalReport
 
-PICTURES = {
-    "train_batch.jpg": "The first training pictures, as augmented",
-    "val_detections.jpg": "Detections of the best checkpoint on validation pictures",
+IMAGES = {
+    "train_batch.jpg": "The first training images, as augmented",
+    "val_detections.jpg": "Detections of the best checkpoint on validation images",
 }
-MAX_PICTURE_BYTES = 8 << 20
+MAX_IMAGE_BYTES = 8 << 20
 ONE_COLUMN = 12  # classes; more are drawn in two columns
 SMALL = (420, 250)
 NUMBER = re.compile(r"\d[\d.,e+-]*$|-$")
@@ -92,7 +92,7 @@ def render_run(folder: Path) -> str:
         _figures(run),
         _charts(run),
         _classes(run),
-        _pictures(folder, run),
+        _images(folder, run),
         _accuracy(run),
         _latency(run),
         _conversions(run),
@@ -196,15 +196,15 @@ def _classes(run: Run) -> str:
     return f'<h2>AP by class, epoch {best.number}</h2><div class="grid">{"".join(cards)}</div>'
 
 
-def _pictures(folder: Path, run: Run) -> str:
+def _images(folder: Path, run: Run) -> str:
     figures = [
         f'<figure class="card half"><img alt="{text(caption)}" src="data:image/jpeg;base64,'
         f'{base64.b64encode((folder / name).read_bytes()).decode()}">'
         f"<figcaption>{text(caption)}</figcaption></figure>"
-        for name, caption in PICTURES.items()
-        if name in run.files and (folder / name).stat().st_size <= MAX_PICTURE_BYTES
+        for name, caption in IMAGES.items()
+        if name in run.files and (folder / name).stat().st_size <= MAX_IMAGE_BYTES
     ]
-    return f'<h2>Pictures</h2><div class="grid">{"".join(figures)}</div>' if figures else ""
+    return f'<h2>Images</h2><div class="grid">{"".join(figures)}</div>' if figures else ""
 
 
 def _config(run: Run) -> str:

@@ -1,4 +1,4 @@
-"""The page of a finished search: every trial and the front in a picture, the front as a table."""
+"""The page of a finished search: every trial and the front in an image, the front as a table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detkit.pages.run_page import html_page
 from detkit.report import ParetoPoint, SearchReport
 
 COST_LABELS = {
-    "latency_ms": ("ms a picture", 1.0),
+    "latency_ms": ("ms an image", 1.0),
     "macs": ("GMACs", 1e9),
     "parameters": ("million parameters", 1e6),
 }
@@ -100,7 +100,7 @@ def _whence(report: SearchReport) -> str:
     if report.latency_profile:
         name = Path(report.latency_profile).name
         return f"predicted from {name} where an error stands beside it, else measured"
-    return f"least time of a picture, on {report.fingerprint.get('cpu', 'this machine')}"
+    return f"least time of an image, on {report.fingerprint.get('cpu', 'this machine')}"
 
 
 def _limit(report: SearchReport) -> str:

@@ -1,4 +1,4 @@
-"""Ranges from pictures: the training split, preprocessed as for evaluation, run in float once."""
+"""Ranges from images: the training split, preprocessed as for evaluation, run in float once."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from detkit.nn.quantization.quantized import QuantizedDetector, rounding_off
 from detkit.quantize.histogram import Histogram, choose_bounds
 from detkit.spec.preprocess import Preprocess
 
-MAX_SAMPLE = 1 << 16  # values of a tensor and picture that are counted; bounds see all of them
+MAX_SAMPLE = 1 << 16  # values of a tensor and image that are counted; bounds see all of them
 Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
-INPUT = "quantizer"  # the path of the input's: pictures are bytes, so its range is known
+INPUT = "quantizer"  # the path of the input's: images are bytes, so its range is known
 
 
 def spread(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...]:
@@ -33,17 +33,17 @@ def spread(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...
         DataError: there are none.
     """
     if not records:
-        raise DataError("no pictures to calibrate on: the training split is empty")
+        raise DataError("no images to calibrate on: the training split is empty")
     places = np.linspace(0, len(records) - 1, min(count, len(records)))
     return tuple(records[int(place)] for place in places.round())
 
 
-def pictures_digest(records: Sequence[ImageRecord]) -> str:
-    """Names the pictures and their bytes, in order."""
+def images_digest(records: Sequence[ImageRecord]) -> str:
+    """Names the images and their bytes, in order."""
     return digest_of([(record.file_name, sha256_of(record.path)) for record in records])
 
 
-def load_pictures(
+def load_images(
     records: Sequence[ImageRecord], preprocess: Preprocess, batch_size: int
 ) -> Iterator[Array]:
     """Batches (B, 3, H, W) float32 RGB 0..1."""

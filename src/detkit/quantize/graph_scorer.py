@@ -32,7 +32,7 @@ from detkit.runtime.session import Placement, Session
 from detkit.timing.measure import Plan, Timing, measure, paired_ratio
 
 TIMING = Plan(min_seconds=1.0, min_runs=30, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
-NUM_INPUTS = 8  # different pictures, in turn
+NUM_INPUTS = 8  # different images, in turn
 BATCH_SIZE = 8
 
 
@@ -49,7 +49,7 @@ class Draft:
 
 
 class Rig:
-    """Pictures to score on and a folder of drafts; a context manager, as the folder is temporary.
+    """Images to score on and a folder of drafts; a context manager, as the folder is temporary.
 
     `records` are scored, the first few of them timed. Each engine has one float graph, that of
     `parent`, to hold INT8 against.
@@ -115,7 +115,7 @@ class Rig:
         return self.ap(TorchSession(model, self.manifest, Placement(threads=self.threads)))
 
     def time(self, drafts: Sequence[Draft]) -> list[Timing]:
-        """Engine times of the drafts, in turns, one picture a run."""
+        """Engine times of the drafts, in turns, one image a run."""
         if not self._inputs:
             chosen = self.records[:NUM_INPUTS]
             self._inputs = tuple(

@@ -40,7 +40,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Parent:
-    """The float side: the checkpoint, fused, and its pictures."""
+    """The float side: the checkpoint, fused, and its images."""
 
     manifest: Manifest
     model: Detector

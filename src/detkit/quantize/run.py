@@ -17,9 +17,9 @@ from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.calibrate import (
     correct_biases,
-    load_pictures,
+    images_digest,
+    load_images,
     observe,
-    pictures_digest,
     set_ranges,
     spread,
 )
@@ -45,7 +45,7 @@ def quantize(
 
     Raises:
         ArtifactError: not a float detkit checkpoint.
-        DataError: no pictures to calibrate or to score on, or classes of another model.
+        DataError: no images to calibrate or to score on, or classes of another model.
         GateError: the bound on the drop cannot be met; nothing is written.
         BackendError: the target engine is not installed.
     """
@@ -93,7 +93,7 @@ def describe(request: Request) -> list[str]:
     return [
         f"{request.checkpoint} ({spec.name}, {spec.num_classes} classes) -> {request.out}",
         f"{method}, calibrator {config.calibrator} on"
-        f" {min(config.images, len(splits['train'].records))} training pictures, scored on"
+        f" {min(config.images, len(splits['train'].records))} training images, scored on"
         f" {len(splits[config.split].records)} of {config.split} with {config.target}{bound}",
     ]
 
@@ -101,21 +101,21 @@ def describe(request: Request) -> list[str]:
 def calibrated(
     parent: Parent, request: Request, tell: Callable[[str], None]
 ) -> tuple[QuantizedDetector, dict[str, int]]:
-    """The parent with ranges from pictures, and how many of them are by which method."""
+    """The parent with ranges from images, and how many of them are by which method."""
     config = request.config
     if request.resume:
         return load_start(request.run_folder)[0].eval(), {}
     records = spread(parent.folder.splits["train"].records, config.images)
-    tell(f"calibrating on {len(records)} of the training pictures")
+    tell(f"calibrating on {len(records)} of the training images")
     quant = QuantSpec(
         weight_bits=config.weight_bits,
         calibrator=config.calibrator,
         learned_scales=config.qat.learned_scales and request.qat,
         calibration_images=len(records),
-        calibration_digest=pictures_digest(records),
+        calibration_digest=images_digest(records),
     )
     model = QuantizedDetector(parent.model, quant).eval()
-    found = observe(model, load_pictures(records, parent.manifest.preprocess, BATCH_SIZE))
+    found = observe(model, load_images(records, parent.manifest.preprocess, BATCH_SIZE))
     methods = set_ranges(model, found, config.calibrator)
     if config.bias_correction:
         correct_biases(model, found)
@@ -166,8 +166,8 @@ def _bound(
     """The groups' noise and the points walked; one point where no bound is given."""
     config = request.config
     records = spread(parent.folder.splits["train"].records, config.noise_images)
-    batches = list(load_pictures(records, parent.manifest.preprocess, BATCH_SIZE))
-    tell(f"noise of {len(model.plan.groups)} groups on {len(records)} pictures")
+    batches = list(load_images(records, parent.manifest.preprocess, BATCH_SIZE))
+    tell(f"noise of {len(model.plan.groups)} groups on {len(records)} images")
     return walk_to_bound(
         model,
         noise_by_group(model, batches),

@@ -42,7 +42,7 @@ def _outputs(model: QuantizedDetector, batches: Sequence[Array]) -> Iterable[Out
 
 
 def signal_to_noise(reference: Iterable[Outputs], other: Iterable[Outputs]) -> float:
-    """Decibels over all pictures, of scores and boxes together."""
+    """Decibels over all images, of scores and boxes together."""
     shares = torch.zeros(2, 2, dtype=torch.float64)  # scores and boxes: signal, noise
     for (scores, distances), (other_scores, other_distances) in zip(reference, other, strict=True):
         weight = scores.amax(dim=-1, keepdim=True)

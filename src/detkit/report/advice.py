@@ -10,7 +10,7 @@ class Form:
     """One form of the checkpoint on one engine, measured beside all others.
 
     `drop` is in points of AP below the checkpoint in float, and `drop_noise` its standard error
-    over the pictures. `ratio` is the median over blocks of its time over that of the fastest float
+    over the images. `ratio` is the median over blocks of its time over that of the fastest float
     form, within `ratio_low` to `ratio_high` in nine cases of ten.
     """
 

@@ -40,7 +40,7 @@ class CompareReport:
     weights: str = "untrained"
     image_size: tuple[int, int]
     models: tuple[ComparedModel, ...]
-    pictures: str  # where those the networks were timed on came from
+    images: str  # where those the networks were timed on came from
     fingerprint: dict[str, str]
     valid: bool
     reasons: tuple[str, ...]  # why it is not valid

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """Largest absolute difference over `images` pictures from `source` (a folder, or drawn)."""
+    """Largest absolute difference over `images` images from `source` (a folder, or drawn)."""
 
     score: float
     box_px: float

@@ -1,4 +1,4 @@
-"""What was found in pictures."""
+"""What was found in images."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ class PredictReport:
     detections_file: str
     images: int
     detections: int
-    pictures: tuple[str, ...]  # drawn, one for each image
+    drawn: tuple[str, ...]  # files with boxes drawn, one for each image
     skipped: tuple[str, ...]  # images that could not be read, and why

@@ -31,7 +31,7 @@ class LatencyStats:
 
 @dataclass(frozen=True, kw_only=True)
 class EndToEnd:
-    """Milliseconds a batch from picture files to boxes: decode + letterbox, engine, NMS.
+    """Milliseconds a batch from image files to boxes: decode + letterbox, engine, NMS.
 
     Medians, but for the other percentiles of the total. Where the engine times itself, the copies
     to and from its device stand apart, and `engine` is the rest of its call; they are None else.
@@ -50,7 +50,7 @@ class EndToEnd:
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """Pictures done in a second with `in_flight` batches at a time, and its 95 % interval."""
+    """Images done in a second with `in_flight` batches at a time, and its 95 % interval."""
 
     in_flight: int
     images_per_s: float
@@ -159,7 +159,7 @@ class BenchReport:
     scenario: str = "latency"
     models: tuple[ModelLatency, ...]
     reference: ReferenceTimes | None = None
-    pictures: str  # the folder they came from, or that they were drawn
+    images: str  # the folder they came from, or that they were drawn
     states: tuple[MachineState, ...] = ()  # before, between the blocks, after
     fingerprint: dict[str, str]
     valid: bool

@@ -1,4 +1,4 @@
-"""How far one form of a model strays from another on the same pictures."""
+"""How far one form of a model strays from another on the same images."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def compare(
 
     Args:
         images_bchw: (N, 3, H, W) float32 RGB 0..1, run in batches.
-        source: what the pictures are, for the report.
+        source: what the images are, for the report.
         least_score: boxes whose best score in `reference` is lower are not compared: where nothing
             is seen, a box is the mean of a flat distribution, which moves at a touch.
 
     Raises:
-        ArtifactError: outputs of other shapes, or not finite; no pictures.
+        ArtifactError: outputs of other shapes, or not finite; no images.
     """
     if len(images_bchw) == 0:
-        raise ArtifactError("nothing to compare on: there are no pictures")
+        raise ArtifactError("nothing to compare on: there are no images")
     score = box_px = 0.0
     for start in range(0, len(images_bchw), batch_size):
         batch = images_bchw[start : start + batch_size]

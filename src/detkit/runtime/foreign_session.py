@@ -157,7 +157,7 @@ def _activated(raw: npt.NDArray[Any], activation: str) -> npt.NDArray[Any]:
 
 
 def _best(boxes: Array, scores: Array) -> SuppressedOutputs:
-    """The best (query, class) pairs of each picture."""
+    """The best (query, class) pairs of each image."""
     num_images, _, num_classes = scores.shape
     flat = scores.reshape(num_images, -1)
     pairs = np.argsort(-flat, axis=1, kind="stable")[:, :MAX_DETECTIONS]
@@ -174,12 +174,12 @@ def _best(boxes: Array, scores: Array) -> SuppressedOutputs:
 
 
 def _batched(tensor: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
-    """With the dimension of the batch, which graphs of one picture leave out."""
+    """With the dimension of the batch, which graphs of one image leave out."""
     return tensor[None] if tensor.ndim == rank - 1 else tensor
 
 
 def _columns(rows: npt.NDArray[Any], spec: OutputSpec, num_images: int) -> Tensors:
-    """The rows of numbers by column, those of a picture together, padded with score -1."""
+    """The rows of numbers by column, those of an image together, padded with score -1."""
     places = _places(spec)
     if "image" in places and rows.ndim == 2:
         images = rows[:, places["image"]][:, 0].astype(np.int64)
@@ -203,7 +203,7 @@ def _places(spec: OutputSpec) -> dict[str, slice]:
 def _grouped(
     rows: npt.NDArray[Any], images: npt.NDArray[np.int64], num_images: int, score: slice
 ) -> npt.NDArray[Any]:
-    """(N, width) rows of any picture -> (B, M, width)."""
+    """(N, width) rows of any image -> (B, M, width)."""
     most = int(np.bincount(images, minlength=1).max())
     groups = np.zeros((num_images, most, rows.shape[1]), np.float32)
     groups[..., score] = -1

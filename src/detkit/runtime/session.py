@@ -4,7 +4,7 @@
 `infer` is what verbs call that must work with every artifact: it gives raw outputs, or those of a
 graph that suppresses by itself, and both turn into `Detections` the same way.
 
-Legend: B batch, A anchor points, C classes, M detections of a picture at most.
+Legend: B batch, A anchor points, C classes, M detections of an image at most.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Session(Protocol):
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
         """(B, 3, H, W) -> boxes (B, A, 4) xyxy input pixels, scores (B, A, C).
 
-        The pictures are float32 as the manifest's `preprocess` says: RGB 0..1 where it is native.
+        The images are float32 as the manifest's `preprocess` says: RGB 0..1 where it is native.
         """
         ...
 
@@ -75,7 +75,7 @@ class RawOutputs:
     scores: Array
 
     def detections(self, config: NmsConfig) -> list[Detections]:
-        """One for each picture, in input pixels.
+        """One for each image, in input pixels.
 
         Raises:
             NonFiniteError: NaN or Inf, which suppression would drop without a word.
@@ -86,7 +86,7 @@ class RawOutputs:
 
 @dataclass(frozen=True)
 class SuppressedOutputs:
-    """Outputs of a graph with NMS, padded to M: the first `counts` of each picture are real."""
+    """Outputs of a graph with NMS, padded to M: the first `counts` of each image are real."""
 
     counts: npt.NDArray[np.int64]  # (B,)
     boxes: Array  # (B, M, 4) xyxy input pixels
@@ -96,9 +96,9 @@ class SuppressedOutputs:
     def detections(self, config: NmsConfig) -> list[Detections]:
         """As those of `RawOutputs`; of `config` only the score threshold and the count apply."""
         _check_finite(self.boxes, self.scores)
-        return [self._picture(index, config) for index in range(len(self.counts))]
+        return [self._image(index, config) for index in range(len(self.counts))]
 
-    def _picture(self, index: int, config: NmsConfig) -> Detections:
+    def _image(self, index: int, config: NmsConfig) -> Detections:
         scores = self.scores[index, : self.counts[index]]
         best = np.argsort(-scores, kind="stable")
         keep = best[scores[best] > config.score_threshold][: config.max_detections]
@@ -117,7 +117,7 @@ def infer(session: Session, images: Array | Pixels) -> RawOutputs | SuppressedOu
 
     Args:
         images: (B, 3, H, W) float32 as for `Session.run`, or, where `takes_pixels`, the
-            letterboxed pictures themselves, (B, H, W, 3) uint8.
+            letterboxed images themselves, (B, H, W, 3) uint8.
     """
     batch = cast(Array, images)
     if isinstance(session, SuppressingSession):
@@ -131,7 +131,7 @@ def takes_pixels(manifest: Signature) -> bool:
 
 
 def detections_of(session: Session, images: Array, config: NmsConfig) -> list[Detections]:
-    """One for each picture of `infer`, whatever batch size the graph takes."""
+    """One for each image of `infer`, whatever batch size the graph takes."""
     manifest = session.manifest
     only = manifest.only_batch if isinstance(manifest, ForeignSignature) else 0
     size = only or len(images)

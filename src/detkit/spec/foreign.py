@@ -3,7 +3,7 @@
 A description is a JSON file or the name of one of `PRESETS`; a file may start from a preset and say
 only what differs: `{"preset": "yolov8", "class_names": ["cat", "dog"]}`.
 
-Legend: B batch, A anchor points or queries, C classes, M detections of a picture at most.
+Legend: B batch, A anchor points or queries, C classes, M detections of an image at most.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LABELS = ("index", "category_id")
 
 @dataclass(frozen=True, kw_only=True)
 class InputSpec:
-    """The picture as the graph wants it; see `spec.preprocess`.
+    """The image as the graph wants it; see `spec.preprocess`.
 
     `size` (height, width) is needed where the graph leaves it free; (0, 0) is the graph's own.
     """

@@ -1,4 +1,4 @@
-"""How a picture becomes the network's input: one frozen recipe for eval, calibration and export."""
+"""How an image becomes the network's input: one frozen recipe for eval, calibration and export."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LARGEST_SIDE = 16384  # pixels
 class Preprocess:
     """Letterbox: fit the longest side, pad with `pad_value`, then scale to 0..1 RGB.
 
-    `size` and `fit` are (height, width) in pixels: the picture is resized, aspect kept, to fit
+    `size` and `fit` are (height, width) in pixels: the image is resized, aspect kept, to fit
     within `fit`, then padded to `size`. The published YOLO-NAS weights fit 636 within 640. With
     `resize` stretch it fills `fit` instead, its aspect lost.
 

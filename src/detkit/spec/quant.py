@@ -21,7 +21,7 @@ class QuantSpec:
 
     `weight_bits` 7 keeps the sums of CPUs without VNNI from saturating (onnxruntime #6004).
     `float_groups` are the groups (`nn.quantized.group_of`) that stay in floating point; class and
-    distance predictors always do. `calibration_digest` names the pictures the ranges come from.
+    distance predictors always do. `calibration_digest` names the images the ranges come from.
     """
 
     weight_bits: int = 8

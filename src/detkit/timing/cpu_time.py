@@ -32,7 +32,7 @@ def clock_of(placement: Placement) -> Clock:
 def least_cpu_ms(
     sessions: Sequence[Session], *, placement: Placement, plan: Plan = PLAN
 ) -> list[float]:
-    """Milliseconds of the fastest run of each session, which take turns; one picture a run."""
+    """Milliseconds of the fastest run of each session, which take turns; one image a run."""
     timings = measure([_run_of(session) for session in sessions], plan, clock_of(placement))
     return [min(timing.samples_ms) for timing in timings]
 
@@ -54,5 +54,5 @@ def visit(session: Session, *, placement: Placement) -> Visit:
 
 def _run_of(session: Session) -> Run:
     height, width = session.manifest.preprocess.size
-    pictures = np.random.default_rng(0).random((2, 1, 3, height, width), np.float32)
-    return lambda number: infer(session, pictures[number % 2])
+    images = np.random.default_rng(0).random((2, 1, 3, height, width), np.float32)
+    return lambda number: infer(session, images[number % 2])

@@ -2,7 +2,7 @@
 
 Several models take turns, block by block, in an order that is reversed every time (A B, B A, ...),
 so that a machine that slows down slows them all; ratios are taken between neighbouring blocks.
-What lives elsewhere: what times say (see `bench.statistics`), models and pictures (see
+What lives elsewhere: what times say (see `bench.statistics`), models and images (see
 `bench.run`), the machine (see `bench.fingerprint`, `bench.state`).
 """
 

@@ -19,7 +19,7 @@ EPS = 1e-9
 
 @dataclass(frozen=True)
 class Targets:
-    """Ground truths padded to the fullest picture of the batch."""
+    """Ground truths padded to the fullest image of the batch."""
 
     boxes_bg4: Tensor  # xyxy pixels
     classes_bg: Tensor  # int64
@@ -37,7 +37,7 @@ class Assignment:
 
 
 def pad_targets(boxes_n6: Tensor, batch: int) -> Targets:
-    """(N, 6) rows of image index, class, x1, y1, x2, y2 -> padded per picture."""
+    """(N, 6) rows of image index, class, x1, y1, x2, y2 -> padded per image."""
     image = boxes_n6[:, 0].long()
     counts = torch.bincount(image, minlength=batch)
     most = max(int(counts.max()) if len(image) else 0, 1)
@@ -87,7 +87,7 @@ def assign(
 
 
 def pairwise_iou(a_bg4: Tensor, b_ba4: Tensor) -> Tensor:
-    """IoU of every ground truth with every prediction of its picture, (B, G, A)."""
+    """IoU of every ground truth with every prediction of its image, (B, G, A)."""
     a, b = a_bg4[:, :, None], b_ba4[:, None]
     sides = (torch.minimum(a[..., 2:], b[..., 2:]) - torch.maximum(a[..., :2], b[..., :2])).clamp_(
         0

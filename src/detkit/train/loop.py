@@ -1,7 +1,7 @@
 """The loop over epochs: step, validate, keep the best, save so that a kill costs nothing.
 
 What lives here: the order of things and what is written when. What does not: the loss
-(`train.loss`), the pictures (`data.loader`), the metric (`evaluate`), and all printing (`cli`).
+(`train.loss`), the images (`data.loader`), the metric (`evaluate`), and all printing (`cli`).
 """
 
 from __future__ import annotations

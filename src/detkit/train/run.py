@@ -139,10 +139,10 @@ def describe(job: Job, folder: Path) -> list[str]:
         " deployed"
     ]
     for split in report.splits:
-        lost = f"dropped {split.dropped_images} pictures and {split.dropped_boxes} boxes"
+        lost = f"dropped {split.dropped_images} images and {split.dropped_boxes} boxes"
         fixed = f", fixed {split.fixed_boxes} boxes" if split.fixed_boxes else ""
         lines.append(
-            f"{split.split}: {split.images} pictures ({split.images_without_boxes} without boxes),"
+            f"{split.split}: {split.images} images ({split.images_without_boxes} without boxes),"
             f" {split.boxes} boxes; {lost}{fixed}"
         )
     if report.counts:

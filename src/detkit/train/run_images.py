@@ -1,4 +1,4 @@
-"""Pictures for the run folder: what the network is shown, and what it finds."""
+"""Images for the run folder: what the network is shown, and what it finds."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 
 from detkit.core.boxes import Detections
 from detkit.data.coco.folder import CocoSplit
-from detkit.data.draw import contact_sheet, draw_detections, save_picture
+from detkit.data.draw import contact_sheet, draw_detections, save_image
 from detkit.data.image import read_image
 from detkit.data.training.loader import TrainLoader
 
-NUM_PICTURES = 8
+NUM_IMAGES = 8
 COLUMNS = 4
 SHOWN_CONFIDENCE = 0.35
 
 
 def draw_first_batch(out: Path, loader: TrainLoader, class_names: Sequence[str]) -> None:
-    """`train_batch.jpg`: the first augmented pictures with their targets."""
+    """`train_batch.jpg`: the first augmented images with their targets."""
     batch = next(iter(loader.epoch(0, close=False)))
-    images = (batch.images[:NUM_PICTURES].permute(0, 2, 3, 1) * 255).byte().numpy()
+    images = (batch.images[:NUM_IMAGES].permute(0, 2, 3, 1) * 255).byte().numpy()
     rows = batch.boxes.numpy()
     drawn = []
     for index, image in enumerate(images):
@@ -30,16 +30,16 @@ def draw_first_batch(out: Path, loader: TrainLoader, class_names: Sequence[str])
             mine[:, 2:], np.ones(len(mine), np.float32), mine[:, 1].astype(np.int64)
         )
         drawn.append(draw_detections(image, targets, class_names))
-    save_picture(out / "train_batch.jpg", contact_sheet(drawn, columns=COLUMNS))
+    save_image(out / "train_batch.jpg", contact_sheet(drawn, columns=COLUMNS))
 
 
 def draw_validation(out: Path, val: CocoSplit, detections: Sequence[Detections]) -> None:
-    """`val_detections.jpg`: what was found in the first validation pictures."""
+    """`val_detections.jpg`: what was found in the first validation images."""
     drawn = []
-    for record, found in list(zip(val.records, detections, strict=True))[:NUM_PICTURES]:
+    for record, found in list(zip(val.records, detections, strict=True))[:NUM_IMAGES]:
         sure = found.scores >= SHOWN_CONFIDENCE
         kept = Detections(found.boxes_xyxy[sure], found.scores[sure], found.classes[sure])
         image = read_image(record.path, size_hint=(record.width, record.height))
         drawn.append(draw_detections(image, kept, val.class_names))
     if drawn:
-        save_picture(out / "val_detections.jpg", contact_sheet(drawn, columns=COLUMNS))
+        save_image(out / "val_detections.jpg", contact_sheet(drawn, columns=COLUMNS))

@@ -105,7 +105,7 @@ def open_splits(config: TrainConfig) -> CocoFolder:
 
 
 def named_files(config: TrainConfig) -> dict[str, tuple[Path, Path]]:
-    """Annotation file and picture folder of each split, where the user named them."""
+    """Annotation file and image folder of each split, where the user named them."""
     if not config.train_json:
         return {}
     return {

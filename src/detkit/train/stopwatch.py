@@ -18,7 +18,7 @@ class Stopwatch:
         self._saved = time.monotonic()
         self._epoch_began = time.monotonic()
         self._waited_s = 0.0
-        self._pictures = 0
+        self._images = 0
 
     @property
     def seconds(self) -> float:
@@ -29,20 +29,20 @@ class Stopwatch:
         """0 at the start, 1 when the time is up; 0 without a limit."""
         return self.seconds / self._limit_s if self._limit_s else 0.0
 
-    def watch(self, batches: Iterable[T], pictures: int) -> Iterator[T]:
+    def watch(self, batches: Iterable[T], images: int) -> Iterator[T]:
         """Passes an epoch's batches on, noting how long each was waited for."""
         self._epoch_began = asked = time.monotonic()
-        self._waited_s, self._pictures = 0.0, 0
+        self._waited_s, self._images = 0.0, 0
         for batch in batches:
             self._waited_s += time.monotonic() - asked
-            self._pictures += pictures
+            self._images += images
             yield batch
             asked = time.monotonic()
 
     @property
     def images_per_s(self) -> float:
         """Of the current epoch, the batch in hand counted as done."""
-        return self._pictures / max(time.monotonic() - self._epoch_began, 1e-9)
+        return self._images / max(time.monotonic() - self._epoch_began, 1e-9)
 
     @property
     def data_wait_share(self) -> float:

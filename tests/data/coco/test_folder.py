@@ -20,8 +20,8 @@ from detkit.data.coco.folder import (
     inspect_folder,
     open_folder,
     require_usable,
-    sample_pictures,
-    synthetic_pictures,
+    sample_images,
+    synthetic_images,
 )
 from detkit.report import DataReport
 from detkit.spec.preprocess import Preprocess
@@ -32,13 +32,13 @@ Change = Callable[[Json], object]
 
 
 def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    """A picture that no other seed gives."""
+    """An image that no other seed gives."""
     levels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     return Image.fromarray(levels)
 
 
 def document(images: int = 2, boxes: int = 1) -> Json:
-    """`images` pictures of 40x30 named 1.jpg ..., each with `boxes` boxes of the class cat."""
+    """`images` images of 40x30 named 1.jpg ..., each with `boxes` boxes of the class cat."""
     pairs = [(i, b) for i in range(1, images + 1) for b in range(boxes)]
     return {
         "images": [
@@ -62,7 +62,7 @@ def document(images: int = 2, boxes: int = 1) -> Json:
 
 @pytest.fixture
 def make_folder(tmp_path: Path) -> MakeFolder:
-    """`make_folder(train=document, val=...)`: a folder with a picture for each image listed."""
+    """`make_folder(train=document, val=...)`: a folder with an image for each image listed."""
 
     def make(name: str = "coco", **splits: Json | str) -> Path:
         root = tmp_path / name
@@ -73,9 +73,9 @@ def make_folder(tmp_path: Path) -> MakeFolder:
                 path.write_text(content, encoding="utf-8")
                 continue
             for position, item in enumerate(content["images"]):
-                picture = root / "images" / split / item["file_name"].split("/")[-1]
-                picture.parent.mkdir(parents=True, exist_ok=True)
-                noise(40, 30, seed=100 * number + position).save(picture)
+                image = root / "images" / split / item["file_name"].split("/")[-1]
+                image.parent.mkdir(parents=True, exist_ok=True)
+                noise(40, 30, seed=100 * number + position).save(image)
             path.write_text(json.dumps(content), encoding="utf-8")
         return root
 
@@ -122,7 +122,7 @@ def test_digest_follows_content_not_place(make_folder: MakeFolder) -> None:
     assert open_folder(make_folder("c", train=document(3))).report.digest != first
 
 
-def test_pictures_without_boxes_are_kept(make_folder: MakeFolder) -> None:
+def test_images_without_boxes_are_kept(make_folder: MakeFolder) -> None:
     folder = open_folder(make_folder(train=document(3, boxes=0)))
     assert folder.report.splits[0].images_without_boxes == 3
     assert folder.split("train").records[0].boxes_xyxy.shape == (0, 4)
@@ -422,7 +422,7 @@ def test_image_ids_of_text_are_renumbered(make_folder: MakeFolder) -> None:
     assert folder.report.counts == {faults.IMAGE_IDS: 2}
 
 
-# --- picture files -------------------------------------------------------------------------------
+# --- image files -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -445,9 +445,9 @@ def test_names_no_file_can_have_reject_the_folder(make_folder: MakeFolder, lengt
 
 def test_link_out_of_the_folder_rejects_it(make_folder: MakeFolder, tmp_path: Path) -> None:
     root = make_folder(train=document(1))
-    picture = root / "images" / "train" / "1.jpg"
-    picture.rename(tmp_path / "elsewhere.jpg")
-    picture.symlink_to(tmp_path / "elsewhere.jpg")
+    image = root / "images" / "train" / "1.jpg"
+    image.rename(tmp_path / "elsewhere.jpg")
+    image.symlink_to(tmp_path / "elsewhere.jpg")
     with pytest.raises(DataError, match="links to a file outside"):
         open_folder(root)
 
@@ -459,7 +459,7 @@ def test_linked_image_folder_is_fine(make_folder: MakeFolder, tmp_path: Path) ->
     assert open_folder(root).report.clean
 
 
-def test_missing_picture_is_dropped_with_its_boxes(make_folder: MakeFolder) -> None:
+def test_missing_image_is_dropped_with_its_boxes(make_folder: MakeFolder) -> None:
     root = make_folder(train=document(3, boxes=2))
     (root / "images" / "train" / "2.jpg").unlink()
     folder = open_folder(root)
@@ -471,19 +471,19 @@ def test_missing_picture_is_dropped_with_its_boxes(make_folder: MakeFolder) -> N
 
 
 @pytest.mark.parametrize("verify_pixels", [True, False])
-def test_cut_picture_is_dropped_when_pixels_are_verified(
+def test_cut_image_is_dropped_when_pixels_are_verified(
     make_folder: MakeFolder, verify_pixels: bool
 ) -> None:
     root = make_folder(train=document(2))
-    picture = root / "images" / "train" / "1.jpg"
-    picture.write_bytes(picture.read_bytes()[:-200])
+    image = root / "images" / "train" / "1.jpg"
+    image.write_bytes(image.read_bytes()[:-200])
     folder = open_folder(root, verify_pixels=verify_pixels)
     assert len(folder.split("train").records) == (1 if verify_pixels else 2)
     if verify_pixels:
         assert folder.report.counts[faults.UNDECODABLE] == 1
 
 
-def test_annotated_size_must_be_the_pictures(make_folder: MakeFolder) -> None:
+def test_annotated_size_must_be_the_images(make_folder: MakeFolder) -> None:
     root = edit(make_folder(train=document()), lambda c: c["images"][1].update(width=41))
     with pytest.raises(DataError, match=r"images/train/2.jpg: .* annotated 41x30, is 40x30"):
         open_folder(root, verify_pixels=False)
@@ -521,7 +521,7 @@ def test_missing_sizes_are_filled(make_folder: MakeFolder, size: Json) -> None:
     assert folder.report.counts == {faults.SIZE_FILLED: 1}
 
 
-def test_animated_picture_is_kept_with_a_remark(make_folder: MakeFolder) -> None:
+def test_animated_image_is_kept_with_a_remark(make_folder: MakeFolder) -> None:
     root = make_folder(train=document(1))
     frames = [noise(40, 30, seed=i) for i in range(3)]
     frames[0].save(root / "images" / "train" / "a.gif", save_all=True, append_images=frames[1:])
@@ -532,7 +532,7 @@ def test_animated_picture_is_kept_with_a_remark(make_folder: MakeFolder) -> None
     assert report.clean
 
 
-def test_same_picture_in_two_splits_is_told(make_folder: MakeFolder) -> None:
+def test_same_image_in_two_splits_is_told(make_folder: MakeFolder) -> None:
     root = make_folder(train=document(2), val=document(2))
     images = root / "images"
     (images / "val" / "2.jpg").write_bytes((images / "train" / "1.jpg").read_bytes())
@@ -543,7 +543,7 @@ def test_same_picture_in_two_splits_is_told(make_folder: MakeFolder) -> None:
     assert report.clean
 
 
-def test_picture_listed_twice_is_told(make_folder: MakeFolder) -> None:
+def test_image_listed_twice_is_told(make_folder: MakeFolder) -> None:
     root = edit(make_folder(train=document(2)), lambda c: c["images"][1].update(file_name="1.jpg"))
     assert reasons(root) == {faults.REPEATED: 1}
 
@@ -560,33 +560,33 @@ def test_more_than_a_percent_dropped_is_an_error(make_folder: MakeFolder) -> Non
     require_usable(folder, max_dropped_share=0.02)
 
 
-def test_a_split_without_pictures_is_an_error(make_folder: MakeFolder) -> None:
+def test_a_split_without_images_is_an_error(make_folder: MakeFolder) -> None:
     folder = open_folder(make_folder(train=document(0)))
-    with pytest.raises(DataError, match="no usable pictures in 'train'"):
+    with pytest.raises(DataError, match="no usable images in 'train'"):
         require_usable(folder)
 
 
-# --- pictures to compare models on ---------------------------------------------------------------
+# --- images to compare models on ---------------------------------------------------------------
 
 
-def test_sample_pictures_come_from_val_first(make_folder: MakeFolder) -> None:
+def test_sample_images_come_from_val_first(make_folder: MakeFolder) -> None:
     root = make_folder(train=document(3), val=document(2))
-    images, source = sample_pictures(root, Preprocess(size=(64, 32), fit=(64, 32)), 16)
+    images, source = sample_images(root, Preprocess(size=(64, 32), fit=(64, 32)), 16)
     assert images.shape == (2, 3, 64, 32)
     assert source == f"{root} (val)"
-    again, _ = sample_pictures(open_folder(root), Preprocess(size=(64, 32), fit=(64, 32)), 1)
+    again, _ = sample_images(open_folder(root), Preprocess(size=(64, 32), fit=(64, 32)), 1)
     assert np.array_equal(again, images[:1])
 
 
-def test_synthetic_pictures_are_the_same_at_every_call() -> None:
+def test_synthetic_images_are_the_same_at_every_call() -> None:
     preprocess = Preprocess(size=(64, 96), fit=(64, 96))
-    first, second = synthetic_pictures(preprocess, 3), synthetic_pictures(preprocess, 3)
+    first, second = synthetic_images(preprocess, 3), synthetic_images(preprocess, 3)
     assert first.shape == (3, 3, 64, 96)
     assert np.array_equal(first, second)
     assert not np.array_equal(first[0], first[1])
 
 
-def test_pictures_may_be_unreadable_for_lack_of_rights(make_folder: MakeFolder) -> None:
+def test_images_may_be_unreadable_for_lack_of_rights(make_folder: MakeFolder) -> None:
     if os.geteuid() == 0:
         pytest.skip("root may read everything")
     root = make_folder(train=document(2))

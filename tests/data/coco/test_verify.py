@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from detkit.data.coco import verify
-from detkit.data.coco.verify import FileStamp, Verdict, cache_folder, verify_pictures
+from detkit.data.coco.verify import FileStamp, Verdict, cache_folder, verify_images
 
 
 def write(path: Path, seed: int = 0) -> Path:
@@ -21,14 +21,14 @@ def write(path: Path, seed: int = 0) -> Path:
 
 
 def judged(*paths: Path, pixels: bool = True) -> list[Verdict]:
-    return verify_pictures([FileStamp.of(path) for path in paths], key="k", pixels=pixels)
+    return verify_images([FileStamp.of(path) for path in paths], key="k", pixels=pixels)
 
 
 @pytest.fixture
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The sources opened since, in any order."""
     opened: list[object] = []
-    real = verify.open_picture
+    real = verify.open_image
 
     @contextmanager
     def spy(source: Any) -> Iterator[Any]:
@@ -36,7 +36,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         with real(source) as pair:
             yield pair
 
-    monkeypatch.setattr(verify, "open_picture", spy)
+    monkeypatch.setattr(verify, "open_image", spy)
     return opened
 
 
@@ -96,13 +96,13 @@ def test_without_a_usable_cache_nothing_is_remembered(
 
 def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stamps = [FileStamp.of(write(tmp_path / "a.png"))]
-    verify_pictures(stamps, key="old", pixels=True)
+    verify_images(stamps, key="old", pixels=True)
     folder = cache_folder()
     assert folder is not None
     (old,) = folder.rglob("*.json")
     os.utime(old, (1, 1))
     monkeypatch.setattr(verify, "CACHE_BYTES", old.stat().st_size + 10)
-    verify_pictures(stamps, key="new", pixels=True)
+    verify_images(stamps, key="new", pixels=True)
     assert not old.exists()
     assert len(list(folder.rglob("*.json"))) == 1
 
@@ -110,5 +110,5 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_progress_counts_to_the_end(tmp_path: Path) -> None:
     stamps = [FileStamp.of(write(tmp_path / f"{i}.png", seed=i)) for i in range(4)]
     told: list[tuple[int, int]] = []
-    verify_pictures(stamps, key="k", pixels=True, on_progress=lambda *done: told.append(done))
+    verify_images(stamps, key="k", pixels=True, on_progress=lambda *done: told.append(done))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -18,7 +18,7 @@ from detkit.data.converters.yolo_yaml import read_settings
 Write = Callable[..., Path]
 
 
-def picture(path: Path, seed: int = 0) -> None:
+def image(path: Path, seed: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     levels = np.random.default_rng(seed).integers(0, 256, (30, 40, 3), np.uint8)
     Image.fromarray(levels).save(path)
@@ -44,10 +44,10 @@ def voc_xml(*boxes: tuple[str, object, object, object, object], size: str = "40x
 
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
-    """Pictures a (cat, dog), b (nothing) to train on and c (cat) to validate."""
+    """Images a (cat, dog), b (nothing) to train on and c (cat) to validate."""
     root = tmp_path / "voc"
     for seed, stem in enumerate("abc"):
-        picture(root / "JPEGImages" / f"{stem}.jpg", seed)
+        image(root / "JPEGImages" / f"{stem}.jpg", seed)
     write(root / "Annotations/a.xml", voc_xml(("dog", 1, 2, 11, 12), ("cat", 5, 5, 9.5, 9)))
     write(root / "Annotations/b.xml", voc_xml())
     write(root / "Annotations/c.xml", voc_xml(("cat", 0, 0, 40, 30)))
@@ -58,10 +58,10 @@ def voc(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def yolo(tmp_path: Path) -> Path:
-    """Pictures a (cat, dog), b (no labels) to train on and c (a polygon) to validate."""
+    """Images a (cat, dog), b (no labels) to train on and c (a polygon) to validate."""
     root = tmp_path / "yolo"
     for seed, name in enumerate(("train/a", "train/b", "val/c")):
-        picture(root / "images" / f"{name}.jpg", seed)
+        image(root / "images" / f"{name}.jpg", seed)
     write(root / "labels/train/a.txt", "0 0.5 0.5 0.25 0.4\n2 0.1 0.1 0.1 0.1\n")
     write(root / "labels/val/c.txt", "0 0.25 0.5 0.75 0.5 0.5 1.0\n")
     write(root / "data.yaml", "train: images/train\nval: images/val\nnames: [cat, cow, dog]\n")
@@ -124,7 +124,7 @@ def test_voc_faults_are_told_and_left_out(voc: Path, tmp_path: Path, xml: str, r
     assert open_folder(tmp_path / "out").report.faults == ()
 
 
-def test_voc_pictures_with_unreadable_labels_count_as_dropped(voc: Path, tmp_path: Path) -> None:
+def test_voc_images_with_unreadable_labels_count_as_dropped(voc: Path, tmp_path: Path) -> None:
     write(voc / "Annotations/b.xml", "<annotation>")
     report = convert(voc, tmp_path / "out", from_="voc")
     assert (report.splits[0].images, report.splits[0].dropped_images) == (1, 1)
@@ -192,7 +192,7 @@ def test_yolo_faults_are_told_and_left_out(
     assert open_folder(tmp_path / "out").report.faults == ()
 
 
-def test_yolo_labels_that_are_no_text_drop_the_picture(yolo: Path, tmp_path: Path) -> None:
+def test_yolo_labels_that_are_no_text_drop_the_image(yolo: Path, tmp_path: Path) -> None:
     (yolo / "labels/train/b.txt").write_bytes(b"\xff\xfe\x00")
     report = convert(yolo, tmp_path / "out", from_="yolo")
     assert report.counts == {faults.BAD_LABELS: 1}
@@ -215,14 +215,14 @@ def test_yolo_without_yaml_uses_folders_and_classes_txt(yolo: Path, tmp_path: Pa
 def test_roboflow_yolo_export(tmp_path: Path) -> None:
     root = tmp_path / "export"
     for seed, (split, stem) in enumerate((("train", "a"), ("valid", "b"))):
-        picture(root / split / "images" / f"{stem}.jpg", seed)
+        image(root / split / "images" / f"{stem}.jpg", seed)
         write(root / split / "labels" / f"{stem}.txt", "0 0.5 0.5 0.5 0.5")
     write(root / "data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['x']\n")
     report = convert(root, tmp_path / "out", from_="yolo")
     assert [(split.split, split.boxes) for split in report.splits] == [("train", 1), ("val", 1)]
 
 
-def test_lists_of_pictures(yolo: Path, tmp_path: Path) -> None:
+def test_lists_of_images(yolo: Path, tmp_path: Path) -> None:
     write(yolo / "data.yaml", "train: train.txt\nnames:\n  0: cat\n  1: cow\n  2: dog\n")
     write(yolo / "train.txt", "./images/train/a.jpg\nimages/val/c.jpg\n")
     report = convert(yolo, tmp_path / "out", from_="yolo")

@@ -9,7 +9,7 @@ from PIL import Image
 from detkit.core.errors import UsageError
 from detkit.data.coco.folder import open_folder
 from detkit.data.synthetic.scene import MIN_SIDE, SHAPES, draw_scene, visible_boxes
-from detkit.data.synthetic.synth import draw_pictures, synthesize
+from detkit.data.synthetic.synth import draw_images, synthesize
 
 
 def content(root: Path) -> dict[str, bytes]:
@@ -34,7 +34,7 @@ def test_drawn_folder_is_clean(shapes: Path) -> None:
     assert [split.images for split in folder.report.splits] == [11, 5]
 
 
-def test_a_picture_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
+def test_a_image_does_not_depend_on_how_many_there_are(tmp_path: Path) -> None:
     few = content(synthesize(tmp_path / "a", images={"train": 1}, size=48))
     many = content(synthesize(tmp_path / "b", images={"train": 3}, size=48))
     assert many["images/train/000001.jpg"] == few["images/train/000001.jpg"]
@@ -74,8 +74,8 @@ def test_fewer_classes_are_the_first_ones(tmp_path: Path, classes: int) -> None:
     assert open_folder(out).report.class_names == tuple(SHAPES)[:classes]
 
 
-def test_drawn_pictures_are_the_same_at_every_call() -> None:
-    for one, two in zip(draw_pictures(2, size=40), draw_pictures(2, size=40), strict=True):
+def test_synthetic_images_are_the_same_at_every_call() -> None:
+    for one, two in zip(draw_images(2, size=40), draw_images(2, size=40), strict=True):
         assert one.shape == (40, 40, 3)
         assert np.array_equal(one, two)
 

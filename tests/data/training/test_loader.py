@@ -16,7 +16,7 @@ import torch
 from detkit.config import AugmentConfig
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoSplit, open_folder
-from detkit.data.training.image_store import PictureStore
+from detkit.data.training.image_store import ImageStore
 from detkit.data.training.loader import Batch, TrainLoader
 
 MakeLoader = Callable[..., TrainLoader]
@@ -25,7 +25,7 @@ STILL = AugmentConfig(mosaic=0, scale=0, translate=0, flip=0, hue=0, saturation=
 
 @pytest.fixture
 def split(shapes: Path) -> CocoSplit:
-    return open_folder(shapes).split("train")  # 11 pictures
+    return open_folder(shapes).split("train")  # 11 images
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def same(a: list[Batch], b: list[Batch]) -> bool:
 # --- what a batch is -----------------------------------------------------------------------------
 
 
-def test_batches_are_pictures_and_boxes_of_the_right_form(make_loader: MakeLoader) -> None:
+def test_batches_are_images_and_boxes_of_the_right_form(make_loader: MakeLoader) -> None:
     batch = next(make_loader(batch_size=4).epoch(0))
     assert batch.images.shape == (4, 3, 64, 96)
     assert batch.images.dtype == batch.boxes.dtype == torch.float32
@@ -62,10 +62,10 @@ def test_batches_are_pictures_and_boxes_of_the_right_form(make_loader: MakeLoade
     assert (batch.boxes[:, 4:] > batch.boxes[:, 2:4]).all()
 
 
-def test_an_epoch_shows_every_picture_at_most_once(make_loader: MakeLoader) -> None:
+def test_an_epoch_shows_every_image_at_most_once(make_loader: MakeLoader) -> None:
     loader = make_loader(augment=STILL, batch_size=3)
     images = torch.cat([batch.images for batch in loader.epoch(0)])
-    assert loader.batches_per_epoch == 3  # 11 pictures: the last batch is not full
+    assert loader.batches_per_epoch == 3  # 11 images: the last batch is not full
     assert len(torch.unique(images.flatten(1), dim=0)) == len(images) == 9
 
 
@@ -142,21 +142,21 @@ def test_cache_is_automatic_while_it_takes_little_memory(
     for available, cached in ((4 * needed + 4, True), (4 * needed, False)):
         available_bytes = "detkit.data.training.image_store.available_bytes"
         monkeypatch.setattr(available_bytes, lambda n=available: n)
-        assert bool(PictureStore(split.records, size=(64, 64)).cache_bytes) == cached
+        assert bool(ImageStore(split.records, size=(64, 64)).cache_bytes) == cached
 
 
 def test_cache_asked_for_that_cannot_fit_is_an_error(
     split: CocoSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("detkit.data.training.image_store.available_bytes", lambda: 1000)
-    with pytest.raises(DataError, match="picture cache needs"):
-        PictureStore(split.records, size=(64, 64), cache="on")
+    with pytest.raises(DataError, match="image cache needs"):
+        ImageStore(split.records, size=(64, 64), cache="on")
 
 
 def test_crowds_are_no_targets(split: CocoSplit) -> None:
     record = next(r for r in split.records if len(r.classes) > 1)
     crowd = np.arange(len(record.classes)) == 0
-    store = PictureStore([replace(record, crowd=crowd)], size=(32, 32), cache="off")
+    store = ImageStore([replace(record, crowd=crowd)], size=(32, 32), cache="off")
     boxes, classes = store.targets(0)
     assert classes.tolist() == record.classes[1:].tolist()
     assert np.allclose(boxes, record.boxes_xyxy[1:] / 2)
@@ -166,7 +166,7 @@ def test_crowds_are_no_targets(split: CocoSplit) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_picture_gone_since_is_a_data_error(
+def test_a_image_gone_since_is_a_data_error(
     make_loader: MakeLoader, split: CocoSplit, tmp_path: Path, workers: int
 ) -> None:
     gone = replace(split.records[0], path=tmp_path / "gone.jpg")
@@ -180,8 +180,8 @@ def test_a_picture_gone_since_is_a_data_error(
         TrainLoader(broken, cache="on", **settings)  # type: ignore[arg-type]
 
 
-def test_a_split_without_pictures_is_a_data_error(split: CocoSplit) -> None:
-    with pytest.raises(DataError, match="no pictures to train on"):
+def test_a_split_without_images_is_a_data_error(split: CocoSplit) -> None:
+    with pytest.raises(DataError, match="no images to train on"):
         TrainLoader(
             replace(split, records=()),
             size=(64, 64),
@@ -325,5 +325,5 @@ def test_a_killed_worker_is_a_data_error(make_loader: MakeLoader) -> None:
     next(batches)
     (worker,) = set(children(os.getpid())) - set(others)
     os.kill(worker, signal.SIGKILL)
-    with pytest.raises(DataError, match="a process that prepares pictures died"):
+    with pytest.raises(DataError, match="a process that prepares images died"):
         list(batches)

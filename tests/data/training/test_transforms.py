@@ -33,7 +33,7 @@ def sample(image: np.ndarray, *boxes: tuple[float, ...]) -> Sample:
 
 
 class Source:
-    """Pictures of noise with one bright square each, whose box is known."""
+    """Images of noise with one bright square each, whose box is known."""
 
     def __init__(self, count: int, height: int = 48, width: int = 64) -> None:
         self.size, self.count = (height, width), count
@@ -41,7 +41,7 @@ class Source:
     def __len__(self) -> int:
         return self.count
 
-    def picture(self, index: int) -> np.ndarray:
+    def image(self, index: int) -> np.ndarray:
         image = np.zeros((*self.size, 3), np.uint8)
         image[10:30, 20:40] = 255
         return image
@@ -120,7 +120,7 @@ def test_targets_too_small_or_hidden_are_dropped(box: tuple[float, ...], kept: b
 # --- mosaic --------------------------------------------------------------------------------------
 
 
-def test_mosaic_puts_four_pictures_around_its_centre() -> None:
+def test_mosaic_puts_four_images_around_its_centre() -> None:
     tiles = [np.full((20, 24, 3), level, np.uint8) for level in (10, 20, 30, 40)]
     made = mosaic([sample(t, (2, 4, 10, 12)) for t in tiles], (30, 26), (32, 32), GRAY)
     assert made.image_hwc.shape == (64, 64, 3)
@@ -134,7 +134,7 @@ def test_mosaic_puts_four_pictures_around_its_centre() -> None:
     ]
 
 
-def test_mosaic_cuts_boxes_with_their_picture() -> None:
+def test_mosaic_cuts_boxes_with_their_image() -> None:
     tiles = [sample(noise(32, 32), (0, 0, 20, 32), (0, 0, 8, 8)) for _ in range(4)]
     made = mosaic(tiles, (16, 40), (32, 32), GRAY)
     first = made.boxes_xyxy[made.classes == 0][0]
@@ -217,7 +217,7 @@ def test_generators_of_neighbouring_samples_differ() -> None:
 
 @pytest.mark.parametrize("mosaic_on", [True, False])
 @pytest.mark.parametrize("mixup", [0.0, 1.0])
-def test_targets_lie_within_the_picture(mosaic_on: bool, mixup: float) -> None:
+def test_targets_lie_within_the_image(mosaic_on: bool, mixup: float) -> None:
     config = AugmentConfig(mixup=mixup, degrees=20, shear=5)
     for index in range(8):
         image, boxes, classes = make(config, index=index % 5, seed=index, mosaic_on=mosaic_on)
@@ -230,7 +230,7 @@ def test_targets_lie_within_the_picture(mosaic_on: bool, mixup: float) -> None:
         assert (boxes[:, 2:] - boxes[:, :2] >= 2).all()
 
 
-def test_closing_leaves_one_picture() -> None:
+def test_closing_leaves_one_image() -> None:
     config = AugmentConfig(**{**vars(STILL), "mosaic": 1.0, "mixup": 1.0})
     image, boxes, _ = make(config, mosaic_on=False)
     assert boxes.tolist() == [[36, 18, 56, 38]]

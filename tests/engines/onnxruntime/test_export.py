@@ -20,7 +20,7 @@ from detkit.export import EXPORTERS, ExportOptions, find_exporter, load_exporter
 from detkit.runtime.session import RawOutputs, SuppressedOutputs, infer
 
 
-def pictures(count: int = 3, height: int = 64, width: int = 64) -> np.ndarray:
+def random_images(count: int = 3, height: int = 64, width: int = 64) -> np.ndarray:
     levels = np.random.default_rng(0).integers(0, 256, (count, 3, height, width))
     return (levels / 255).astype(np.float32)
 
@@ -44,7 +44,7 @@ def test_raw_export_keeps_the_contract(checkpoint: Path, tmp_path: Path) -> None
     assert report.difference is not None
     assert report.difference.score <= 1e-4
     assert report.difference.box_px <= 1e-2
-    assert report.difference.source == "drawn pictures"
+    assert report.difference.source == "synthetic images"
     manifest = read_manifest(tmp_path / "m.onnx")
     assert manifest.parents[0].sha256 == sha256_of(checkpoint)
     assert manifest.metrics["difference_box_px"] == report.difference.box_px
@@ -55,7 +55,7 @@ def test_any_batch_gives_what_torch_gives(checkpoint: Path, tmp_path: Path) -> N
     export(checkpoint, tmp_path / "m.onnx", ExportOptions())
     torch_session, onnx_session = open_session(checkpoint), open_session(tmp_path / "m.onnx")
     for count in (1, 2, 5):
-        images = pictures(count)
+        images = random_images(count)
         for a, b in zip(torch_session.run(images), onnx_session.run(images), strict=True):
             assert a.shape == b.shape
             assert np.abs(a - b).max() < 1e-2
@@ -64,7 +64,7 @@ def test_any_batch_gives_what_torch_gives(checkpoint: Path, tmp_path: Path) -> N
 def test_plain_onnxruntime_reads_it_without_detkit(checkpoint: Path, tmp_path: Path) -> None:
     export(checkpoint, tmp_path / "m.onnx", ExportOptions())
     engine = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
-    boxes, scores = engine.run(["boxes", "scores"], {"images": pictures(1)})
+    boxes, scores = engine.run(["boxes", "scores"], {"images": random_images(1)})
     assert boxes.shape == (1, 84, 4)
     assert scores.max() > 0.3
     assert "detkit" in engine.get_modelmeta().custom_metadata_map
@@ -75,7 +75,7 @@ def test_another_input_size(checkpoint: Path, tmp_path: Path, size: tuple[int, i
     export(checkpoint, tmp_path / "m.onnx", ExportOptions(image_size=size))
     session = open_session(tmp_path / "m.onnx")
     assert session.manifest.preprocess.size == size
-    boxes, _ = session.run(pictures(1, *size))
+    boxes, _ = session.run(random_images(1, *size))
     assert boxes.shape == (1, session.manifest.arch.num_anchors, 4)
 
 
@@ -83,7 +83,7 @@ def test_uint8_input_is_scaled_in_the_graph(checkpoint: Path, tmp_path: Path) ->
     export(checkpoint, tmp_path / "f.onnx", ExportOptions())
     export(checkpoint, tmp_path / "u.onnx", ExportOptions(uint8=True))
     engine = ort.InferenceSession(tmp_path / "u.onnx", providers=["CPUExecutionProvider"])
-    images = pictures(2)
+    images = random_images(2)
     pixels = np.ascontiguousarray((images * 255).round().astype(np.uint8).transpose(0, 2, 3, 1))
     boxes, scores = engine.run(["boxes", "scores"], {"images": pixels})
     wanted_boxes, wanted_scores = open_session(tmp_path / "f.onnx").run(images)
@@ -99,7 +99,7 @@ def test_nms_in_the_graph_is_our_nms(checkpoint: Path, tmp_path: Path, uint8: bo
     export(checkpoint, tmp_path / "raw.onnx", ExportOptions(uint8=uint8))
     options = ExportOptions(uint8=uint8, nms=True, nms_config=config)
     export(checkpoint, tmp_path / "nms.onnx", options)
-    images = pictures(4)
+    images = random_images(4)
     raw = infer(open_session(tmp_path / "raw.onnx"), images)
     found = infer(open_session(tmp_path / "nms.onnx"), images)
     assert isinstance(raw, RawOutputs)
@@ -119,7 +119,7 @@ def test_dynamo_exporter_gives_the_same_outputs(checkpoint: Path, tmp_path: Path
     report = export(checkpoint, tmp_path / "d.onnx", ExportOptions(exporter="dynamo"))
     assert report.difference is not None
     assert report.difference.score <= 1e-4
-    assert open_session(tmp_path / "d.onnx").run(pictures(3))[0].shape == (3, 84, 4)
+    assert open_session(tmp_path / "d.onnx").run(random_images(3))[0].shape == (3, 84, 4)
 
 
 def test_a_graph_that_strays_is_refused_and_not_written(

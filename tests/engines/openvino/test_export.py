@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-def pictures(count: int = 3) -> np.ndarray:
+def images(count: int = 3) -> np.ndarray:
     levels = np.random.default_rng(0).integers(0, 256, (count, 3, 64, 64))
     return (levels / 255).astype(np.float32)
 
@@ -69,12 +69,12 @@ def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(checkpoint, tm
 def test_any_batch_gives_what_torch_gives(checkpoint, exported, uint8):
     ours, theirs = open_session(checkpoint), open_session(exported(uint8=uint8))
     for count in (1, 2, 5):
-        found = compare(ours, theirs, pictures(count), source="", batch_size=count)
+        found = compare(ours, theirs, images(count), source="", batch_size=count)
         assert found.score <= 1e-4
         assert found.box_px <= 1e-2
     if uint8:
-        pixels = (pictures() * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
-        from_pixels, from_floats = infer(theirs, pixels), infer(theirs, pictures())
+        pixels = (images() * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
+        from_pixels, from_floats = infer(theirs, pixels), infer(theirs, images())
         assert np.array_equal(from_pixels.scores, from_floats.scores)
 
 
@@ -83,10 +83,10 @@ def test_nms_in_the_graph_is_our_nms(exported, uint8):
     config = NmsConfig(score_threshold=0.3, iou_threshold=0.5, max_candidates=50, max_detections=20)
     raw = open_session(exported(uint8=uint8))
     suppressing = open_session(exported(uint8=uint8, nms=True, nms_config=config))
-    found = compare_suppressed(raw, suppressing, pictures(4), config, source="")
+    found = compare_suppressed(raw, suppressing, images(4), config, source="")
     assert found.score <= 1e-5
     assert found.box_px <= 1e-3
-    outputs = infer(suppressing, pictures(4))
+    outputs = infer(suppressing, images(4))
     assert isinstance(outputs, SuppressedOutputs)
     assert max(outputs.counts) > 3
     assert (outputs.classes[0, outputs.counts[0] :] == -1).all()
@@ -98,7 +98,7 @@ def test_half_halves_the_file_and_moves_nothing_seen_far(exported):
     assert half < 0.51 * whole
     assert read_manifest(paths[1]).precision == "fp16-weights"
     sessions = [open_session(path) for path in paths]
-    found = compare(*sessions, pictures(), source="", least_score=0.25)
+    found = compare(*sessions, images(), source="", least_score=0.25)
     assert 0 < found.score < 0.05
     assert 0 < found.box_px < 8.0
 
@@ -115,7 +115,7 @@ def test_plain_openvino_reads_it_without_detkit(exported):
     network = the_core().read_model(exported(uint8=False))
     assert network.get_rt_info(["model_info", "labels"]).astype(str) == "a b c"
     assert json.loads(network.get_rt_info("detkit").astype(str))["kind"] == "openvino"
-    boxes, scores = the_core().compile_model(network, "CPU")(pictures(1)).values()
+    boxes, scores = the_core().compile_model(network, "CPU")(images(1)).values()
     assert boxes.shape == (1, 84, 4)
     assert scores.max() > 0.3
 
@@ -131,7 +131,7 @@ def test_class_names_of_any_kind_survive_the_xml(cell_model, tmp_path):
     assert sealed.class_names == names
     labels = the_core().read_model(tmp_path / "m.xml").get_rt_info(["model_info", "labels"])
     assert labels.astype(str) == "a_\"b\"_<c>_&_'d' \u6587\U0001f600?_ab?"
-    assert open_session(tmp_path / "m.xml").run(pictures(1))[0].shape == (1, 4, 4)
+    assert open_session(tmp_path / "m.xml").run(images(1))[0].shape == (1, 4, 4)
 
 
 def test_a_graph_that_strays_is_refused_and_not_written(checkpoint, tmp_path, monkeypatch):
@@ -188,4 +188,4 @@ def test_a_quantized_graph_stays_int8_in_the_file_and_on_the_cpu(cell_model, tmp
     assert write_openvino(graph, manifest, tmp_path / "q.xml").precision == "int8"
     assert (tmp_path / "q.bin").stat().st_size < 300  # the kernel has 54 values
     assert precision_of_convolutions(tmp_path / "q.xml") in ({"u8": 1}, {"i8": 1})
-    assert open_session(tmp_path / "q.xml").run(pictures(2))[1].shape == (2, 4, 2)
+    assert open_session(tmp_path / "q.xml").run(images(2))[1].shape == (2, 4, 2)

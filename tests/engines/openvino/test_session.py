@@ -49,7 +49,7 @@ def test_threads_streams_and_precision_are_those_asked_for(cell_model):
 
 
 @needs_openvino
-def test_one_picture_and_many_have_graphs_of_one_file_and_equal_results(cell_model):
+def test_one_image_and_many_have_graphs_of_one_file_and_equal_results(cell_model):
     path = cell_model()
     session = open_openvino(path)
     path.unlink()  # what was checked is what is run, whatever becomes of the file

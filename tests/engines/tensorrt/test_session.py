@@ -250,7 +250,7 @@ def test_a_batch_size_that_comes_again_becomes_a_graph() -> None:
     assert (device.captures, device.launches) == (1, 3)
     assert engine.context.runs == 2  # the first run, and the one that was captured
     runner.run(images(1))
-    assert (device.captures, device.launches) == (1, 3)  # a graph of two pictures is of no use
+    assert (device.captures, device.launches) == (1, 3)  # a graph of two images is of no use
 
 
 @pytest.mark.parametrize("batch", [0, 5])

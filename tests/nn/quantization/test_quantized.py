@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.core.errors import UsageError
-from detkit.data.synthetic.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_images
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import build, fuse
 from detkit.nn.quantization.fake_quant import Quantizer
@@ -53,8 +53,8 @@ def quantizer_calls(model: QuantizedDetector) -> list[str]:
     ]
 
 
-def pictures(count: int = 3) -> Tensor:
-    drawn = np.stack(draw_pictures(count, size=64))
+def random_images(count: int = 3) -> Tensor:
+    drawn = np.stack(draw_images(count, size=64))
     return torch.from_numpy(drawn).permute(0, 3, 1, 2).float() / 255
 
 
@@ -157,49 +157,49 @@ def test_weights_keep_the_names_of_the_deployed_detector(deployed, model):
 
 
 def test_rounding_changes_the_outputs_a_little(deployed, model):
-    exact, rounded = run(deployed, pictures()), run(model, pictures())
+    exact, rounded = run(deployed, random_images()), run(model, random_images())
     error = (rounded[0] - exact[0]).square().mean().sqrt()
     assert 0 < error < 0.2 * exact[0].std()
 
 
 def test_with_rounding_off_it_is_the_float_network(deployed, model):
-    before = run(model, pictures())
+    before = run(model, random_images())
     with rounding_off(model):
-        assert furthest(run(model, pictures()), run(deployed, pictures())) <= 1e-5
-    assert furthest(run(model, pictures()), before) == 0
+        assert furthest(run(model, random_images()), run(deployed, random_images())) <= 1e-5
+    assert furthest(run(model, random_images()), before) == 0
 
 
 def test_rounding_comes_back_after_an_error(model):
-    before = run(model, pictures(1))
+    before = run(model, random_images(1))
     with pytest.raises(KeyError), rounding_off(model):
         raise KeyError
-    assert furthest(run(model, pictures(1)), before) == 0
+    assert furthest(run(model, random_images(1)), before) == 0
 
 
 def test_rounding_off_leaves_groups_in_float_as_they_were(model):
     model.keep_in_float(["backbone.stem"])
-    before = run(model, pictures(1))
+    before = run(model, random_images(1))
     with rounding_off(model):
         pass
-    assert furthest(run(model, pictures(1)), before) == 0
+    assert furthest(run(model, random_images(1)), before) == 0
 
 
 def test_float_twin_rounds_nothing_and_leaves_the_model_as_it_is(deployed, model):
-    before = run(model, pictures())
-    assert furthest(run(float_twin(model), pictures()), run(deployed, pictures())) <= 1e-5
-    assert furthest(run(model, pictures()), before) == 0
+    before = run(model, random_images())
+    assert furthest(run(float_twin(model), random_images()), run(deployed, random_images())) <= 1e-5
+    assert furthest(run(model, random_images()), before) == 0
 
 
 def test_all_groups_in_float_give_the_float_network(deployed, model):
     model.keep_in_float(model.plan.groups)
     assert quantizer_calls(model) == []
-    assert furthest(run(model, pictures()), run(deployed, pictures())) <= 1e-5
+    assert furthest(run(model, random_images()), run(deployed, random_images())) <= 1e-5
     model.keep_in_float(())
     assert len(quantizer_calls(model)) == 79
 
 
 def test_a_copy_is_independent(model):
-    images = pictures(1)
+    images = random_images(1)
     before, copied = run(model, images), copy.deepcopy(model)
     for _, quantizer in copied.quantizers():
         quantizer.set_range(-0.1, 0.1)
@@ -210,9 +210,9 @@ def test_a_copy_is_independent(model):
     assert {id(p) for p in copied.parameters()}.isdisjoint(id(p) for p in model.parameters())
 
 
-def test_a_picture_depends_on_its_batch_by_far_less_than_the_noise_of_int8(deployed, model):
+def test_a_image_depends_on_its_batch_by_far_less_than_the_noise_of_int8(deployed, model):
     """Sums of a convolution end in other bits with another batch, and some round the other way."""
-    images = pictures(5)
+    images = random_images(5)
     together, exact = run(model, images)[0], run(deployed, images)[0]
     alone = torch.cat([run(model, image[None])[0] for image in images])
     off, noise = (x.square().mean().sqrt() for x in (alone - together, exact - together))
@@ -271,7 +271,7 @@ def test_a_checkpoint_gives_the_same_bits(int8, model, tmp_path):
     ours, theirs = model.state_dict(), loaded.state_dict()
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
-    assert furthest(run(loaded.eval(), pictures()), run(model, pictures())) == 0
+    assert furthest(run(loaded.eval(), random_images()), run(model, random_images())) == 0
 
 
 def test_groups_in_float_are_loaded_too(int8, model, tmp_path):
@@ -282,4 +282,4 @@ def test_groups_in_float_are_loaded_too(int8, model, tmp_path):
     loaded = load_checkpoint(path)[0].eval()
     assert isinstance(loaded, QuantizedDetector)
     assert loaded.quant.float_groups == ("backbone.stem", "heads.head2")
-    assert furthest(run(loaded, pictures()), run(model, pictures())) == 0
+    assert furthest(run(loaded, random_images()), run(model, random_images())) == 0

@@ -23,7 +23,7 @@ SPECS = [
 
 @pytest.fixture
 def evaluator(settled, labelled, tmp_path) -> SupernetEvaluator:
-    """Its weights start from a network that sees what is in the pictures, and hardly move."""
+    """Its weights start from a network that sees what is in the images, and hardly move."""
     train = TrainConfig(
         workers=0,
         threads=1,

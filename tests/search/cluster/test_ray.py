@@ -140,7 +140,7 @@ def cluster() -> Iterator[tuple[str, int]]:
 
 
 def test_shared_weights_score_on_workers_as_they_do_here(cluster, settled, labelled, tmp_path):
-    """The weights start from a network that sees what is in the pictures, and hardly move."""
+    """The weights start from a network that sees what is in the images, and hardly move."""
     out, log = tmp_path / "out", tmp_path / "stderr"
     driver = start_search(
         *(str(labelled), "--space", "tiny", "--imgsz", "64", "--evaluator", "supernet"),

@@ -1,4 +1,4 @@
-"""Shared weights on a COCO folder of a few drawn pictures: training, inheritance, delivery."""
+"""Shared weights on a COCO folder of a few synthetic images: training, inheritance, delivery."""
 
 from __future__ import annotations
 
@@ -227,7 +227,7 @@ def test_supernet_of_another_search_is_taken_as_it_is(config, trained, tmp_path)
     [
         (SPACES["tiny"], "surrogate", "last.safetensors: .* not within the supernet"),
         (SPACES["full"], "surrogate", "cannot share weights across block, kernel"),
-        (SPACE, "gradient", "pictures that the supernet has not seen"),
+        (SPACE, "gradient", "images that the supernet has not seen"),
     ],
 )
 def test_supernet_of_another_search_must_fit(config, trained, tmp_path, space, searcher, message):
@@ -236,7 +236,7 @@ def test_supernet_of_another_search_must_fit(config, trained, tmp_path, space, s
         other.prepare(space.for_task(6, (64, 64)), silent)
 
 
-def test_gradient_searcher_has_pictures_of_its_own(config):
+def test_gradient_searcher_has_images_of_its_own(config):
     settings = training_config(config, SPACE)
     train = supernet_job(config, settings, SPACE).train
     half = learning_part(dataclasses.replace(config, searcher="gradient"), train)

@@ -42,7 +42,7 @@ def check(
 ) -> None:
     """List every fault of a COCO folder by file and reason; exit 1 if anything was dropped.
 
-    Every picture is decoded once; the verdicts are remembered. Training uses the same code: what
+    Every image is decoded once; the verdicts are remembered. Training uses the same code: what
     is dropped here is dropped there. The faults are listed up to 20 files a reason, with -v all.
     """
     console.setup(quiet, verbose)
@@ -69,10 +69,10 @@ def convert(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a COCO folder of VOC or YOLO labels: pictures copied, boxes checked; prints DIR.
+    """Make a COCO folder of VOC or YOLO labels: images copied, boxes checked; prints DIR.
 
     VOC: Annotations/, JPEGImages/, ImageSets/Main/. YOLO: images/, labels/, data.yaml or
-    classes.txt. Without lists of splits the pictures are divided 80/10/10, always the same way.
+    classes.txt. Without lists of splits the images are divided 80/10/10, always the same way.
     """
     console.setup(quiet, verbose)
     from detkit.data.converters.convert import convert as convert_folder
@@ -89,10 +89,10 @@ def convert(
 
 def synth(
     out: NewFolder,
-    train: Annotated[int, typer.Option("--train", min=1, help="Pictures to train on.")] = 320,
-    val: Annotated[int, typer.Option("--val", min=0, help="Pictures to choose by.")] = 80,
-    test: Annotated[int, typer.Option("--test", min=0, help="Pictures to judge by.")] = 40,
-    size: Annotated[int, typer.Option("--size", min=32, help="Side of a picture, pixels.")] = 192,
+    train: Annotated[int, typer.Option("--train", min=1, help="Images to train on.")] = 320,
+    val: Annotated[int, typer.Option("--val", min=0, help="Images to choose by.")] = 80,
+    test: Annotated[int, typer.Option("--test", min=0, help="Images to judge by.")] = 40,
+    size: Annotated[int, typer.Option("--size", min=32, help="Side of an image, pixels.")] = 192,
     classes: Annotated[int, typer.Option("--classes", min=1, max=6, help="Kinds of shapes.")] = 6,
     seed: Seed = 0,
     force: Force = False,
@@ -108,7 +108,7 @@ def synth(
     from detkit.data.synthetic.synth import synthesize
 
     counts = {"train": train, "val": val, "test": test}
-    console.log(f"drawing {train + val + test} pictures")
+    console.log(f"drawing {train + val + test} images")
     made = synthesize(out, images=counts, size=size, classes=classes, seed=seed, force=force)
     console.made(made)
 
@@ -117,7 +117,7 @@ def synth(
 
 
 def _counts(report: DataReport) -> list[str]:
-    """Two tables: pictures and boxes of each split, then boxes of each class."""
+    """Two tables: images and boxes of each split, then boxes of each class."""
     headers = ["split", "images", "empty", "dropped images"]
     headers += ["boxes", "crowd", "clipped", "dropped boxes"]
     rows = [
@@ -162,4 +162,4 @@ def _told(fault: Fault) -> str:
 def _dropped(report: DataReport) -> str:
     images = sum(split.dropped_images for split in report.splits)
     boxes = sum(split.dropped_boxes for split in report.splits)
-    return f"{images} pictures and {boxes} boxes"
+    return f"{images} images and {boxes} boxes"

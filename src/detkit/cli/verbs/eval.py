@@ -36,13 +36,13 @@ def eval_(
     ] = "val",
     annotations: Annotated[
         Path | None,
-        typer.Option("--annotations", help="Annotation file, DATA being its picture folder."),
+        typer.Option("--annotations", help="Annotation file, DATA being its image folder."),
     ] = None,
     engine: Annotated[
         Literal["fast", "pycocotools"],
         typer.Option("--engine", help="faster-coco-eval or the reference; the figures are equal."),
     ] = "fast",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures a batch.")] = 8,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a batch.")] = 8,
     min_ap: Annotated[
         float | None, typer.Option("--min-ap", min=0, max=1, help="Exit 3 if AP is below.")
     ] = None,
@@ -110,7 +110,7 @@ def _read_split(data: Path, split: str, annotations: Path | None) -> CocoSplit:
     counts = folder.report.splits[0]
     if counts.dropped_images or counts.dropped_boxes:
         console.warn(
-            f"{counts.dropped_images} pictures and {counts.dropped_boxes} boxes of '{split}' "
+            f"{counts.dropped_images} images and {counts.dropped_boxes} boxes of '{split}' "
             f"cannot be used and do not count: see `detkit data check {data}`"
         )
     return folder.split(split)
@@ -147,7 +147,7 @@ def _lines(report: EvalReport) -> list[str]:
         "",
         *console.table(headers, rows),
         "",
-        f"{report.images} pictures of {report.split}, {report.detections} detections, "
+        f"{report.images} images of {report.split}, {report.detections} detections, "
         f"{report.runtime}, {report.engine} ({report.engine_version}), {_limits(report)}",
     ]
 
@@ -157,7 +157,7 @@ def _limits(report: EvalReport) -> str:
         return "suppressed in the graph"
     return (
         f"score > {report.score_threshold:g}, NMS IoU {report.nms_iou:g}, "
-        f"at most {report.max_detections} a picture"
+        f"at most {report.max_detections} an image"
     )
 
 

@@ -89,7 +89,7 @@ def export(
     """Write a checkpoint as ONNX, OpenVINO or engine, compared with it; prints the file's path.
 
     Outputs decoded boxes (B,A,4) xyxy in input pixels and scores (B,A,C) for any batch size. The
-    file is compared with torch on real pictures and not written when it strays (exit 3). OpenVINO's
+    file is compared with torch on real images and not written when it strays (exit 3). OpenVINO's
     is NAME.xml with its weights in NAME.bin. tensorrt builds NAME.engine for the GPU that is here;
     tensorrt-rtx needs none to build, and then its engine is compared with nothing.
     """

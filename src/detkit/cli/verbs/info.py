@@ -133,7 +133,7 @@ def _quant_text(quant: QuantSpec | None) -> str:
     kept = f"; in float: {', '.join(quant.float_groups)}" if quant.float_groups else ""
     return (
         f"weights {quant.weight_bits} bits, calibrator {quant.calibrator} on"
-        f" {quant.calibration_images} pictures ({quant.calibration_digest}){kept}"
+        f" {quant.calibration_images} images ({quant.calibration_digest}){kept}"
     )
 
 

@@ -22,7 +22,7 @@ EXAMPLES = {
 
 def predict(
     model: Annotated[Path, typer.Argument(help="Checkpoint or exported model.")],
-    images: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.")],
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
     out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write to.")],
     conf: Annotated[float, typer.Option("--conf", min=0, max=1, help="Least score.")] = 0.25,
     iou: Annotated[
@@ -38,10 +38,10 @@ def predict(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Draw a model's boxes on pictures; prints the paths of what was made.
+    """Draw a model's boxes on images; prints the paths of what was made.
 
-    DIR gets each picture as NAME.jpg, detections.json in COCO's result format, and images.json with
-    the pictures and classes its ids stand for. Pictures that cannot be read are left out, and the
+    DIR gets each image as NAME.jpg, detections.json in COCO's result format, and images.json with
+    the images and classes its ids stand for. Images that cannot be read are left out, and the
     exit code is 1.
     """
     console.setup(quiet, verbose)
@@ -49,7 +49,7 @@ def predict(
 
     from detkit.core.boxes import PREDICT_NMS
     from detkit.data.coco.write import refuse_filled
-    from detkit.data.find_images import find_pictures, names_below_common_folder
+    from detkit.data.find_images import find_images, names_below_common_folder
     from detkit.engines.opening import open_session
     from detkit.predict import predict as detect_in
     from detkit.predict import write_predictions
@@ -57,7 +57,7 @@ def predict(
 
     refuse_filled(out, force=force)
     made_here = out.resolve()
-    paths = [p for p in find_pictures(images) if not p.resolve().is_relative_to(made_here)]
+    paths = [p for p in find_images(images) if not p.resolve().is_relative_to(made_here)]
     placement = Placement(device=device, threads=threads)
     foreign = foreign_spec(outputs, model)
     session = open_session(model, runtime=runtime, placement=placement, foreign=foreign)
@@ -79,10 +79,10 @@ def predict(
             names_below_common_folder(images, paths),
             session.manifest.class_names,
             out,
-            on_picture=bar.advance,
+            on_image=bar.advance,
         )
-    console.emit(report, json=json, lines=[report.detections_file, *report.pictures])
+    console.emit(report, json=json, lines=[report.detections_file, *report.drawn])
     for reason in report.skipped:
         console.warn(reason)
     if report.skipped:
-        raise DataError(f"{len(report.skipped)} of {len(paths)} pictures could not be read")
+        raise DataError(f"{len(report.skipped)} of {len(paths)} images could not be read")

@@ -68,7 +68,7 @@ def quantize(
         typer.Option("--target", help="onnxruntime or openvino: where AP and time are measured."),
     ] = None,
     images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Calibration pictures.")
+        int | None, typer.Option("--images", min=1, help="Calibration images.")
     ] = None,
     calibrator: Annotated[
         str | None, typer.Option("--calibrator", help="auto, max, percentile, mse or entropy.")
@@ -119,7 +119,7 @@ def quantize(
     all_sets = [*(sets or ()), *([f"qat.epochs={epochs}"] if epochs else ())]
     settings = resolve(QuantizeConfig, file=config, sets=all_sets, flags=flags)
     if data is None:
-        raise UsageError("no pictures to calibrate on", hint="--data a COCO folder")
+        raise UsageError("no images to calibrate on", hint="--data a COCO folder")
     if resume and not qat:
         raise UsageError("--resume goes on with a training: --qat is missing")
     from detkit.quantize.request import Request
@@ -161,7 +161,7 @@ def _lines(report: QuantReport) -> list[str]:
     in_torch = "" if report.ap_fake_quant is None else f"; in torch {report.ap_fake_quant:.4f}"
     return [
         f"{report.method.upper()}: AP {report.ap_float:.4f} -> {report.ap_int8:.4f} on"
-        f" {report.images} pictures of {report.split} (drop {report.drop:+.2f} points{in_torch})",
+        f" {report.images} images of {report.split} (drop {report.drop:+.2f} points{in_torch})",
         f"{report.coverage:.0%} of the convolutions in INT8; kept in float: {kept}",
         *(_engine_lines(report.engines) if report.engines else ()),
         *(_point_lines(report) if len(report.pareto) > 1 else ()),

@@ -31,7 +31,7 @@ def reparam(
     """Fuse a checkpoint's branches for deployment; prints the path of the new file.
 
     Every block becomes one convolution. The largest difference of boxes and scores on real
-    pictures is measured, printed and recorded. By default NAME.fused.safetensors is written.
+    images is measured, printed and recorded. By default NAME.fused.safetensors is written.
     """
     console.setup(quiet, verbose)
     from detkit.reparam import reparam as fuse_checkpoint

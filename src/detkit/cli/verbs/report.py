@@ -19,7 +19,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder, of a run ended or still going.")],
     out: Out = None,
 ) -> None:
-    """Make one HTML page of a run folder: curves, classes, pictures, reports.
+    """Make one HTML page of a run folder: curves, classes, images, reports.
 
     The page holds everything: no scripts, nothing fetched. By default it is RUN/report.html.
     """

@@ -148,7 +148,7 @@ def search(
     """Search architectures for this machine.
 
     What is sought is the best score at every latency. Every candidate is exported in --precision
-    and timed here, in the least CPU time of a picture, or its latency is predicted from the profile
+    and timed here, in the least CPU time of an image, or its latency is predicted from the profile
     of another device. The folder -o (by default runs/search-SPACE) gets
     pareto.json, pareto.html, an ArchSpec for every point of the front (front/DIGEST.json, for
     detkit train --model), report.json and the journal to resume from.

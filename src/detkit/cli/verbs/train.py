@@ -44,7 +44,7 @@ def train(
         typer.Option("--train-json", help="Annotations, if DATA is laid out otherwise."),
     ] = None,
     train_images: Annotated[
-        Path | None, typer.Option("--train-images", help="Their picture folder.")
+        Path | None, typer.Option("--train-images", help="Their image folder.")
     ] = None,
     val_json: Annotated[
         Path | None, typer.Option("--val-json", help="The same for validation.")
@@ -70,7 +70,7 @@ def train(
         str | None, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH.")
     ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs at most.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Pictures a batch.")] = None,
+    batch: Annotated[int | None, typer.Option("--batch", help="Images a batch.")] = None,
     time_limit: Annotated[
         float | None, typer.Option("--time-limit", help="Minutes at most; the schedule fits in.")
     ] = None,

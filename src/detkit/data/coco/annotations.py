@@ -14,7 +14,7 @@ from detkit.data.coco import faults
 from detkit.data.coco.coco_json import Categories, Document, ImageEntry
 from detkit.data.coco.faults import FaultLog
 
-OVERHANG = 0.01  # pixels; less than this outside the picture is rounding, not a fault
+OVERHANG = 0.01  # pixels; less than this outside the image is rounding, not a fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +126,7 @@ def _note_fillings(document: Document, log: FaultLog) -> None:
 
 
 def _clipped(rows: Sequence[_Row]) -> tuple[Array, list[str]]:
-    """(N, 4) xyxy float32 within their pictures, and for each what was wrong with it."""
+    """(N, 4) xyxy float32 within their images, and for each what was wrong with it."""
     xywh = np.array([row.xywh for row in rows], np.float64).reshape(-1, 4)
     sizes = np.array([(row.image.width, row.image.height) * 2 for row in rows]).reshape(-1, 4)
     xyxy = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)

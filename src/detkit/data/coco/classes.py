@@ -1,4 +1,4 @@
-"""The classes of a COCO folder or annotation file, without looking at its pictures."""
+"""The classes of a COCO folder or annotation file, without looking at its images."""
 
 from __future__ import annotations
 

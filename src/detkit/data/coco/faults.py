@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 
 from detkit.report import Fault
 
-ANIMATED = "animated picture: first frame used"
+ANIMATED = "animated image: first frame used"
 AMBIGUOUS_TURN = "EXIF orientation that the size cannot confirm: turned upright"
-LEAK = "same picture in another split"
-REPEATED = "picture listed twice"
+LEAK = "same image in another split"
+REPEATED = "image listed twice"
 NO_SPLIT_LIST = "no list of splits: divided 80/10/10"
 
-BOX_CLIPPED = "box reaches outside the picture: clipped"
+BOX_CLIPPED = "box reaches outside the image: clipped"
 AREA_FILLED = "annotation without area: filled"
 CROWD_FILLED = "annotation without iscrowd: filled"
 ANNOTATION_IDS = "annotation ids missing, zero or repeated: renumbered"
@@ -26,13 +26,13 @@ SIZE_FILLED = "image without width and height: filled"
 ROOT_CLASS = "category that only groups the others: left out"
 
 BOX_EMPTY = "box without area"
-BOX_OUTSIDE = "box outside the picture"
+BOX_OUTSIDE = "box outside the image"
 BOX_MALFORMED = "box is not four numbers"
 BOX_NO_IMAGE = "annotation of an unknown image"
 BOX_NO_CATEGORY = "annotation of an unknown category"
-BOX_OF_DROPPED = "annotation of a dropped picture"
-FILE_MISSING = "no such picture file"
-UNDECODABLE = "picture cannot be decoded"
+BOX_OF_DROPPED = "annotation of a dropped image"
+FILE_MISSING = "no such image file"
+UNDECODABLE = "image cannot be decoded"
 BAD_LABELS = "label file cannot be read"
 
 BAD_FILE = "annotation file cannot be read"
@@ -42,7 +42,7 @@ DUPLICATE_IMAGE = "image id used twice"
 DUPLICATE_CATEGORY = "category id or name used twice"
 CATEGORY_MISMATCH = "categories differ between splits"
 PATH_ESCAPE = "file name leads out of the folder"
-SIZE_MISMATCH = "annotated size is not the picture's"
+SIZE_MISMATCH = "annotated size is not the image's"
 
 DROPPED_BOXES = (
     *(BOX_EMPTY, BOX_OUTSIDE, BOX_MALFORMED),
@@ -87,7 +87,7 @@ class FaultLog:
 
     @property
     def counts(self) -> Counter[str]:
-        """Reason -> how many things (boxes, pictures, files) it concerns."""
+        """Reason -> how many things (boxes, images, files) it concerns."""
         totals: Counter[str] = Counter()
         for (_, reason), (_, count) in self._entries.items():
             totals[reason] += count

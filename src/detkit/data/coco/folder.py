@@ -19,7 +19,7 @@ from detkit.data.coco.layout import Layout, SplitFiles, find_layout
 from detkit.data.coco.split_reader import ImageRecord, SplitReader, folder_report, label_of
 from detkit.data.coco.verify import Progress
 from detkit.data.image import letterbox, network_input, read_image
-from detkit.data.synthetic.synth import draw_pictures
+from detkit.data.synthetic.synth import draw_images
 from detkit.report import DataReport
 from detkit.spec.preprocess import Preprocess
 
@@ -30,8 +30,8 @@ __all__ = [
     "inspect_folder",
     "open_folder",
     "require_usable",
-    "sample_pictures",
-    "synthetic_pictures",
+    "sample_images",
+    "synthetic_images",
 ]
 
 
@@ -69,14 +69,14 @@ def open_folder(
     verify_pixels: bool = True,
     on_progress: Progress | None = None,
 ) -> CocoFolder:
-    """The folder's usable pictures and boxes.
+    """The folder's usable images and boxes.
 
     Args:
         files: split -> (annotation file, image folder), instead of a known layout.
         splits: only these; all there are by default.
-        verify_pixels: decode every picture once; otherwise only headers are read, and pictures
+        verify_pixels: decode every image once; otherwise only headers are read, and images
             that occur in two splits go unnoticed.
-        on_progress: told how many of a split's pictures are decoded, and how many there are.
+        on_progress: told how many of a split's images are decoded, and how many there are.
 
     Raises:
         DataError: no COCO folder, a split that is not there, or a fault that makes the folder
@@ -145,13 +145,13 @@ def _no_split(root: Path, name: str, there: Mapping[str, object]) -> DataError:
 
 
 def require_usable(folder: CocoFolder, *, max_dropped_share: float = 0.01) -> None:
-    """Raises DataError when a split is empty, or lost more of its pictures or boxes than that."""
+    """Raises DataError when a split is empty, or lost more of its images or boxes than that."""
     hint = f"detkit data check {folder.root} lists them; --set max_dropped=0.2 goes on without"
     for split in folder.report.splits:
         if not split.images:
-            raise DataError(f"{folder.root}: no usable pictures in '{split.split}'", hint=hint)
+            raise DataError(f"{folder.root}: no usable images in '{split.split}'", hint=hint)
         for thing, used, lost in (
-            ("pictures", split.images, split.dropped_images),
+            ("images", split.images, split.dropped_images),
             ("boxes", split.boxes, split.dropped_boxes),
         ):
             if lost > max_dropped_share * (used + lost):
@@ -168,22 +168,22 @@ def _top_reasons(report: DataReport) -> str:
     return "; ".join(f"{text}: {n}" for n, text in sorted(dropped, reverse=True)[:3] if n)
 
 
-# --- pictures to compare models on ---------------------------------------------------------------
+# --- images to compare models on ---------------------------------------------------------------
 
 
-def sample_pictures(
+def sample_images(
     folder: CocoFolder | Path,
     preprocess: Preprocess,
     count: int,
     *,
     splits: Sequence[str] = ("val", "test", "train"),
 ) -> tuple[Array, str]:
-    """(B, 3, H, W) float32 of up to `count` pictures, evenly spread over the first split there is.
+    """(B, 3, H, W) float32 of up to `count` images, evenly spread over the first split there is.
 
     Also returns where they come from.
 
     Raises:
-        DataError: no usable COCO folder, or no picture in it.
+        DataError: no usable COCO folder, or no image in it.
     """
     if isinstance(folder, Path):
         there = find_layout(folder).splits
@@ -193,13 +193,13 @@ def sample_pictures(
     step = max(1, len(split.records) // max(1, count))
     chosen = split.records[::step][:count]
     if not chosen:
-        raise DataError(f"{folder.root}: no usable pictures in '{split.name}'")
+        raise DataError(f"{folder.root}: no usable images in '{split.name}'")
     images = [read_image(r.path, size_hint=(r.width, r.height)) for r in chosen]
     padded = [letterbox(image, preprocess)[0] for image in images]
     return network_input(padded, preprocess), f"{folder.root} ({split.name})"
 
 
-def synthetic_pictures(preprocess: Preprocess, count: int) -> Array:
+def synthetic_images(preprocess: Preprocess, count: int) -> Array:
     """(count, 3, H, W) float32 of drawn scenes, the same at every call."""
-    pictures = draw_pictures(count, size=max(preprocess.fit))
-    return network_input([letterbox(p, preprocess)[0] for p in pictures], preprocess)
+    images = draw_images(count, size=max(preprocess.fit))
+    return network_input([letterbox(p, preprocess)[0] for p in images], preprocess)

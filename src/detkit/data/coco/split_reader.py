@@ -1,4 +1,4 @@
-"""One split of a COCO folder: its annotation file and its pictures brought together."""
+"""One split of a COCO folder: its annotation file and its images brought together."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from detkit.data.coco.annotations import BoxTable, read_boxes
 from detkit.data.coco.coco_json import Categories, Document, ImageEntry, read_images
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import SplitFiles, choose_root, existing_form
-from detkit.data.coco.verify import FileStamp, Progress, Verdict, verify_pictures
+from detkit.data.coco.verify import FileStamp, Progress, Verdict, verify_images
 from detkit.report import DataReport, SplitReport
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageRecord:
-    """One picture and its annotations.
+    """One image and its annotations.
 
-    `width` and `height` are those of the picture as annotated: pass them to `read_image` as the
-    size hint. boxes_xyxy (N, 4) float32 within the picture, classes (N,) from 0, crowd (N,), area
+    `width` and `height` are those of the image as annotated: pass them to `read_image` as the
+    size hint. boxes_xyxy (N, 4) float32 within the image, classes (N,) from 0, crowd (N,), area
     (N,) square pixels as annotated.
     """
 
@@ -46,8 +46,8 @@ class ImageRecord:
 class SplitReading:
     """The records of one split and what was found while reading them.
 
-    `digests` maps the SHA-256 of each decoded picture to its label; `content` are the lines that
-    identify the data set: the annotation file's digest, the names and sizes of the pictures.
+    `digests` maps the SHA-256 of each decoded image to its label; `content` are the lines that
+    identify the data set: the annotation file's digest, the names and sizes of the images.
     """
 
     records: tuple[ImageRecord, ...]
@@ -71,7 +71,7 @@ class SplitReader:
         entries = read_images(document, log)
         names = [entry.file_name for entry in entries]
         located = list(self._locate(entries, choose_root(files, names), log))
-        verdicts = verify_pictures(
+        verdicts = verify_images(
             [stamp for _, stamp in located],
             key=str(files.json_path.resolve()),
             pixels=self.pixels,
@@ -121,7 +121,7 @@ def label_of(root: Path, path: Path) -> str:
 def _usable(
     located: Sequence[tuple[ImageEntry, FileStamp]], verdicts: Sequence[Verdict], log: FaultLog
 ) -> Iterator[tuple[ImageEntry, Path]]:
-    """The entries whose picture can be decoded, their size filled where the JSON has none."""
+    """The entries whose image can be decoded, their size filled where the JSON has none."""
     for (entry, stamp), verdict in zip(located, verdicts, strict=True):
         facts = verdict.facts
         if facts is None:
@@ -204,7 +204,7 @@ def folder_report(
 
 
 def _note_leaks(readings: Sequence[SplitReading], log: FaultLog) -> None:
-    """Pictures equal byte for byte in two splits: what is measured on them is memory."""
+    """Images equal byte for byte in two splits: what is measured on them is memory."""
     first_seen: dict[str, str] = {}
     for reading in readings:
         for sha256, label in reading.digests.items():
@@ -214,6 +214,6 @@ def _note_leaks(readings: Sequence[SplitReading], log: FaultLog) -> None:
 
 
 def _digest(readings: Sequence[SplitReading]) -> str:
-    """16 hex digits over annotation files and the names and sizes of the pictures."""
+    """16 hex digits over annotation files and the names and sizes of the images."""
     lines = [line for reading in readings for line in reading.content]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]

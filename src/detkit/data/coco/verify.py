@@ -1,4 +1,4 @@
-"""Every picture opened and, if asked, decoded once; the verdicts are remembered between runs.
+"""Every image opened and, if asked, decoded once; the verdicts are remembered between runs.
 
 The memory is one JSON file for each annotation file, under `$XDG_CACHE_HOME/detkit`: replaced as a
 whole by a rename, so several processes may share it; it may be deleted at any time, and a cache
@@ -21,9 +21,9 @@ import PIL
 
 from detkit.artifact.artifact import write_text
 from detkit.core.errors import DataError, DetkitError
-from detkit.data.image import PictureFacts, open_picture
+from detkit.data.image import ImageFacts, open_image
 
-Progress = Callable[[int, int], None]  # pictures done, pictures in all
+Progress = Callable[[int, int], None]  # images done, images in all
 
 CACHE_BYTES = 256 << 20
 CACHE_SCHEMA = 1
@@ -31,9 +31,9 @@ CACHE_SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`error` is empty for a usable picture; `sha256` is empty when only the header was read."""
+    """`error` is empty for a usable image; `sha256` is empty when only the header was read."""
 
-    facts: PictureFacts | None
+    facts: ImageFacts | None
     error: str
     sha256: str
 
@@ -54,12 +54,12 @@ class FileStamp:
         return cls(path=path, real=real, size=status.st_size, mtime_ns=status.st_mtime_ns)
 
 
-def verify_pictures(
+def verify_images(
     stamps: Sequence[FileStamp], *, key: str, pixels: bool, on_progress: Progress | None = None
 ) -> list[Verdict]:
     """A verdict for each file: of its header, or with `pixels` of the whole of it.
 
-    `key` names this set of pictures in the cache.
+    `key` names this set of images in the cache.
     """
     cache = _cache_file(key)
     known = _read_cache(cache) if cache else {}
@@ -86,16 +86,16 @@ def _judge_pixels(path: Path) -> Verdict:
         return Verdict(facts=None, error=error.strerror or str(error), sha256="")
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        with open_picture(data) as (image, facts):
+        with open_image(data) as (image, facts):
             image.load()
             return Verdict(facts=facts, error="", sha256=sha256)
     except DataError as error:
-        return Verdict(facts=None, error=_without_name(error, "picture"), sha256=sha256)
+        return Verdict(facts=None, error=_without_name(error, "image"), sha256=sha256)
 
 
 def _judge_header(path: Path) -> Verdict:
     try:
-        with open_picture(path) as (_, facts):
+        with open_image(path) as (_, facts):
             return Verdict(facts=facts, error="", sha256="")
     except DataError as error:
         return Verdict(facts=None, error=_without_name(error, str(path)), sha256="")
@@ -135,7 +135,7 @@ def _read_cache(cache: Path) -> dict[str, Verdict]:
         plain = json.loads(cache.read_bytes())
         if plain["head"] != _cache_head():
             return {}
-        return {key: _verdict_of(row) for key, row in plain["pictures"].items()}
+        return {key: _verdict_of(row) for key, row in plain["images"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {}
 
@@ -145,12 +145,12 @@ def _verdict_of(row: list[object]) -> Verdict:
     numbers = (width, height, orientation, frames)
     if not all(isinstance(number, int) for number in numbers):
         raise ValueError("damaged verdict")
-    facts = PictureFacts(width=width, height=height, orientation=orientation, frames=frames)  # type: ignore[arg-type]
+    facts = ImageFacts(width=width, height=height, orientation=orientation, frames=frames)  # type: ignore[arg-type]
     return Verdict(facts=None if error else facts, error=str(error), sha256=str(sha256))
 
 
 def _row_of(verdict: Verdict) -> list[object]:
-    facts = verdict.facts or PictureFacts(width=0, height=0, orientation=1, frames=1)
+    facts = verdict.facts or ImageFacts(width=0, height=0, orientation=1, frames=1)
     return [
         *(facts.width, facts.height, facts.orientation, facts.frames),
         *(verdict.error, verdict.sha256),
@@ -160,7 +160,7 @@ def _row_of(verdict: Verdict) -> list[object]:
 def _write_cache(cache: Path, stamps: Sequence[FileStamp], verdicts: Sequence[Verdict]) -> None:
     rows = {_cache_key(s): _row_of(v) for s, v in zip(stamps, verdicts, strict=True) if v.sha256}
     with contextlib.suppress(DetkitError, OSError):
-        write_text(cache, json.dumps({"head": _cache_head(), "pictures": rows}))
+        write_text(cache, json.dumps({"head": _cache_head(), "images": rows}))
         _prune(cache.parent)
 
 

@@ -1,4 +1,4 @@
-"""A new COCO folder on disk: pictures first, each split's JSON last and atomically.
+"""A new COCO folder on disk: images first, each split's JSON last and atomically.
 
 A folder whose making was interrupted lacks the JSON, so it is never taken for a whole one.
 """
@@ -20,7 +20,7 @@ from detkit.core.errors import UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """A picture below `images/` and its boxes: xyxy (N, 4) pixels, classes (N,) from 0."""
+    """An image below `images/` and its boxes: xyxy (N, 4) pixels, classes (N,) from 0."""
 
     file_name: str
     width: int

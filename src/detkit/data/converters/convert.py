@@ -1,4 +1,4 @@
-"""VOC and YOLO folders -> a new COCO folder: checked like any other, clean pictures copied."""
+"""VOC and YOLO folders -> a new COCO folder: checked like any other, clean images copied."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def convert(
     force: bool = False,
     on_progress: Progress | None = None,
 ) -> DataReport:
-    """Writes the usable pictures and boxes of `source` as a COCO folder, and reports the rest.
+    """Writes the usable images and boxes of `source` as a COCO folder, and reports the rest.
 
     Nothing is written when a fault makes the source unusable.
 
@@ -67,7 +67,7 @@ def convert(
 
 
 def _with_unreadable(reading: SplitReading, count: int) -> SplitReading:
-    """Pictures whose labels could not be read count as dropped."""
+    """Images whose labels could not be read count as dropped."""
     dropped = reading.report.dropped_images + count
     report = dataclasses.replace(reading.report, dropped_images=dropped)
     return dataclasses.replace(reading, report=report)

@@ -1,4 +1,4 @@
-"""What the readers of other label formats have in common: pictures with raw boxes -> a Document.
+"""What the readers of other label formats have in common: images with raw boxes -> a Document.
 
 A Document made here goes through the very checks a COCO file does (see `annotations`), so that
 every fault is found, fixed or dropped, and told alike.
@@ -16,7 +16,7 @@ from detkit.data.coco.coco_json import Document, Json
 from detkit.data.coco.faults import FaultLog
 
 MAX_TEXT_BYTES = 1 << 20  # of one label or settings file
-SHARES = (("train", 0.8), ("val", 0.9), ("test", 1.0))  # up to which share of the pictures
+SHARES = (("train", 0.8), ("val", 0.9), ("test", 1.0))  # up to which share of the images
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class ForeignBox:
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignImage:
-    """A picture and its boxes; width and height are 0 where the format does not say."""
+    """An image and its boxes; width and height are 0 where the format does not say."""
 
     file_name: str
     width: int = 0
@@ -39,7 +39,7 @@ class ForeignImage:
 
 @dataclass(frozen=True, kw_only=True)
 class ForeignSplit:
-    """`unreadable` pictures were left out because their labels made no sense."""
+    """`unreadable` images were left out because their labels made no sense."""
 
     images: tuple[ForeignImage, ...]
     image_root: Path

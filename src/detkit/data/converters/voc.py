@@ -25,7 +25,7 @@ from detkit.data.converters.labels import (
     divided,
     read_text,
 )
-from detkit.data.image import is_picture_name
+from detkit.data.image import is_image_name
 
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
@@ -33,7 +33,7 @@ NamedBoxes = list[tuple[str, tuple[float, ...] | None]]  # class name, xywh
 
 
 def read_voc(source: Path) -> ForeignFolder:
-    """The folder's pictures, boxes and splits; class numbers follow the names' order from 1.
+    """The folder's images, boxes and splits; class numbers follow the names' order from 1.
 
     Raises:
         DataError: no Annotations folder, or no image folder beside it.
@@ -45,7 +45,7 @@ def read_voc(source: Path) -> ForeignFolder:
     if image_root is None:
         raise DataError(f"{source} is not a VOC folder", hint="it needs JPEGImages/")
     log = FaultLog()
-    files = {path.stem: path.name for path in image_root.iterdir() if is_picture_name(path.name)}
+    files = {path.stem: path.name for path in image_root.iterdir() if is_image_name(path.name)}
     stems = _stems_of_splits(source, annotations, log)
     read: dict[str, list[tuple[ForeignImage, NamedBoxes]]] = {}
     for split, names in stems.items():
@@ -82,7 +82,7 @@ def _stems_of_splits(source: Path, annotations: Path, log: FaultLog) -> dict[str
 def _read_image(
     annotations: Path, stem: str, files: Mapping[str, str], log: FaultLog
 ) -> tuple[ForeignImage, NamedBoxes] | None:
-    """The picture of one XML file and its boxes; None with a note where it cannot be read."""
+    """The image of one XML file and its boxes; None with a note where it cannot be read."""
     try:
         if reason := escape_reason(stem):
             raise DataError(f"{stem!r:.80}: {reason}")

@@ -1,7 +1,7 @@
-"""YOLO folders: images/, labels/ with a text file a picture, names in data.yaml or classes.txt.
+"""YOLO folders: images/, labels/ with a text file an image, names in data.yaml or classes.txt.
 
-A row is `class x y w h`, centre and size as shares of the picture, or `class x1 y1 x2 y2 ...`, a
-polygon, whose envelope is taken. A picture without a label file has no boxes.
+A row is `class x y w h`, centre and size as shares of the image, or `class x1 y1 x2 y2 ...`, a
+polygon, whose envelope is taken. An image without a label file has no boxes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from detkit.data.converters.labels import (
     read_text,
 )
 from detkit.data.converters.yolo_yaml import Settings, read_settings
-from detkit.data.image import is_picture_name, open_picture
+from detkit.data.image import is_image_name, open_image
 
 UNKNOWN_CLASS = -1
 
 
 def read_yolo(source: Path) -> ForeignFolder:
-    """The folder's pictures, boxes and splits; classes keep their numbers.
+    """The folder's images, boxes and splits; classes keep their numbers.
 
     Raises:
-        DataError: no class names, no pictures, or a path that leads out of the folder.
+        DataError: no class names, no images, or a path that leads out of the folder.
     """
     settings = _settings(source)
     log = FaultLog()
@@ -55,14 +55,14 @@ def _settings(source: Path) -> Settings:
     raise DataError(f"{source}: no class names", hint="it needs data.yaml or classes.txt")
 
 
-# --- which pictures ------------------------------------------------------------------------------
+# --- which images ------------------------------------------------------------------------------
 
 
 def _files_of_splits(source: Path, settings: Settings, log: FaultLog) -> dict[str, list[Path]]:
-    """Split -> picture files, from data.yaml, else from folders, else divided by name."""
+    """Split -> image files, from data.yaml, else from folders, else divided by name."""
     if settings.splits:
         return {
-            split: [file for place in places for file in _pictures(source, settings, place)]
+            split: [file for place in places for file in _images(source, settings, place)]
             for split, places in settings.splits.items()
         }
     images = source / "images"
@@ -80,8 +80,8 @@ def _files_of_splits(source: Path, settings: Settings, log: FaultLog) -> dict[st
     return {split: [files[n] for n in names] for split, names in divided(list(files)).items()}
 
 
-def _pictures(source: Path, settings: Settings, place: str) -> list[Path]:
-    """The pictures of a folder, or those a text file lists."""
+def _images(source: Path, settings: Settings, place: str) -> list[Path]:
+    """The images of a folder, or those a text file lists."""
     path = _inside(source, settings, place)
     if path.is_dir():
         return _below(path)
@@ -105,7 +105,7 @@ def _within(source: Path, path: Path) -> Path:
 
 
 def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_picture_name(path.name))
+    return sorted(path for path in folder.rglob("*") if is_image_name(path.name))
 
 
 # --- labels --------------------------------------------------------------------------------------
@@ -131,10 +131,10 @@ def _read_image(source: Path, root: Path, file: Path, log: FaultLog) -> ForeignI
     name = file.relative_to(root).as_posix()
     labels = label_file(source, file)
     try:
-        with open_picture(file) as (_, facts):
+        with open_image(file) as (_, facts):
             width, height = facts.upright_size
     except DataError:
-        return ForeignImage(file_name=name)  # noted when the picture is decoded
+        return ForeignImage(file_name=name)  # noted when the image is decoded
     try:
         text = read_text(labels) if labels.is_file() else ""
     except DataError as error:
@@ -145,9 +145,9 @@ def _read_image(source: Path, root: Path, file: Path, log: FaultLog) -> ForeignI
     return ForeignImage(file_name=name, width=width, height=height, boxes=boxes)
 
 
-def label_file(source: Path, picture: Path) -> Path:
-    """`.../images/.../a.jpg` -> `.../labels/.../a.txt`; beside the picture without `images`."""
-    parts = list(picture.relative_to(source).parts)
+def label_file(source: Path, image: Path) -> Path:
+    """`.../images/.../a.jpg` -> `.../labels/.../a.txt`; beside the image without `images`."""
+    parts = list(image.relative_to(source).parts)
     if "images" in parts:
         last = len(parts) - 1 - parts[::-1].index("images")
         parts[last] = "labels"

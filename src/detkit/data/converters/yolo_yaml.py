@@ -21,7 +21,7 @@ KEY = re.compile(r"(\w+)\s*:(?:\s+|$)(.*)", re.DOTALL)
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Class number -> name; split -> folders or lists of pictures, relative to `path`."""
+    """Class number -> name; split -> folders or lists of images, relative to `path`."""
 
     names: dict[int, str]
     splits: dict[str, list[str]] = field(default_factory=dict)

@@ -26,7 +26,7 @@ Rng = np.random.Generator
 SUPERSAMPLING = 2
 MIN_VISIBLE = 0.4  # of a shape's pixels; what shows less gets no box
 MIN_SIDE = 4  # pixels of a box
-SMALLEST, LARGEST = 0.11, 0.5  # side of a shape as a share of the picture's
+SMALLEST, LARGEST = 0.11, 0.5  # side of a shape as a share of the image's
 TYPICAL, COLOUR_SPREAD = 0.7, 35.0  # share of shapes in their class's colour, and how nearly
 MIN_CONTRAST = 80.0  # between a shape's colour and what lies beneath it, Euclidean in RGB
 

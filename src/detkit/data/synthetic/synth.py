@@ -28,7 +28,7 @@ def synthesize(
     classes: int = len(SHAPES),
     force: bool = False,
 ) -> Path:
-    """Draws `images[split]` square pictures of `size` pixels for each split into the folder `out`.
+    """Draws `images[split]` square images of `size` pixels for each split into the folder `out`.
 
     The same arguments give the same bytes with the same Pillow and numpy.
 
@@ -41,7 +41,7 @@ def synthesize(
     if not 1 <= classes <= len(SHAPES):
         raise UsageError(f"classes: {classes} is not within 1..{len(SHAPES)}")
     if seed < 0 or min(counts.values(), default=0) < 0:
-        raise UsageError("seed and the numbers of pictures must not be negative")
+        raise UsageError("seed and the numbers of images must not be negative")
     refuse_filled(out, force=force)
     for number, (split, count) in enumerate(counts.items()):
         drawn = [
@@ -53,7 +53,7 @@ def synthesize(
     return out
 
 
-def draw_pictures(count: int, *, size: int) -> list[Pixels]:
+def draw_images(count: int, *, size: int) -> list[Pixels]:
     """`count` scenes of `size` pixels a side, the same at every call."""
     return [draw_scene(np.random.default_rng((0, i)), size).image_hwc for i in range(count)]
 

@@ -1,7 +1,7 @@
-"""One training sample from its number: a pure function of (seed, epoch, index) and the pictures.
+"""One training sample from its number: a pure function of (seed, epoch, index) and the images.
 
 All randomness comes from a counter-based generator keyed by those three numbers, never from the
-state of a worker, so that a resumed epoch goes on with the very same pictures.
+state of a worker, so that a resumed epoch goes on with the very same images.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ PAD_VALUE = 114
 MIXUP_BETA = 32.0  # both parameters of the Beta distribution: blends near one half
 
 
-class PictureSource(Protocol):
-    """The pictures of a split, resized to fit the training size, and their targets."""
+class ImageSource(Protocol):
+    """The images of a split, resized to fit the training size, and their targets."""
 
     def __len__(self) -> int: ...
 
-    def picture(self, index: int) -> Pixels:
+    def image(self, index: int) -> Pixels:
         """(H, W, 3) uint8 RGB."""
         ...
 
     def targets(self, index: int) -> tuple[Array, Classes]:
-        """Boxes (N, 4) xyxy in the pixels of `picture(index)`, classes (N,); no crowds."""
+        """Boxes (N, 4) xyxy in the pixels of `image(index)`, classes (N,); no crowds."""
         ...
 
 
@@ -51,7 +51,7 @@ def sample_rng(seed: int, epoch: int, index: int) -> np.random.Generator:
 
 def augment_sample(
     index: int,
-    pictures: PictureSource,
+    images: ImageSource,
     config: AugmentConfig,
     *,
     size: tuple[int, int],
@@ -65,10 +65,10 @@ def augment_sample(
     """
     if not mosaic_on:
         config = dataclasses.replace(config, mosaic=0.0, mixup=0.0)
-    sample = _composed(index, pictures, config, size, rng, pad_value)
+    sample = _composed(index, images, config, size, rng, pad_value)
     if rng.random() < config.mixup:
-        partner = int(rng.integers(len(pictures)))
-        other = _composed(partner, pictures, config, size, rng, pad_value)
+        partner = int(rng.integers(len(images)))
+        other = _composed(partner, images, config, size, rng, pad_value)
         sample = blend(sample, other, rng.beta(MIXUP_BETA, MIXUP_BETA))
     image = recolour(sample.image_hwc, random_colour(rng, config))
     return image, sample.boxes_xyxy, sample.classes
@@ -76,28 +76,28 @@ def augment_sample(
 
 def _composed(
     index: int,
-    pictures: PictureSource,
+    images: ImageSource,
     config: AugmentConfig,
     size: tuple[int, int],
     rng: np.random.Generator,
     pad_value: int,
 ) -> Sample:
-    """One picture or a mosaic of four, warped to `size`."""
+    """One image or a mosaic of four, warped to `size`."""
     if rng.random() < config.mosaic:
-        partners = rng.integers(len(pictures), size=3)
-        samples = [_loaded(i, pictures) for i in (index, *partners.tolist())]
+        partners = rng.integers(len(images), size=3)
+        samples = [_loaded(i, images) for i in (index, *partners.tolist())]
         centre = (
             int(rng.integers(size[1] // 2, size[1] * 3 // 2)),
             int(rng.integers(size[0] // 2, size[0] * 3 // 2)),
         )
         source = mosaic(samples, centre, size, pad_value)
     else:
-        source = _loaded(index, pictures)
+        source = _loaded(index, images)
     height, width = source.image_hwc.shape[:2]
     matrix = random_affine(rng, config, source=(height, width), size=size)
     return warp_sample(source, matrix, size, pad_value)
 
 
-def _loaded(index: int, pictures: PictureSource) -> Sample:
-    boxes, classes = pictures.targets(index)
-    return Sample(pictures.picture(index), boxes, classes, np.ones(len(boxes), np.float32))
+def _loaded(index: int, images: ImageSource) -> Sample:
+    boxes, classes = images.targets(index)
+    return Sample(images.image(index), boxes, classes, np.ones(len(boxes), np.float32))

@@ -1,4 +1,4 @@
-"""The pictures of a split at the training size: decoded once into shared memory, or on demand.
+"""The images of a split at the training size: decoded once into shared memory, or on demand.
 
 One block of memory holds them all; processes forked later share it, so a cache costs its size once
 however many workers there are. Targets and paths are kept in flat arrays rather than objects:
@@ -25,14 +25,14 @@ from detkit.data.training.transforms import Classes
 AUTO_SHARE = 0.25  # of the available memory that the cache may take when nobody asked for it
 
 
-class PictureStore:
-    """A `PictureSource`: pictures resized so that they just fit `size` (height, width).
+class ImageStore:
+    """A `ImageSource`: images resized so that they just fit `size` (height, width).
 
     Args:
         cache: on, off, or auto: on when it takes less than a quarter of the available memory.
 
     Raises:
-        DataError: a picture that cannot be read, or a cache that was asked for and does not fit.
+        DataError: an image that cannot be read, or a cache that was asked for and does not fit.
     """
 
     def __init__(
@@ -57,17 +57,17 @@ class PictureStore:
 
     @property
     def cache_bytes(self) -> int:
-        """Memory taken by decoded pictures; 0 without a cache."""
+        """Memory taken by decoded images; 0 without a cache."""
         return 0 if self._block is None else self._block.nbytes
 
-    def picture(self, index: int) -> Pixels:
+    def image(self, index: int) -> Pixels:
         """(h, w, 3) uint8 RGB that just fits the training size."""
         if self._block is None:
             return self._decoded(index)
         return self._slot(self._block, index)
 
     def targets(self, index: int) -> tuple[Array, Classes]:
-        """Boxes (N, 4) xyxy in the pixels of `picture(index)`, classes (N,); crowds left out."""
+        """Boxes (N, 4) xyxy in the pixels of `image(index)`, classes (N,); crowds left out."""
         at = slice(self._box_ends[index], self._box_ends[index + 1])
         scale = self._fitted[index] / self._sizes[index]
         boxes = self._boxes[at] * np.array([scale[1], scale[0]] * 2, np.float32)
@@ -88,7 +88,7 @@ class PictureStore:
         needed, available = int(self._offsets[-1]), available_bytes()
         if cache == "on" and 0 < available < needed:
             raise DataError(
-                f"the picture cache needs {needed >> 20} MiB and {available >> 20} MiB are free",
+                f"the image cache needs {needed >> 20} MiB and {available >> 20} MiB are free",
                 hint="cache=off",
             )
         return cache == "on" or (cache == "auto" and needed < AUTO_SHARE * available)

@@ -2,7 +2,7 @@
 
 The order of an epoch is a function of (seed, epoch), each sample of (seed, epoch, index): starting
 an epoch at any batch gives what an uninterrupted epoch would have given from there. Workers write
-their pictures as bytes into a ring of shared memory made before they are forked, so nothing large
+their images as bytes into a ring of shared memory made before they are forked, so nothing large
 passes through a pipe or /dev/shm; the parent turns them into floats.
 """
 
@@ -33,12 +33,12 @@ from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.image import Pixels, network_input
 from detkit.data.training.augment import PAD_VALUE, augment_sample, sample_rng
-from detkit.data.training.image_store import PictureStore, shared_bytes
+from detkit.data.training.image_store import ImageStore, shared_bytes
 
 PREFETCH = 4  # batches under way in each worker
 PATIENCE_S = 5  # for a worker to end before it is killed
 ASK_AGAIN_S = 0.2
-ORDER_INDEX = (1 << 32) - 1  # no picture has this index: the key of an epoch's order
+ORDER_INDEX = (1 << 32) - 1  # no image has this index: the key of an epoch's order
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C and job schedulers reach workers too
 
@@ -55,7 +55,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class _Task:
-    """One batch to make: which pictures, under which key, into which slot of the ring."""
+    """One batch to make: which images, under which key, into which slot of the ring."""
 
     slot: int
     epoch: int
@@ -71,12 +71,12 @@ class TrainLoader:
     random state of torch is not touched.
 
     Args:
-        size: (height, width) of the training pictures.
+        size: (height, width) of the training images.
         workers: processes that prepare batches; 0 prepares them when they are asked for.
-        cache: auto, on or off: decoded pictures in shared memory (see `store`).
+        cache: auto, on or off: decoded images in shared memory (see `store`).
 
     Raises:
-        DataError: no pictures, or one that cannot be read.
+        DataError: no images, or one that cannot be read.
     """
 
     def __init__(
@@ -92,15 +92,15 @@ class TrainLoader:
         pad_value: int = PAD_VALUE,
     ) -> None:
         if not split.records:
-            raise DataError(f"no pictures to train on in split '{split.name}'")
+            raise DataError(f"no images to train on in split '{split.name}'")
         self._seed = seed
-        self._num_pictures = len(split.records)
-        self._batch_size = min(batch_size, self._num_pictures)
+        self._num_images = len(split.records)
+        self._batch_size = min(batch_size, self._num_images)
         workers = workers if "fork" in multiprocessing.get_all_start_methods() else 0
         slots = workers * PREFETCH + 2  # those under way, the one being read, one to spare
         ring = shared_bytes(slots * self._batch_size * size[0] * size[1] * 3)
         self._ring_sbhwc = ring.reshape(slots, self._batch_size, *size, 3)
-        store = PictureStore(split.records, size=size, cache=cache)
+        store = ImageStore(split.records, size=size, cache=cache)
         self.cache_bytes = store.cache_bytes
         self._plan = _Plan()
         self._crew = _Crew(workers)
@@ -110,7 +110,7 @@ class TrainLoader:
 
     @property
     def batches_per_epoch(self) -> int:
-        return self._num_pictures // self._batch_size
+        return self._num_images // self._batch_size
 
     def epoch(self, epoch: int, *, close: bool = False, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number `start` on; `close` leaves out mosaic and mixup.
@@ -118,11 +118,11 @@ class TrainLoader:
         Asking for another epoch ends the one under way.
 
         Raises:
-            DataError: a picture that cannot be read, or a worker that died.
+            DataError: an image that cannot be read, or a worker that died.
         """
         if self._loader is None:
             raise DataError("the loader is closed")
-        order = sample_rng(self._seed, epoch, ORDER_INDEX).permutation(self._num_pictures)
+        order = sample_rng(self._seed, epoch, ORDER_INDEX).permutation(self._num_images)
         rows = order[: self.batches_per_epoch * self._batch_size].reshape(-1, self._batch_size)
         self._plan.tasks = [
             _Task(i % len(self._ring_sbhwc), epoch, not close, tuple(row))
@@ -139,7 +139,7 @@ class TrainLoader:
             if "DataLoader worker" not in str(error):
                 raise
             raise DataError(
-                f"a process that prepares pictures died: {error}", hint="workers=0"
+                f"a process that prepares images died: {error}", hint="workers=0"
             ) from error
 
     def close(self) -> None:
@@ -170,9 +170,9 @@ class _Plan(Sampler[_Task]):
 
 @dataclass(frozen=True)
 class _Samples(Dataset[_Made]):
-    """Makes a batch: pictures into the ring, boxes (N, 6) returned. What a worker runs."""
+    """Makes a batch: images into the ring, boxes (N, 6) returned. What a worker runs."""
 
-    store: PictureStore
+    store: ImageStore
     ring_sbhwc: Pixels
     augment: AugmentConfig
     seed: int

@@ -1,4 +1,4 @@
-"""Four pictures around a random point of one canvas (YOLOv4, arXiv:2004.10934, section 3.3)."""
+"""Four images around a random point of one canvas (YOLOv4, arXiv:2004.10934, section 3.3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def mosaic(
 ) -> Sample:
     """Four samples meeting at `centre` (x, y) of a canvas of twice `size` (height, width).
 
-    Each picture touches the meeting point with a corner; what does not fit on the canvas is cut,
+    Each image touches the meeting point with a corner; what does not fit on the canvas is cut,
     its boxes with it.
     """
     height, width = 2 * size[0], 2 * size[1]

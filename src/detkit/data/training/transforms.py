@@ -1,7 +1,7 @@
 """The steps of training augmentation: one affine warp, one colour matrix, exact boxes.
 
 Matrices are (2, 3) float64 and map source pixels to output pixels: `x' = m[:, :2] @ x + m[:, 2]`.
-A picture goes through Pillow once for all of zoom, shift, rotation, shear and flips, because the
+An image goes through Pillow once for all of zoom, shift, rotation, shear and flips, because the
 warp is the dearest step; flips in the matrix cost nothing and are exact to the pixel.
 """
 
@@ -28,7 +28,7 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 @dataclass(frozen=True)
 class Sample:
-    """One training picture: uint8 (H, W, 3), boxes (N, 4) xyxy in its pixels, classes (N,).
+    """One training image: uint8 (H, W, 3), boxes (N, 4) xyxy in its pixels, classes (N,).
 
     `shown` (N,) is the share of each box's area that earlier cuts have left.
     """
@@ -65,7 +65,7 @@ def random_affine(
 
 
 def warp(image_hwc: Pixels, matrix: Matrix, size: tuple[int, int], pad_value: int) -> Pixels:
-    """The picture under `matrix`, bilinear, as (*size, 3); what lies outside is `pad_value`."""
+    """The image under `matrix`, bilinear, as (*size, 3); what lies outside is `pad_value`."""
     linear = np.linalg.inv(matrix[:, :2])
     inverse = np.column_stack([linear, -linear @ matrix[:, 2]])
     image = Image.fromarray(image_hwc).transform(
@@ -86,7 +86,7 @@ def warp_boxes(boxes_xyxy: Array, matrix: Matrix) -> Array:
 
 
 def warp_sample(sample: Sample, matrix: Matrix, size: tuple[int, int], pad_value: int) -> Sample:
-    """Picture and boxes under `matrix`; boxes too small or too hidden are dropped."""
+    """Image and boxes under `matrix`; boxes too small or too hidden are dropped."""
     envelopes = warp_boxes(sample.boxes_xyxy, matrix)
     boxes = clip_xyxy(envelopes, *size)
     shown = sample.shown * area_xyxy(boxes) / np.maximum(area_xyxy(envelopes), 1e-9)

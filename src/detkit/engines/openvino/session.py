@@ -26,7 +26,7 @@ _PREAMBLE = ("Exception from", "Check ", "FrontEnd API", "Model wasn't", "Summar
 class OpenVinoEngine:
     """See `runtime.graph.Engine`.
 
-    One picture has a graph of its own, which spares the work that a free batch size costs in every
+    One image has a graph of its own, which spares the work that a free batch size costs in every
     run: 13 % of the time of yolo-nas-n in INT8 at 320 px, 22 % of yolo-nas-p at 64 px, measured in
     turns on one thread.
     """
@@ -34,7 +34,7 @@ class OpenVinoEngine:
     runtime = "openvino"
 
     def __init__(self, path: Path, placement: Placement) -> None:
-        """Loads the graph and compiles it for one picture.
+        """Loads the graph and compiles it for one image.
 
         Raises:
             ArtifactError: damaged or not self-contained.

@@ -20,8 +20,8 @@ from detkit.artifact.artifact import Manifest, atomic_path, read_manifest, size_
 from detkit.core.boxes import Array
 from detkit.core.errors import ArtifactError, BackendError, UsageError
 from detkit.data.coco.verify import cache_folder
-from detkit.data.comparison_images import comparison_pictures
-from detkit.engines.convert import NUM_PICTURES, Limits, Target, check_limits, convert
+from detkit.data.comparison_images import comparison_images
+from detkit.engines.convert import NUM_IMAGES, Limits, Target, check_limits, convert
 from detkit.engines.int8_checks import check_rounding
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.api import build
@@ -186,7 +186,7 @@ def engine_record(built: BuiltEngine, draft: Manifest, *, half: bool) -> EngineR
 def _difference(
     checkpoint: Path, engine: Path, manifest: Manifest, options: ExportOptions
 ) -> Difference | None:
-    """How far the engine strays from torch on pictures; None where no GPU can run it.
+    """How far the engine strays from torch on images; None where no GPU can run it.
 
     Raises:
         GateError: too far.
@@ -198,8 +198,8 @@ def _difference(
             return None
         raise
     session = _AnyBatch(session, options.batches)
-    images, source = comparison_pictures(
-        options.data or "", manifest.preprocess, NUM_PICTURES, recorded=manifest.data
+    images, source = comparison_images(
+        options.data or "", manifest.preprocess, NUM_IMAGES, recorded=manifest.data
     )
     model, _ = load_checkpoint(checkpoint)
     if isinstance(model, QuantizedDetector):
@@ -213,7 +213,7 @@ def _difference(
 
 
 class _AnyBatch:
-    """A session fed with as many pictures at a time as its engine takes."""
+    """A session fed with as many images at a time as its engine takes."""
 
     def __init__(self, session: Session, batches: tuple[int, int, int]) -> None:
         self.manifest, self.runtime = session.manifest, session.runtime
@@ -252,7 +252,7 @@ def _notes(
     if graph is not None:
         notes["graph"] = (
             f"{graph.score:.1e} of a score and {graph.box_px:.1e} px from torch on"
-            f" {graph.images} pictures ({graph.source}), in ONNX Runtime with its floats in FP32"
+            f" {graph.images} images ({graph.source}), in ONNX Runtime with its floats in FP32"
         )
     if difference is None:
         notes["not_run"] = "there is no GPU here to run the engine on: only its build was checked"

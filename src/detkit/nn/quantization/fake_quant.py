@@ -118,7 +118,7 @@ class QuantConv(FusedConv):
     def correct_bias(self, input_means: Tensor) -> None:
         """Sets `bias_shift` for inputs of these channel means, (C_in,).
 
-        Nagel et al., 2019, arXiv 1906.04721, section 4.2, with means from pictures.
+        Nagel et al., 2019, arXiv 1906.04721, section 4.2, with means from images.
         """
         error = quantize_weight(self.conv.weight, self.bits) - self.conv.weight
         self.bias_shift.copy_(-error.sum(dim=(2, 3)) @ input_means.to(error))

@@ -38,14 +38,14 @@ class Inheritance:
         self.folder = open_splits(dataclasses.replace(config.train, data=config.data))
 
     def check(self, space: SearchSpace) -> None:
-        """Raises UsageError where the weights are not for this space and these pictures."""
+        """Raises UsageError where the weights are not for this space and these images."""
         require_elastic(space)
         wanted, known = self.folder.splits["train"].class_names, self.manifest.class_names
         if wanted != known:
             raise UsageError(f"{self.path} knows {', '.join(known)}; the data, {', '.join(wanted)}")
         if self.config.searcher == "gradient":
             raise UsageError(
-                "the searcher gradient learns from pictures that the supernet has not seen",
+                "the searcher gradient learns from images that the supernet has not seen",
                 hint="let it train its own: leave out supernet.trained",
             )
         try:

@@ -20,9 +20,9 @@ from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import Cost, Detector
 from detkit.spec.arch import ArchSpec
 
-SIDE = 64  # of the pictures, in pixels: enough for all strides
+SIDE = 64  # of the images, in pixels: enough for all strides
 BATCH = 8
-NOISE = 0.01  # Zen's mix of a second picture into the first
+NOISE = 0.01  # Zen's mix of a second image into the first
 REPEATS = 4
 
 
@@ -37,7 +37,7 @@ def params(spec: ArchSpec, cost: Cost, seed: int) -> float:
 
 
 def naswot(spec: ArchSpec, cost: Cost, seed: int) -> float:
-    """How differently the activations switch for different pictures: log |K_H|, equation 2."""
+    """How differently the activations switch for different images: log |K_H|, equation 2."""
     model = _fresh(spec, seed)
     kernel = torch.zeros(BATCH, BATCH, dtype=torch.float64)
     kinds = tuple({type(make()) for make in ACTIVATIONS.values()})

@@ -1,4 +1,4 @@
-"""Batch-norm statistics of a network with shared weights: its own, from training pictures.
+"""Batch-norm statistics of a network with shared weights: its own, from training images.
 
 Those of a supernet under training lag behind its weights and mix its image sizes; those of its
 slices were never kept. So every network gets its own before it is scored or saved.
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.nn.detector import Detector
-from detkit.quantize.calibrate import load_pictures, spread
+from detkit.quantize.calibrate import load_images, spread
 from detkit.spec.preprocess import Preprocess
 
 
@@ -22,7 +22,7 @@ def plain_batches(
 ) -> Iterator[Tensor]:
     """`count` batches (B, 3, H, W) at most, as evaluation sees them, evenly spread over all."""
     chosen = spread(records, count * batch)
-    for images in load_pictures(chosen, Preprocess(size=size, fit=size), batch):
+    for images in load_images(chosen, Preprocess(size=size, fit=size), batch):
         yield torch.from_numpy(images)
 
 

@@ -1,6 +1,6 @@
 """The supernet as an objective that can be differentiated: what the gradient searcher descends on.
 
-The score of a mixture is the loss of its network (see `nn.relaxed`) on pictures that the shared
+The score of a mixture is the loss of its network (see `nn.relaxed`) on images that the shared
 weights were not trained on, in units of AP by the AP and the loss of both ends of the space. Its
 cost is the expected one of additive models, fitted to networks of the space that were measured.
 """
@@ -130,7 +130,7 @@ class SupernetRelaxation:
 
     @functools.cached_property
     def batches(self) -> list[Batch]:
-        """Pictures that the weights did not see, in the order of their first epoch."""
+        """Images that the weights did not see, in the order of their first epoch."""
         loader = TrainLoader(
             held_out_part(self.inheritance.folder.splits["train"]),
             size=self.space.largest_arch().image_size,

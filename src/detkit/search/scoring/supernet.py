@@ -171,7 +171,7 @@ def train_supernet(
     for note in job.notes:
         log(note)
     log(
-        f"supernet: {settings.epochs} epochs of {len(job.train.records)} pictures; largest network"
+        f"supernet: {settings.epochs} epochs of {len(job.train.records)} images; largest network"
         f" {job.costs['parameters'] / 1e6:.2f} M parameters and {job.costs['macs'] / 1e9:.2f} GMACs"
         f" deployed at {spec.image_size[0]}x{spec.image_size[1]}, {sharing.random_nets + 1} slices"
         f" of it a step after {sharing.largest_first:.0%} of the epochs"
@@ -250,11 +250,11 @@ def warm_start(whole: Detector, part: Detector, name: str) -> None:
 
 
 def learning_part(config: SearchConfig, train: CocoSplit) -> CocoSplit:
-    """What the weights learn from: every second picture where the searcher needs the others."""
+    """What the weights learn from: every second image where the searcher needs the others."""
     records = train.records[::2] if config.searcher == "gradient" else train.records
     return dataclasses.replace(train, records=records)
 
 
 def held_out_part(train: CocoSplit) -> CocoSplit:
-    """What the searcher `gradient` learns from: the pictures that the weights did not see."""
+    """What the searcher `gradient` learns from: the images that the weights did not see."""
     return dataclasses.replace(train, records=train.records[1::2] or train.records)

@@ -49,9 +49,9 @@ def bench(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option("--data", help="Folder of pictures; else the training data, or drawn ones."),
+        typer.Option("--data", help="Folder of images; else the training data, or drawn ones."),
     ] = None,
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Pictures a run.")] = DEFAULTS.batch,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a run.")] = DEFAULTS.batch,
     seconds: Annotated[
         float, typer.Option("--seconds", min=0, help="Seconds of timing a model, at least.")
     ] = DEFAULTS.seconds,
@@ -128,7 +128,7 @@ def bench(
     """Time models here, interleaved; compare with a baseline.
 
     Several models take turns, and their ratios compare neighbouring blocks. End to end goes from a
-    picture file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
+    image file to detections: decode + letterbox, engine, NMS. With --threads 0 every engine gets
     all CPUs this process may use; with --scenario throughput each batch in flight gets one. The
     raw times are in the JSON report (--json, -o). A later run can take it as its --baseline: that
     exits with 3 if a model has become slower, and with 5 if it cannot be told. ONNX files of other

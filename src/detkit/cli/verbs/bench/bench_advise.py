@@ -19,7 +19,7 @@ def advise(flags: BenchFlags) -> None:
     if len(flags.models) != 1:
         raise UsageError("--advise is about one checkpoint")
     if flags.data is None:
-        raise UsageError("no pictures to score on", hint="--data a COCO folder")
+        raise UsageError("no images to score on", hint="--data a COCO folder")
     check_report_file(flags.out, force=flags.force)
     from detkit.advise.recommend import Limits
     from detkit.advise.run import Question

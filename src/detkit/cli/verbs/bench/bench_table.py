@@ -21,7 +21,7 @@ def lines_of(report: BenchReport) -> list[str]:
         _baseline_table(report.baseline),
     ]
     machine = report.fingerprint
-    where = f"{machine['cpu']}, {machine['usable_cpus']} CPUs, on {report.pictures}"
+    where = f"{machine['cpu']}, {machine['usable_cpus']} CPUs, on {report.images}"
     lines = [line for table in tables if table for line in (*table, "")]
     return [*lines, f"{where}; machine {machine['id']}"]
 
