@@ -11,7 +11,7 @@ _detkit() {
         ((COMP_CWORD > 2)) && verb+=" ${COMP_WORDS[2]}" ;;
     esac
     if ((COMP_CWORD == 1)) || [[ $verb == help ]]; then
-        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench search predict import info report data help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench compare advise profile search predict import info report data help --help --version' -- "$cur"))
         return
     fi
     if ((COMP_CWORD <= at)); then
@@ -40,6 +40,11 @@ _detkit() {
     'bench --data'|\
     'bench --baseline'|\
     'bench -o'|'bench --out'|\
+    'compare --data'|\
+    'compare -o'|'compare --out'|\
+    'advise --data'|\
+    'advise -o'|'advise --out'|\
+    'profile -o'|'profile --out'|\
     'search --latency-profile'|\
     'search --measured'|\
     'search -o'|'search --out'|\
@@ -83,14 +88,24 @@ _detkit() {
     'bench --runs'|\
     'bench --max-ms'|\
     'bench --max-regress'|\
-    'bench --imgsz'|\
-    'bench --precision'|\
-    'bench --max-drop'|\
-    'bench --space'|\
-    'bench --samples'|\
-    'bench --classes'|\
-    'bench --seed'|\
     'bench --threads'|\
+    'compare --imgsz'|\
+    'compare --precision'|\
+    'compare --batch'|\
+    'compare --seconds'|\
+    'compare --runs'|\
+    'compare --threads'|\
+    'advise --max-ms'|\
+    'advise --max-drop'|\
+    'advise --threads'|\
+    'profile --space'|\
+    'profile --imgsz'|\
+    'profile --classes'|\
+    'profile --samples'|\
+    'profile --precision'|\
+    'profile --max-ms'|\
+    'profile --seed'|\
+    'profile --threads'|\
     'search --trials'|\
     'search --max-latency-ms'|\
     'search --max-params'|\
@@ -114,6 +129,8 @@ _detkit() {
     'eval --device'|\
     'quantize --device'|\
     'bench --device'|\
+    'compare --device'|\
+    'profile --device'|\
     'search --device'|\
     'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
     'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
@@ -123,6 +140,8 @@ _detkit() {
     'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
+    'compare --runtime'|\
+    'profile --runtime'|\
     'search --runtime'|\
     'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
@@ -145,7 +164,10 @@ _detkit() {
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
-    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --compare --imgsz --precision --advise --max-drop --profile --space --samples --classes --resume --outputs --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'bench') flags='--data --batch --seconds --runs --max-ms --scenario --baseline --max-regress --strict --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'compare') flags='--data --imgsz --precision --batch --seconds --runs --strict --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'advise') flags='--data --max-ms --max-drop --threads --out --force --json --quiet --verbose --help' ;;
+    'profile') flags='--space --imgsz --classes --samples --precision --max-ms --resume --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --ray --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --outputs --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--out --force --json --quiet --verbose --help' ;;

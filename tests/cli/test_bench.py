@@ -18,7 +18,7 @@ def test_two_models_are_set_side_by_side(detkit, cell_model, cell_folder):
     assert lines[0].split()[:2] == ["model", "runtime"]
     assert lines[1].split()[:3] == ["cells.onnx", "onnxruntime", "fp32"]
     assert lines[2].startswith("nms.onnx")
-    assert "not to be trusted: cells.onnx: p99 of 20 runs" in done.stderr
+    assert "unreliable: cells.onnx: p99 of 20 runs" in done.stderr
     assert "4 images from" in done.stderr
 
 

@@ -133,5 +133,5 @@ def test_fingerprints_and_errors_name_a_new_engine(abacus):
     assert abacus in str(caught.value.hint)
 
 
-PROFILE = ("bench", "--profile")
-ADVISE = ("bench", "--advise")
+PROFILE = ("profile",)
+ADVISE = ("advise",)

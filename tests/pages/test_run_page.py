@@ -122,7 +122,7 @@ def test_page_tells_the_best_epoch_and_the_doubts(run):
     assert "0.400best AP" in words
     assert "1best epoch of 3" in words
     assert "1 h 02 min" in words
-    assert "not to be trusted" in words
+    assert "unreliable" in words
     assert "unseen: -" in words
 
 

@@ -95,3 +95,20 @@ ComparisonData = Annotated[
     Path | None,
     typer.Option("--data", help="COCO folder of comparison images; else the training data."),
 ]
+
+# --- flags of the verbs that time models ---------------------------------------------------------
+
+TimedImages = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder of images; else the training data, or synthetic ones."),
+]
+Batch = Annotated[int, typer.Option("--batch", min=1, help="Images a run.")]
+Seconds = Annotated[
+    float, typer.Option("--seconds", min=0, help="Seconds of timing a model, at least.")
+]
+Runs = Annotated[int, typer.Option("--runs", min=10, help="Timed runs of a model, at least.")]
+MaxMs = Annotated[
+    float | None, typer.Option("--max-ms", min=0, help="Exit 3 if it takes longer than this.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 5 if the times are unreliable.")]
+UntrainedSize = Annotated[str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH.")]

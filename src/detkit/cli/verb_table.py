@@ -32,6 +32,15 @@ VERBS = {
         "detkit.cli.verbs.bench.bench:bench",
         "Time models here, interleaved; compare with a baseline.",
     ),
+    "compare": Verb(
+        "detkit.cli.verbs.compare:compare", "Set architectures side by side, untrained."
+    ),
+    "advise": Verb(
+        "detkit.cli.verbs.advise:advise", "Say in which precision to ship a checkpoint."
+    ),
+    "profile": Verb(
+        "detkit.cli.verbs.profile:profile", "Measure a search space for searches elsewhere."
+    ),
     "search": Verb("detkit.cli.verbs.search:search", "Search architectures for this machine."),
     "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on images."),
     "import": Verb(

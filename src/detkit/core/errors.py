@@ -9,7 +9,7 @@
     |- UsageError          2   a flag or a config value
     |- GateError           3   it ran, and a figure asked for was not met
     |- BackendError        4   a runtime or device that is not here
-    `- MeasurementError    5   a measurement that cannot be trusted or compared
+    `- MeasurementError    5   a measurement that is unreliable or cannot be compared
 
 Whatever else escapes is a bug of ours: exit 70 with a traceback.
 """

@@ -277,7 +277,7 @@ def _bench_table(name: str, report: BenchReport) -> str:
         for item in report.models
     ]  # fmt: skip
     machine = ", ".join(f"{key} {value}" for key, value in report.fingerprint.items())
-    doubt = "" if report.valid else f"not to be trusted: {'; '.join(report.reasons)}"
+    doubt = "" if report.valid else f"unreliable: {'; '.join(report.reasons)}"
     warning = f'<p class="bad">{text(doubt)}</p>' if doubt else ""
     return f"<p>{text(name)}: {text(machine)}</p>{warning}{_table(headers, rows)}"
 

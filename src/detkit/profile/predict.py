@@ -36,9 +36,7 @@ def open_profile(path: Path, wanted: Wanted) -> LatencyFit:
     if profile.unit != "ms":
         raise UsageError(f"{path}: its latencies are in '{profile.unit}', not ms")
     if profile.fit is None:
-        raise UsageError(
-            f"{path} is not finished", hint="detkit bench --profile --resume goes on with it"
-        )
+        raise UsageError(f"{path} is not finished", hint="detkit profile --resume goes on with it")
     _check_space(path, profile, wanted.space)
     for flag in ("runtime", "precision", "threads"):
         was, now = getattr(profile, flag), getattr(wanted, flag)
@@ -57,7 +55,7 @@ def _check_space(path: Path, profile: HardwareProfile, space: SearchSpace) -> No
     raise UsageError(
         f"{path} is of space {profile.space} with {profile.num_classes} classes, image size"
         f" {profile.image_size} (digest {profile.space_digest}), not of this one ({space.digest})",
-        hint=f"make one: detkit bench --profile --space {space.name}{size}"
+        hint=f"make one: detkit profile --space {space.name}{size}"
         f" --classes {space.base.num_classes}",
     )
 

@@ -44,7 +44,7 @@ class LatencyFit:
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareProfile:
-    """What `detkit bench --profile` measured on a device, for `detkit search --latency-profile`.
+    """What `detkit profile` measured on a device, for `detkit search --latency-profile`.
 
     `clock` is `cpu` (time of the one thread that computes) or `wall`. `fit` is None until every
     sample has been measured.

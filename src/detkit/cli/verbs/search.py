@@ -120,9 +120,7 @@ def search(
     device: DeviceSetting = None,
     latency_profile: Annotated[
         Path | None,
-        typer.Option(
-            "--latency-profile", help="Predict latency from this file of bench --profile."
-        ),
+        typer.Option("--latency-profile", help="Predict latency from this file of profile."),
     ] = None,
     measured: Annotated[
         Path | None,

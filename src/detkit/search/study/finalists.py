@@ -1,6 +1,6 @@
 """Measured latencies of a front taken back into the study that had only predicted them.
 
-detkit bench searched/pareto.json --precision int8 -o measured.json     (on the device)
+detkit profile searched/pareto.json --precision int8 -o measured.json     (on the device)
 detkit search -o searched --resume --measured measured.json
 """
 

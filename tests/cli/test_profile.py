@@ -32,7 +32,7 @@ def run(monkeypatch, capfd):
 
 def test_profile_serves_a_search_whose_front_comes_back_measured(run, tmp_path):
     profile, out, measured = (tmp_path / name for name in ("p.json", "out", "measured.json"))
-    asked = ("bench", "--profile", *SPACE, *ENGINE, "--classes", 3, "--samples", 8, "-o", profile)
+    asked = ("profile", *SPACE, *ENGINE, "--classes", 3, "--samples", 8, "-o", profile)
     code, stdout, stderr = run(*asked)
     assert (code, stdout) == (0, f"{profile}\n"), stderr
     assert "8 networks of tiny" in stderr
@@ -46,7 +46,7 @@ def test_profile_serves_a_search_whose_front_comes_back_measured(run, tmp_path):
     front = json.loads((out / "pareto.json").read_text())
     assert {(point["measured"], point["latency_error"]) for point in front} == {(False, fit.mape)}
 
-    code, stdout, stderr = run("bench", out / "pareto.json", *ENGINE, "-o", measured)
+    code, stdout, stderr = run("profile", out / "pareto.json", *ENGINE, "-o", measured)
     assert code == 0, stderr
     found = from_json(MeasuredFront, measured.read_text())
     assert [network.digest for network in found.networks] == [point["digest"] for point in front]
@@ -64,16 +64,16 @@ def test_profile_serves_a_search_whose_front_comes_back_measured(run, tmp_path):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("--profile",), 2, "a profile is a file"),
-        (("--profile", "-o", "x.json", "--resume"), 2, "no profile to resume"),
-        (("--profile", "-o", "x.json", "--precision", "fp16"), 2, "no fp16 on onnxruntime"),
-        (("--profile", "-o", "x.json", "--space", "huge"), 2, "unknown space"),
-        ((), 2, "no MODEL to time"),
-        (("a.safetensors", "--advise"), 2, "no images to score on"),
+        (("profile",), 2, "a profile is a file"),
+        (("profile", "-o", "x.json", "--resume"), 2, "no profile to resume"),
+        (("profile", "-o", "x.json", "--precision", "fp16"), 2, "no fp16 on onnxruntime"),
+        (("profile", "-o", "x.json", "--space", "huge"), 2, "unknown space"),
+        (("bench",), 2, "missing argument 'MODEL'"),
+        (("advise", "a.safetensors"), 2, "missing option '--data'"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_any_work(run, args, code, message):
-    done = run("bench", *args)
+    done = run(*args)
     assert done[:2] == (code, "")
     assert message in done[2]
 
@@ -81,7 +81,7 @@ def test_what_makes_no_sense_is_refused_before_any_work(run, args, code, message
 def test_front_slower_than_the_limit_exits_3(run, tmp_path):
     out = tmp_path / "out"
     assert run("search", *SPACE, "--set", "classes=3", "--trials", 1, "-o", out)[0] == 0
-    code, stdout, stderr = run("bench", out / "pareto.json", "--max-ms", 0.0001)
+    code, stdout, stderr = run("profile", out / "pareto.json", "--max-ms", 0.0001)
     assert code == 3
     assert "is above 0.0001" in stderr
     assert stdout.startswith("network")

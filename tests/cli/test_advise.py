@@ -1,4 +1,4 @@
-"""`detkit bench --advise` on a network whose INT8 form is nearly as good as its float one."""
+"""`detkit advise` on a network whose INT8 form is nearly as good as its float one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
     before = sorted(settled().parent.iterdir())
     out = tmp_path / "advice.json"
     wide = ("--max-drop", 100, "--threads", 1, "-o", out)
-    code, stdout, stderr = run("bench", settled(), "--advise", "--data", labelled, *wide, "--json")
+    code, stdout, stderr = run("advise", settled(), "--data", labelled, *wide, "--json")
     assert code == 0, stderr
     report = from_json(AdviceReport, stdout)
     assert out.read_text() == stdout
@@ -51,7 +51,7 @@ def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
 
 def test_limit_that_nothing_meets_exits_3_with_the_table(run, settled, labelled):
     args = ("--data", labelled, "--threads", 1, "--max-ms", 0.0001)
-    code, stdout, stderr = run("bench", settled(), "--advise", *args)
+    code, stdout, stderr = run("advise", settled(), *args)
     assert code == 3
     assert stdout.split()[:2] == ["runtime", "precision"]
     assert "nothing meets the limits" in stderr

@@ -1,20 +1,40 @@
-"""`detkit bench --compare`: named architectures side by side, before anything is trained."""
+"""`detkit compare`: named architectures side by side, before anything is trained."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from detkit.cli import console
-from detkit.cli.report_output import check_report_file, emit_report
-from detkit.cli.verbs.bench.bench_files import check_trust, tell_doubts
-from detkit.cli.verbs.bench.bench_flags import BenchFlags
+from detkit.cli.options import (
+    Batch,
+    Device,
+    Force,
+    Json,
+    Out,
+    Quiet,
+    Runs,
+    Runtime,
+    Seconds,
+    Strict,
+    Threads,
+    TimedImages,
+    UntrainedSize,
+    Verbose,
+)
 
 if TYPE_CHECKING:
     from detkit.report import ComparedModel, CompareReport
 
+EXAMPLES = {
+    "compare": (
+        "detkit compare yolo-nas-s yolov8-m yolov7-x --imgsz 640",
+        "detkit compare yolo-nas-n mine.json --precision int8 --threads 1 -o compare.json",
+    ),
+}
 PRECISIONS = "fp32,int8"
-MAX_RUNS = 100  # the largest take seconds for each
 CHAIN_RUNS = 3
 NOTE = (
     "Weights are untrained: this compares size and latency. AP published is that of the authors'"
@@ -22,27 +42,57 @@ NOTE = (
 )
 
 
-def compare(flags: BenchFlags) -> None:
+def compare(
+    names: Annotated[
+        list[str], typer.Argument(metavar="MODEL", help="Architectures, or their JSON files.")
+    ],
+    data: TimedImages = None,
+    imgsz: UntrainedSize = "",
+    precision: Annotated[
+        str, typer.Option("--precision", help="fp32 or int8, or both with a comma between.")
+    ] = PRECISIONS,
+    batch: Batch = 1,
+    seconds: Seconds = 3.0,
+    runs: Runs = 100,
+    strict: Strict = False,
+    runtime: Runtime = "",
+    device: Device = "cpu",
+    threads: Threads = 0,
+    out: Out = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Set architectures side by side, untrained: size and latency on this machine.
+
+    Prints parameters, multiply-adds, file sizes, and the latency of each in turns with the others;
+    ratios are to the first. Weights are untrained, so nothing is said of AP but what the authors
+    published.
+    """
+    console.setup(quiet, verbose)
+    from detkit.cli.reliability_output import check_trust, tell_doubts
+    from detkit.cli.report_output import check_report_file, emit_report
     from detkit.compare import compare as measure_models
+    from detkit.runtime.session import Placement
     from detkit.spec.arch import parse_image_size
     from detkit.timing.measure import Plan
 
-    check_report_file(flags.out, force=flags.force)
-    runs = min(flags.runs, MAX_RUNS)
+    check_report_file(out, force=force)
     report = measure_models(
-        [str(model) for model in flags.models],
-        image_size=parse_image_size(flags.imgsz) if flags.imgsz else None,
-        precisions=tuple((flags.precision or PRECISIONS).split(",")),
-        runtime=flags.runtime,
-        placement=flags.placement,
-        plan=Plan(min_seconds=flags.seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
-        batch=flags.batch,
-        data=flags.data,
+        names,
+        image_size=parse_image_size(imgsz) if imgsz else None,
+        precisions=tuple(precision.split(",")),
+        runtime=runtime,
+        placement=Placement(device=device, threads=threads),
+        plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
+        batch=batch,
+        data=data,
         tell=console.log,
     )
-    emit_report(report, flags.out, json=flags.json, lines=_lines(report))
+    emit_report(report, out, json=json, lines=_lines(report))
     tell_doubts(report.reasons, report.cures)
-    if flags.strict:
+    if strict:
         check_trust(report.reasons, report.cures)
 
 

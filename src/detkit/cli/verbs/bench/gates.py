@@ -1,66 +1,27 @@
-"""`detkit bench MODEL...`: files timed in turns, and held against limits and a baseline."""
+"""Limits that `detkit bench` holds its models against: `--max-ms`, `--max-regress`, `--strict`."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detkit.cli import console
-from detkit.cli.foreign_outputs import foreign_specs
-from detkit.cli.report_output import check_report_file, emit_report
-from detkit.cli.verbs.bench.bench_flags import BenchFlags
-from detkit.cli.verbs.bench.bench_table import lines_of
+from detkit.cli.reliability_output import check_trust
 from detkit.core.errors import GateError, MeasurementError, UsageError
 
 if TYPE_CHECKING:
     from detkit.report import BaselineComparison, BenchReport, Change
 
 PERCENT = re.compile(r"(\d+(?:\.\d+)?) ?%")
-MAX_REGRESS = "5%"
 
 
-def bench_files(flags: BenchFlags) -> None:
-    if flags.max_regress is not None and flags.baseline is None:
+def check_limit_has_baseline(max_regress: str | None, baseline: Path | None) -> None:
+    """Raises UsageError for a limit on becoming slower than nothing."""
+    if max_regress is not None and baseline is None:
         raise UsageError("--max-regress needs a --baseline to compare with")
-    limit = _share(flags.max_regress or MAX_REGRESS)
-    check_report_file(flags.out, force=flags.force)
-    from detkit.bench.baseline import read_baseline
-    from detkit.bench.run import bench
-    from detkit.timing.measure import Plan
-
-    report = bench(
-        flags.models,
-        runtime=flags.runtime,
-        placement=flags.placement,
-        batch=flags.batch,
-        plan=Plan(min_seconds=flags.seconds, min_runs=flags.runs, chain_runs=min(flags.runs, 50)),
-        data=flags.data,
-        foreign=foreign_specs(flags.outputs, flags.models),
-        scenario=flags.scenario,
-        baseline=read_baseline(flags.baseline, limit) if flags.baseline else None,
-        tell=console.log,
-    )
-    emit_report(report, flags.out, json=flags.json, lines=lines_of(report))
-    tell_doubts(report.reasons, report.cures)
-    _check_gates(report, flags.max_ms, strict=flags.strict)
 
 
-def tell_doubts(reasons: tuple[str, ...], cures: tuple[str, ...]) -> None:
-    for reason in reasons:
-        console.warn(f"not to be trusted: {reason}")
-    for cure in cures:
-        console.log(f"hint: {cure}")
-
-
-def check_trust(reasons: tuple[str, ...], cures: tuple[str, ...]) -> None:
-    """Raises MeasurementError if there are reasons not to trust the times."""
-    if reasons:
-        raise MeasurementError(
-            "the times cannot be trusted: " + "; ".join(reasons), hint="; ".join(cures)
-        )
-
-
-def _share(percent: str) -> float:
+def share_of(percent: str) -> float:
     """0.05 of `5%`.
 
     Raises:
@@ -72,7 +33,7 @@ def _share(percent: str) -> float:
     return float(found[1]) / 100
 
 
-def _check_gates(report: BenchReport, max_ms: float | None, *, strict: bool) -> None:
+def check_gates(report: BenchReport, max_ms: float | None, *, strict: bool) -> None:
     """Raises GateError for a model that is too slow, MeasurementError for doubts when `strict`."""
     slow = [m for m in report.models if max_ms is not None and m.latency_ms.p50 > max_ms]
     if strict:

@@ -1,0 +1,93 @@
+"""`detkit advise`: in which precision, on which engine, to ship a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from detkit.cli import console
+from detkit.cli.options import Force, Json, MaxMs, Out, Quiet, Threads, Verbose
+
+if TYPE_CHECKING:
+    from detkit.report import AdviceReport, Form
+
+EXAMPLES = {
+    "advise": (
+        "detkit advise best.safetensors --data coco/",
+        "detkit advise best.safetensors --data coco/ --max-drop 0.5 --max-ms 20 -o advice.json",
+    ),
+}
+
+
+def advise(
+    checkpoint: Annotated[Path, typer.Argument(help="Float checkpoint.")],
+    data: Annotated[Path, typer.Option("--data", help="COCO folder to calibrate and score on.")],
+    max_ms: MaxMs = None,
+    max_drop: Annotated[
+        float, typer.Option("--max-drop", min=0, help="Points of AP that may be lost.")
+    ] = 0.5,
+    threads: Threads = 0,
+    out: Out = None,
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Say in which precision, on which engine, to ship a checkpoint, and why.
+
+    Quantizes it, scores every form that runs here on the validation split, times all in turns, and
+    says which to ship with the commands that make it. Exits with 3 if no form meets the limits.
+    """
+    console.setup(quiet, verbose)
+    from detkit.advise.recommend import Limits
+    from detkit.advise.run import Question
+    from detkit.advise.run import advise as find_advice
+    from detkit.cli.reliability_output import tell_doubts
+    from detkit.cli.report_output import check_report_file, emit_report
+    from detkit.core.errors import GateError
+
+    check_report_file(out, force=force)
+    limits = Limits(max_drop=max_drop, max_ms=max_ms)
+    question = Question(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
+    report = find_advice(question, console.log)
+    emit_report(report, out, json=json, lines=_lines(report))
+    for what, why in report.absent.items():
+        console.detail(f"{what}: {why}")
+    tell_doubts(report.reasons, ())
+    if report.chosen is None:
+        raise GateError(report.advice)
+
+
+def _lines(report: AdviceReport) -> list[str]:
+    header = (
+        "runtime",
+        "precision",
+        "AP",
+        "drop",
+        "noise",
+        "ms",
+        "of float",
+        "from",
+        "to",
+        "MB",
+        "",
+    )
+    rows = [_row(form, index == report.chosen) for index, form in enumerate(report.forms)]
+    advice = [] if report.chosen is None else ["", report.advice, *report.commands]
+    return [*console.table(header, rows), *advice]
+
+
+def _row(form: Form, chosen: bool) -> tuple[str, ...]:
+    return (
+        form.runtime,
+        form.precision,
+        f"{form.ap:.4f}",
+        f"{form.drop:+.2f}",
+        f"{form.drop_noise:.2f}",
+        f"{form.latency_ms:.2f}",
+        *(f"{ratio:.3f}" for ratio in (form.ratio, form.ratio_low, form.ratio_high)),
+        f"{form.bytes / 1e6:.2f}",
+        "<" if chosen else form.rejected,
+    )
