@@ -16,8 +16,7 @@ from detkit.artifact.artifact import write_text
 from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
 from detkit.core.errors import DataError
 from detkit.data.draw import draw_detections, save_image
-from detkit.data.image import Pixels, letterbox, network_input, read_image
-from detkit.data.place import in_image
+from detkit.data.image import Pixels, in_image, letterbox, network_input, read_image
 from detkit.report import PredictReport
 from detkit.runtime.session import Session, detections_of
 

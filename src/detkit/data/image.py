@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from detkit.core.boxes import Array
+from detkit.core.boxes import Array, Detections, clip_xyxy
 from detkit.core.errors import DataError
 from detkit.spec.preprocess import Preprocess
 
@@ -274,3 +274,13 @@ def network_pixels(images: Sequence[Pixels], preprocess: Preprocess) -> Pixels:
     """The same for a graph that scales by itself: (B, H, W, 3) uint8 in its channel order."""
     batch = np.stack(images)
     return batch[..., ::-1].copy() if preprocess.channel_order == "bgr" else batch
+
+
+def in_image(found: Detections, letterbox: Letterbox) -> Detections:
+    """Detections from the network's pixels to the image's, cut to the image.
+
+    Ground truth lies within the image, so cutting leaves every intersection as it is and can
+    only shrink the union: no IoU falls. YOLO-NAS itself does not cut.
+    """
+    boxes = clip_xyxy(letterbox.to_image(found.boxes_xyxy), letterbox.height, letterbox.width)
+    return Detections(boxes, found.scores, found.classes)

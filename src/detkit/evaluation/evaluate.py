@@ -26,7 +26,7 @@ from detkit.core.errors import ArtifactError, BackendError, DataError, UsageErro
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
-from detkit.data.place import in_image
+from detkit.data.image import in_image
 from detkit.evaluation.operating_point import best_f1, boxes_per_class, coco_boxes
 from detkit.report import ClassScore, EvalReport, Figures
 from detkit.runtime.session import Session, SuppressingSession, detections_of
