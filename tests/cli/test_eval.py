@@ -59,7 +59,7 @@ def test_an_annotation_file_may_be_named(detkit, cell_model, cell_folder, tmp_pa
         (("--split", "test"), 1, "no split 'test'"),
         (("--engine", "coco"), 2, "engine"),
         (("--min-ap", "45"), 2, "min-ap"),
-        (("--runtime", "onnx"), 2, "unknown runtime 'onnx'"),
+        (("--runtime", "onnx"), 2, "unknown engine 'onnx'"),
         (("--device", "cuda"), 4, "cuda"),
     ],
 )

@@ -36,10 +36,12 @@ VERBS = {
         "detkit.cli.verbs.compare:compare", "Set architectures side by side, untrained."
     ),
     "advise": Verb(
-        "detkit.cli.verbs.advise:advise", "Say in which precision to ship a checkpoint."
+        "detkit.cli.verbs.advise:advise",
+        "Say in which precision, on which engine, to ship a checkpoint, and why.",
     ),
     "profile": Verb(
-        "detkit.cli.verbs.profile:profile", "Measure a search space for searches elsewhere."
+        "detkit.cli.verbs.profile:profile",
+        "Measure a search space on this device, for detkit search on another machine.",
     ),
     "search": Verb("detkit.cli.verbs.search:search", "Search architectures for this machine."),
     "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on images."),
