@@ -37,11 +37,11 @@ VERBS = {
     ),
     "advise": Verb(
         "detkit.cli.verbs.advise:advise",
-        "Say in which precision, on which engine, to ship a checkpoint, and why.",
+        "Say in which precision, on which engine, to ship a checkpoint.",
     ),
     "profile": Verb(
         "detkit.cli.verbs.profile:profile",
-        "Measure a search space on this device, for detkit search on another machine.",
+        "Measure a search space on this device, for searches elsewhere.",
     ),
     "search": Verb("detkit.cli.verbs.search:search", "Search architectures for this machine."),
     "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on images."),

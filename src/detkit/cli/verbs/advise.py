@@ -35,7 +35,7 @@ def advise(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Say in which precision, on which engine, to ship a checkpoint, and why.
+    """Say in which precision, on which engine, to ship a checkpoint.
 
     Quantizes it, scores every form that runs here on the validation split, times all in turns, and
     says which to ship with the commands that make it. Exits with 3 if no form meets the limits.

@@ -65,7 +65,7 @@ def profile(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Measure a search space on this device, for detkit search on another machine.
+    """Measure a search space on this device, for searches elsewhere.
 
     Times networks of the space, untrained, from the smallest to the largest, and fits what predicts
     the others: the file that search takes as --latency-profile. Given the pareto.json of that
