@@ -41,6 +41,7 @@ from detkit.bench import candidate
 from detkit.bench.baseline import Baseline, read_baseline
 from detkit.bench.run import bench
 from detkit.core.serialization import to_json
+from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, ModelLatency
@@ -327,7 +328,7 @@ def main() -> None:
         record = {
             "what": args.what,
             "date": time.strftime("%Y-%m-%d"),
-            "machine": fingerprint(),
+            "machine": fingerprint(engine_packages()),
             "rows": rows,
         }
         args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

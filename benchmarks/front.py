@@ -28,6 +28,7 @@ from detkit.artifact.artifact import parent_of, write_text
 from detkit.config import SearchConfig, TrainConfig
 from detkit.core.serialization import from_plain, to_json
 from detkit.data.coco.folder import CocoSplit, open_folder
+from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import evaluate
 from detkit.machine.fingerprint import fingerprint
@@ -223,7 +224,7 @@ def main() -> None:
         "epochs": args.epochs,
         "long_epochs": args.long_epochs,
         "trials": args.trials,
-        "fingerprint": fingerprint(),
+        "fingerprint": fingerprint(engine_packages()),
         "date": time.strftime("%Y-%m-%d"),
     }
     write_text(args.out / "front.json", json.dumps(result, indent=1) + "\n")

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.core.serialization import from_plain
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.profile.fit import spearman
 from detkit.profile.predict import predict_ms
@@ -104,7 +105,7 @@ def main() -> None:
         print(f"{precision:6}{low:.1f} to {high:.1f} ms, wall/CPU {rows['wall_over_cpu']:.2f}")
     if args.out:
         options = {k: str(v) for k, v in vars(args).items() if k not in ("work", "out")}
-        result = {"options": options, "found": found, "fingerprint": fingerprint()}
+        result = {"options": options, "found": found, "fingerprint": fingerprint(engine_packages())}
         args.out.write_text(json.dumps(result, indent=2) + "\n")
 
 

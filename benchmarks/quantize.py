@@ -32,12 +32,13 @@ import numpy as np
 from detkit.artifact.artifact import Manifest
 from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.folder import CocoFolder, open_folder, synthetic_images
+from detkit.engines import engine_packages, measuring_engines
 from detkit.engines.coverage import coverage
+from detkit.engines.int8_graph import for_target
 from detkit.engines.opening import open_session
 from detkit.engines.openvino.api import the_core
 from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.export.graph import build_graph, write_onnx
-from detkit.export.qdq import for_target
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import fuse
@@ -48,7 +49,7 @@ from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO, with_task
 
-ENGINES = ("onnxruntime", "openvino")
+ENGINES = measuring_engines()
 CALIBRATION_IMAGES = 128
 ONE_THREAD = Placement(threads=1)
 Call = Callable[[], object]
@@ -419,7 +420,7 @@ def main() -> None:
         record = {
             "what": args.what,
             "date": time.strftime("%Y-%m-%d"),
-            "machine": fingerprint(),
+            "machine": fingerprint(engine_packages()),
             "threads": 1,
             "rows": rows,
         }

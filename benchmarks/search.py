@@ -24,6 +24,7 @@ import numpy as np
 from landscape import RUGGEDNESS, Table, landscape
 from tables import COUNTS, table
 
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.search.strategies import make_searcher
 
@@ -126,7 +127,7 @@ def main() -> None:
             "ruggedness": args.ruggedness,
             "batch": BATCH,
             "overhead_cpu_ms": overheads,
-            "fingerprint": fingerprint(),
+            "fingerprint": fingerprint(engine_packages()),
             "date": time.strftime("%Y-%m-%d"),
         }
         args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

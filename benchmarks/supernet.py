@@ -24,6 +24,7 @@ from detkit.artifact.artifact import write_text
 from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
 from detkit.core.serialization import from_plain, to_plain
 from detkit.data.coco.folder import open_folder
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
 from detkit.search.scoring.evaluators import Evaluator, SupernetEvaluator, make_evaluator
@@ -187,7 +188,10 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--lr", type=float, default=2e-3)
     args = parser.parse_args()
-    result = ranking(args) | {"fingerprint": fingerprint(), "date": time.strftime("%Y-%m-%d")}
+    result = ranking(args) | {
+        "fingerprint": fingerprint(engine_packages()),
+        "date": time.strftime("%Y-%m-%d"),
+    }
     write_text(args.out / "ranking.json", json.dumps(result, indent=1) + "\n")
 
 

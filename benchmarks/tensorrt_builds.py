@@ -20,6 +20,7 @@ from onnx import ModelProto
 from detkit.artifact.artifact import versions
 from detkit.core.boxes import PREDICT_NMS
 from detkit.core.errors import ArtifactError
+from detkit.engines import engine_packages
 from detkit.engines.tensorrt.api import build
 from detkit.engines.tensorrt.build_machine import PACKAGES, RTX, load
 from detkit.engines.tensorrt.plan import EnginePlan
@@ -54,7 +55,7 @@ def main() -> None:
             "builds": rows,
             "versions": versions("torch", "onnx", PACKAGES[RTX]),
             "batches": EnginePlan().batches,
-            "fingerprint": fingerprint(),
+            "fingerprint": fingerprint(engine_packages()),
             "date": time.strftime("%Y-%m-%d"),
         }
         args.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from detkit.core.errors import BackendError, UsageError
+from detkit.engines import ENGINES
 from detkit.engines.coverage import coverage
-from detkit.engines.opening import RUNTIMES, open_session
+from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.engine_file import read_record
 from detkit.runtime.session import Placement
 from detkit.spec.zoo import ZOO, with_task
-from detkit.untrained import PRECISIONS_OF, Setup, write_prototype
+from detkit.untrained import Setup, write_prototype
 
 SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
 
@@ -38,7 +39,7 @@ def test_float_prototype_gives_the_same_on_every_engine(runtime):
         np.testing.assert_allclose(got, expected, atol=2e-3)
 
 
-@pytest.mark.parametrize("precision", PRECISIONS_OF["tensorrt-rtx"])
+@pytest.mark.parametrize("precision", ENGINES["tensorrt-rtx"].precisions)
 def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "p.engine"
@@ -61,8 +62,8 @@ def test_engine_that_this_machine_cannot_build_is_refused(tmp_path, monkeypatch)
         ("openvino", "fp16", "computes in float32"),
         ("onnxruntime", "fp16", "compute in float32"),
         ("torch", "int8", "tells nothing of an engine's time"),
-        ("onnxruntime", "int9", "no prototype in 'int9'"),
-        ("onnxrun", "fp32", "no prototype for 'onnxrun'"),
+        ("onnxruntime", "int9", "unknown precision 'int9'"),
+        ("onnxrun", "fp32", "unknown engine 'onnxrun'"),
     ],
 )
 def test_what_cannot_be_timed_is_refused_with_the_reason(runtime, precision, reason):
@@ -71,5 +72,6 @@ def test_what_cannot_be_timed_is_refused_with_the_reason(runtime, precision, rea
     assert refused.value.hint
 
 
-def test_every_runtime_has_its_precisions():
-    assert set(PRECISIONS_OF) == set(RUNTIMES)
+def test_every_engine_has_each_precision_or_a_reason():
+    for engine in ENGINES.values():
+        assert {*engine.precisions, *dict(engine.without)} == {"fp32", "fp16", "int8"}

@@ -19,7 +19,7 @@ from detkit.artifact.artifact import size_of
 from detkit.bench.run import bench
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.data.coco.folder import synthetic_images
-from detkit.engines.coverage import ENGINES
+from detkit.engines import default_engine, measuring_engines
 from detkit.engines.opening import open_session
 from detkit.nn.detector import Cost, cost_of
 from detkit.report import ComparedFile, ComparedModel, CompareReport, ModelLatency
@@ -30,7 +30,6 @@ from detkit.spec.zoo import find_arch
 from detkit.timing.measure import Plan, warm_up
 from detkit.untrained import PRECISIONS, write_prototype
 
-RUNTIME = "onnxruntime"
 INT8_SHARE = 0.5  # of the time of float, for the estimate alone
 PROBE = Plan(warmup_seconds=0.0, max_warmup_seconds=1.0)
 UNTIMED_RUNS = 20  # of warming up and of taking turns
@@ -74,12 +73,13 @@ def compare(
     """
     specs = [find_arch(name) for name in names]
     image_size = image_size or specs[0].image_size
+    engine = runtime or default_engine().name
     specs = [dataclasses.replace(spec, image_size=image_size) for spec in specs]
-    _check(specs, precisions, runtime or RUNTIME)
+    _check(specs, precisions, engine)
     plan, placement = plan or Plan(), placement or Placement()
     with tempfile.TemporaryDirectory(prefix="detkit-compare-") as folder:
-        files = _write(specs, precisions, Path(folder), runtime or RUNTIME, tell)
-        tell(_estimate(files, plan, runtime or RUNTIME, placement))
+        files = _write(specs, precisions, Path(folder), engine, tell)
+        tell(_estimate(files, plan, engine, placement))
         paths = [file.path for file in files]
         report = bench(
             paths,
@@ -106,8 +106,9 @@ def compare(
 
 
 def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], runtime: str) -> None:
-    if runtime not in ENGINES:
-        raise UsageError(f"no prototype for '{runtime}'", hint=did_you_mean(runtime, ENGINES))
+    engines = measuring_engines()
+    if runtime not in engines:
+        raise UsageError(f"no untrained model for '{runtime}'", hint=did_you_mean(runtime, engines))
     for precision in precisions:
         if precision not in PRECISIONS:
             hint = did_you_mean(precision, PRECISIONS)

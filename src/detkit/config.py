@@ -179,7 +179,7 @@ class QatConfig:
 class QuantizeConfig:
     """Everything an INT8 checkpoint depends on beside its parent and the data."""
 
-    target: str = setting("onnxruntime", "engine that AP and time are measured on")
+    target: str = setting("auto", "engine that AP and time are measured on")
     calibrator: str = setting("auto", "auto, max, percentile, mse or entropy")
     images: int = setting(256, "calibration images, of the training split")
     weight_bits: int = setting(8, "7 for CPUs without VNNI, whose sums saturate")
@@ -260,7 +260,7 @@ class SearchConfig:
     max_macs: float = setting(0.0, "limit on deployed multiply-adds; 0 is none")
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else searched where the space has it")
     classes: int = setting(80, "classes, where there is no data to tell")
-    runtime: str = setting("onnxruntime", "engine whose latency counts")
+    runtime: str = setting("auto", "engine whose latency counts")
     precision: str = setting("fp32", "of the graphs that are timed: fp32, fp16 or int8")
     device: str = setting("cpu", "where latency is measured: cpu, cuda or cuda:N")
     threads: int = setting(1, "CPU threads that latency is measured with")

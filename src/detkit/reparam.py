@@ -11,6 +11,7 @@ from pathlib import Path
 from detkit.artifact.artifact import command_line, parent_of, versions
 from detkit.core.errors import ArtifactError
 from detkit.data.comparison_images import comparison_images
+from detkit.engines import TRAINING
 from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import cost_metrics, fuse
@@ -45,7 +46,7 @@ def reparam(checkpoint: Path, out: Path, *, data: Path | None = None) -> Convers
         form="deployed",
         parents=(parent_of(checkpoint),),
         command=command_line("reparam"),
-        versions=versions("torch"),
+        versions=versions(TRAINING.package),
         metrics={**parent.metrics, **cost, **metrics},
     )
     save_checkpoint(out, deployed, manifest)

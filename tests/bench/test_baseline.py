@@ -24,6 +24,7 @@ from detkit.bench.baseline import (
 from detkit.bench.run import bench
 from detkit.core.errors import ArtifactError, MeasurementError
 from detkit.core.serialization import to_json
+from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes, TrainReport
@@ -320,7 +321,9 @@ def test_a_baseline_of_another_machine_is_refused_before_anything_is_timed(
     cell_model, measured, monkeypatch
 ):
     before = measured(cell_model())
-    other = dataclasses.replace(before, fingerprint=fingerprint() | {"id": "0", "cpu": "other"})
+    other = dataclasses.replace(
+        before, fingerprint=fingerprint(engine_packages()) | {"id": "0", "cpu": "other"}
+    )
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: pytest.fail("too late"))
     with pytest.raises(MeasurementError, match="cpu other ->"):
         measured(cell_model(), other)

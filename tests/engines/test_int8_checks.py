@@ -20,12 +20,12 @@ from detkit.core.errors import GateError, UsageError
 from detkit.data.image import network_input
 from detkit.data.synthetic.synth import draw_images
 from detkit.engines.coverage import coverage
+from detkit.engines.exporting import ExportOptions, load_exporter
 from detkit.engines.int8_checks import check_rounding
+from detkit.engines.int8_graph import for_target
 from detkit.engines.opening import open_session
-from detkit.export import ExportOptions, load_exporter
 from detkit.export.graph import build_graph, write_onnx
 from detkit.export.nms import append_nms
-from detkit.export.qdq import for_target
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import ConversionReport

@@ -9,11 +9,14 @@ import pytest
 
 from detkit.artifact.artifact import parent_of
 from detkit.data.coco.folder import CocoSplit, open_folder
-from detkit.engines.opening import RUNTIMES_OF, open_session
+from detkit.engines import engines_of, exporters
+from detkit.engines.exporting import ExportOptions, load_exporter
+from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import evaluate
-from detkit.export import EXPORTERS, ExportOptions, load_exporter
 
-FORMS = [(target, runtime) for target in EXPORTERS for runtime in RUNTIMES_OF[target]]
+FORMS = [
+    (target, runtime) for target in exporters() for runtime in (e.name for e in engines_of(target))
+]
 
 
 def ap_of(path: Path, split: CocoSplit, *, runtime: str = "") -> float:
@@ -32,7 +35,7 @@ def split(labelled: Path) -> CocoSplit:
 def test_ap_stays_within_a_thousandth_of_torch(settled, split, tmp_path, target, runtime):
     if importlib.util.find_spec(runtime) is None or importlib.util.find_spec(target) is None:
         pytest.skip(f"{target} or {runtime} is not installed here")
-    path = tmp_path / f"m{EXPORTERS[target].suffix}"
+    path = tmp_path / f"m{exporters()[target].suffix}"
     load_exporter(target)(settled(), path, ExportOptions())
     wanted = ap_of(settled(), split)
     assert 0.1 < wanted < 0.9

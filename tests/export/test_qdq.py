@@ -19,10 +19,11 @@ from torch import Tensor, nn
 from detkit.artifact.artifact import read_manifest
 from detkit.core.errors import UsageError
 from detkit.data.synthetic.synth import draw_images
+from detkit.engines import int8_targets
 from detkit.engines.coverage import coverage
+from detkit.engines.int8_graph import for_target
 from detkit.engines.torch.session import TorchSession
 from detkit.export.graph import build_graph, simplify, trace, write_onnx
-from detkit.export.qdq import for_target
 from detkit.nn.blocks import ACTIVATIONS, FusedConv
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.fake_quant import (
@@ -34,7 +35,8 @@ from detkit.nn.quantization.fake_quant import (
 )
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.runtime.session import Placement
-from detkit.spec.quant import TARGETS
+
+TARGETS = int8_targets()
 
 
 def run(model: ModelProto, **feed: np.ndarray) -> list[np.ndarray]:

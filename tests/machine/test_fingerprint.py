@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from detkit.engines import engine_packages
 from detkit.machine import fingerprint as room
 from detkit.machine.fingerprint import fingerprint, l4t_release, power_mode, usable_cpus
 
@@ -14,8 +15,8 @@ NV Power Mode: MAXN
 
 
 def test_the_id_does_not_depend_on_the_load_of_the_moment(make_tree):
-    first = fingerprint(make_tree({"proc/loadavg": "0.10 0.20 0.30 1/99 7"}))
-    second = fingerprint(make_tree({"proc/loadavg": "9 9 9 1/99 8"}))
+    first = fingerprint(engine_packages(), make_tree({"proc/loadavg": "0.10 0.20 0.30 1/99 7"}))
+    second = fingerprint(engine_packages(), make_tree({"proc/loadavg": "9 9 9 1/99 8"}))
     assert (first["load_average"], second["load_average"]) == ("0.10 0.20 0.30", "9 9 9")
     assert first["id"] == second["id"]
 
@@ -28,24 +29,27 @@ def test_the_id_does_not_depend_on_the_load_of_the_moment(make_tree):
     ],
 )
 def test_the_id_depends_on_cpu_and_governor(make_tree, change):
-    assert fingerprint(make_tree({}))["id"] != fingerprint(make_tree(change))["id"]
+    assert (
+        fingerprint(engine_packages(), make_tree({}))["id"]
+        != fingerprint(engine_packages(), make_tree(change))["id"]
+    )
 
 
 def test_the_id_depends_on_the_engines(monkeypatch):
-    before = fingerprint()["id"]
+    before = fingerprint(engine_packages())["id"]
     monkeypatch.setattr(room, "versions", lambda *names: {"onnxruntime": "0.1"})
-    assert fingerprint()["id"] != before
+    assert fingerprint(engine_packages())["id"] != before
 
 
 def test_a_machine_that_shows_nothing_still_has_a_fingerprint(make_tree):
-    found = fingerprint(make_tree({}))
+    found = fingerprint(engine_packages(), make_tree({}))
     assert found["cpu"]
     assert found["id"]
 
 
 def test_a_jetson_says_its_board_release_and_power_mode(jetson, monkeypatch):
     monkeypatch.setattr(room, "_ask_nvpmodel", lambda: NVPMODEL)
-    found = fingerprint(jetson)
+    found = fingerprint(engine_packages(), jetson)
     assert found["board"] == "NVIDIA Jetson Orin NX Engineering Reference Developer Kit"
     assert (found["l4t"], found["power_mode"]) == ("36.4.3", "MAXN")
 
@@ -62,7 +66,7 @@ def test_nvpmodel_is_asked_where_it_is_installed(tmp_path, monkeypatch):
     program.write_text('#!/bin/sh\n[ "$*" = -q ] && printf "NV Power Mode: 25W\\n1\\n"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert fingerprint(Path("/"))["power_mode"] == "25W"
+    assert fingerprint(engine_packages(), Path("/"))["power_mode"] == "25W"
 
 
 def test_no_release_is_read_from_another_line():

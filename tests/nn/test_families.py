@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from detkit.engines.coverage import ENGINES, coverage
+from detkit.engines import measuring_engines
+from detkit.engines.coverage import coverage
 from detkit.nn.backbone import Stem
 from detkit.nn.blocks import SPP, SPPF, Group
 from detkit.nn.checkpoint import new_detector
@@ -129,7 +130,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("runtime", ENGINES)
+@pytest.mark.parametrize("runtime", measuring_engines())
 @pytest.mark.parametrize("name", ["yolov5-l", "yolov7", "yolov8-n"])
 def test_all_convolutions_but_the_predictors_run_in_int8(name, runtime, tmp_path) -> None:
     pytest.importorskip(runtime)

@@ -30,7 +30,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
         min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
     )
     monkeypatch.setattr(detkit.quantize.graph_scorer, "TIMING", plan)
-    monkeypatch.setattr(outcome, "ENGINES", ("onnxruntime",))
+    monkeypatch.setattr(outcome, "measuring_engines", lambda: ("onnxruntime",))
 
 
 @pytest.mark.usefixtures("brief")

@@ -7,12 +7,14 @@ import pytest
 
 from detkit.core.boxes import EVAL_NMS, NmsConfig
 from detkit.core.errors import ArtifactError, UsageError
-from detkit.engines.opening import RUNTIMES, RUNTIMES_OF, open_session
+from detkit.engines import ENGINES, engines_of
+from detkit.engines.opening import open_session
 from detkit.runtime.session import RawOutputs, SuppressedOutputs
 
 
-def test_every_kind_has_runtimes_and_every_runtime_a_kind():
-    assert {name for names in RUNTIMES_OF.values() for name in names} == set(RUNTIMES)
+def test_every_engine_is_the_first_choice_for_the_files_that_it_writes():
+    for engine in ENGINES.values():
+        assert engines_of(engine.reads[0])[0] == engine
 
 
 def test_a_runtime_that_is_not_for_this_file_is_a_usage_error(cell_model):
@@ -20,7 +22,7 @@ def test_a_runtime_that_is_not_for_this_file_is_a_usage_error(cell_model):
     with pytest.raises(UsageError, match="torch cannot run") as caught:
         open_session(path, runtime="torch")
     assert caught.value.hint == "onnxruntime or openvino can"
-    with pytest.raises(UsageError, match="unknown runtime 'onnx'") as caught:
+    with pytest.raises(UsageError, match="unknown engine 'onnx'") as caught:
         open_session(path, runtime="onnx")
     assert "onnxruntime" in caught.value.hint
 

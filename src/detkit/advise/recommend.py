@@ -8,9 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detkit.engines import ENGINES
 from detkit.report import Form
-
-EXPORTED_AS = {"onnxruntime": "onnx"}  # runtime -> --to, where the names differ
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,19 +104,18 @@ def _name(form: Form) -> str:
 
 def commands(form: Form, checkpoint: Path, data: Path) -> tuple[str, ...]:
     """What makes the form, to be copied into a shell."""
-    if form.runtime == "torch":
+    engine = ENGINES[form.runtime]
+    if engine.runs_checkpoints:
         return (f"detkit reparam {shlex.quote(str(checkpoint))}",)
     source = str(checkpoint)
     lines = []
     if form.precision == "int8":
-        target = f" --target {form.runtime}" if form.runtime in ("onnxruntime", "openvino") else ""
+        target = f" --target {engine.name}" if engine.int8_coverage else ""
         source = str(checkpoint.with_suffix(".int8.safetensors"))
         lines.append(
             f"detkit quantize --int8 {shlex.quote(str(checkpoint))} --data"
             f" {shlex.quote(str(data))}{target} -o {shlex.quote(source)}"
         )
-    is_engine = form.runtime not in ("onnxruntime", "openvino")
-    half = " --half" if is_engine and form.precision != "fp32" else ""
-    to = EXPORTED_AS.get(form.runtime, form.runtime)
-    lines.append(f"detkit export --to {to}{half} {shlex.quote(source)}")
+    half = " --half" if engine.build and form.precision != "fp32" else ""
+    lines.append(f"detkit export --to {engine.exported_as}{half} {shlex.quote(source)}")
     return tuple(lines)

@@ -15,7 +15,7 @@ from detkit.config import QuantizeConfig
 from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
-from detkit.engines.tensorrt.build_machine import PACKAGES
+from detkit.engines import ENGINES, engine_packages
 from detkit.evaluation.evaluate import detect
 from detkit.machine.fingerprint import fingerprint, usable_cpus
 from detkit.quantize.calibrate import spread
@@ -85,7 +85,7 @@ def advise(question: Question, tell: Callable[[str], None]) -> AdviceReport:
         threads=config.threads,
         valid=not found.reasons,
         reasons=found.reasons,
-        fingerprint=fingerprint(),
+        fingerprint=fingerprint(engine_packages()),
     )
 
 
@@ -131,6 +131,6 @@ def time_in_turns(
     def run_of(session: Session) -> Run:
         return lambda index: session.run(inputs[index % len(inputs)])
 
-    on_cpu = all(form.runtime not in PACKAGES for form in opened)
+    on_cpu = not any(ENGINES[form.runtime].build for form in opened)
     clock = clock_of(Placement(threads=threads)) if on_cpu else time.perf_counter
     return measure([run_of(form.draft.session) for form in opened], TIMING, clock)

@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from detkit.artifact.artifact import size_of
 from detkit.core.errors import BackendError
-from detkit.engines.coverage import ENGINES
+from detkit.engines import ENGINES
+from detkit.engines.engine import Engine
+from detkit.engines.exporting import ExportOptions, load_exporter
 from detkit.engines.opening import open_session
-from detkit.engines.tensorrt.build_machine import PACKAGES, load, machine_here
 from detkit.engines.torch.session import TorchSession
-from detkit.export import ExportOptions, load_exporter
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import Draft, Rig
 from detkit.quantize.request import Parent
 from detkit.quantize.result import make_manifest
 from detkit.runtime.session import Placement
-from detkit.untrained import REASONS
 
 MAX_BATCH = 8  # of an engine, as images are scored
 
@@ -49,54 +47,71 @@ def open_forms(
     bench: Bench, tell: Callable[[str], None]
 ) -> tuple[tuple[Opened, ...], dict[str, str]]:
     """Every form that runs here, torch in float first; and of the others why not."""
-    absent = {f"{runtime} {precision}": why for (runtime, precision), why in REASONS.items()}
-    found = [_in_torch(bench)]
-    for runtime in ENGINES:
-        if find_spec(runtime) is None:
-            absent[runtime] = "not installed"
-            continue
-        tell(f"making fp32 and int8 for {runtime}")
-        found += _on_cpu(bench, runtime)
-    for library in PACKAGES:
-        try:
-            machine_here(library, load(library))
-            tell(f"building fp32, fp16 and int8 engines of {library}")
-            found += _engines(bench, library)
-        except BackendError as error:
-            absent[library] = str(error)
+    absent = {
+        f"{engine.name} {precision}": reason
+        for engine in ENGINES.values()
+        for precision, reason in engine.without
+    }
+    found: list[Opened] = []
+    for engine in ENGINES.values():
+        if engine.runs_checkpoints:
+            found.append(_in_torch(bench, engine))
+        elif engine.build:
+            found += _built(bench, engine, tell, absent)
+        elif engine.is_installed:
+            tell(f"making {' and '.join(engine.precisions)} for {engine.name}")
+            found += _on_cpu(bench, engine)
+        else:
+            absent[engine.name] = "not installed"
     return tuple(found), absent
 
 
-def _in_torch(bench: Bench) -> Opened:
+def _built(
+    bench: Bench, engine: Engine, tell: Callable[[str], None], absent: dict[str, str]
+) -> list[Opened]:
+    """The forms of an engine whose files are built here; where it cannot run, why not."""
+    try:
+        engine.load(engine.check)(engine.name)
+        tell(f"building fp32, fp16 and int8 engines of {engine.name}")
+        return list(_engines(bench, engine))
+    except BackendError as error:
+        absent[engine.name] = str(error)
+        return []
+
+
+def _in_torch(bench: Bench, engine: Engine) -> Opened:
     placement = Placement(threads=bench.rig.threads)
     session = TorchSession(bench.parent.model, bench.parent.manifest, placement)
-    return Opened(runtime="torch", precision="fp32", draft=Draft(bench.checkpoint, session))
+    return Opened(runtime=engine.name, precision="fp32", draft=Draft(bench.checkpoint, session))
 
 
-def _on_cpu(bench: Bench, runtime: str) -> Iterator[Opened]:
-    yield Opened(runtime=runtime, precision="fp32", draft=bench.rig.float_draft(runtime))
-    yield Opened(runtime=runtime, precision="int8", draft=bench.rig.draft(bench.int8, runtime))
+def _on_cpu(bench: Bench, engine: Engine) -> Iterator[Opened]:
+    name = engine.name
+    for precision in engine.precisions:
+        is_int8 = precision == "int8"
+        draft = bench.rig.draft(bench.int8, name) if is_int8 else bench.rig.float_draft(name)
+        yield Opened(runtime=name, precision=precision, draft=draft)
 
 
-def _engines(bench: Bench, library: str) -> Iterator[Opened]:
+def _engines(bench: Bench, engine: Engine) -> Iterator[Opened]:
     """By the exporter itself, so that what is timed is what would be shipped."""
     int8 = bench.folder / "int8.safetensors"
     save_checkpoint(
         int8, bench.int8, make_manifest(bench.int8, bench.parent, bench.checkpoint, None)
     )
-    export = load_exporter(library)
+    export = load_exporter(engine.exported_as)
     for precision, source in (
         ("fp32", bench.checkpoint),
         ("fp16", bench.checkpoint),
         ("int8", int8),
     ):
-        path = bench.folder / f"{library}-{precision}.engine"
+        path = bench.folder / f"{engine.name}-{precision}{engine.suffix}"
         options = ExportOptions(
-            half=precision != "fp32", engine="tensorrt", batches=(1, 1, MAX_BATCH)
+            half=precision != "fp32", engine=engine.int8_target, batches=(1, 1, MAX_BATCH)
         )
         export(source, path, options)
         session = open_session(path, placement=Placement(device="cuda"))
-        yield Opened(runtime=library, precision=precision, draft=Draft(path, session))
+        yield Opened(runtime=engine.name, precision=precision, draft=Draft(path, session))
 
 
 def size(opened: Opened) -> int:

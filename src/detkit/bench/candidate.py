@@ -19,6 +19,7 @@ from detkit.data.draw import save_image
 from detkit.data.find_images import find_images
 from detkit.data.image import letterbox, network_input, network_pixels, read_image
 from detkit.data.synthetic.synth import draw_images
+from detkit.engines import ENGINES
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import usable_cpus
 from detkit.machine.gpu import gpu_index
@@ -37,7 +38,6 @@ from detkit.timing.measure import WINDOW, Clock, Plan, Run
 
 NUM_IMAGES = 8  # different ones, in turn
 GPU_IN_FLIGHT = 2  # one is copied while the other is computed
-CONCURRENT = ("onnxruntime", "openvino")  # whose sessions may run in threads beside each other
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +151,11 @@ def open_sessions(
         UsageError: several in flight, and the engine has no threads of ours.
     """
     first = open_session(path, runtime=runtime, placement=placement, foreign=foreign)
-    if placement.in_flight > 1 and first.runtime not in CONCURRENT:
+    concurrent = [engine.name for engine in ENGINES.values() if engine.concurrent]
+    if placement.in_flight > 1 and first.runtime not in concurrent:
         raise UsageError(
             f"{path.name}: {first.runtime} has no throughput scenario",
-            hint=f"--scenario throughput works with {' and '.join(CONCURRENT)}; else raise --batch",
+            hint=f"--scenario throughput works with {' and '.join(concurrent)}; else raise --batch",
         )
     others = (
         open_session(path, runtime=runtime, placement=placement, foreign=foreign)

@@ -20,13 +20,13 @@ from pathlib import Path
 import numpy as np
 
 from detkit.core.errors import DetkitError
+from detkit.engines import ENGINES, default_engine
 from detkit.runtime.graph_session import Engine
 from detkit.runtime.session import Placement
 from detkit.timing.measure import Run
 
 NAME = "six convolutions/1"  # another number if anything below changes
 LAYERS, CHANNELS, SIDE = 6, 32, 40
-ENGINES = ("onnxruntime", "openvino")
 FLOAT, INTS = 1, 7  # TensorProto.DataType, AttributeProto.AttributeType
 
 
@@ -51,13 +51,10 @@ def open_reference(runtime: str, placement: Placement) -> Iterator[Callable[[], 
 
 
 def _open(path: Path, runtime: str, placement: Placement) -> Engine:
-    if runtime == "openvino":
-        from detkit.engines.openvino.session import OpenVinoEngine
-
-        return OpenVinoEngine(path, placement)
-    from detkit.engines.onnxruntime.session import OnnxRuntimeEngine
-
-    return OnnxRuntimeEngine(path, placement)
+    named = ENGINES.get(runtime)
+    engine = named if named is not None and named.open_graph else default_engine()
+    opened: Engine = engine.load(engine.open_graph)(path, placement)
+    return opened
 
 
 def _run_of(engine: Engine) -> Run:

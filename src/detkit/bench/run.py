@@ -26,6 +26,7 @@ from detkit.bench.candidate import (
 )
 from detkit.bench.reference import NAME, open_reference
 from detkit.bench.summary import headline, measure_end_to_end, model_latency, reference_times
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.machine.nvml import read_gpu
 from detkit.machine.power import measure_joules
@@ -81,7 +82,7 @@ def bench(
         scenario=scenario,
         clock=clock,
     )
-    machine = fingerprint()
+    machine = fingerprint(engine_packages())
     if baseline is not None:
         check_same_machine(baseline, machine)
     specs = [(foreign or {}).get(path) for path in paths]

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from detkit.engines import ENGINES
+
 
 def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
     """The settings of a class of `detkit.config` as the end of a verb's help.
@@ -27,9 +29,7 @@ def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
 
 
 def _runtimes() -> list[str]:
-    from detkit.engines.opening import RUNTIMES
-
-    return list(RUNTIMES)
+    return list(ENGINES)
 
 
 def _presets() -> list[str]:
@@ -51,13 +51,13 @@ _THREADS = typer.Option("--threads", min=0, help="CPU threads; 0 leaves it to th
 _RUNTIME = typer.Option(
     "--runtime",
     metavar="NAME",
-    help="torch, onnxruntime, openvino, tensorrt; by default what the file is for.",
+    help=f"{', '.join(ENGINES)}; by default what the file is for.",
     autocompletion=_runtimes,
 )
 _ENGINE = typer.Option(
     "--runtime",
     metavar="NAME",
-    help="torch, onnxruntime, openvino, tensorrt or tensorrt-rtx.",
+    help=f"{', '.join(ENGINES)}.",
     autocompletion=_runtimes,
 )
 _OUTPUTS = typer.Option(

@@ -25,14 +25,14 @@ from detkit.artifact.artifact import (
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
 from detkit.data.comparison_images import comparison_images
-from detkit.engines.coverage import ENGINES
+from detkit.engines import ENGINES, TRAINING, measuring_engines
+from detkit.engines.exporting import ExportOptions
 from detkit.engines.int8_checks import check_rounding, check_speed
+from detkit.engines.int8_graph import for_target
 from detkit.engines.opening import open_session
 from detkit.engines.torch.session import TorchSession
-from detkit.export import ExportOptions
 from detkit.export.graph import build_graph
 from detkit.export.nms import append_nms
-from detkit.export.qdq import for_target
 from detkit.nn.checkpoint import input_output, load_checkpoint
 from detkit.nn.detector import Detector, cost_metrics, fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
@@ -125,10 +125,11 @@ def _check_int8_options(options: ExportOptions, target: Target) -> None:
     """Raises UsageError for what float networks can have and quantized ones cannot."""
     if options.exporter == "dynamo":
         raise UsageError("dynamo cannot trace an INT8 checkpoint", hint="--exporter torchscript")
-    if options.nms and options.engine == "openvino" and target.suffix == ".onnx":
+    engine = ENGINES[options.engine]
+    if options.nms and engine.nms_of_int8_onnx and target.suffix != engine.suffix:
         raise UsageError(
-            "--nms: OpenVINO 2026.4 gives other boxes when it reads an INT8 ONNX file with NMS",
-            hint="--to openvino, which it reads right",
+            f"--nms: {engine.nms_of_int8_onnx}",
+            hint=f"--to {engine.exported_as}, which it reads right",
         )
 
 
@@ -156,7 +157,7 @@ def _int8_figures(
     options: ExportOptions,
 ) -> dict[str, float]:
     """What the graph runs in INT8 and how long it takes; nothing for engines that are not here."""
-    if options.engine not in ENGINES:
+    if options.engine not in measuring_engines():
         return {}
     found = check_speed(
         model, manifest, graph, images, options.engine, allow_slower=options.allow_slower
@@ -218,7 +219,7 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
         parents=(parent_of(checkpoint),),
         command=command_line("export"),
         data=parent.data,
-        versions=versions("torch", "onnx", "onnxsim", "onnxslim"),
+        versions=versions(TRAINING.package, "onnx", "onnxsim", "onnxslim"),
         metrics={**kept, **cost_metrics(spec)},
     )
 

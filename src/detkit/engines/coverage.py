@@ -9,14 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.core.lazy_import import load_plugin
+from detkit.engines import ENGINES
 
-# Engine -> "module:function" that says how many convolutions of a file run in which precision.
-PRECISIONS = {
-    "onnxruntime": "detkit.engines.onnxruntime.session:precision_of_convolutions",
-    "openvino": "detkit.engines.openvino.session:precision_of_convolutions",
-}
-ENGINES = tuple(PRECISIONS)  # that run INT8 graphs on the machine that makes them
 INT8 = ("u8", "i8")
 
 
@@ -32,12 +26,13 @@ class Coverage:
         return self.int8 / max(self.total, 1)
 
 
-def coverage(path: Path, runtime: str) -> Coverage:
+def coverage(path: Path, engine: str) -> Coverage:
     """Of an ONNX file, on this machine's CPU.
 
     Raises:
         ArtifactError: not an ONNX file this engine loads.
         BackendError: the engine is not installed.
     """
-    counts: dict[str, int] = load_plugin(runtime, PRECISIONS[runtime])(path)
+    record = ENGINES[engine]
+    counts: dict[str, int] = record.load(record.int8_coverage)(path)
     return Coverage(sum(counts.get(name, 0) for name in INT8), sum(counts.values()))

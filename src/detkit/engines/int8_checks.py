@@ -15,6 +15,7 @@ from onnx import ModelProto
 from detkit.artifact.artifact import Manifest
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError
+from detkit.engines import ENGINES
 from detkit.engines.coverage import Coverage, coverage
 from detkit.engines.opening import open_session
 from detkit.engines.torch.session import TorchSession
@@ -29,7 +30,6 @@ from detkit.timing.measure import Plan, Run, measure, paired_ratio
 TIMING = Plan(min_seconds=1.0, min_runs=20, blocks=10, warmup_seconds=0.2, max_warmup_seconds=2.0)
 LEAST_SCORE = 0.25  # of boxes that are compared
 FLOOR = Difference(score=0.02, box_px=1.0, images=0, source="")
-SHARES = {"onnxruntime": 2.0, "openvino": 2.0, "tensorrt": 4.0}  # of the noise of INT8 itself
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,7 @@ def check_rounding(
     """How far the graph strays from the fake-quantized network, on boxes that are seen.
 
     Engines round sums that lie between two levels either way, so the two never agree exactly. The
-    graph may stray as far as INT8 strays from float, twice; for TensorRT, whose activations have
-    half the levels, four times.
+    graph may stray as far as INT8 strays from float, times the engine's `int8_noise_share`.
 
     Raises:
         GateError: it strays farther.
@@ -62,7 +61,7 @@ def check_rounding(
     exact = TorchSession(float_twin(model), manifest, Placement())
     noise = compare(exact, rounded, images, source=source, least_score=LEAST_SCORE)
     found = compare(rounded, draft, images, source=source, least_score=LEAST_SCORE)
-    share = SHARES[target]
+    share = ENGINES[target].int8_noise_share
     for value, allowed, unit in (
         (found.score, max(noise.score, FLOOR.score) * share, "of a score"),
         (found.box_px, max(noise.box_px, FLOOR.box_px) * share, "px"),

@@ -1,14 +1,14 @@
 """Q/DQ graphs: the form in which each engine recognises, and runs fast, what is INT8.
 
 A traced fake-quantized network has QuantizeLinear -> DequantizeLinear on float weights and on
-activations of 0..255 with any zero point. `for_target` rewrites it; the values stay those of the
-trace but for TensorRT, which has only symmetric int8 and so half the levels of a non-negative
-tensor. What an engine makes of it is measured, not assumed (see `export.coverage`).
+activations of 0..255 with any zero point. `in_form` rewrites it; the values stay those of the
+trace but for engines that have only symmetric int8 and so half the levels of a non-negative
+tensor. What an engine makes of it is measured, not assumed (see `engines.coverage`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,37 +16,46 @@ import numpy.typing as npt
 import onnx
 from onnx import GraphProto, ModelProto, NodeProto, numpy_helper
 
-from detkit.spec.quant import check_target
-
 # Give only values that they were given; a Resize is by nearest, with a constant as its scale.
 MOVING = ("Concat", "MaxPool", "DepthToSpace", "Resize")
 Values = npt.NDArray[np.generic]
 
 
-def for_target(model: ModelProto, target: str) -> ModelProto:
-    """A copy of a traced fake-quantized graph in the form that `target` runs in INT8.
+def in_form(model: ModelProto, form: Callable[[Graph], None]) -> ModelProto:
+    """A copy of a traced fake-quantized graph, rewritten so that an engine runs it in INT8.
 
-    Raises:
-        UsageError: an unknown target.
+    Args:
+        form: what the engine needs beside what all need: one of the three below.
     """
-    check_target(target)
     out = ModelProto()
     out.CopyFrom(model)
-    graph = _Graph(out.graph)
+    graph = Graph(out.graph)
     _fold_weights(graph)
     _fold_scales(graph)
     _shuffle_blocks(graph)
     _round_moved(graph)
-    if target == "onnxruntime":
-        _take_bytes(graph)
-        _round_before_activations(graph)
-        _give_relu_its_zero(graph)
-        _keep_floats(graph)
-    elif target == "tensorrt":
-        _make_symmetric(graph)
+    form(graph)
     graph.finish()
     onnx.checker.check_model(out, full_check=True)
     return out
+
+
+def bytes_form(graph: Graph) -> None:
+    """For engines that fuse patterns of uint8: ReLU within its rounding, floats kept as floats."""
+    _take_bytes(graph)
+    _round_before_activations(graph)
+    _give_relu_its_zero(graph)
+    _keep_floats(graph)
+
+
+def symmetric_form(graph: Graph) -> None:
+    """For engines whose activations are symmetric int8."""
+    _make_symmetric(graph)
+
+
+def traced_form(graph: Graph) -> None:
+    """For engines that take the graph as it was traced."""
+    del graph
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,7 @@ class _Rounding:
         return (255 - self.zero_point) * self.scale
 
 
-class _Graph:
+class Graph:
     """A GraphProto with its constants as arrays, and who makes and takes each tensor."""
 
     def __init__(self, proto: GraphProto) -> None:
@@ -131,14 +140,14 @@ class _Graph:
         )
 
 
-def _pairs(graph: _Graph) -> Iterator[tuple[NodeProto, NodeProto]]:
+def _pairs(graph: Graph) -> Iterator[tuple[NodeProto, NodeProto]]:
     """(Q, DQ) of every activation."""
     for node in graph.of_type("QuantizeLinear"):
         for taker in graph.takers(node.output[0]):
             yield node, taker
 
 
-def _fold_weights(graph: _Graph) -> None:
+def _fold_weights(graph: Graph) -> None:
     """Q of a constant becomes the int8 constant: a quarter of the file, the same codes."""
     for node in graph.of_type("QuantizeLinear"):
         weight = graph.constants.get(node.input[0])
@@ -152,7 +161,7 @@ def _fold_weights(graph: _Graph) -> None:
         graph.remove(node)
 
 
-def _fold_scales(graph: _Graph) -> None:
+def _fold_scales(graph: Graph) -> None:
     """A rounded tensor times a positive number is the same integers with another scale."""
     for node in graph.of_type("Mul"):
         parts = [graph.constants.get(name) for name in node.input]
@@ -178,7 +187,7 @@ def _fold_scales(graph: _Graph) -> None:
         graph.remove(node)
 
 
-def _shuffle_blocks(graph: _Graph) -> None:
+def _shuffle_blocks(graph: Graph) -> None:
     """Has each pixel shuffle move whole pixels: the convolution gives its channels in that order.
 
     With the channels of one output pixel side by side (DCR), engines that keep channels last copy
@@ -201,7 +210,7 @@ def _shuffle_blocks(graph: _Graph) -> None:
         mode.s = b"DCR"
 
 
-def _rounded_by(graph: _Graph, node: NodeProto) -> NodeProto | None:
+def _rounded_by(graph: Graph, node: NodeProto) -> NodeProto | None:
     """What makes the tensor that `node` takes, through one Q -> DQ where there is one."""
     source = graph.made_by.get(node.input[0])
     for op_type in ("DequantizeLinear", "QuantizeLinear"):
@@ -210,7 +219,7 @@ def _rounded_by(graph: _Graph, node: NodeProto) -> NodeProto | None:
     return source
 
 
-def _round_moved(graph: _Graph) -> None:
+def _round_moved(graph: Graph) -> None:
     """Q -> DQ, which changes nothing, behind what moves values that are rounded already.
 
     Engines then move the integers, and need no float tensor in between.
@@ -231,7 +240,7 @@ def _round_moved(graph: _Graph) -> None:
             _insert_pair(graph, node, parameters=list(source.input[1:3]))
 
 
-def _insert_pair(graph: _Graph, after: NodeProto, *, parameters: list[str]) -> None:
+def _insert_pair(graph: Graph, after: NodeProto, *, parameters: list[str]) -> None:
     value = after.output[0]
     takers = graph.takers(value)
     codes, rounded = f"{value}_codes", f"{value}_rounded"
@@ -243,7 +252,7 @@ def _insert_pair(graph: _Graph, after: NodeProto, *, parameters: list[str]) -> N
     graph.insert(dequantize, after=quantize)
 
 
-def _take_bytes(graph: _Graph) -> None:
+def _take_bytes(graph: Graph) -> None:
     """Bytes that are scaled by 1/255 and rounded to steps of 1/255 are their own integers."""
     for quantize, dequantize in list(_pairs(graph)):
         scale = graph.made_by.get(quantize.input[0])
@@ -265,7 +274,7 @@ def _take_bytes(graph: _Graph) -> None:
             graph.remove(node)
 
 
-def _split(graph: _Graph, product: NodeProto) -> tuple[str, float]:
+def _split(graph: Graph, product: NodeProto) -> tuple[str, float]:
     """The tensor and the constant factor of a Mul; 0 where it has none."""
     for name, other in (tuple(product.input), tuple(product.input)[::-1]):
         factor = graph.constants.get(other)
@@ -278,7 +287,7 @@ def _split(graph: _Graph, product: NodeProto) -> tuple[str, float]:
 FLAT_BELOW = {"Sigmoid": -8.0, "HardSwish": -3.0}
 
 
-def _round_before_activations(graph: _Graph) -> None:
+def _round_before_activations(graph: Graph) -> None:
     """ONNX Runtime runs a convolution in INT8 only where its own output is rounded.
 
     For SiLU and Hardswish that is the activation's input: its upper bound is that of the output,
@@ -299,23 +308,23 @@ def _round_before_activations(graph: _Graph) -> None:
             _insert_pair(graph, node, parameters=_parameters(graph, node, 1 / 255, 0))
 
 
-def _gated_by(graph: _Graph, node: NodeProto) -> NodeProto:
+def _gated_by(graph: Graph, node: NodeProto) -> NodeProto:
     """The product that a SiLU ends with; the node itself for other activations."""
     if node.op_type != "Sigmoid":
         return node
     return _taker(graph, node.output[0], "Mul") or node
 
 
-def _taker(graph: _Graph, name: str, op_type: str) -> NodeProto | None:
+def _taker(graph: Graph, name: str, op_type: str) -> NodeProto | None:
     return next((node for node in graph.takers(name) if node.op_type == op_type), None)
 
 
-def _is_int8(graph: _Graph, conv: NodeProto) -> bool:
+def _is_int8(graph: Graph, conv: NodeProto) -> bool:
     weight = graph.made_by.get(conv.input[1])
     return weight is not None and weight.op_type == "DequantizeLinear"
 
 
-def _parameters(graph: _Graph, node: NodeProto, scale: float, zero_point: int) -> list[str]:
+def _parameters(graph: Graph, node: NodeProto, scale: float, zero_point: int) -> list[str]:
     name = node.output[0]
     return [
         graph.constant(f"{name}_scale", np.float32(scale)),
@@ -323,7 +332,7 @@ def _parameters(graph: _Graph, node: NodeProto, scale: float, zero_point: int) -
     ]
 
 
-def _give_relu_its_zero(graph: _Graph) -> None:
+def _give_relu_its_zero(graph: Graph) -> None:
     """ONNX Runtime runs Conv -> Relu as one only where the lowest code stands for zero.
 
     A tensor behind a Relu that shares its range with signed ones gets the non-negative part of the
@@ -338,7 +347,7 @@ def _give_relu_its_zero(graph: _Graph) -> None:
             node.input[1], node.input[2] = scale, zero
 
 
-def _keep_floats(graph: _Graph) -> None:
+def _keep_floats(graph: Graph) -> None:
     """ONNX Runtime quantizes a float convolution between two roundings by itself, coarsely.
 
     A Clip without bounds, which changes nothing, hides the one in front from it.
@@ -354,7 +363,7 @@ def _keep_floats(graph: _Graph) -> None:
             conv.input[0] = hidden
 
 
-def _make_symmetric(graph: _Graph) -> None:
+def _make_symmetric(graph: Graph) -> None:
     """int8 with zero point 0 over the same bounds: the only activations TensorRT takes."""
     done: dict[str, str] = {}
     zero = graph.constant("int8_zero", np.int8(0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
+from detkit.engines import TRAINING
 from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import understand
 from detkit.nn.checkpoint import assign_strictly, input_output, save_checkpoint
@@ -31,7 +32,7 @@ def import_checkpoint(source: Path, out: Path) -> ConversionReport:
         outputs=outputs,
         parents=(parent_of(source),),
         command=command_line("import"),
-        versions=versions("torch"),
+        versions=versions(TRAINING.package),
         metrics=cost_metrics(found.spec),
     )
     save_checkpoint(out, model, manifest)

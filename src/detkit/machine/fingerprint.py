@@ -11,18 +11,22 @@ import platform
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from detkit.artifact.artifact import versions
 from detkit.core.serialization import digest_of
 from detkit.machine.sysfs import ROOT, fields_of, text_of
 
-ENGINES = ("numpy", "onnxruntime", "onnxruntime-gpu", "openvino", "torch")
 PATIENCE_SECONDS = 5
 
 
-def fingerprint(root: Path = ROOT) -> dict[str, str]:
-    """What latency depends on; `id` is a digest of all but the load of the moment."""
+def fingerprint(packages: Sequence[str], root: Path = ROOT) -> dict[str, str]:
+    """What latency depends on; `id` is a digest of all but the load of the moment.
+
+    Args:
+        packages: distributions whose versions count beside numpy's: those of the engines.
+    """
     cpu = fields_of(root / "proc/cpuinfo")
     memory = fields_of(root / "proc/meminfo").get("MemTotal", "0 kB").split()[0]
     machine = {
@@ -37,7 +41,7 @@ def fingerprint(root: Path = ROOT) -> dict[str, str]:
         "power_mode": power_mode(_ask_nvpmodel()),
         "kernel": platform.release(),
     }
-    known = {key: value for key, value in machine.items() if value} | versions(*ENGINES)
+    known = {key: value for key, value in machine.items() if value} | versions("numpy", *packages)
     load = " ".join(text_of(root / "proc/loadavg").split()[:3])
     return known | {"id": digest_of(known), "load_average": load}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import convert, from_plain
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.profile.run import VISITS, doubts, measure_in_turns, runtime_version
 from detkit.report import MeasuredFront, MeasuredPoint, ParetoPoint, Visit
@@ -69,7 +70,7 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
         clock=clock_name(setup.placement),
         reference_ms=tuple(reference),
         warnings=tuple(doubts(reference, [visit for seen in visits for visit in seen])),
-        fingerprint=fingerprint(),
+        fingerprint=fingerprint(engine_packages()),
     )
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from detkit.artifact.artifact import versions, write_text
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_plain, to_json, to_plain
-from detkit.engines.tensorrt.build_machine import PACKAGES
+from detkit.engines import ENGINES, engine_packages
 from detkit.inspection.run_folder import read_record
 from detkit.machine.fingerprint import fingerprint
 from detkit.machine.state import read_state
@@ -116,7 +116,7 @@ def _visit_all(
 
 def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
     """A profile without samples."""
-    machine = fingerprint()
+    machine = fingerprint(engine_packages())
     searched = "image_size" in space.knobs
     height, width = space.base.image_size
     return HardwareProfile(
@@ -145,9 +145,9 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
 
 def runtime_version(runtime: str) -> str:
     """Of the engine that is installed, by any of the names it is packaged under."""
-    also = {"onnxruntime": "onnxruntime-gpu", **PACKAGES}.get(runtime, runtime)
-    found = versions(runtime, also)
-    return found.get(runtime, found.get(also, ""))
+    packages = ENGINES[runtime].packages
+    found = versions(*packages)
+    return next((found[name] for name in packages if name in found), "")
 
 
 def doubts(reference_ms: Sequence[float], visits: Sequence[Visit]) -> Iterator[str]:

@@ -20,11 +20,11 @@ from detkit.core.boxes import EVAL_NMS, Array
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
 from detkit.engines.coverage import coverage
+from detkit.engines.int8_graph import for_target
 from detkit.engines.opening import open_session
 from detkit.engines.torch.session import TorchSession
 from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.export.graph import build_graph, write_onnx
-from detkit.export.qdq import for_target
 from detkit.nn.detector import Detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import EngineFigures

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest
 from detkit.config import QuantizeConfig
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
 from detkit.data.coco.folder import CocoFolder, open_folder, require_usable
-from detkit.engines.coverage import ENGINES
+from detkit.engines import AUTO, ENGINES, default_engine, measuring_engines
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
 
@@ -32,6 +32,11 @@ class Request:
     resume: bool = False  # an interrupted QAT run
     force: bool = False
 
+    def __post_init__(self) -> None:
+        if self.config.target == AUTO:
+            config = dataclasses.replace(self.config, target=default_engine().name)
+            object.__setattr__(self, "config", config)
+
     @property
     def run_folder(self) -> Path:
         """Where QAT keeps its state."""
@@ -49,12 +54,12 @@ class Parent:
 
 def open_parent(request: Request) -> Parent:
     """Loads and checks what is quantized and what it is calibrated and scored on."""
-    if request.config.target not in ENGINES:
+    if request.config.target not in measuring_engines():
         raise UsageError(
             f"INT8 cannot be measured here on target '{request.config.target}'",
-            hint=did_you_mean(request.config.target, ENGINES),
+            hint=did_you_mean(request.config.target, measuring_engines()),
         )
-    if find_spec(request.config.target) is None:
+    if not ENGINES[request.config.target].is_installed:
         raise BackendError(
             f"{request.config.target} is not installed", hint=f"pip install {request.config.target}"
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.util import find_spec
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions, write_text
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import from_json, to_json
-from detkit.engines.coverage import ENGINES
+from detkit.engines import ENGINES, TRAINING, measuring_engines
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import Rig
@@ -34,7 +33,8 @@ def make_report(
     trained: bool,
 ) -> QuantReport:
     config = request.config
-    runtimes = [config.target, *(e for e in ENGINES if e != config.target and find_spec(e))]
+    others = [name for name in measuring_engines() if name != config.target]
+    runtimes = [config.target, *(name for name in others if ENGINES[name].is_installed)]
     engines = tuple(rig.figures(model, runtime) for runtime in runtimes)
     first = engines[0]
     return QuantReport(
@@ -70,6 +70,7 @@ def make_manifest(
     model: QuantizedDetector, parent: Parent, checkpoint: Path, report: QuantReport | None
 ) -> Manifest:
     figures = {} if report is None else {"ap": report.ap_int8, "ap_float": report.ap_float}
+    packages = [ENGINES[name].package for name in measuring_engines()]
     return dataclasses.replace(
         parent.manifest,
         form="deployed",
@@ -77,7 +78,7 @@ def make_manifest(
         quant=model.quant,
         parents=(parent_of(checkpoint),),
         command=command_line("quantize"),
-        versions=versions("torch", "onnx", "onnxruntime", "openvino"),
+        versions=versions(TRAINING.package, "onnx", *packages),
         metrics={**_costs(parent.manifest), **figures},
     )
 

@@ -12,7 +12,6 @@ from detkit.core.errors import UsageError, did_you_mean
 
 CALIBRATORS = ("auto", "max", "percentile", "mse", "entropy")
 WEIGHT_BITS = (7, 8)
-TARGETS = ("onnxruntime", "openvino", "tensorrt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +38,3 @@ class QuantSpec:
                 f"quant: unknown calibrator '{self.calibrator}'",
                 hint=did_you_mean(self.calibrator, CALIBRATORS),
             )
-
-
-def check_target(target: str) -> None:
-    """Raises UsageError for an engine nothing is known of."""
-    if target not in TARGETS:
-        raise UsageError(f"unknown target '{target}'", hint=did_you_mean(target, TARGETS))

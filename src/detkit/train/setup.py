@@ -14,6 +14,7 @@ from detkit.artifact.artifact import Manifest, Parent, command_line, parent_of, 
 from detkit.config import TrainConfig
 from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.data.coco.folder import CocoFolder, CocoSplit, open_folder, require_usable
+from detkit.engines import TRAINING
 from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import Detector, cost_metrics
 from detkit.spec.arch import ArchSpec, parse_image_size
@@ -60,7 +61,7 @@ class Job:
             parents=self.parents,
             command=command_line("train"),
             data=config.data,
-            versions=versions("torch", "numpy", "pillow"),
+            versions=versions(TRAINING.package, "numpy", "pillow"),
             metrics={**self.costs, **metrics},
         )
 

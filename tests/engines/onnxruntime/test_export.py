@@ -14,9 +14,10 @@ import detkit.engines.convert as exporter
 from detkit.artifact.artifact import read_manifest, sha256_of
 from detkit.core.boxes import NmsConfig
 from detkit.core.errors import ArtifactError, GateError, UsageError
+from detkit.engines import exporters
+from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
 from detkit.engines.onnxruntime.export import export
 from detkit.engines.opening import open_session
-from detkit.export import EXPORTERS, ExportOptions, find_exporter, load_exporter
 from detkit.runtime.session import RawOutputs, SuppressedOutputs, infer
 
 
@@ -146,7 +147,7 @@ def test_wrong_sizes_and_targets_are_usage_errors(checkpoint: Path, tmp_path: Pa
     with pytest.raises(UsageError, match="cannot export to 'onx'") as raised:
         find_exporter("onx")
     assert raised.value.hint == "did you mean 'onnx'?"
-    assert all(load_exporter(name) for name in EXPORTERS)
+    assert all(load_exporter(name) for name in exporters())
 
 
 def test_an_exported_model_cannot_be_exported(checkpoint: Path, tmp_path: Path) -> None:

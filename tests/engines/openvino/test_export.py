@@ -17,8 +17,8 @@ import detkit.engines.convert as steps
 from detkit.artifact.artifact import read_manifest, size_of
 from detkit.core.boxes import NmsConfig
 from detkit.core.errors import ArtifactError, GateError, UsageError
+from detkit.engines.exporting import ExportOptions, load_exporter
 from detkit.engines.opening import open_session
-from detkit.export import ExportOptions, load_exporter
 from detkit.export.graph import build_graph
 from detkit.report import ConversionReport
 from detkit.runtime.comparison import compare, compare_suppressed

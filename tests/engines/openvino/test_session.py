@@ -14,9 +14,9 @@ import pytest
 
 from detkit.artifact.artifact import read_manifest, write_pair
 from detkit.core.errors import ArtifactError, BackendError, UsageError
+from detkit.engines.exporting import ExportOptions
 from detkit.engines.onnxruntime.export import export
 from detkit.engines.opening import open_session
-from detkit.export import ExportOptions
 from detkit.runtime.session import Placement
 
 needs_openvino = pytest.mark.skipif(

@@ -9,13 +9,13 @@ import detkit.engines.tensorrt.export as exporter
 from detkit.artifact.artifact import read_manifest, sha256_of
 from detkit.core.boxes import PREDICT_NMS
 from detkit.core.errors import ArtifactError, BackendError, UsageError
+from detkit.engines.exporting import ExportOptions
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.api import build
 from detkit.engines.tensorrt.build_machine import RTX
 from detkit.engines.tensorrt.engine_file import read_record
 from detkit.engines.tensorrt.export import build_engine, export, export_rtx
 from detkit.engines.tensorrt.plan import EnginePlan
-from detkit.export import ExportOptions
 from detkit.export.half import to_half
 from detkit.export.nms import append_nms
 from detkit.machine.gpu import find_gpu

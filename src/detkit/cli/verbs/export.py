@@ -10,7 +10,7 @@ import typer
 from detkit.cli import console
 from detkit.cli.conversion_output import emit_conversion, output_path
 from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
-from detkit.spec.quant import TARGETS
+from detkit.engines import default_engine, exporters, int8_targets
 
 EXAMPLES = {
     "export": (
@@ -21,9 +21,7 @@ EXAMPLES = {
 
 
 def _targets() -> list[str]:
-    from detkit.export import EXPORTERS
-
-    return list(EXPORTERS)
+    return list(exporters())
 
 
 def _parse_batches(text: str) -> tuple[int, int, int]:
@@ -41,9 +39,7 @@ def export(
     checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")],
     to: Annotated[
         str,
-        typer.Option(
-            "--to", help="onnx, openvino, tensorrt or tensorrt-rtx.", autocompletion=_targets
-        ),
+        typer.Option("--to", help=f"{', '.join(exporters())}.", autocompletion=_targets),
     ] = "onnx",
     imgsz: Annotated[
         str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
@@ -69,8 +65,8 @@ def export(
         typer.Option(
             "--target",
             metavar="ENGINE",
-            help="Of an INT8 graph: onnxruntime, openvino or tensorrt; else what --to says.",
-            autocompletion=lambda: list(TARGETS),
+            help=f"Of an INT8 graph: {', '.join(int8_targets())}; else what --to says.",
+            autocompletion=lambda: list(int8_targets()),
         ),
     ] = "",
     allow_slower: Annotated[
@@ -98,18 +94,19 @@ def export(
 
     from detkit.core.boxes import PREDICT_NMS
     from detkit.core.errors import UsageError, did_you_mean
-    from detkit.export import ExportOptions, find_exporter, load_exporter
+    from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
+    from detkit.engines.int8_graph import check_target
     from detkit.spec.arch import parse_image_size
-    from detkit.spec.quant import check_target
 
     if exporter not in ("torchscript", "dynamo"):
         raise UsageError(
             f"unknown exporter '{exporter}'", hint=did_you_mean(exporter, ("torchscript", "dynamo"))
         )
-    engine = target or find_exporter(to).engine
+    file_engine = find_exporter(to)
+    engine = target or file_engine.int8_target
     check_target(engine)
-    if to != "onnx" and engine != find_exporter(to).engine:
-        raise UsageError(f"--to {to} is for {find_exporter(to).engine}, not {engine}")
+    if engine != file_engine.int8_target and file_engine != default_engine():
+        raise UsageError(f"--to {to} is for {file_engine.int8_target}, not {engine}")
     options = ExportOptions(
         image_size=parse_image_size(imgsz) if imgsz else (0, 0),
         uint8=uint8,
@@ -122,5 +119,5 @@ def export(
         allow_slower=allow_slower,
         data=data,
     )
-    path = output_path(out, checkpoint, find_exporter(to).suffix, force=force)
+    path = output_path(out, checkpoint, file_engine.suffix, force=force)
     emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)

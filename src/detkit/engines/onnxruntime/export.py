@@ -11,8 +11,8 @@ import onnx
 from detkit.artifact.artifact import read_manifest, size_of
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.engines.convert import Target, convert
+from detkit.engines.exporting import ExportOptions
 from detkit.engines.tensorrt.rules import lint
-from detkit.export import ExportOptions
 from detkit.export.graph import write_onnx
 from detkit.export.half import to_half
 from detkit.report import ConversionReport

@@ -13,8 +13,8 @@ from onnx import ModelProto
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, versions, write_pair
 from detkit.engines.convert import EXACT, Limits, Target, convert
+from detkit.engines.exporting import ExportOptions
 from detkit.engines.openvino.api import ov
-from detkit.export import ExportOptions
 from detkit.report import ConversionReport
 
 # Weights rounded to float16 move a trained yolo-nas-n (BCCD, 320 px) by 0.009 of a score, 0.44 px

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from detkit.core.errors import BackendError
+from detkit.engines.tensorrt import ENGINE, ENGINE_RTX
 from detkit.machine.gpu import find_gpu
 
-RTX = "tensorrt-rtx"
-PACKAGES = {"tensorrt": "tensorrt", RTX: "tensorrt-rtx-cu13"}  # as pip calls the libraries
+RTX = ENGINE_RTX.name
+PACKAGES = {engine.name: engine.package for engine in (ENGINE, ENGINE_RTX)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +70,8 @@ def build_machine(library: str, trt: Any) -> Machine:
     if library == RTX:
         return Machine(library=library, version=str(trt.__version__))
     return machine_here(library, trt)
+
+
+def check_machine(library: str) -> None:
+    """Raises BackendError where the library, or a GPU to run its engines, is not here."""
+    machine_here(library, load(library))

@@ -22,15 +22,15 @@ from detkit.core.errors import ArtifactError, BackendError, UsageError
 from detkit.data.coco.verify import cache_folder
 from detkit.data.comparison_images import comparison_images
 from detkit.engines.convert import NUM_IMAGES, Limits, Target, check_limits, convert
+from detkit.engines.exporting import ExportOptions
 from detkit.engines.int8_checks import check_rounding
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.api import build
 from detkit.engines.tensorrt.build_machine import RTX, Machine, build_machine, load
-from detkit.engines.tensorrt.engine_file import EngineRecord, write_engine
+from detkit.engines.tensorrt.engine_file import EngineRecord, read_record, write_engine
 from detkit.engines.tensorrt.plan import EnginePlan, timing_cache_name
 from detkit.engines.tensorrt.rules import lint
 from detkit.engines.torch.session import TorchSession
-from detkit.export import ExportOptions
 from detkit.export.graph import write_onnx
 from detkit.export.half import to_half
 from detkit.nn.checkpoint import load_checkpoint
@@ -69,6 +69,14 @@ def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionRep
 def export_rtx(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
     """The same of TensorRT-RTX."""
     return _export(RTX, checkpoint, out, options)
+
+
+def write_untrained(graph: ModelProto, manifest: Manifest, path: Path, library: str) -> Manifest:
+    """Writes an engine for one image, of any graph; see `engines.engine.Engine.build`."""
+    built = build_engine(graph, library, EnginePlan(batches=(1, 1, 1)))
+    record = engine_record(built, manifest, half=manifest.precision == "fp16")
+    write_engine(path, built.engine, record)
+    return read_record(path).manifest
 
 
 def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngine:

@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from detkit.config import SearchConfig
 from detkit.core.errors import DetkitError
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import Cost
 from detkit.search.scoring.evaluators import Evaluator, Score
@@ -110,7 +111,7 @@ class LocalExecutor:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        return fingerprint()
+        return fingerprint(engine_packages())
 
     def submit(self, task: Task) -> None:
         self.waiting.append(task)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from detkit.artifact.artifact import versions
 from detkit.config import SearchConfig
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import Cost
 from detkit.search.cluster.executor import score_figures
@@ -72,7 +73,7 @@ def meter_of(setup: Setup) -> LatencyMeter:
 
 
 def measure(setup: Setup, spec: ArchSpec) -> Answer:
-    return Answer(figures=meter_of(setup)(spec), machine=fingerprint())
+    return Answer(figures=meter_of(setup)(spec), machine=fingerprint(engine_packages()))
 
 
 def score(config: SearchConfig, luggage: Luggage | None, spec: ArchSpec, cost: Cost) -> Answer:

@@ -28,6 +28,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from detkit.artifact.artifact import atomic_path, versions
 from detkit.config import SearchConfig
 from detkit.core.errors import BackendError, DetkitError, MeasurementError, UsageError
+from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.search.cluster.executor import MENDABLE, Outcome, Task, reason_of
 from detkit.search.cluster.node import Answer, Greeting, greet, measure, pack, score
@@ -83,7 +84,7 @@ class RayExecutor:
 
     @property
     def fingerprint(self) -> dict[str, str]:
-        return self.machine or fingerprint()
+        return self.machine or fingerprint(engine_packages())
 
     def submit(self, task: Task) -> None:
         self.waiting.append(task)

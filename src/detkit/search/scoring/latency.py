@@ -13,6 +13,7 @@ from pathlib import Path
 
 from detkit.config import SearchConfig
 from detkit.core.serialization import digest_of
+from detkit.engines import find_engine
 from detkit.profile.predict import Wanted, open_profile, predict_ms
 from detkit.report import LatencyFit
 from detkit.runtime.session import Placement
@@ -58,7 +59,9 @@ def setup_of(config: SearchConfig) -> Setup:
         UsageError: a precision the runtime does not compute in.
     """
     placement = Placement(device=config.device, threads=config.threads)
-    return Setup(runtime=config.runtime, precision=config.precision, placement=placement)
+    return Setup(
+        runtime=find_engine(config.runtime).name, precision=config.precision, placement=placement
+    )
 
 
 def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor | None:
@@ -70,7 +73,10 @@ def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor
     if not config.latency_profile:
         return None
     wanted = Wanted(
-        space=space, runtime=config.runtime, precision=config.precision, threads=config.threads
+        space=space,
+        runtime=find_engine(config.runtime).name,
+        precision=config.precision,
+        threads=config.threads,
     )
     return LatencyPredictor(open_profile(Path(config.latency_profile), wanted))
 

@@ -21,6 +21,7 @@ from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import load_plugin
 from detkit.core.serialization import digest_of, to_json, to_plain
 from detkit.data.coco.folder import open_folder
+from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
 from detkit.pages.search_page import render_search
 from detkit.report import ParetoPoint, SearchReport
@@ -235,7 +236,7 @@ class Study:
                 math.isnan(t.figures["score"]) and not is_over(self.config, t.figures) for t in told
             ),
             hypervolume=volume_of(self.config, told, front),
-            runtime=self.config.runtime,
+            runtime=find_engine(self.config.runtime).name,
             precision=self.config.precision,
             device=self.config.device,
             threads=self.config.threads,

@@ -8,6 +8,7 @@ from detkit.cli import console
 from detkit.cli.report_output import check_report_file, emit_report
 from detkit.cli.verbs.bench.bench_flags import BenchFlags
 from detkit.core.errors import GateError, UsageError
+from detkit.engines import default_engine
 
 if TYPE_CHECKING:
     from detkit.report import HardwareProfile, MeasuredFront
@@ -20,7 +21,7 @@ def setup_of(flags: BenchFlags) -> Setup:
     from detkit.untrained import Setup
 
     return Setup(
-        runtime=flags.runtime or "onnxruntime",
+        runtime=flags.runtime or default_engine().name,
         precision=flags.precision or "fp32",
         placement=Placement(device=flags.device, threads=flags.threads or 1),
     )

@@ -1,0 +1,137 @@
+"""An engine is one record: named nowhere else, and a new one is one file and one line."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import detkit
+from detkit.advise import run as advising
+from detkit.artifact.artifact import read_manifest
+from detkit.cli import app, options
+from detkit.core.errors import UsageError
+from detkit.engines import ENGINES, engine_packages, find_engine
+from detkit.timing import cpu_time
+from detkit.timing.measure import Plan
+
+ROOT = Path(detkit.__file__).parent
+QUICK = Plan(min_seconds=0, min_runs=2, blocks=2, warmup_seconds=0, max_warmup_seconds=0)
+
+# Where a name means something else than the engine.
+ELSEWHERE = {("importing/unpickle.py", "torch"): "the module whose pickled classes are rebuilt"}
+
+
+def strings(file: Path) -> set[str]:
+    """All string constants of a file that are no docstring."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+def test_no_engine_is_named_outside_engines() -> None:
+    found = {
+        (path.relative_to(ROOT).as_posix(), name)
+        for path in ROOT.rglob("*.py")
+        if path.relative_to(ROOT).parts[0] != "engines"
+        for name in strings(path) & set(ENGINES)
+    }
+    assert found == set(ELSEWHERE)
+
+
+@pytest.fixture
+def abacus(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The one file, imported, and the one line."""
+    assert options.ENGINES is ENGINES  # its flags are made before the line is there
+    spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("made_up.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "made_up", module)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(ENGINES, "abacus", module.ENGINE)  # the line
+    return "abacus"
+
+
+@pytest.fixture
+def run(monkeypatch, capfd):
+    """Runs a verb in this process, which must succeed; gives stdout."""
+    monkeypatch.setattr(app, "_prepare_process", lambda: None)
+    monkeypatch.setattr(advising, "TIMING", QUICK)
+    monkeypatch.setattr(cpu_time, "VISIT", QUICK)
+
+    def call(*args: object, code: int = 0) -> str:
+        found = app.main([str(arg) for arg in args])
+        out, err = capfd.readouterr()
+        assert found == code, err
+        return out
+
+    return call
+
+
+def test_a_new_engine_goes_through_every_verb(abacus, run, settled, labelled, tmp_path):
+    exported = tmp_path / "m.onnx"
+    run("export", settled(), "--to", "beads", "-o", exported)
+    assert read_manifest(exported).command == "beads"
+    timed = json.loads(run("bench", exported, "--runtime", abacus, "--runs", 10, "--json"))
+    assert [model["runtime"] for model in timed["models"]] == [abacus]
+    scored = [
+        json.loads(run("eval", exported, labelled, "--runtime", name, "--json"))["ap"]
+        for name in (abacus, find_engine("auto").name)
+    ]
+    assert scored[0] == pytest.approx(scored[1], abs=1e-3)
+    profile = tmp_path / "profile.json"
+    space = ("--space", "tiny", "--imgsz", 32, "--classes", 2, "--samples", 8)
+    run(*PROFILE, *space, "--runtime", abacus, "-o", profile)
+    assert json.loads(profile.read_text())["runtime"] == abacus
+
+
+def test_advice_weighs_a_new_engine(abacus, run, settled, labelled):
+    limits = ("--max-drop", 100, "--threads", 1)
+    found = json.loads(run(*ADVISE, settled(), "--data", labelled, *limits, "--json"))
+    assert (abacus, "fp32") in {(form["runtime"], form["precision"]) for form in found["forms"]}
+    assert found["absent"][f"{abacus} int8"] == "its beads have no scales"
+
+
+def test_help_and_completions_name_a_new_engine() -> None:
+    """In a process of its own, for flags are made when they are first imported."""
+    script = (
+        "import sys, made_up\n"
+        "from detkit.engines import ENGINES\n"
+        "ENGINES['abacus'] = made_up.ENGINE\n"
+        "from detkit.cli.app import main\n"
+        "from detkit.cli.completion import bash, command_tree\n"
+        "print(bash(command_tree()))\n"
+        "sys.exit(main(['help', 'bench']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{ROOT.parent}"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    completions, _, helped = done.stdout.partition("detkit bench")
+    assert "abacus" in completions
+    assert "abacus" in helped
+
+
+def test_fingerprints_and_errors_name_a_new_engine(abacus):
+    assert "onnx" in engine_packages()
+    with pytest.raises(UsageError, match="unknown engine 'abcus'") as caught:
+        find_engine("abcus")
+    assert abacus in str(caught.value.hint)
+
+
+PROFILE = ("bench", "--profile")
+ADVISE = ("bench", "--advise")
