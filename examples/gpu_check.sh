@@ -12,7 +12,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 if [ -z "${DETKIT_PYTHON:-}" ]; then
     . "$root/examples/venv.sh"
-    make_venv "$root"
+    make_venv "$root" train
     DETKIT_PYTHON=$root/.venv/bin/python
 fi
 exec "$DETKIT_PYTHON" "$root/examples/gpu_check.py" "$@"

@@ -16,7 +16,7 @@ case ${1:-} in
     *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
-make_venv "$root"
+make_venv "$root" train
 PATH=$root/.venv/bin:$PATH
 out=$root/runs/quickstart
 rm -rf "$out" && mkdir -p "$out"

@@ -1,12 +1,3 @@
-"""Real-time object detection: train, search, quantize, export and measure."""
+"""Train, search, quantize, export and measure real-time object detectors."""
 
-from __future__ import annotations
-
-
-def __getattr__(name: str) -> str:
-    """Look up `__version__` when it is first asked for, so that `import detkit` stays instant."""
-    if name != "__version__":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import importlib.metadata
-
-    return importlib.metadata.version("detkit")
+__version__ = "0.1.0"

@@ -29,6 +29,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detkit import __version__
 from detkit.artifact.embedded import embedded_text, sidecar_of
 from detkit.core.errors import ArtifactError, DetkitError, UsageError
 from detkit.core.serialization import from_json, to_json, to_plain
@@ -107,7 +108,7 @@ class Manifest(Signature):
 
 def versions(*packages: str) -> dict[str, str]:
     """The installed versions of detkit, Python and `packages`, without importing them."""
-    found = {"detkit": importlib.metadata.version("detkit"), "python": platform.python_version()}
+    found = {"detkit": __version__, "python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -14,8 +14,10 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
+from detkit import __version__
 from detkit.cli import console
 from detkit.cli.verb_table import VERBS
+from detkit.core.lazy_import import install_hint
 from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
 
 EXIT_BUG = 70
@@ -129,9 +131,7 @@ def _group_help(group: str) -> str:
 
 
 def _version() -> str:
-    from importlib.metadata import version
-
-    return version("detkit")
+    return __version__
 
 
 # --- the process ---------------------------------------------------------------------------------
@@ -182,4 +182,6 @@ def _is_ours(error: ModuleNotFoundError) -> bool:
 
 def _missing_package(error: ModuleNotFoundError) -> DetkitError:
     package = (error.name or "").split(".")[0]
-    return BackendError(f"this verb needs {package}, which is not installed here")
+    return BackendError(
+        f"this verb needs {package}, which is not installed here", hint=install_hint(package)
+    )

@@ -1,11 +1,16 @@
-"""Entries of the plug-in tables: "module:function", imported when first asked for."""
+"""Functions as "module:function", imported when first asked for; and what to install without them."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
+import re
 from typing import Any
 
 from detkit.core.errors import BackendError
+
+EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+DEVELOPMENT = "dev"  # an extra that only repeats the others
 
 
 def load_plugin(name: str, target: str) -> Any:
@@ -19,5 +24,31 @@ def load_plugin(name: str, target: str) -> Any:
         return getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
         raise BackendError(
-            f"{name} is not installed: no module '{error.name}'", hint=f"pip install {error.name}"
+            f"{name} is not installed: no module '{error.name}'", hint=install_hint(error.name or "")
         ) from error
+
+
+def install_hint(module: str) -> str:
+    """The line to type where `module` is not here: detkit's extra that brings it, if one does."""
+    top = module.split(".")[0]
+    try:
+        requirements = importlib.metadata.requires("detkit") or []
+    except importlib.metadata.PackageNotFoundError:  # run from its sources, not installed
+        requirements = []
+    extra = _extra_with(top.replace("_", "-").lower(), requirements)
+    return f"pip install 'detkit[{extra}]'" if extra else f"pip install {top}"
+
+
+def _extra_with(module: str, requirements: list[str]) -> str:
+    """The first extra with a distribution of this name, or of one that begins with it."""
+    begins = ""
+    for requirement in requirements:
+        distribution, _, marker = requirement.partition(";")
+        extra = EXTRA.search(marker)
+        name = re.split(r"[^\w-]", distribution.strip(), maxsplit=1)[0].lower()
+        if extra is None or extra[1] == DEVELOPMENT or not name.startswith(module):
+            continue
+        if name == module:
+            return extra[1]
+        begins = begins or extra[1]
+    return begins
