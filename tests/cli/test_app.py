@@ -139,7 +139,11 @@ def test_negative_number_is_a_value_not_a_flag(detkit):
         ("raise GateError('ap 0.3 < 0.4')", 3, "error: ap 0.3 < 0.4\n"),
         ("raise typer.Exit(5)", 5, ""),
         ("Path('/no/such').open()", 1, "error: /no/such: No such file or directory\n"),
-        ("import lost.x", 4, "error: this verb needs lost, which is not installed here\n"),
+        (
+            "import lost.x",
+            4,
+            "error: this verb needs lost, which is not installed here\nhint: pip install lost\n",
+        ),
         ("raise KeyboardInterrupt", 130, "error: interrupted\n"),
     ],
 )

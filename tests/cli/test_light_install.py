@@ -49,7 +49,7 @@ def link(name: str, folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def device(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """`device(ARGS...)`: detkit from its wheel, with base dependencies, and no repository around."""
+    """`device(ARGS...)`: the wheel of detkit with its base dependencies, no repository around."""
     home = tmp_path_factory.mktemp("device")
     site = home / "site"
     site.mkdir()

@@ -17,8 +17,8 @@ from types import FrameType
 from detkit import __version__
 from detkit.cli import console
 from detkit.cli.verb_table import VERBS
-from detkit.core.lazy_import import install_hint
 from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
+from detkit.core.lazy_import import install_hint
 
 EXIT_BUG = 70
 EXIT_SIGINT, EXIT_SIGPIPE, EXIT_SIGTERM = 130, 141, 143

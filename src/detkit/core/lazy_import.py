@@ -1,4 +1,4 @@
-"""Functions as "module:function", imported when first asked for; and what to install without them."""
+"""Functions as "module:function", imported when first asked for; what to install if that fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ def load_plugin(name: str, target: str) -> Any:
         return getattr(importlib.import_module(module), function)
     except ModuleNotFoundError as error:
         raise BackendError(
-            f"{name} is not installed: no module '{error.name}'", hint=install_hint(error.name or "")
+            f"{name} is not installed: no module '{error.name}'",
+            hint=install_hint(error.name or ""),
         ) from error
 
 
