@@ -161,3 +161,32 @@ def test_devices_without_torch_can_use_what_is_exported():
         [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+# Folders inside a room that stand on each other, the lowest first.
+INSIDE = {
+    "search": ("strategies", "scoring", "cluster", "study"),
+    "data": ("coco", "converters"),
+}
+
+
+@pytest.mark.parametrize("room", INSIDE)
+def test_folders_of_a_room_stand_on_each_other(room):
+    order = INSIDE[room]
+    for file in files():
+        folder = file.split("/")[1] if file.startswith(f"{room}/") else ""
+        if folder not in order:
+            continue
+        for name in imports(file):
+            parts = name.split(".")
+            other = parts[2] if parts[:2] == ["detkit", room] and len(parts) > 2 else folder
+            if other in order:
+                assert order.index(other) <= order.index(folder), f"{file} must not import {name}"
+
+
+def test_strategies_know_nothing_of_detectors():
+    for file in files():
+        if file.startswith("search/strategies/"):
+            known = ("detkit.core.errors.", "detkit.search.strategies.")
+            ours = [name for name in imports(file) if name.startswith("detkit.")]
+            assert [name for name in ours if not name.startswith(known)] == [], file

@@ -18,10 +18,10 @@ from torch import Tensor
 from detkit.config import SearchConfig
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.nn.supernet.relaxed import Relaxed, require_relaxable
+from detkit.search.scoring.additive import CostTable, design, fit_table, measured
 from detkit.search.scoring.inherit import Inheritance
 from detkit.search.scoring.objective import find_objective, limits
 from detkit.search.scoring.supernet import FOLDER, held_out_part, image_sizes, resized
-from detkit.search.strategies.additive import CostTable, design, fit_table, measured
 from detkit.search.strategies.grid import Floats, Grid
 from detkit.search.strategies.searcher import Watch
 from detkit.spec.arch import ArchSpec

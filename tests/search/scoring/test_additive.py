@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from detkit.search.strategies.additive import design, fit_table, measured
+from detkit.search.scoring.additive import design, fit_table, measured
 from detkit.search.strategies.grid import Grid
 
 GRID = Grid({"depth": (1, 2, 3), "width": (8, 16, 32), "size": (64, 128)})
