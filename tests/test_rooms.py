@@ -32,6 +32,7 @@ STEPS = (
     ("export", "inspection"),
     ("engines", "pages"),
     ("bench", "evaluation", "importing", "predict", "reparam"),
+    ("api",),
     ("train",),
     ("quantize",),
     ("untrained",),
@@ -46,7 +47,7 @@ OWNERS = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "PIL": ("data/",),
-    "numpy": ("core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
+    "numpy": ("api.py", "core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
     + ("runtime/", "engines/", "train/", "export/", "quantize/", "profile/", "search/"),
     "torch": ("nn/", "engines/", "data/training/loader.py", "importing/", "reparam.py", "train/")
     + ("export/", "quantize/", "search/scoring/"),

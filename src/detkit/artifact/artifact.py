@@ -32,6 +32,7 @@ from pathlib import Path
 from detkit import __version__
 from detkit.artifact.embedded import embedded_text, sidecar_of
 from detkit.core.errors import ArtifactError, DetkitError, UsageError
+from detkit.core.paths import StrPath
 from detkit.core.serialization import from_json, to_json, to_plain
 from detkit.spec.arch import ArchSpec, check_image_size
 from detkit.spec.preprocess import Preprocess
@@ -137,12 +138,17 @@ def parent_of(path: Path) -> Parent:
 # --- reading -------------------------------------------------------------------------------------
 
 
-def read_manifest(path: Path, *, verify: bool = True) -> Manifest:
+def read_manifest(path: StrPath, *, verify: bool = True) -> Manifest:
     """The manifest inside a detkit checkpoint, ONNX or OpenVINO file.
+
+    >>> manifest = read_manifest("best.onnx")
+    >>> manifest.kind, manifest.precision
+    ('onnx', 'fp32')
 
     Raises:
         ArtifactError: missing, not a detkit artifact, of a newer schema, or damaged.
     """
+    path = Path(path)
     text = embedded_text(path, METADATA_KEY)
     try:
         newer = json.loads(text).get("schema_version", 0) > SCHEMA_VERSION

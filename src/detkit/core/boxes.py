@@ -47,21 +47,33 @@ class Detections:
 
 
 def xywh_from_xyxy(boxes_xyxy: Array) -> Array:
-    """(..., 4) corners -> left, top, width, height (the COCO json order)."""
+    """(..., 4) corners -> left, top, width, height (the COCO json order).
+
+    >>> xywh_from_xyxy(np.array([10, 20, 40, 60], np.float32)).tolist()
+    [10.0, 20.0, 30.0, 40.0]
+    """
     out: Array = boxes_xyxy.copy()
     out[..., 2:] -= out[..., :2]
     return out
 
 
 def xyxy_from_xywh(boxes_xywh: Array) -> Array:
-    """(..., 4) left, top, width, height -> corners."""
+    """(..., 4) left, top, width, height -> corners.
+
+    >>> xyxy_from_xywh(np.array([10, 20, 30, 40], np.float32)).tolist()
+    [10.0, 20.0, 40.0, 60.0]
+    """
     out: Array = boxes_xywh.copy()
     out[..., 2:] += out[..., :2]
     return out
 
 
 def clip_xyxy(boxes_xyxy: Array, height: int, width: int) -> Array:
-    """Cut to the image."""
+    """Cuts boxes to an image of this height and width.
+
+    >>> clip_xyxy(np.array([-5, 2, 90, 50], np.float32), height=40, width=80).tolist()
+    [0.0, 2.0, 80.0, 40.0]
+    """
     limits = np.array([width, height, width, height], np.float32)
     return np.clip(boxes_xyxy, np.float32(0), limits)
 
@@ -74,7 +86,12 @@ def area_xyxy(boxes_xyxy: Array) -> Array:
 
 
 def iou_matrix(a_n4: Array, b_m4: Array) -> Array:
-    """Intersection over union of every pair: (N, 4) and (M, 4) xyxy -> (N, M), 0..1."""
+    """Intersection over union of every pair: (N, 4) and (M, 4) xyxy -> (N, M), 0..1.
+
+    >>> boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2]], np.float32)
+    >>> iou_matrix(boxes, boxes).round(3).tolist()
+    [[1.0, 0.333], [0.333, 1.0]]
+    """
     return _iou_columns(np.ascontiguousarray(a_n4.T), np.ascontiguousarray(b_m4.T))
 
 
@@ -103,6 +120,11 @@ def nms(boxes_a4: Array, scores_ac: Array, config: NmsConfig = EVAL_NMS) -> Dete
         boxes_a4: (A, 4) xyxy pixels.
         scores_ac: (A, C), 0..1. Multi-label keeps scores strictly above the threshold,
             single-label those at or above it (as YOLO-NAS does).
+
+    >>> boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], np.float32)
+    >>> scores = np.array([[0.9], [0.8], [0.7]], np.float32)
+    >>> nms(boxes, scores).scores.round(1).tolist()
+    [0.9, 0.7]
     """
     anchors, classes, scores = _candidates(scores_ac, config)
     boxes = boxes_a4[anchors]

@@ -75,7 +75,13 @@ class MeasurementError(DetkitError):
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A hint naming the nearest known word, or all of them; never a substitution."""
+    """A hint naming the nearest known word, or all of them; never a substitution.
+
+    >>> did_you_mean("trian", ["train", "eval"])
+    "did you mean 'train'?"
+    >>> did_you_mean("fly", ["train", "eval"])
+    'known: eval, train'
+    """
     choices = sorted(known)
     near = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
     return f"did you mean '{near[0]}'?" if near else "known: " + ", ".join(choices)

@@ -24,7 +24,11 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
-    """Dicts, lists, strings, numbers, booleans and None; tuples become lists."""
+    """Turns values into dicts, lists, strings, numbers, booleans and None; tuples become lists.
+
+    >>> to_plain({"size": (320, 320)})
+    {'size': [320, 320]}
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -144,6 +148,10 @@ def _mismatch(expected: str, value: Any, where: str) -> UsageError:
 
 
 def digest_of(value: Any) -> str:
-    """16 hex digits of the SHA-256 of the canonical JSON (sorted keys, no blanks)."""
+    """16 hex digits of the SHA-256 of the canonical JSON (sorted keys, no blanks).
+
+    >>> digest_of({"a": 1, "b": 2}) == digest_of({"b": 2, "a": 1})
+    True
+    """
     text = json.dumps(to_plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

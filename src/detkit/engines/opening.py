@@ -6,6 +6,7 @@ from pathlib import Path
 
 from detkit.artifact.artifact import Signature, read_manifest
 from detkit.core.errors import ForeignFileError, UsageError
+from detkit.core.paths import StrPath
 from detkit.engines import engines_of, find_engine
 from detkit.foreign.onnx_graph import read_graph
 from detkit.foreign.signature import is_foreign, sign
@@ -14,7 +15,7 @@ from detkit.spec.foreign import ForeignSpec
 
 
 def open_session(
-    path: Path,
+    path: StrPath,
     *,
     runtime: str = "",
     placement: Placement | None = None,
@@ -31,6 +32,7 @@ def open_session(
         BackendError: the engine is not installed here.
         ArtifactError: the file is missing or damaged; foreign, and not or not rightly described.
     """
+    path = Path(path)
     manifest = _manifest_of(path, foreign)
     suitable = engines_of(manifest.kind)
     engine = find_engine(runtime) if runtime else suitable[0]

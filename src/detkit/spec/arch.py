@@ -101,7 +101,11 @@ def check_image_size(image_size: tuple[int, int]) -> None:
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """`"640"` or `"480x640"` (height x width) as (height, width)."""
+    """`"640"` or `"480x640"` (height x width) as (height, width).
+
+    >>> parse_image_size("640"), parse_image_size("480x640")
+    ((640, 640), (480, 640))
+    """
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.isdecimal() and len(part) < 6 for part in parts):
         raise UsageError(f"image size '{text}': write one number, or HEIGHTxWIDTH")

@@ -81,6 +81,12 @@ ZOO: dict[str, ArchSpec] = {
 def find_arch(model: str) -> ArchSpec:
     """The named architecture, or the one in an ArchSpec JSON file.
 
+    >>> find_arch("yolo-nas-n").family
+    'yolo-nas'
+    >>> find_arch("yolo-nas-x")
+    Traceback (most recent call last):
+    detkit.core.errors.UsageError: unknown model 'yolo-nas-x'
+
     Raises:
         UsageError: neither a known name nor a readable file of the right shape.
     """
@@ -93,5 +99,9 @@ def find_arch(model: str) -> ArchSpec:
 
 
 def with_task(spec: ArchSpec, num_classes: int, image_size: tuple[int, int]) -> ArchSpec:
-    """The same network for other classes and another input size."""
+    """The same network for other classes and another input size.
+
+    >>> with_task(find_arch("yolo-nas-n"), 3, (320, 320)).num_classes
+    3
+    """
     return dataclasses.replace(spec, num_classes=num_classes, image_size=image_size)

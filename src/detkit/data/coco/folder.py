@@ -12,6 +12,7 @@ from pathlib import Path
 
 from detkit.core.boxes import Array
 from detkit.core.errors import DataError
+from detkit.core.paths import StrPath
 from detkit.data.coco import faults
 from detkit.data.coco.coco_json import read_categories, read_document
 from detkit.data.coco.faults import FaultLog
@@ -62,7 +63,7 @@ class CocoFolder:
 
 
 def open_folder(
-    root: Path,
+    root: StrPath,
     *,
     files: Mapping[str, tuple[Path, Path]] | None = None,
     splits: Sequence[str] | None = None,
@@ -78,12 +79,16 @@ def open_folder(
             that occur in two splits go unnoticed.
         on_progress: told how many of a split's images are decoded, and how many there are.
 
+    >>> folder = open_folder("coco")
+    >>> folder.split("val").class_names
+    ('red', 'green')
+
     Raises:
         DataError: no COCO folder, a split that is not there, or a fault that makes the folder
             unusable (see `faults`).
     """
     folder = inspect_folder(
-        root, files=files, splits=splits, verify_pixels=verify_pixels, on_progress=on_progress
+        Path(root), files=files, splits=splits, verify_pixels=verify_pixels, on_progress=on_progress
     )
     rejected = [fault for fault in folder.report.faults if fault.action == "rejected"]
     if rejected:

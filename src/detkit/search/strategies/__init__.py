@@ -65,6 +65,14 @@ def make_searcher(
         relaxation: an evaluator that can be differentiated, which `gradient` needs.
         store, watch: keep, and are told of, what a searcher works out at length.
 
+    >>> searcher = make_searcher(
+    ...     "random", knobs={"depth": (1, 2, 3)}, maximize=["ap"], minimize=["latency_ms"]
+    ... )
+    >>> for point in searcher.ask(3):
+    ...     searcher.tell(point, {"ap": point["depth"] / 10, "latency_ms": point["depth"]})
+    >>> sorted(trial.point["depth"] for trial in searcher.front())
+    [1, 2, 3]
+
     Raises:
         UsageError: an unknown searcher, no knobs or objectives, or values that make no sense.
     """

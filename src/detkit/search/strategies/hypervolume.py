@@ -15,6 +15,9 @@ def hypervolume(losses_nm: Floats, reference_m: Floats) -> float:
 
     Points that are not better than the reference in every loss add nothing.
 
+    >>> hypervolume(np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([2.0, 2.0]))
+    3.0
+
     Raises:
         UsageError: more than three losses.
     """

@@ -15,7 +15,11 @@ CHUNK = 512  # rows compared with all others at a time
 
 
 def nondominated(losses_nm: Floats) -> Flags:
-    """(N,): no other point is at least as good in every loss and better in one."""
+    """(N,): no other point is at least as good in every loss and better in one.
+
+    >>> nondominated(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0]])).tolist()
+    [True, True, False]
+    """
     if losses_nm.shape[1] == 2 and len(losses_nm):
         return _nondominated_2d(losses_nm)
     keep = np.ones(len(losses_nm), bool)

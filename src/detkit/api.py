@@ -1,0 +1,254 @@
+"""The front door for Python: open a model, look at images with it, score it.
+
+    >>> import detkit
+    >>> model = detkit.load("best.onnx")
+    >>> model.classes
+    ('red', 'green')
+    >>> found = model.predict("coco/images/corners.png")
+    >>> [(box.astype(int).tolist(), name) for box, name in zip(found.boxes_xyxy, found.names)]
+    [([0, 0, 32, 32], 'red'), ([32, 32, 64, 64], 'green')]
+
+It is for models as files, so it needs no torch unless the file is a checkpoint.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from detkit.artifact.artifact import Signature, parent_of
+from detkit.core.boxes import EVAL_NMS, PREDICT_NMS, Array, Detections, Indices, NmsConfig
+from detkit.core.errors import DataError, UsageError
+from detkit.core.paths import PATH_TYPES, StrPath
+from detkit.data.coco.folder import CocoFolder, open_folder
+from detkit.data.draw import draw_detections, save_image
+from detkit.data.image import Pixels, in_image, letterbox, network_input, read_image
+from detkit.engines.opening import open_session
+from detkit.evaluation.evaluate import evaluate as score_split
+from detkit.report import EvalReport
+from detkit.runtime.session import Placement, Session, detections_of
+from detkit.spec.foreign import ForeignSpec, read_foreign_spec
+
+CHUNK = 8  # images a run of the engine
+
+ImageLike = StrPath | npt.NDArray[np.uint8] | Any  # the last is PIL's, which has an array inside
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a model found in one image, best first.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB, as it was given or read.
+        boxes_xyxy: (N, 4) float32 corners in the pixels of `image`.
+        scores: (N,) float32, 0..1.
+        classes: (N,) int64, indices in the model's `classes`.
+        names: the name of each detection's class.
+    """
+
+    image: Pixels
+    boxes_xyxy: Array
+    scores: Array
+    classes: Indices
+    names: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __iter__(self) -> Iterator[tuple[Array, float, str]]:
+        """Each detection as box (4,), score, name."""
+        return zip(self.boxes_xyxy, map(float, self.scores), self.names, strict=True)
+
+    def draw(self) -> Pixels:
+        """The image (H, W, 3) uint8 RGB with each box, its class and its score drawn on it."""
+        found = Detections(self.boxes_xyxy, self.scores, self.classes)
+        return draw_detections(self.image, found, self.class_names)
+
+    def save(self, path: StrPath) -> Path:
+        """Writes what `draw` gives as JPEG or PNG, by the suffix; returns where."""
+        save_image(Path(path), self.draw())
+        return Path(path)
+
+
+@dataclass(frozen=True)
+class Model:
+    """An opened model; made by `load`.
+
+    >>> model = load("best.onnx")
+    >>> model.image_size
+    (64, 64)
+    >>> model.engine
+    'onnxruntime'
+    """
+
+    path: Path
+    session: Session
+
+    @property
+    def facts(self) -> Signature:
+        """What the file says of itself: classes, preprocessing, inputs, outputs, precision."""
+        return self.session.manifest
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of their indices."""
+        return self.facts.class_names
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels that images are letterboxed to."""
+        return self.facts.preprocess.size
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that runs it."""
+        return self.session.runtime
+
+    @overload
+    def predict(
+        self, images: list[ImageLike], *, conf: float = ..., iou: float = ...
+    ) -> list[Result]: ...
+
+    @overload
+    def predict(self, images: ImageLike, *, conf: float = ..., iou: float = ...) -> Result: ...
+
+    def predict(
+        self,
+        images: ImageLike | list[ImageLike],
+        *,
+        conf: float = PREDICT_NMS.score_threshold,
+        iou: float = PREDICT_NMS.iou_threshold,
+    ) -> Result | list[Result]:
+        """Finds objects, exactly as `detkit predict` does.
+
+        Args:
+            images: a path, an array (H, W, 3) uint8 RGB, a PIL image, or a list of these.
+            conf: least score of a detection, 0..1.
+            iou: overlap with a better box of the same class from which on a box is dropped.
+
+        Returns:
+            A `Result`; for a list a list of them, in its order.
+
+        Raises:
+            DataError: an image that cannot be read, or an array of another form.
+            UsageError: `conf` or `iou` outside 0..1.
+            ArtifactError: the model gives NaN or Inf.
+
+        >>> model = load("best.onnx")
+        >>> len(model.predict(["coco/images/corners.png"] * 3, conf=0.5))
+        3
+        >>> import numpy as np
+        >>> gray = np.full((48, 80, 3), 128, np.uint8)
+        >>> len(model.predict(gray))
+        0
+        """
+        for name, value in (("conf", conf), ("iou", iou)):
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} {value}: a number from 0 to 1")
+        nms = dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou)
+        if not isinstance(images, list):
+            return self._look_at([images], nms)[0]
+        starts = range(0, len(images), CHUNK)
+        return [r for start in starts for r in self._look_at(images[start : start + CHUNK], nms)]
+
+    def _look_at(self, images: Sequence[ImageLike], nms: NmsConfig) -> list[Result]:
+        pixels = [pixels_of(image) for image in images]
+        padded = [letterbox(image, self.facts.preprocess) for image in pixels]
+        batch = network_input([image for image, _ in padded], self.facts.preprocess)
+        found = detections_of(self.session, batch, nms)
+        return [
+            self._result(image, in_image(detections, where))
+            for image, detections, (_, where) in zip(pixels, found, padded, strict=True)
+        ]
+
+    def _result(self, image: Pixels, found: Detections) -> Result:
+        names = tuple(self.classes[index] for index in found.classes)
+        return Result(
+            image, found.boxes_xyxy, found.scores, found.classes, names, tuple(self.classes)
+        )
+
+
+def load(
+    path: StrPath,
+    *,
+    device: str = "cpu",
+    threads: int = 0,
+    engine: str = "",
+    outputs: StrPath | ForeignSpec | None = None,
+) -> Model:
+    """Opens a checkpoint, an exported file, or the ONNX file of another tool.
+
+    Args:
+        device: cpu, cuda or cuda:N.
+        threads: CPU threads; 0 leaves it to the engine.
+        engine: its name; by default the one that the file is for.
+        outputs: of another tool's file, what it takes and gives: the name of a preset, or a JSON
+            file.
+
+    Raises:
+        ArtifactError: missing, damaged, or another tool's and not described.
+        BackendError: the engine or the device is not here.
+        UsageError: an unknown engine, or one that cannot run this file.
+
+    >>> load("nothing.onnx")
+    Traceback (most recent call last):
+    detkit.core.errors.ArtifactError: no such file: nothing.onnx
+    """
+    foreign = read_foreign_spec(os.fspath(outputs)) if isinstance(outputs, PATH_TYPES) else outputs
+    placement = Placement(device=device, threads=threads)
+    session = open_session(path, runtime=engine, placement=placement, foreign=foreign)
+    return Model(Path(path), session)
+
+
+def evaluate(
+    model: Model | StrPath,
+    data: CocoFolder | StrPath,
+    *,
+    split: str = "val",
+    nms: NmsConfig = EVAL_NMS,
+) -> EvalReport:
+    """Scores a model on a split of a COCO folder: the 12 figures, and AP of each class.
+
+    Raises:
+        DataError: no such folder or split, or other classes than the model's.
+        DetkitError: as `load`, where `model` is a path.
+
+    >>> report = evaluate("best.onnx", "coco")
+    >>> report.ap, report.images
+    (1.0, 4)
+    """
+    opened = model if isinstance(model, Model) else load(model)
+    folder = data if isinstance(data, CocoFolder) else open_folder(data, splits=(split,))
+    root = os.fspath(data) if isinstance(data, PATH_TYPES) else split
+    return score_split(
+        opened.session, folder.split(split), model=parent_of(opened.path), data=root, nms=nms
+    )
+
+
+def pixels_of(image: ImageLike) -> Pixels:
+    """The image as (H, W, 3) uint8 RGB; a path is read and turned upright.
+
+    Raises:
+        DataError: an image that cannot be read, or an array of another form.
+
+    >>> pixels_of("coco/images/corners.png").shape
+    (64, 64, 3)
+    """
+    if isinstance(image, PATH_TYPES):
+        return read_image(Path(image))
+    if hasattr(image, "convert"):  # PIL's, whatever its mode
+        image = image.convert("RGB")
+    array = np.asarray(image)
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+        raise DataError(
+            f"an image of shape {array.shape} and type {array.dtype}: expected (H, W, 3) uint8, RGB"
+        )
+    return array

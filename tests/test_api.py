@@ -1,0 +1,132 @@
+"""The front door for Python: what `detkit.load` opens gives what the command line gives."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import detkit
+from detkit.core.errors import ArtifactError, DataError, UsageError
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "python_api.py"
+
+
+def test_importing_detkit_imports_nothing_else():
+    script = (
+        "import sys; before = set(sys.modules); import detkit; detkit.__version__\n"
+        "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    heavy = {"numpy", "torch", "PIL", "typer", "onnxruntime"}
+    assert not heavy & set(eval(done.stdout))
+
+
+def test_every_public_name_is_there_and_an_unknown_one_is_not():
+    assert all(getattr(detkit, name) is not None for name in detkit.__all__)
+    assert set(detkit._HOMES) | {"__version__"} == set(detkit.__all__) == set(dir(detkit))
+    with pytest.raises(AttributeError, match="no attribute 'lod'"):
+        detkit.lod  # noqa: B018
+
+
+@pytest.mark.parametrize("as_type", [str, Path])
+def test_a_str_is_as_good_as_a_path(cell_model, cell_folder, as_type):
+    model = detkit.load(as_type(cell_model()))
+    image = sorted((cell_folder / "images").iterdir())[0]
+    assert len(model.predict(as_type(image))) == len(model.predict([as_type(image)])[0])
+    assert detkit.evaluate(as_type(cell_model()), as_type(cell_folder)).ap == 1
+    assert detkit.read_manifest(as_type(cell_model())).class_names == model.classes
+
+
+def test_path_array_and_pil_image_give_the_same(cell_model, cell_folder):
+    model = detkit.load(cell_model())
+    for path in (cell_folder / "images").iterdir():
+        with Image.open(path) as opened:
+            opened.load()
+        one, two, three = model.predict([path, np.array(opened.convert("RGB")), opened])
+        for other in (two, three):
+            assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
+            assert np.array_equal(one.scores, other.scores)
+            assert one.names == other.names
+
+
+def test_results_are_those_of_the_command_line(detkit_cli, settled, labelled, tmp_path):
+    images = sorted((labelled / "images").rglob("*.png"))[:9]  # more than one chunk
+    out = tmp_path / "out"
+    done = detkit_cli("predict", settled(), *images, "-o", out, "--conf", 0.3, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads((out / "detections.json").read_text())
+    results = detkit.load(settled()).predict(list(images), conf=0.3)
+    boxes = [box for result in results for box, _, _ in result]
+    assert len(rows) == len(boxes) > 0
+    corners = np.array([row["bbox"] for row in rows])
+    corners[:, 2:] += corners[:, :2]
+    assert np.abs(corners - np.array(boxes)).max() < 0.02
+    assert [row["category_name"] for row in rows] == [n for r in results for n in r.names]
+
+
+def test_result_draws_and_saves(cell_model, cell_folder, tmp_path):
+    found = detkit.load(cell_model()).predict(cell_folder / "images" / "corners.png")
+    assert found.draw().shape == found.image.shape
+    assert (found.draw() != found.image).any()
+    assert found.save(str(tmp_path / "drawn.png")) == tmp_path / "drawn.png"
+
+
+def test_a_model_of_another_tool_is_opened_with_its_outputs(foreign_graph, cell_folder):
+    with pytest.raises(ArtifactError, match="no detkit manifest"):
+        detkit.load(foreign_graph("yolov8"))
+    model = detkit.load(foreign_graph("yolov8"), outputs="yolov8")
+    assert len(model.predict(cell_folder / "images" / "corners.png", conf=0.5)) == 2
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ("nothing.png", "nothing.png"),
+        (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) and type uint8: expected \(H, W, 3\)"),
+        (np.zeros((4, 4, 3), np.float32), "type float32: expected"),
+        (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+    ],
+)
+def test_what_is_no_image_is_refused(cell_model, image, message):
+    with pytest.raises(DataError, match=message):
+        detkit.load(cell_model()).predict(image)
+
+
+def test_a_threshold_out_of_range_is_refused(cell_model, cell_folder):
+    with pytest.raises(UsageError, match="conf 25"):
+        detkit.load(cell_model()).predict(cell_folder / "images" / "corners.png", conf=25)
+
+
+def test_the_example_runs(cell_model, cell_folder, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLE), str(cell_model()), str(cell_folder)],
+        cwd=tmp_path,
+        env={**os.environ},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "AP 1.0000 on 4 images" in done.stdout
+    assert (tmp_path / "detections.jpg").is_file()
+
+
+@pytest.fixture
+def detkit_cli():
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "detkit", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+    return run
+
+
+def test_importlib_is_what_loads_the_rest():
+    assert importlib.util.find_spec("detkit.api") is not None
