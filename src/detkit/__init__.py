@@ -15,6 +15,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from detkit.core import version
+
 if TYPE_CHECKING:
     from detkit.api import Model, Result, evaluate, load
     from detkit.artifact.artifact import read_manifest
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from detkit.spec.space import SearchSpace
     from detkit.spec.zoo import find_arch
 
-__version__ = "0.1.0"
+__version__ = version.VERSION
 
 _HOMES = {
     "ArchSpec": "detkit.spec.arch",

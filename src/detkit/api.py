@@ -4,7 +4,7 @@
     >>> model = detkit.load("best.onnx")
     >>> model.classes
     ('red', 'green')
-    >>> found = model.predict("coco/images/corners.png")
+    >>> found = model.predict("coco/images/a.png")
     >>> [(box.astype(int).tolist(), name) for box, name in zip(found.boxes_xyxy, found.names)]
     [([0, 0, 32, 32], 'red'), ([32, 32, 64, 64], 'green')]
 
@@ -143,7 +143,7 @@ class Model:
             ArtifactError: the model gives NaN or Inf.
 
         >>> model = load("best.onnx")
-        >>> len(model.predict(["coco/images/corners.png"] * 3, conf=0.5))
+        >>> len(model.predict(["coco/images/a.png"] * 3, conf=0.5))
         3
         >>> import numpy as np
         >>> gray = np.full((48, 80, 3), 128, np.uint8)
@@ -239,7 +239,7 @@ def pixels_of(image: ImageLike) -> Pixels:
     Raises:
         DataError: an image that cannot be read, or an array of another form.
 
-    >>> pixels_of("coco/images/corners.png").shape
+    >>> pixels_of("coco/images/a.png").shape
     (64, 64, 3)
     """
     if isinstance(image, PATH_TYPES):

@@ -29,11 +29,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detkit import __version__
 from detkit.artifact.embedded import embedded_text, sidecar_of
 from detkit.core.errors import ArtifactError, DetkitError, UsageError
 from detkit.core.paths import StrPath
 from detkit.core.serialization import from_json, to_json, to_plain
+from detkit.core.version import VERSION
 from detkit.spec.arch import ArchSpec, check_image_size
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
@@ -109,7 +109,7 @@ class Manifest(Signature):
 
 def versions(*packages: str) -> dict[str, str]:
     """The installed versions of detkit, Python and `packages`, without importing them."""
-    found = {"detkit": __version__, "python": platform.python_version()}
+    found = {"detkit": VERSION, "python": platform.python_version()}
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             found[package] = importlib.metadata.version(package)

@@ -14,11 +14,11 @@ import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-from detkit import __version__
 from detkit.cli import console
 from detkit.cli.verb_table import VERBS
 from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
 from detkit.core.lazy_import import install_hint
+from detkit.core.version import VERSION
 
 EXIT_BUG = 70
 EXIT_SIGINT, EXIT_SIGPIPE, EXIT_SIGTERM = 130, 141, 143
@@ -131,7 +131,7 @@ def _group_help(group: str) -> str:
 
 
 def _version() -> str:
-    return __version__
+    return VERSION
 
 
 # --- the process ---------------------------------------------------------------------------------

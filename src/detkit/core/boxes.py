@@ -89,8 +89,9 @@ def iou_matrix(a_n4: Array, b_m4: Array) -> Array:
     """Intersection over union of every pair: (N, 4) and (M, 4) xyxy -> (N, M), 0..1.
 
     >>> boxes = np.array([[0, 0, 2, 2], [1, 0, 3, 2]], np.float32)
-    >>> iou_matrix(boxes, boxes).round(3).tolist()
-    [[1.0, 0.333], [0.333, 1.0]]
+    >>> print(iou_matrix(boxes, boxes).round(3))
+    [[1.    0.333]
+     [0.333 1.   ]]
     """
     return _iou_columns(np.ascontiguousarray(a_n4.T), np.ascontiguousarray(b_m4.T))
 
@@ -123,8 +124,8 @@ def nms(boxes_a4: Array, scores_ac: Array, config: NmsConfig = EVAL_NMS) -> Dete
 
     >>> boxes = np.array([[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]], np.float32)
     >>> scores = np.array([[0.9], [0.8], [0.7]], np.float32)
-    >>> nms(boxes, scores).scores.round(1).tolist()
-    [0.9, 0.7]
+    >>> print(nms(boxes, scores).scores)
+    [0.9 0.7]
     """
     anchors, classes, scores = _candidates(scores_ac, config)
     boxes = boxes_a4[anchors]

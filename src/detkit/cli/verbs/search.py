@@ -124,7 +124,7 @@ def search(
     ] = None,
     measured: Annotated[
         Path | None,
-        typer.Option("--measured", help="With --resume: what bench made of pareto.json."),
+        typer.Option("--measured", help="With --resume: what profile made of pareto.json."),
     ] = None,
     ray: Annotated[
         str | None,
@@ -195,7 +195,7 @@ def _hint(report: SearchReport, folder: Path) -> str:
     """How the front is measured on the device and taken back."""
     engine = f"--runtime {report.runtime} --precision {report.precision} --threads {report.threads}"
     return (
-        f"latencies are predicted; on the device: detkit bench {folder}/pareto.json {engine}"
+        f"latencies are predicted; on the device: detkit profile {folder}/pareto.json {engine}"
         f" -o measured.json\nthen: detkit search -o {folder} --resume --measured measured.json"
     )
 

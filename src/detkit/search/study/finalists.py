@@ -19,7 +19,7 @@ from detkit.spec.space import SearchSpace
 
 
 def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
-    """The report of `detkit bench pareto.json`.
+    """The report of `detkit profile pareto.json`.
 
     Raises:
         ArtifactError: no such file, or damaged.
@@ -28,7 +28,7 @@ def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
     kind, found = read_record(path)
     if not isinstance(found, MeasuredFront):
         raise UsageError(
-            f"{path} is a {kind}, not a measured front", hint="detkit bench OUT/pareto.json -o FILE"
+            f"{path} is a {kind}, not a measured front", hint="detkit profile OUT/pareto.json -o FILE"
         )
     for flag in ("runtime", "precision", "threads"):
         was, now = getattr(found, flag), getattr(config, flag)
