@@ -201,7 +201,7 @@ complete -c detkit -n '__detkit_is search' -l runtime -x -a 'torch onnxruntime o
 complete -c detkit -n '__detkit_is search' -l precision -x -a 'fp32 fp16 int8' -d 'Of the graphs that are timed: fp32, fp16 or int8.'
 complete -c detkit -n '__detkit_is search' -l device -x -a 'auto cpu cuda' -d 'auto, cpu, cuda or cuda:N.'
 complete -c detkit -n '__detkit_is search' -l latency-profile -r -F -d 'Predict latency from this file of profile.'
-complete -c detkit -n '__detkit_is search' -l measured -r -F -d 'With --resume: what bench made of pareto.json.'
+complete -c detkit -n '__detkit_is search' -l measured -r -F -d 'With --resume: what profile made of pareto.json.'
 complete -c detkit -n '__detkit_is search' -l ray -x -d 'Evaluate on this Ray cluster: HOST:PORT, or auto.'
 complete -c detkit -n '__detkit_is search' -s o -l out -r -F -d 'Where to write; the name is yours.'
 complete -c detkit -n '__detkit_is search' -l resume -d 'Go on with the search in -o; nothing told is lost.'

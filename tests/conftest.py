@@ -51,7 +51,7 @@ def sample() -> Callable[..., Any]:
 
     def make(cls: type, **fields: Any) -> Any:
         defaults = {item.name: item.default for item in dataclasses.fields(cls)}
-        schema = {k: v for k, v in defaults.items() if k == "schema_version"}
+        schema = {k: v for k, v in defaults.items() if k in ("schema_version", "kind")}
         return dataclasses.replace(fill(cls), **schema, **fields)
 
     return make

@@ -47,6 +47,7 @@ OWNERS = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "PIL": ("data/",),
+    "yaml": ("data/converters/yolo_yaml.py",),
     "numpy": ("api.py", "core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
     + ("runtime/", "engines/", "train/", "export/", "quantize/", "profile/", "search/"),
     "torch": ("nn/", "engines/", "data/training/loader.py", "importing/", "reparam.py", "train/")

@@ -92,9 +92,15 @@ def test_what_is_no_bench_report_is_refused(sample, tmp_path, content, message):
 def test_a_report_of_the_first_schema_is_known_as_old(sample, tmp_path):
     """It has none of the fields that came later."""
     row = {"file": "m.onnx", "latency_ms": {"p50": 1.0}}
-    old = {"schema_version": 1, "models": [row], "images": "p", "fingerprint": {}}
+    old = {
+        "kind": "bench report",
+        "schema_version": 1,
+        "models": [row],
+        "images": "p",
+        "fingerprint": {},
+    }
     path = tmp_path / "b.json"
-    path.write_text(json.dumps({**old, "valid": True, "reasons": []}))
+    path.write_text(json.dumps({**old, "fingerprint": {}, "valid": True, "reasons": []}))
     with pytest.raises(ArtifactError, match="made by another version of detkit"):
         read_baseline(path, LIMIT)
 

@@ -4,12 +4,12 @@ import pytest
 
 from detkit.core.errors import ArtifactError
 from detkit.core.serialization import to_json, to_plain
-from detkit.inspection.run_folder import RECORDS, kind_of, read_record, read_run
+from detkit.inspection.run_folder import REPORTS, kind_of, read_record, read_run
 
 
-@pytest.mark.parametrize("kind", sorted(RECORDS.keys() - {"architecture"}))
-def test_every_report_is_recognised_by_its_required_fields(kind, sample, tmp_path):
-    report = sample(RECORDS[kind])
+@pytest.mark.parametrize("kind", sorted(REPORTS))
+def test_every_report_is_recognised_by_its_kind(kind, sample, tmp_path):
+    report = sample(REPORTS[kind])
     path = tmp_path / "x.json"
     path.write_text(to_json(report), encoding="utf-8")
     assert read_record(path) == (kind, report)
@@ -53,7 +53,7 @@ def test_only_reports_are_picked_from_the_json_files(tmp_path, sample):
     (tmp_path / "config.toml").write_text("epochs = 3\n", encoding="utf-8")
     (tmp_path / "detections.json").write_text("[]", encoding="utf-8")
     (tmp_path / "broken.json").write_bytes(b"\xff")
-    report = sample(RECORDS["train report"])
+    report = sample(REPORTS["train report"])
     (tmp_path / "report.json").write_text(to_json(report), encoding="utf-8")
     run = read_run(tmp_path)
     assert run.reports == {"report.json": report}
@@ -63,7 +63,7 @@ def test_only_reports_are_picked_from_the_json_files(tmp_path, sample):
 
 
 def test_report_with_a_value_of_the_wrong_type_is_damaged(tmp_path, sample):
-    plain = to_plain(sample(RECORDS["train report"])) | {"epochs": "many"}
+    plain = to_plain(sample(REPORTS["train report"])) | {"epochs": "many"}
     path = tmp_path / "report.json"
     path.write_text(to_json(plain), encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"report.json.epochs: expected int, got 'many'"):

@@ -11,6 +11,13 @@ from detkit.artifact.embedded import sidecar_of
 from detkit.core.errors import ArtifactError, ForeignFileError
 from detkit.foreign.onnx_graph import OnnxGraph, read_graph
 from detkit.foreign.signature import fitting_presets
+from detkit.inspection.other_files import (
+    is_search_folder,
+    read_journal,
+    read_lines,
+    read_search_folder,
+    read_settings,
+)
 from detkit.inspection.run_folder import Record, Run, read_record, read_run
 
 FOREIGN = "onnx of another tool"
@@ -19,7 +26,7 @@ ENGINE_SIDECAR = ".engine.json"
 
 @dataclass(frozen=True, kw_only=True)
 class FileInfo:
-    """`kind` says what `content` is: that of a manifest, a key of `RECORDS`, "run folder", or
+    """`kind` says what `content` is: that of a manifest, that of a report, "run folder", or
     `FOREIGN`.
 
     `sha256` is as `sha256sum` prints it, to compare with the parents of other files; it is empty
@@ -45,6 +52,11 @@ def identify(path: Path) -> FileInfo:
     Raises:
         ArtifactError: missing, damaged, or not known; the hint says what to do then.
     """
+    if path.is_dir() and is_search_folder(path):
+        found = read_search_folder(path)
+        files = [child for child in path.rglob("*") if child.is_file()]
+        size = sum(child.stat().st_size for child in files)
+        return FileInfo(file=str(path), kind="search folder", bytes=size, sha256="", content=found)
     if path.is_dir():
         run = read_run(path)
         total = sum((path / name).stat().st_size for name in run.files)
@@ -81,6 +93,12 @@ def _whole(path: Path) -> Path:
 def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | Record]:
     if path.suffix == ".json":
         return read_record(path)
+    if path.suffix == ".jsonl":
+        return "metrics of a run", read_lines(path)
+    if path.suffix == ".toml":
+        return "settings", read_settings(path)
+    if path.suffix == ".sqlite":
+        return "search journal", read_journal(path)
     try:
         manifest = read_manifest(path)
     except ForeignFileError:

@@ -16,50 +16,14 @@ from typing import Any
 
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import from_plain, is_required
-from detkit.report import (
-    AdviceReport,
-    BenchReport,
-    ConversionReport,
-    DataReport,
-    EvalReport,
-    HardwareProfile,
-    MeasuredFront,
-    PredictReport,
-    QuantReport,
-    SearchReport,
-    TrainReport,
-)
+from detkit.inspection.other_files import Listing, read_text, shape_of
+from detkit.report import Report, TrainReport, kind_of_class, report_classes
 from detkit.spec.arch import ArchSpec
 
-Record = (
-    AdviceReport
-    | ArchSpec
-    | BenchReport
-    | ConversionReport
-    | DataReport
-    | EvalReport
-    | HardwareProfile
-    | MeasuredFront
-    | PredictReport
-    | QuantReport
-    | SearchReport
-    | TrainReport
-)
+Record = ArchSpec | Report | Listing
 
-RECORDS: dict[str, type[Record]] = {
-    "architecture": ArchSpec,
-    "data report": DataReport,
-    "train report": TrainReport,
-    "eval report": EvalReport,
-    "bench report": BenchReport,
-    "conversion report": ConversionReport,
-    "hardware profile": HardwareProfile,
-    "advice report": AdviceReport,
-    "measured front": MeasuredFront,
-    "predict report": PredictReport,
-    "quantization report": QuantReport,
-    "search report": SearchReport,
-}
+ARCHITECTURE = "architecture"  # written by people too, so it carries no kind
+REPORTS: dict[str, type[Report]] = {kind_of_class(cls): cls for cls in report_classes()}
 MAX_RECORD_BYTES = 64 << 20
 RUN_FILES = ("config.toml", "metrics.jsonl")  # either makes a folder a run folder
 
@@ -115,7 +79,7 @@ def read_run(folder: Path) -> Run:
     config = folder / "config.toml"
     reports, unread = _read_reports([path for path in paths if path.suffix == ".json"])
     return Run(
-        config=_read(config) if config.is_file() else "",
+        config=read_text(config) if config.is_file() else "",
         epochs=tuple(_read_epochs(folder / "metrics.jsonl")),
         reports=reports,
         unread=unread,
@@ -124,40 +88,39 @@ def read_run(folder: Path) -> Run:
 
 
 def read_record(path: Path) -> tuple[str, Record]:
-    """The kind (a key of `RECORDS`) and content of one JSON file of ours.
+    """The kind and content of one JSON file of ours.
 
     Raises:
-        ArtifactError: not JSON, not one of ours, of a newer schema, or damaged.
+        ArtifactError: not JSON, not one of ours, of another schema, or damaged.
     """
     plain = _parse(path)
     kind = kind_of(plain)
-    if not kind:
+    if kind:
+        return kind, _to_record(path, kind, plain)
+    found = shape_of(path, plain)
+    if found is None:
         raise ArtifactError(f"{path} is not a detkit JSON file", hint=_hint(path, plain))
-    return kind, _to_record(path, kind, plain)
+    return found
 
 
 def kind_of(plain: Any) -> str:
-    """The key of `RECORDS` whose required fields are all there, or nothing."""
-    keys = set(plain) if isinstance(plain, Mapping) else set()
-    for kind, record in RECORDS.items():
-        required = {item.name for item in dataclasses.fields(record) if is_required(item)}
-        if required <= keys:
-            return kind
-    return ""
+    """The kind that a JSON value says to be, or is as an architecture; else nothing."""
+    if not isinstance(plain, Mapping):
+        return ""
+    kind = plain.get("kind")
+    if isinstance(kind, str) and kind in REPORTS:
+        return kind
+    required = {item.name for item in dataclasses.fields(ArchSpec) if is_required(item)}
+    return ARCHITECTURE if required <= set(plain) else ""
 
 
 def _hint(path: Path, plain: Any) -> str:
     if isinstance(plain, Mapping) and {"images", "annotations"} <= set(plain):
         root = path.parent.parent if path.parent.name == "annotations" else path.parent
         return f"these are COCO annotations: detkit data check {root}"
-    return "known: " + ", ".join(RECORDS)
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ArtifactError(f"{path}: not UTF-8 text") from error
+    if isinstance(plain, Mapping) and "schema_version" in plain and "kind" not in plain:
+        return "a report without its kind, of an older detkit: make it again with this one"
+    return "known: " + ", ".join((ARCHITECTURE, *REPORTS))
 
 
 def _parse(path: Path) -> Any:
@@ -166,17 +129,18 @@ def _parse(path: Path) -> Any:
     if path.stat().st_size > MAX_RECORD_BYTES:
         raise ArtifactError(f"{path} is too large for a detkit report")
     try:
-        return json.loads(_read(path))
+        return json.loads(read_text(path))
     except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{path}: not valid JSON: {error}") from error
 
 
 def _to_record(path: Path, kind: str, plain: Any) -> Record:
-    ours = {item.name: item.default for item in dataclasses.fields(RECORDS[kind])}
+    cls: type[ArchSpec | Report] = ArchSpec if kind == ARCHITECTURE else REPORTS[kind]
+    ours = {item.name: item.default for item in dataclasses.fields(cls)}
     if plain.get("schema_version", 1) != ours.get("schema_version", 1):
         raise ArtifactError(f"{path} was made by another version of detkit")
     try:
-        return from_plain(RECORDS[kind], plain, where=path.name)
+        return from_plain(cls, plain, where=path.name)
     except UsageError as error:
         raise ArtifactError(str(error), hint=error.hint) from error
 
@@ -197,7 +161,7 @@ def _read_reports(paths: list[Path]) -> tuple[dict[str, Record], dict[str, str]]
 
 def _read_epochs(path: Path) -> list[Epoch]:
     """Whole lines only: a killed run may have left half of one."""
-    lines = _read(path).splitlines() if path.is_file() else []
+    lines = read_text(path).splitlines() if path.is_file() else []
     epochs: dict[int, Epoch] = {}
     for i, line in enumerate(lines):
         try:

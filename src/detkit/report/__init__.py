@@ -12,6 +12,7 @@ from detkit.report.data import DataReport, Fault, SplitReport
 from detkit.report.detections import PredictReport
 from detkit.report.profile import HardwareProfile, LatencyFit, ProfileSample, Visit
 from detkit.report.quantization import EngineFigures, GroupSensitivity, QuantPoint, QuantReport
+from detkit.report.record import Report, kind_of_class, report_classes
 from detkit.report.search import MeasuredFront, MeasuredPoint, ParetoPoint, SearchReport
 from detkit.report.speed import (
     BaselineComparison,
@@ -58,9 +59,12 @@ __all__ = [
     "QuantPoint",
     "QuantReport",
     "ReferenceTimes",
+    "Report",
     "SearchReport",
     "SplitReport",
     "Throughput",
     "TrainReport",
     "Visit",
+    "kind_of_class",
+    "report_classes",
 ]

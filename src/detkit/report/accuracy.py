@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
@@ -47,12 +49,13 @@ class Figures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvalReport(Figures):
+class EvalReport(Figures, Report):
     """The figures and what they were measured on; the same model and data give the same report.
 
     The three limits of the suppression are None where the model's own graph holds it.
     """
 
+    kind: str = "eval report"
     schema_version: int = 1
     model: str
     model_sha256: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
@@ -28,9 +30,10 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdviceReport:
+class AdviceReport(Report):
     """`chosen` is an index in `forms`, None where none meets the limits."""
 
+    kind: str = "advice report"
     schema_version: int = 1
     checkpoint: str
     data: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
 from detkit.report.speed import ModelLatency
 
 
@@ -35,7 +36,8 @@ class ComparedModel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareReport:
+class CompareReport(Report):
+    kind: str = "comparison report"
     schema_version: int = 1
     weights: str = "untrained"
     image_size: tuple[int, int]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
@@ -16,9 +18,10 @@ class Difference:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ConversionReport:
+class ConversionReport(Report):
     """A reparam, an import or an export: the file made, its parent, and how far it strayed."""
 
+    kind: str = "conversion report"
     schema_version: int = 1
     file: str
     parent: str

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
@@ -31,7 +33,8 @@ class SplitReport:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataReport:
+class DataReport(Report):
+    kind: str = "data report"
     schema_version: int = 1
     root: str
     layout: str

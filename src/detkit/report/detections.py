@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
-class PredictReport:
+class PredictReport(Report):
+    kind: str = "predict report"
     schema_version: int = 1
     detections_file: str
     images: int

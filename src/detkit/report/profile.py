@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class Visit:
@@ -43,13 +45,14 @@ class LatencyFit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardwareProfile:
+class HardwareProfile(Report):
     """What `detkit profile` measured on a device, for `detkit search --latency-profile`.
 
     `clock` is `cpu` (time of the one thread that computes) or `wall`. `fit` is None until every
     sample has been measured.
     """
 
+    kind: str = "hardware profile"
     schema_version: int = 1
     unit: str = "ms"
     space: str

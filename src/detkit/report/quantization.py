@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class EngineFigures:
@@ -53,13 +55,14 @@ class QuantPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuantReport:
+class QuantReport(Report):
     """What INT8 cost. AP is 0..1 on `split`; `drop` is in points: 100 * (ap_float - ap_int8).
 
     `ap_int8` and `coverage` are those of the exported graph on the first of `engines`. A point that
     is picked later is not measured again: then `engines` is empty and `ap_fake_quant` None.
     """
 
+    kind: str = "quantization report"
     schema_version: int = 1
     file: str
     parent: str

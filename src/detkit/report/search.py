@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class ParetoPoint:
@@ -30,9 +32,10 @@ class ParetoPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchReport:
+class SearchReport(Report):
     """`pareto` by ascending cost. `hypervolume` is of scaled score and cost, see `search.study`."""
 
+    kind: str = "search report"
     schema_version: int = 1
     pareto: tuple[ParetoPoint, ...]
     space: str
@@ -69,9 +72,10 @@ class MeasuredPoint:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MeasuredFront:
+class MeasuredFront(Report):
     """The networks of a search timed on a device, for `detkit search --measured`."""
 
+    kind: str = "measured front"
     schema_version: int = 1
     unit: str = "ms"
     networks: tuple[MeasuredPoint, ...]

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyStats:
@@ -154,7 +156,8 @@ class BaselineComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchReport:
+class BenchReport(Report):
+    kind: str = "bench report"
     schema_version: int = 2
     scenario: str = "latency"
     models: tuple[ModelLatency, ...]

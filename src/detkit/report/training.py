@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.report.record import Report
+
 
 @dataclass(frozen=True, kw_only=True)
-class TrainReport:
+class TrainReport(Report):
+    kind: str = "train report"
     schema_version: int = 1
     checkpoint: str
     model: str

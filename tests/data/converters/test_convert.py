@@ -267,6 +267,33 @@ def test_yaml_without_class_names_is_refused(tmp_path: Path, text: str) -> None:
         read_settings(tmp_path / "data.yaml")
 
 
+@pytest.mark.parametrize("text", ["names: [no, 007, 1.0, on]", "names: [null, ~, 2020-01-01, x]"])
+def test_class_names_stay_the_text_that_was_written(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "data.yaml", text)
+    names = read_settings(tmp_path / "data.yaml").names
+    assert ", ".join(names[k] for k in range(4)) == text[8:-1]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [x]\nnames: *a\n", "line 2: cannot be read as YAML: an alias"),
+        ("a: &a [x, x]\nb: &b [*a, *a]\nnames: [*b, *b]\n", "line 2"),
+        ("names: [a\nval: x", "cannot be read as YAML"),
+        ("names: !!python/object/apply:os.system ['true']", None),
+    ],
+)
+def test_yaml_that_could_do_harm_is_refused_or_read_as_text(
+    tmp_path: Path, text: str, message: str | None
+) -> None:
+    write(tmp_path / "data.yaml", text)
+    if message is None:
+        assert read_settings(tmp_path / "data.yaml").names == {0: "true"}
+        return
+    with pytest.raises(DataError, match=message):
+        read_settings(tmp_path / "data.yaml")
+
+
 def test_splits_of_yaml(tmp_path: Path) -> None:
     text = "path: ../d  # root\ntrain: [a/images, b/images]\nval: v\ntest:\nnames: [x]\n"
     write(tmp_path / "data.yaml", text)

@@ -31,15 +31,18 @@ Rows = list[tuple[str, str]]
 
 
 def info(
-    file: Annotated[Path, typer.Argument(help="A model, a report, a JSON file or a run folder.")],
+    file: Annotated[
+        Path, typer.Argument(help="A model, a report, or any file or folder that detkit wrote.")
+    ],
     json: Json = False,
 ) -> None:
     """Say what a file is: its architecture, parents, figures, and how it was made.
 
     Knows checkpoints (.safetensors), ONNX files, OpenVINO's (.xml with its .bin), engines (.engine
-    with its .engine.json), architectures, reports (.json) and run folders. The content digest of a
-    model is verified. Of another tool's ONNX file it lists inputs and outputs, and which --outputs
-    fit their shapes. Needs neither torch nor onnx nor openvino.
+    with its .engine.json), architectures, search spaces, reports and lists (.json), metrics,
+    settings, journals, run folders and search folders. The content digest of a model is verified.
+    Of another tool's ONNX file it lists inputs and outputs, and which --outputs fit their shapes.
+    Needs neither torch nor onnx nor openvino.
     """
     from detkit.inspection.inspect import identify
 
@@ -51,6 +54,7 @@ def describe(found: FileInfo) -> list[str]:
     """Aligned lines for a terminal, the most wanted first."""
     from detkit.artifact.artifact import Manifest
     from detkit.foreign.onnx_graph import OnnxGraph
+    from detkit.inspection.other_files import Listing
     from detkit.inspection.run_folder import Run
     from detkit.spec.arch import ArchSpec
 
@@ -63,6 +67,8 @@ def describe(found: FileInfo) -> list[str]:
         rows = _run_rows(content)
     elif isinstance(content, ArchSpec):
         rows = _arch_rows(content)
+    elif isinstance(content, Listing):
+        rows = [*content.facts.items(), ("contents", ", ".join(content.files))]
     else:
         rows = _record_rows(content)
     files = [("files", ", ".join(found.files))] if len(found.files) > 1 else []
@@ -204,7 +210,7 @@ def _run_rows(run: Run) -> Rows:
 def _record_rows(record: Any) -> Rows:
     """The plain values of a report by field name; nested ones are for `--json`."""
     values = [(item.name, getattr(record, item.name)) for item in dataclasses.fields(record)]
-    skip = ("schema_version",)
+    skip = ("schema_version", "kind")
     return [
         (name, f"{value:.6g}" if isinstance(value, float) else str(value))
         for name, value in values

@@ -16,16 +16,35 @@ EXAMPLES = {
 
 
 def report(
-    run: Annotated[Path, typer.Argument(help="Run folder, of a run ended or still going.")],
+    run: Annotated[
+        Path, typer.Argument(help="Run folder, of a run ended or still going, or search folder.")
+    ],
     out: Out = None,
 ) -> None:
     """Make one HTML page of a run folder: curves, classes, images, reports.
 
-    The page holds everything: no scripts, nothing fetched. By default it is RUN/report.html.
+    The page holds everything: no scripts, nothing fetched. By default it is RUN/report.html. Of a
+    search folder it is pareto.html, which the search has written.
     """
     from detkit.artifact.artifact import write_text
+    from detkit.core.errors import ArtifactError
+    from detkit.inspection.inspect import identify
+    from detkit.inspection.other_files import is_search_folder
     from detkit.pages.run_page import render_run
 
+    if is_search_folder(run):
+        page = run / "pareto.html"
+        if not page.is_file():
+            raise ArtifactError(f"{run}: the search has not ended", hint="detkit search --resume")
+        if out is not None:
+            write_text(out, page.read_text(encoding="utf-8"))
+        console.made(out or page)
+        return
+    if run.is_file():
+        raise ArtifactError(
+            f"{run} is one file ({identify(run).kind}), and a page is made of a folder",
+            hint=f"detkit info {run}; a report in a run folder is on that run's page",
+        )
     path = out or run / "report.html"
     write_text(path, render_run(run))
     console.made(path)

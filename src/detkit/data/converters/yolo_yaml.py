@@ -1,22 +1,21 @@
-"""The part of YAML that data.yaml files use: class names and paths. Nothing else is looked at.
+"""data.yaml of YOLO folders: class names and paths, by PyYAML. Nothing else in it is looked at.
 
-Understood: `key: text`, `key: [a, b]`, `key: {0: a, 1: b}`, and blocks of `- a` or `0: a` rows,
-with quotes and comments. No anchors, tags or multi-line text.
+Every scalar stays the text that was written (a class may be called `no` or `007`), tags mean
+nothing, and aliases are refused: a few lines of them can stand for gigabytes.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 from detkit.core.errors import DataError
 from detkit.data.coco.layout import SPLIT_OF_WORD
 from detkit.data.converters.labels import read_text
-
-QUOTES = "\"'"
-KEY = re.compile(r"(\w+)\s*:(?:\s+|$)(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,109 +27,63 @@ class Settings:
     path: str = ""
 
 
+class _TextLoader(yaml.BaseLoader):
+    """Builds dicts, lists and text, and nothing for an alias."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+
 def read_settings(path: Path) -> Settings:
     """Reads data.yaml.
 
     Raises:
-        DataError: unreadable, or without class names that can be understood.
+        DataError: unreadable, no YAML, with aliases, or without class names.
     """
-    values = dict(_entries(read_text(path), path))
-    names = values.get("names", {})
-    if not names or not all(key.isdecimal() for key in names):
+    values = _read(path)
+    names = _numbered(values.get("names"), path, "names")
+    if not names or not all(number.isdecimal() for number in names):
         raise DataError(f"{path}: no list of class names under 'names:'")
+    splits = {
+        SPLIT_OF_WORD[key]: list(_numbered(value, path, key).values())
+        for key, value in values.items()
+        if key in SPLIT_OF_WORD
+    }
     return Settings(
         names={int(number): name for number, name in names.items()},
-        splits={
-            SPLIT_OF_WORD[key]: list(value.values())
-            for key, value in values.items()
-            if key in SPLIT_OF_WORD and any(value.values())
-        },
-        path=values.get("path", {}).get("0", ""),
+        splits={split: folders for split, folders in splits.items() if any(folders)},
+        path=_numbered(values.get("path"), path, "path").get("0", ""),
     )
 
 
-def _entries(text: str, path: Path) -> Iterator[tuple[str, dict[str, str]]]:
-    """Top-level keys; a text or a list counts as a mapping from "0", "1", ..."""
-    lines = [line for line in map(_uncommented, text.splitlines()) if line.strip()]
-    blocks: list[list[str]] = []
-    for line in lines:
-        continues = line[0] in " \t-]}" or (blocks and _is_open(blocks[-1]))
-        if continues and blocks:
-            blocks[-1].append(line.strip())
-        else:
-            blocks.append([line.strip()])
-    for first, *rest in blocks:
-        if match := KEY.fullmatch(first):
-            yield match[1], _values(match[2].strip(), rest, path)
+def _read(path: Path) -> Mapping[str, Any]:
+    """The mapping at the top of the file; empty where it is none."""
+    try:
+        plain = yaml.load(read_text(path), Loader=_TextLoader)  # builds text and containers only
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = f", line {mark.line + 1}" if mark else ""
+        raise DataError(f"{path}{line}: cannot be read as YAML: {error.problem}") from error
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read as YAML: {error}") from error
+    return plain if isinstance(plain, dict) else {}
 
 
-def _is_open(block: list[str]) -> bool:
-    text = " ".join(block)
-    return text.count("[") + text.count("{") > text.count("]") + text.count("}")
+def _numbered(value: Any, path: Path, key: str) -> dict[str, str]:
+    """A mapping of text to text; a text or a list counts as one from "0", "1", ...
 
-
-def _values(inline: str, rows: list[str], path: Path) -> dict[str, str]:
-    if inline[:1] in ("[", "{"):
-        flow = " ".join([inline, *rows])
-        return _flow(flow[1:].rstrip()[:-1], path)
-    if inline:
-        return {"0": _unquoted(inline)}
-    values: dict[str, str] = {}
-    for row in rows:
-        key, colon, value = row.partition(":")
-        if row.startswith("- "):
-            values[str(len(values))] = _unquoted(row[2:])
-        elif colon:
-            values[_unquoted(key)] = _unquoted(value)
-    return values
-
-
-def _flow(text: str, path: Path) -> dict[str, str]:
-    """`a, b` or `0: a, 1: b` between brackets."""
-    values: dict[str, str] = {}
-    key = ""
-    for piece, separator in _pieces(text):
-        if any(bracket in piece and piece[0] not in QUOTES for bracket in "[]{}"):
-            raise DataError(f"{path}: cannot read '{piece:.40}'")
-        if separator == ":":
-            key = _unquoted(piece)
-        elif piece:
-            values[key or str(len(values))] = _unquoted(piece)
-            key = ""
-    return values
-
-
-def _pieces(text: str) -> Iterator[tuple[str, str]]:
-    """The text between commas and colons, each with the separator behind it."""
-    piece, quote = "", ""
-    for char in text:
-        if not quote and char in ",:":
-            yield piece.strip(), char
-            piece = ""
-            continue
-        if quote:
-            quote = "" if char == quote else quote
-        elif char in QUOTES and (not piece.strip() or piece.endswith(char)):  # '' within '...'
-            quote = char
-        piece += char
-    yield piece.strip(), ""
-
-
-def _uncommented(line: str) -> str:
-    quote, before = "", " "
-    for at, char in enumerate(line):
-        if quote:
-            quote = "" if char == quote else quote
-        elif char == "#" and before in " \t":
-            return line[:at].rstrip()
-        elif char in QUOTES and before in " \t[{,:":
-            quote = char
-        before = char
-    return line.rstrip()
-
-
-def _unquoted(text: str) -> str:
-    text = text.strip()
-    if len(text) > 1 and text[0] == text[-1] and text[0] in QUOTES:
-        return text[1:-1].replace("''", "'") if text[0] == "'" else text[1:-1].replace('\\"', '"')
-    return text
+    Raises:
+        DataError: something else than text inside.
+    """
+    if value in (None, ""):
+        return {}
+    if isinstance(value, str):
+        value = [value]
+    items = value if isinstance(value, dict) else {str(n): item for n, item in enumerate(value)}
+    for item in (*items, *items.values()):
+        if not isinstance(item, str):
+            raise DataError(f"{path}: cannot read '{item!s:.40}' under '{key}:'")
+    return items

@@ -10,7 +10,6 @@ import atexit
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import numpy as np
 import numpy.typing as npt
 
 from detkit.core.errors import BackendError
@@ -145,66 +144,9 @@ class CudaPythonDevice:
         return lambda: self._call("cudaGraphLaunch", executable, self._stream)
 
 
-class TorchDevice:
-    """By torch, where it is built with CUDA."""
-
-    def __init__(self, index: int) -> None:
-        import torch
-
-        if not torch.cuda.is_available():
-            raise BackendError("torch is a CPU build or finds no GPU")
-        self._torch = torch
-        self._cuda: Any = torch.cuda
-        self._device = torch.device("cuda", index)
-        torch.cuda.set_device(self._device)
-        self._stream = self._cuda.Stream(self._device)
-        self._memory: dict[int, Any] = {}
-        self.stream = int(self._stream.cuda_stream)
-
-    def allocate(self, size: int) -> int:
-        block = self._torch.empty(size, dtype=self._torch.uint8, device=self._device)
-        self._memory[block.data_ptr()] = block
-        return int(block.data_ptr())
-
-    def _bytes(self, array: HostArray) -> Any:
-        return self._torch.from_numpy(array.reshape(-1).view(np.uint8))
-
-    def upload(self, address: int, source: HostArray) -> None:
-        with self._cuda.stream(self._stream):
-            self._memory[address][: source.nbytes].copy_(self._bytes(source), non_blocking=True)
-
-    def download(self, target: HostArray, address: int) -> None:
-        with self._cuda.stream(self._stream):
-            self._bytes(target).copy_(self._memory[address][: target.nbytes], non_blocking=True)
-
-    def synchronize(self) -> None:
-        self._stream.synchronize()
-
-    def event(self) -> Any:
-        return self._cuda.Event(enable_timing=True)
-
-    def record(self, event: Any) -> None:
-        event.record(self._stream)
-
-    def elapsed_ms(self, start: Any, end: Any) -> float:
-        return float(start.elapsed_time(end))
-
-    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        graph = self._cuda.CUDAGraph()
-        with self._cuda.graph(graph, stream=self._stream):
-            work()
-
-        def launch() -> None:
-            with self._cuda.stream(self._stream):
-                graph.replay()
-
-        return launch
-
-
 BACK_ENDS: dict[str, Callable[[int], Device]] = {
     "pycuda": PycudaDevice,
     "cuda-python": CudaPythonDevice,
-    "torch": TorchDevice,
 }
 
 
@@ -222,5 +164,5 @@ def open_device(index: int) -> Device:
             reasons.append(f"{name}: {error}")
     raise BackendError(
         f"no way to the memory of the GPU ({'; '.join(reasons)})",
-        hint="pip install 'detkit[tensorrt]', or pycuda",
+        hint="pip install 'detkit[tensorrt]'; on a Jetson: pip install 'detkit[jetson]'",
     )

@@ -28,7 +28,8 @@ def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
     kind, found = read_record(path)
     if not isinstance(found, MeasuredFront):
         raise UsageError(
-            f"{path} is a {kind}, not a measured front", hint="detkit profile OUT/pareto.json -o FILE"
+            f"{path} is a {kind}, not a measured front",
+            hint="detkit profile OUT/pareto.json -o FILE",
         )
     for flag in ("runtime", "precision", "threads"):
         was, now = getattr(found, flag), getattr(config, flag)

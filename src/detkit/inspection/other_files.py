@@ -1,0 +1,113 @@
+"""Files that verbs leave beside reports and artifacts: fronts, journals, search folders, lists.
+
+They are recognised by their shape; what is here only counts and names what they hold.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from detkit.core.errors import ArtifactError
+
+SQLITE = b"SQLite format 3\x00"
+SEARCH_FILES = ("search.toml", "journal.sqlite")  # either makes a folder a search's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """A file or folder by what can be said of it in a line a name."""
+
+    facts: dict[str, str]
+    files: tuple[str, ...] = field(default=())
+
+
+def is_search_folder(path: Path) -> bool:
+    """Whether `detkit search -o` made the folder."""
+    return any((path / name).is_file() for name in SEARCH_FILES)
+
+
+def read_search_folder(path: Path) -> Listing:
+    """How many trials the journal of a search holds, and which files lie beside it."""
+    journal = path / "journal.sqlite"
+    facts = read_journal(journal).facts if journal.is_file() else {}
+    page = path / "pareto.html"
+    ended = {"state": "ended" if page.is_file() else "not ended: detkit search --resume"}
+    names = tuple(sorted(child.name for child in path.iterdir()))
+    return Listing(facts=ended | facts, files=names)
+
+
+def read_journal(path: Path) -> Listing:
+    """The settings of a study and its number of trials, read without locking it.
+
+    Raises:
+        ArtifactError: damaged, or the database of something else.
+    """
+    address = f"file:{path.resolve().as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro"
+    try:
+        with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
+            asked, told = database.execute("SELECT count(*), count(told) FROM trials").fetchone()
+            settings = dict(database.execute("SELECT key, value FROM study ORDER BY key"))
+    except (sqlite3.Error, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path} is not the journal of a search: {error}") from error
+    counted = {"trials": f"{told} of {asked} asked"}
+    return Listing(facts=counted | {str(key): str(value) for key, value in settings.items()})
+
+
+def shape_of(path: Path, plain: Any) -> tuple[str, Listing] | None:
+    """The kind and content of a JSON value that is no report; None where it is nothing of ours."""
+    if isinstance(plain, list):
+        return _list(plain)
+    if not isinstance(plain, Mapping):
+        return None
+    if {"name", "base", "knobs"} <= set(plain) and isinstance(plain["knobs"], Mapping):
+        knobs = {str(key): json.dumps(values) for key, values in plain["knobs"].items()}
+        return "search space", Listing(facts={"name": str(plain["name"])} | knobs)
+    if {"images", "categories", "annotations"} <= set(plain) and not plain["annotations"]:
+        counts = {key: str(len(plain[key])) for key in ("images", "categories")}
+        return "image list", Listing(facts=counts)
+    return None
+
+
+def _list(items: list[Any]) -> tuple[str, Listing] | None:
+    keys = set(items[0]) if items and isinstance(items[0], Mapping) else set()
+    if {"arch", "digest", "latency_ms"} <= keys:
+        points = {
+            str(item.get("name")): f"score {item.get('score')}, {item.get('latency_ms')} ms"
+            for item in items
+        }
+        return "search front", Listing(facts={"points": str(len(items))} | points)
+    if {"image_id", "category_id", "bbox", "score"} <= keys:
+        images = {item.get("image_id") for item in items}
+        facts = {"detections": str(len(items)), "images with any": str(len(images))}
+        return "detections", Listing(facts=facts)
+    return None
+
+
+def read_text(path: Path) -> str:
+    """The whole file.
+
+    Raises:
+        ArtifactError: not UTF-8 text.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{path}: not UTF-8 text") from error
+
+
+def read_lines(path: Path) -> Listing:
+    """How many lines of JSON the metrics of a run hold."""
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    return Listing(facts={"epochs": str(len(lines)), "run folder": str(path.parent)})
+
+
+def read_settings(path: Path) -> Listing:
+    """The settings of a run, as its TOML file has them."""
+    rows = (line.partition("=") for line in read_text(path).splitlines() if "=" in line)
+    return Listing(facts={key.strip(): value.strip() for key, _, value in rows})
