@@ -42,7 +42,7 @@ from detkit.search.study.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO, with_task
 from detkit.timing.cpu_time import PLAN, least_cpu_ms
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 WIDTHS = (0.5, 0.75, 1.0)
 MULTIPLE = 8  # of channels
@@ -129,7 +129,7 @@ class Trainings:
     def _trained(self, name: str, config: TrainConfig) -> dict[str, float]:
         run = self.args.out / "runs" / name
         if not (run / "scores.json").is_file():
-            score = train_alone(config, run, Interruption())
+            score = train_alone(config, run, StopSignal())
             assert score is not None
             path = Path(score.checkpoint)
             session = open_session(path, runtime="torch", placement=Placement(threads=1))

@@ -43,7 +43,7 @@ from detkit.machine.fingerprint import fingerprint
 from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
-from detkit.quantize.calibrate import load_images, observe, set_ranges, spread
+from detkit.quantize.calibrate import collect_stats, load_images, set_ranges, spread
 from detkit.runtime.session import Placement, Session
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
@@ -95,7 +95,7 @@ def speed_of(name: str, size: int, *, rounds: int) -> Iterator[Row]:
     preprocess = Preprocess(size=(size, size), fit=(size, size))
     images = synthetic_images(preprocess, 4)
     model = QuantizedDetector(fuse(new_detector(spec, 0).eval()), QuantSpec()).eval()
-    set_ranges(model, observe(model, [images]), "max")
+    set_ranges(model, collect_stats(model, [images]), "max")
     manifest = manifest_of(spec, preprocess)
     with tempfile.TemporaryDirectory() as folder:
         yield from engines_of(model, manifest, images, Path(folder), name=name, rounds=rounds)

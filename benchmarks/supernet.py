@@ -33,7 +33,7 @@ from detkit.search.strategies.grid import Grid
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, Value
 from detkit.spec.zoo import ZOO
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 KNOBS: dict[str, tuple[Value, ...]] = {
     "stem": (8, 16),
@@ -149,13 +149,13 @@ def ranking(args: argparse.Namespace) -> dict[str, Any]:
     classes = open_folder(args.data, files={}, splits=("train",)).splits["train"].class_names
     space = bench_space(len(classes))
     specs = chosen(args.out / "networks.json", space, args.levels)
-    sharing = SupernetEvaluator(settings(args, "supernet"), args.out, Interruption())
+    sharing = SupernetEvaluator(settings(args, "supernet"), args.out, StopSignal())
     sharing.prepare(space, lambda line: print(line, flush=True))
     inherited = score_all(sharing, specs, "inherited")
     alone = []
     for seed in range(args.seeds):
         folder = args.out / f"alone-{seed}"
-        trained = make_evaluator(settings(args, "train", seed), folder, Interruption())
+        trained = make_evaluator(settings(args, "train", seed), folder, StopSignal())
         alone.append(score_all(trained, specs, f"alone, seed {seed},"))
     means = np.mean(alone, axis=0).tolist()
     macs = [cost_of(spec).macs for spec in specs]

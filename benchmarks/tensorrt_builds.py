@@ -33,7 +33,7 @@ from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import fuse
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO
-from detkit.untrained import prototype_graph
+from detkit.untrained import untrained_graph
 
 COLUMNS = ("model", "form", "onnx_mb", "build_s", "engine_mb", "layers", "refused")
 Graphs = Iterator[tuple[str, Callable[[], ModelProto]]]
@@ -99,11 +99,11 @@ def graphs(spec: ArchSpec) -> Graphs:
 
 
 def prototype(spec: ArchSpec, precision: str) -> ModelProto:
-    return prototype_graph(spec, target="tensorrt", precision=precision)[0]
+    return untrained_graph(spec, target="tensorrt", precision=precision)[0]
 
 
 def uint8_graph(spec: ArchSpec) -> ModelProto:
-    manifest = prototype_graph(spec, target="tensorrt", precision="fp32")[1]
+    manifest = untrained_graph(spec, target="tensorrt", precision="fp32")[1]
     return build_graph(fuse(new_detector(spec, 0).eval()), manifest, uint8=True)
 
 

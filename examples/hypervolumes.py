@@ -16,7 +16,7 @@ from detkit.config import SearchConfig, resolve
 from detkit.core.serialization import from_json
 from detkit.report import SearchReport
 from detkit.search.study.front import front_of, volume_of
-from detkit.search.study.journal import Journal, Told
+from detkit.search.study.journal import CompletedTrial, Journal
 
 SAME = ("space_digest", "evaluator", "cost", "data", "runtime", "precision", "threads")
 
@@ -38,7 +38,7 @@ def main() -> None:
         print(f"{report.searcher:<10}{len(some):8}{len(front):7}{volume:13.4f}{ratio:7.2f}")
 
 
-def read_trials(folder: Path) -> list[Told]:
+def read_trials(folder: Path) -> list[CompletedTrial]:
     journal = Journal(folder / "journal.sqlite", {})
     try:
         return journal.told()

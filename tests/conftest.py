@@ -219,7 +219,7 @@ def int8(settled: Callable[..., Path], labelled: Path) -> Callable[..., Path]:
     from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
     from detkit.nn.detector import fuse
     from detkit.nn.quantization.quantized import QuantizedDetector
-    from detkit.quantize.calibrate import correct_biases, load_images, observe, set_ranges
+    from detkit.quantize.calibrate import collect_stats, correct_biases, load_images, set_ranges
     from detkit.spec.quant import QuantSpec
 
     @functools.cache
@@ -229,7 +229,7 @@ def int8(settled: Callable[..., Path], labelled: Path) -> Callable[..., Path]:
         records = open_folder(labelled, splits=("train",)).splits["train"].records
         quant = QuantSpec(weight_bits=weight_bits)
         quantized = QuantizedDetector(fuse(model.eval()), quant).eval()
-        found = observe(quantized, load_images(records, manifest.preprocess, 8))
+        found = collect_stats(quantized, load_images(records, manifest.preprocess, 8))
         set_ranges(quantized, found, "auto")
         correct_biases(quantized, found)
         path = parent.with_name(f"m.int{weight_bits}.safetensors")

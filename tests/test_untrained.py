@@ -10,7 +10,7 @@ from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.engine_file import read_record
 from detkit.runtime.session import Placement
 from detkit.spec.zoo import ZOO, with_task
-from detkit.untrained import Setup, write_prototype
+from detkit.untrained import Setup, write_untrained_model
 
 SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
 
@@ -19,7 +19,7 @@ SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
 def test_int8_prototype_runs_its_convolutions_in_int8(tmp_path, runtime):
     pytest.importorskip(runtime)
     path = tmp_path / "p.onnx"
-    manifest = write_prototype(SPEC, path, runtime=runtime, precision="int8")
+    manifest = write_untrained_model(SPEC, path, runtime=runtime, precision="int8")
     found = coverage(path, runtime)
     assert manifest.precision == "int8"
     assert found.int8 == found.total - 6  # all but the predictors
@@ -43,7 +43,7 @@ def test_float_prototype_gives_the_same_on_every_engine(runtime):
 def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "p.engine"
-    manifest = write_prototype(SPEC, path, runtime="tensorrt-rtx", precision=precision)
+    manifest = write_untrained_model(SPEC, path, runtime="tensorrt-rtx", precision=precision)
     record = read_record(path)
     assert (manifest.kind, manifest.precision) == ("tensorrt-rtx", precision)
     assert record.manifest == manifest
@@ -53,7 +53,7 @@ def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
 def test_engine_that_this_machine_cannot_build_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     with pytest.raises(BackendError, match="tensorrt is not installed"):
-        write_prototype(SPEC, tmp_path / "p.engine", runtime="tensorrt", precision="fp16")
+        write_untrained_model(SPEC, tmp_path / "p.engine", runtime="tensorrt", precision="fp16")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from detkit.spec.arch import ArchSpec
 from detkit.spec.published import published_ap
 from detkit.spec.zoo import find_arch
 from detkit.timing.measure import Plan, warm_up
-from detkit.untrained import PRECISIONS, write_prototype
+from detkit.untrained import PRECISIONS, write_untrained_model
 
 INT8_SHARE = 0.5  # of the time of float, for the estimate alone
 PROBE = Plan(warmup_seconds=0.0, max_warmup_seconds=1.0)
@@ -37,7 +37,7 @@ Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Prototype:
+class UntrainedModel:
     """One file to time."""
 
     spec: ArchSpec
@@ -121,15 +121,15 @@ def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], runtime: str) -
 
 def _write(
     specs: Sequence[ArchSpec], precisions: Sequence[str], folder: Path, runtime: str, tell: Tell
-) -> list[Prototype]:
+) -> list[UntrainedModel]:
     files = []
     for spec in specs:
         cost = cost_of(spec)
         for precision in precisions:
             path = folder / _file_name(spec, precision)
-            write_prototype(spec, path, runtime=runtime, precision=precision)
+            write_untrained_model(spec, path, runtime=runtime, precision=precision)
             tell(f"{path.name}: {cost.macs / 1e9:.1f} GMACs, {size_of(path) / 1e6:.1f} MB")
-            files.append(Prototype(spec, precision, path, cost.macs))
+            files.append(UntrainedModel(spec, precision, path, cost.macs))
     return files
 
 
@@ -137,7 +137,9 @@ def _file_name(spec: ArchSpec, precision: str) -> str:
     return f"{re.sub(r'[^A-Za-z0-9._-]', '_', spec.name)}.{precision}.onnx"
 
 
-def _estimate(files: Sequence[Prototype], plan: Plan, runtime: str, placement: Placement) -> str:
+def _estimate(
+    files: Sequence[UntrainedModel], plan: Plan, runtime: str, placement: Placement
+) -> str:
     """How long the measurement will take, by the speed of the first file."""
     first = files[0]
     session = open_session(first.path, runtime=runtime, placement=placement)

@@ -24,7 +24,7 @@ from detkit.export.half import to_half
 from detkit.nn.checkpoint import input_output, new_detector, save_checkpoint
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
-from detkit.quantize.calibrate import observe, set_ranges
+from detkit.quantize.calibrate import collect_stats, set_ranges
 from detkit.runtime.session import Placement, Session
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
@@ -35,7 +35,7 @@ CALIBRATION_IMAGES = 2
 PRECISIONS = ("fp32", "int8")  # that every engine of graphs computes in
 
 
-def check_prototype(runtime: str, precision: str) -> None:
+def check_untrained(runtime: str, precision: str) -> None:
     """Raises UsageError for what no untrained model can be made in, with the reason."""
     engine = find_engine(runtime)
     if precision in engine.precisions:
@@ -58,7 +58,7 @@ class Setup:
     """What networks are timed as.
 
     Raises:
-        UsageError: see `check_prototype`.
+        UsageError: see `check_untrained`.
     """
 
     runtime: str
@@ -66,7 +66,7 @@ class Setup:
     placement: Placement
 
     def __post_init__(self) -> None:
-        check_prototype(self.runtime, self.precision)
+        check_untrained(self.runtime, self.precision)
 
     def open(self, spec: ArchSpec) -> Session:
         """The network of `spec` as its engine has loaded it; no file stays.
@@ -78,7 +78,7 @@ class Setup:
             engine = find_engine(self.runtime)
             suffix = engine.suffix if engine.build or engine.runs_checkpoints else ".onnx"
             path = Path(folder) / f"prototype{suffix}"
-            write_prototype(spec, path, runtime=self.runtime, precision=self.precision)
+            write_untrained_model(spec, path, runtime=self.runtime, precision=self.precision)
             return open_session(path, runtime=self.runtime, placement=self.placement)
 
     def open_reference(self) -> Session:
@@ -86,26 +86,26 @@ class Setup:
         return self.open(REFERENCE)
 
 
-def write_prototype(spec: ArchSpec, path: Path, *, runtime: str, precision: str) -> Manifest:
+def write_untrained_model(spec: ArchSpec, path: Path, *, runtime: str, precision: str) -> Manifest:
     """Writes what `runtime` runs: ONNX, a fused checkpoint, or an engine built here.
 
     Raises:
-        UsageError: see `check_prototype`.
+        UsageError: see `check_untrained`.
         BackendError: an engine is asked for, and its library or GPU is not here.
     """
-    check_prototype(runtime, precision)
+    check_untrained(runtime, precision)
     engine = find_engine(runtime)
     if engine.runs_checkpoints:
         manifest = dataclasses.replace(_manifest(spec), kind="checkpoint")
         return save_checkpoint(path, fuse(new_detector(spec, 0).eval()), manifest)
-    graph, manifest = prototype_graph(spec, target=engine.int8_target, precision=precision)
+    graph, manifest = untrained_graph(spec, target=engine.int8_target, precision=precision)
     if engine.build:
         built: Manifest = engine.load(engine.build)(graph, manifest, path, runtime)
         return built
     return write_onnx(graph, manifest, path)
 
 
-def prototype_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[ModelProto, Manifest]:
+def untrained_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[ModelProto, Manifest]:
     """The graph in the form that `target` fuses and its manifest."""
     manifest = dataclasses.replace(_manifest(spec), precision=precision)
     fused = fuse(new_detector(spec, 0).eval())
@@ -114,7 +114,7 @@ def prototype_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[Mod
         return (to_half(graph) if precision == "fp16" else graph), manifest
     model = QuantizedDetector(fused, QuantSpec()).eval()
     images = synthetic_images(manifest.preprocess, CALIBRATION_IMAGES)
-    set_ranges(model, observe(model, [images]), "max")
+    set_ranges(model, collect_stats(model, [images]), "max")
     graph = for_target(build_graph(model, manifest), target)
     return graph, dataclasses.replace(manifest, quant=model.quant)
 

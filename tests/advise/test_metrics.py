@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from detkit.advise.metrics import drop_of, make_forms, ratios
+from detkit.advise.metrics import drop_of, make_variants, ratios
 from detkit.timing.measure import Timing, Warmup
 
 
@@ -42,7 +42,7 @@ def test_forms_are_held_against_the_fastest_float():
     names = [("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")]
     timings = [timing(20, 20, 20), timing(10, 10, 10), timing(5, 5, 5)]
     aps = [(0.5, 0.5), (0.5, 0.5), (0.49, 0.49)]
-    forms = make_forms(names, timings, aps, [1, 2, 3])
-    assert [form.ratio for form in forms] == [2.0, 1.0, 0.5]
-    assert [round(form.drop, 6) for form in forms] == [0, 0, 1.0]
-    assert [form.bytes for form in forms] == [1, 2, 3]
+    variants = make_variants(names, timings, aps, [1, 2, 3])
+    assert [variant.ratio for variant in variants] == [2.0, 1.0, 0.5]
+    assert [round(variant.drop, 6) for variant in variants] == [0, 0, 1.0]
+    assert [variant.bytes for variant in variants] == [1, 2, 3]

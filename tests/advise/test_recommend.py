@@ -1,4 +1,4 @@
-"""Tables of forms whose advice can be worked out by hand."""
+"""Tables of variants whose advice can be worked out by hand."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from detkit.advise.recommend import Limits, commands, decide
-from detkit.report import Form
+from detkit.advise.recommend import Limits, commands, recommend
+from detkit.report import Variant
 
 FREE = Limits(max_drop=0.5, max_ms=None)
 
 
-def form(runtime: str, precision: str, ms: float, *, drop: float = 0.0, **fields) -> Form:
+def variant(runtime: str, precision: str, ms: float, *, drop: float = 0.0, **fields) -> Variant:
     """Its times are against 10 ms, give or take 2 %."""
     ratio = ms / 10
     given = {
@@ -21,7 +21,7 @@ def form(runtime: str, precision: str, ms: float, *, drop: float = 0.0, **fields
         "ratio_low": ratio * 0.98,
         "ratio_high": ratio * 1.02,
     }
-    return Form(
+    return Variant(
         runtime=runtime,
         precision=precision,
         ap=0.5 - drop / 100,
@@ -32,15 +32,15 @@ def form(runtime: str, precision: str, ms: float, *, drop: float = 0.0, **fields
     )
 
 
-FLOATS = (form("torch", "fp32", 20.0), form("onnxruntime", "fp32", 10.0))
+FLOATS = (variant("torch", "fp32", 20.0), variant("onnxruntime", "fp32", 10.0))
 
 
-def told(*others: Form, limits: Limits = FREE) -> str:
-    return decide((*FLOATS, *others), limits, images=87).advice
+def told(*others: Variant, limits: Limits = FREE) -> str:
+    return recommend((*FLOATS, *others), limits, images=87).advice
 
 
 def test_fast_and_good_int8_is_shipped():
-    found = decide((*FLOATS, form("openvino", "int8", 3.45, drop=0.2)), FREE, images=87)
+    found = recommend((*FLOATS, variant("openvino", "int8", 3.45, drop=0.2)), FREE, images=87)
     assert found.chosen == 2
     assert found.advice == (
         "ship int8 on openvino: 2.9x faster than fp32 on onnxruntime, 0.2 points below float"
@@ -48,7 +48,7 @@ def test_fast_and_good_int8_is_shipped():
 
 
 def test_int8_that_loses_too_much_is_not():
-    int8 = form("openvino", "int8", 3.0, drop=1.3, drop_noise=0.2)
+    int8 = variant("openvino", "int8", 3.0, drop=1.3, drop_noise=0.2)
     assert told(int8) == (
         "stay in fp32 on onnxruntime: int8 on openvino would lose 1.3 +- 0.2 points, limit 0.5"
     )
@@ -56,27 +56,27 @@ def test_int8_that_loses_too_much_is_not():
 
 
 def test_int8_slower_than_float_is_never_shipped():
-    slow = form("onnxruntime", "int8", 13.0)
+    slow = variant("onnxruntime", "int8", 13.0)
     assert told(slow) == (
         "stay in fp32 on onnxruntime: int8 on onnxruntime is slower than fp32 on onnxruntime"
     )
 
 
 def test_int8_whose_gain_is_noise_is_not_shipped_and_that_is_said():
-    near = form("onnxruntime", "int8", 9.9, ratio_low=0.95, ratio_high=1.03)
+    near = variant("onnxruntime", "int8", 9.9, ratio_low=0.95, ratio_high=1.03)
     assert "is within the noise as slow as" in told(near)
 
 
 def test_drop_within_the_noise_of_the_images_is_said():
-    line = told(form("openvino", "int8", 4.0, drop=0.2, drop_noise=0.15))
+    line = told(variant("openvino", "int8", 4.0, drop=0.2, drop_noise=0.15))
     assert line.endswith("0.2 points below float, which is within the noise of 87 images")
 
 
 def test_two_that_cannot_be_told_apart_are_both_named():
     line = told(
-        form("openvino", "int8", 4.0, drop=-0.2),
-        form("onnxruntime", "int8", 4.05),
-        form("tensorrt", "int8", 5.0),
+        variant("openvino", "int8", 4.0, drop=-0.2),
+        variant("onnxruntime", "int8", 4.05),
+        variant("tensorrt", "int8", 5.0),
     )
     assert line == (
         "ship int8 on openvino: 2.5x faster than fp32 on onnxruntime, 0.2 points above float;"
@@ -85,13 +85,13 @@ def test_two_that_cannot_be_told_apart_are_both_named():
 
 
 def test_fastest_float_is_what_the_others_are_held_against():
-    forms = (*FLOATS, form("openvino", "fp32", 9.0))
-    assert decide(forms, FREE, images=1).chosen == 2
+    variants = (*FLOATS, variant("openvino", "fp32", 9.0))
+    assert recommend(variants, FREE, images=1).chosen == 2
 
 
 def test_limit_on_time_leaves_nothing_and_says_why():
-    found = decide(
-        (*FLOATS, form("openvino", "int8", 4.0, drop=2)),
+    found = recommend(
+        (*FLOATS, variant("openvino", "int8", 4.0, drop=2)),
         Limits(max_drop=0.5, max_ms=5),
         images=87,
     )
@@ -118,5 +118,5 @@ def test_limit_on_time_leaves_nothing_and_says_why():
     ],
 )
 def test_commands_make_the_form(runtime, precision, expected):
-    made = commands(form(runtime, precision, 1.0), Path("a b.safetensors"), Path("coco"))
+    made = commands(variant(runtime, precision, 1.0), Path("a b.safetensors"), Path("coco"))
     assert list(made) == expected

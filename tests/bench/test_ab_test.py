@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.bench.ab_test import LEAST_GROUPS, MAX_TIMES_LONGER, PAIRS, duel, is_decided
+from detkit.bench.ab_test import LEAST_GROUPS, MAX_TIMES_LONGER, PAIRS, ab_test, is_decided
 from detkit.timing.measure import Clocks
 from detkit.timing.statistics import Interval
 
@@ -35,7 +35,7 @@ def busy(seed):
 
 def test_models_alternate_call_by_call_in_reversed_order():
     machine = Machine()
-    duel(
+    ab_test(
         machine.model("A", 1),
         machine.model("B", 1),
         limit=0.05,
@@ -48,7 +48,7 @@ def test_models_alternate_call_by_call_in_reversed_order():
 
 def test_a_quiet_machine_tells_the_exact_change_at_once():
     machine = Machine()
-    found = duel(
+    found = ab_test(
         machine.model("A", 10),
         machine.model("B", 10.5),
         limit=0.03,
@@ -64,7 +64,7 @@ def test_a_quiet_machine_tells_the_exact_change_at_once():
 @pytest.mark.parametrize("seed", range(8))
 def test_a_busy_machine_tells_5_percent_from_none(seed):
     machine = Machine(busy(seed))
-    slower = duel(
+    slower = ab_test(
         machine.model("A", 10),
         machine.model("B", 10.5),
         limit=0.03,
@@ -72,7 +72,7 @@ def test_a_busy_machine_tells_5_percent_from_none(seed):
         clocks=Clocks(machine),
     )
     assert slower.interval.low > 0.03
-    same = duel(
+    same = ab_test(
         machine.model("A", 10),
         machine.model("B", 10),
         limit=0.03,
@@ -85,7 +85,7 @@ def test_a_busy_machine_tells_5_percent_from_none(seed):
 
 def test_it_goes_on_while_the_limit_is_inside_the_interval_but_not_for_ever():
     machine = Machine(busy(0))
-    found = duel(
+    found = ab_test(
         machine.model("A", 10),
         machine.model("B", 10.3),
         limit=0.03,
@@ -126,7 +126,7 @@ class BusyMachine(Machine):
 @pytest.mark.parametrize("new_ms", [10.0, 10.5])
 def test_while_others_disturb_it_the_cpu_time_decides(new_ms):
     machine = BusyMachine()
-    found = duel(
+    found = ab_test(
         machine.model("A", 10),
         machine.model("B", new_ms),
         limit=0.03,
@@ -142,7 +142,9 @@ def test_while_others_disturb_it_the_cpu_time_decides(new_ms):
 def test_wall_time_decides_where_nothing_disturbs_it_or_there_is_no_other():
     machine = BusyMachine()
     models = machine.model("A", 10), machine.model("B", 10)
-    quiet = duel(*models, limit=9, min_seconds=0, clocks=machine.clocks())
+    quiet = ab_test(*models, limit=9, min_seconds=0, clocks=machine.clocks())
     assert not quiet.by_cpu
     alone = Clocks(machine)
-    assert not duel(*models, limit=9, min_seconds=0, clocks=alone, is_disturbed=lambda: True).by_cpu
+    assert not ab_test(
+        *models, limit=9, min_seconds=0, clocks=alone, is_disturbed=lambda: True
+    ).by_cpu

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from detkit.artifact.artifact import sha256_of
-from detkit.bench import ab_test as duel
+from detkit.bench import ab_test as ab_test
 from detkit.bench import candidate
 from detkit.bench.baseline import (
     Baseline,
-    Subject,
+    MeasurementKey,
     change_of_runs,
     check_same_machine,
     file_to_time_again,
+    key_of,
     match,
     read_baseline,
-    subject_of,
     verdict_of,
 )
 from detkit.bench.run import bench
@@ -116,8 +116,8 @@ def test_another_machine_is_refused_with_what_differs(baseline):
 def test_models_are_matched_by_name_and_else_by_place(baseline, model):
     old = baseline(model(file="x/a.onnx"), model(file="x/b.onnx"))
 
-    def subjects(*names: str) -> list[Subject]:
-        first = subject_of(old.report.models[0], old.report.scenario)
+    def subjects(*names: str) -> list[MeasurementKey]:
+        first = key_of(old.report.models[0], old.report.scenario)
         return [dataclasses.replace(first, name=name) for name in names]
 
     def matched(*names: str) -> list[str]:
@@ -144,7 +144,7 @@ def test_models_are_matched_by_name_and_else_by_place(baseline, model):
 )
 def test_a_model_measured_in_another_way_is_refused(baseline, model, change, message):
     old = baseline(model())
-    subject = subject_of(old.report.models[0], old.report.scenario)
+    subject = key_of(old.report.models[0], old.report.scenario)
     with pytest.raises(MeasurementError, match=f"cannot be compared .*{message.split()[0]}"):
         match(old, [dataclasses.replace(subject, **change)])
 
@@ -303,7 +303,7 @@ def test_a_model_that_became_slower_is_caught_in_turns_with_the_old_file(
         return Slowed(session) if path == new else session
 
     monkeypatch.setattr(candidate, "open_session", opened)
-    monkeypatch.setattr(duel, "FLOW_SECONDS", 0.01)
+    monkeypatch.setattr(ab_test, "FLOW_SECONDS", 0.01)
     before = measured(old, scenario=scenario)
     report = measured(new, before, scenario=scenario)
     (change,) = report.baseline.changes

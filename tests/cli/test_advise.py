@@ -1,4 +1,4 @@
-"""`detkit advise` on a network whose INT8 form is nearly as good as its float one."""
+"""`detkit advise` on a network whose INT8 variant is nearly as good as its float one."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
     assert code == 0, stderr
     report = from_json(AdviceReport, stdout)
     assert out.read_text() == stdout
-    forms = {(form.runtime, form.precision): form for form in report.forms}
-    assert {("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")} <= set(forms)
-    assert forms["onnxruntime", "fp32"].drop == pytest.approx(0, abs=0.2)
-    assert forms["onnxruntime", "int8"].bytes < forms["onnxruntime", "fp32"].bytes
+    variants = {(variant.runtime, variant.precision): variant for variant in report.variants}
+    assert {("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")} <= set(variants)
+    assert variants["onnxruntime", "fp32"].drop == pytest.approx(0, abs=0.2)
+    assert variants["onnxruntime", "int8"].bytes < variants["onnxruntime", "fp32"].bytes
     assert report.chosen is not None
-    assert report.forms[report.chosen].rejected == ""
+    assert report.variants[report.chosen].rejected == ""
     assert report.advice.startswith(("ship ", "stay in "))
     assert report.commands[-1].startswith("detkit ")
     assert "openvino fp16" in report.absent

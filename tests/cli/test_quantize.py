@@ -27,8 +27,8 @@ from detkit.cli.app import main
 
 short = Plan(min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02)
 detkit.engines.int8_checks.TIMING = detkit.quantize.graph_scorer.TIMING = short
-noise = steps.noise_by_group
-steps.noise_by_group = lambda *args: dict(list(noise(*args).items())[:1])
+noise = steps.sqnr_by_group
+steps.sqnr_by_group = lambda *args: dict(list(noise(*args).items())[:1])
 
 found = []
 for argv in json.loads(sys.argv[1]):

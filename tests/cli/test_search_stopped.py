@@ -17,7 +17,7 @@ from detkit.data.synthetic.synth import synthesize
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.search.scoring.supernet import train_supernet
 from detkit.search.study.study import space_of
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 RUN_MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
 TRIALS = 2
@@ -87,7 +87,7 @@ def test_signals_and_a_kill_within_an_epoch_lose_nothing(coco, tmp_path):
 
     config = resolve(SearchConfig, file=out / "search.toml")
     never = tmp_path / "never stopped"
-    stop = Interruption()
+    stop = StopSignal()
     assert train_supernet(config, space_of(config), never, log=lambda _: None, interruption=stop)
     whole, _ = load_checkpoint(never / "supernet" / "last.safetensors")
     resumed, _ = load_checkpoint(out / "supernet" / "last.safetensors")

@@ -12,7 +12,7 @@ from torch import nn
 from detkit.engines import measuring_engines
 from detkit.engines.coverage import coverage
 from detkit.nn.backbone import Stem
-from detkit.nn.blocks import SPP, SPPF, Group
+from detkit.nn.blocks import SPP, SPPF, QuantGroup
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Cost, cost_of, fuse
@@ -22,7 +22,7 @@ from detkit.spec.arch import FAMILIES as FAMILY_NAMES
 from detkit.spec.arch import STRIDES, ArchSpec
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO
-from detkit.untrained import write_prototype
+from detkit.untrained import write_untrained_model
 
 # M parameters and GFLOPs (twice the multiply-adds) at 640x640, 80 classes. YOLOv7's are of its
 # training form; of YOLOv8 the parameters are those with batch-norms and the FLOPs those of the
@@ -135,7 +135,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 def test_all_convolutions_but_the_predictors_run_in_int8(name, runtime, tmp_path) -> None:
     pytest.importorskip(runtime)
     path = tmp_path / "p.onnx"
-    write_prototype(narrow(ZOO[name]), path, runtime=runtime, precision="int8")
+    write_untrained_model(narrow(ZOO[name]), path, runtime=runtime, precision="int8")
     found = coverage(path, runtime)
     assert found.int8 == found.total - 6
 
@@ -144,7 +144,7 @@ def test_all_convolutions_but_the_predictors_run_in_int8(name, runtime, tmp_path
 def test_groups_are_the_parts_that_papers_draw(name: str) -> None:
     """Stem, stages and their layers, pooling, merges; heads where they have convolutions."""
     model = QuantizedDetector(fuse(new_detector(narrow(ZOO[name]), 0).eval()), QuantSpec())
-    named = {path for path, part in model.named_modules() if isinstance(part, Group)}
+    named = {path for path, part in model.named_modules() if isinstance(part, QuantGroup)}
     headless = {f"heads.head{i}" for i in (1, 2, 3)} if ZOO[name].family == "yolov5" else set()
     bare = {"neck.up1", "neck.up2"} if ZOO[name].family == "yolov8" else set()
     assert set(model.plan.groups) == named - headless - bare

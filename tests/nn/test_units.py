@@ -15,7 +15,7 @@ from detkit.nn.qarep import BLOCKS
 from detkit.nn.units import UNITS, strided, unit_of
 from detkit.spec.arch import BLOCK_KINDS, KERNELS
 from detkit.spec.zoo import ZOO, with_task
-from detkit.untrained import write_prototype
+from detkit.untrained import write_untrained_model
 
 SPEC = ZOO["yolo-nas-p"]
 
@@ -57,7 +57,7 @@ def test_networks_of_units_run_in_int8(kind: str, tmp_path: Path) -> None:
         with_task(SPEC, 3, (64, 64)), block=kind, kernel=5, activation="silu"
     )
     path = tmp_path / "p.onnx"
-    write_prototype(spec, path, runtime="onnxruntime", precision="int8")
+    write_untrained_model(spec, path, runtime="onnxruntime", precision="int8")
     found = coverage(path, "onnxruntime")
     assert found.int8 == found.total - 6  # all but the predictors
 

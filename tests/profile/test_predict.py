@@ -6,7 +6,7 @@ import pytest
 
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import to_json
-from detkit.profile.predict import Wanted, open_profile
+from detkit.profile.predict import ProfileQuery, open_profile
 from detkit.report import HardwareProfile, LatencyFit
 from detkit.spec.space import SPACES
 
@@ -19,7 +19,7 @@ FIT = LatencyFit(
     mape=0.09,
     spearman=0.97,
 )
-WANTED = Wanted(space=TINY, runtime="onnxruntime", precision="int8", threads=1)
+WANTED = ProfileQuery(space=TINY, runtime="onnxruntime", precision="int8", threads=1)
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ import pytest
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.profile import run as room
-from detkit.profile.run import VISITS, doubts, measure_profile, runtime_version
-from detkit.report import HardwareProfile, Visit
+from detkit.profile.run import MEASUREMENTS, doubts, measure_profile, runtime_version
+from detkit.report import HardwareProfile, Measurement
 from detkit.runtime.session import Placement
 from detkit.spec.space import SPACES
 from detkit.untrained import Setup
@@ -26,18 +26,18 @@ class KilledError(Exception):
 
 
 class FakeMachine:
-    """Opens a network as its MACs, a millisecond for each million; may die after some visits."""
+    """Opens a network as its MACs, a millisecond for each million; may die after a while."""
 
     def __init__(self, visits_to_live: int = 10**9) -> None:
         self.seen: list[int] = []
         self.visits_to_live = visits_to_live
 
-    def visit(self, macs: int, *, placement: Placement) -> Visit:
+    def visit(self, macs: int, *, placement: Placement) -> Measurement:
         if len(self.seen) == self.visits_to_live:
             raise KilledError
         self.seen.append(macs)
         least = macs / 1e6 * (1 + 0.01 * (len(self.seen) % 3))
-        return Visit(least_ms=least, p50_ms=least, iqr_ms=0.0, wall_over_cpu=1.0)
+        return Measurement(least_ms=least, p50_ms=least, iqr_ms=0.0, wall_over_cpu=1.0)
 
 
 @pytest.fixture
@@ -72,13 +72,13 @@ def test_every_network_is_visited_in_turns_beside_the_reference(tmp_path, machin
     fake = machine()
     profile = measure(tmp_path / "p.json")
     assert read(tmp_path / "p.json") == profile
-    assert all(len(sample.visits) == VISITS for sample in profile.samples)
-    assert len(profile.reference_ms) == 2 * VISITS  # two groups
+    assert all(len(sample.measurements) == MEASUREMENTS for sample in profile.samples)
+    assert len(profile.reference_ms) == 2 * MEASUREMENTS  # two groups
     first_round = fake.seen[1:11]
     assert len(set(first_round)) > 5
     assert fake.seen[12:22] == first_round  # then the same networks again
     for sample in profile.samples:
-        assert sample.latency_ms == min(visit.least_ms for visit in sample.visits)
+        assert sample.latency_ms == min(visit.least_ms for visit in sample.measurements)
 
 
 @pytest.mark.parametrize("visits_to_live", [0, 5, 17, 33, 40])
@@ -89,15 +89,18 @@ def test_killed_campaign_goes_on_where_it_was(tmp_path, machine, visits_to_live)
         measure(out)
     before = read(out)
     assert before.fit is None
-    assert sum(len(s.visits) for s in before.samples) + len(before.reference_ms) == visits_to_live
+    assert (
+        sum(len(s.measurements) for s in before.samples) + len(before.reference_ms)
+        == visits_to_live
+    )
     fake = machine()
     profile = measure(out, resume=True)
     assert [s.digest for s in profile.samples] == [s.digest for s in before.samples]
-    assert all(len(sample.visits) == VISITS for sample in profile.samples)
+    assert all(len(sample.measurements) == MEASUREMENTS for sample in profile.samples)
     for old, new in zip(before.samples, profile.samples, strict=True):
-        assert new.visits[: len(old.visits)] == old.visits
-    visited = sum(len(s.visits) for s in profile.samples) - sum(
-        len(s.visits) for s in before.samples
+        assert new.measurements[: len(old.measurements)] == old.measurements
+    visited = sum(len(s.measurements) for s in profile.samples) - sum(
+        len(s.measurements) for s in before.samples
     )
     references = len(profile.reference_ms) - len(before.reference_ms)
     assert len(fake.seen) == visited + references
@@ -150,8 +153,8 @@ def test_version_is_that_of_the_engine():
     assert runtime_version("torch") == importlib.metadata.version("torch")
 
 
-def steady(wall_over_cpu: float = 1.0) -> Visit:
-    return Visit(least_ms=1.0, p50_ms=1.0, iqr_ms=0.0, wall_over_cpu=wall_over_cpu)
+def steady(wall_over_cpu: float = 1.0) -> Measurement:
+    return Measurement(least_ms=1.0, p50_ms=1.0, iqr_ms=0.0, wall_over_cpu=wall_over_cpu)
 
 
 def test_busy_and_drifting_machines_are_told():
@@ -159,5 +162,5 @@ def test_busy_and_drifting_machines_are_told():
     (drift,) = doubts([1.0, 1.2], [steady()])
     assert "1.00 to 1.20 ms" in drift
     (busy,) = doubts([1.0], [steady(), steady(1.5)])
-    assert "in 1 of 2 visits" in busy
+    assert "in 1 of 2 measurements" in busy
     assert "1.5 times" in busy

@@ -15,10 +15,10 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import rounding_off
 from detkit.quantize.calibrate import (
     INPUT,
+    collect_stats,
     correct_biases,
     images_digest,
     load_images,
-    observe,
     set_ranges,
     spread,
 )
@@ -86,7 +86,7 @@ def test_digest_is_of_bytes_names_and_order(image):
 
 
 def test_the_range_of_the_input_is_known(int8_model, batches):
-    found = observe(int8_model, [batch * 0.5 for batch in batches])
+    found = collect_stats(int8_model, [batch * 0.5 for batch in batches])
     set_ranges(int8_model, found, "max")
     assert float(int8_model.quantizer.scale.detach()) == pytest.approx(1 / 255)
     assert int(int8_model.quantizer.zero_point) == 0
@@ -94,7 +94,7 @@ def test_the_range_of_the_input_is_known(int8_model, batches):
 
 
 def test_ranges_cover_what_was_seen(int8_model, batches):
-    found = observe(int8_model, batches)
+    found = collect_stats(int8_model, batches)
     assert set_ranges(int8_model, found, "max") == {"max": 64}
     for path, quantizer in int8_model.quantizers():
         if path == INPUT:
@@ -107,7 +107,7 @@ def test_ranges_cover_what_was_seen(int8_model, batches):
 
 
 def test_every_quantizer_and_convolution_is_observed(int8_model, batches):
-    found = observe(int8_model, batches)
+    found = collect_stats(int8_model, batches)
     assert found.histograms.keys() == {path for path, _ in int8_model.quantizers()} - {INPUT}
     assert found.input_means.keys() == {path for path, _ in int8_model.convolutions()}
     for path, conv in int8_model.convolutions():
@@ -117,16 +117,16 @@ def test_every_quantizer_and_convolution_is_observed(int8_model, batches):
 
 
 def test_a_tensor_behind_a_relu_has_no_negative_side(int8_model, batches):
-    set_ranges(int8_model, observe(int8_model, batches), "auto")
+    set_ranges(int8_model, collect_stats(int8_model, batches), "auto")
     assert int(int8_model.backbone.stem.conv.quantizer.zero_point) == 0
 
 
 def test_what_is_observed_is_the_float_network(int8_model, batches):
-    found = observe(int8_model, batches)
+    found = collect_stats(int8_model, batches)
     for path, quantizer in int8_model.quantizers():
         if path != INPUT:
             quantizer.set_range(0.0, 1e-3)  # would silence all that follows
-    again = observe(int8_model, batches)
+    again = collect_stats(int8_model, batches)
     for path, histogram in found.histograms.items():
         assert again.histograms[path].high == histogram.high
         assert np.array_equal(again.histograms[path].counts, histogram.counts)
@@ -136,7 +136,7 @@ def test_observing_leaves_no_trace(int8_model, batches):
     images = torch.from_numpy(batches[0])
     with torch.no_grad():
         before = int8_model(images)
-        observe(int8_model, batches)
+        collect_stats(int8_model, batches)
         after = int8_model(images)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     hooks = [len(module._forward_pre_hooks) for module in int8_model.modules()]
@@ -145,14 +145,14 @@ def test_observing_leaves_no_trace(int8_model, batches):
 
 def test_mean_inputs_do_not_depend_on_batches(int8, int8_model, records):
     preprocess = load_checkpoint(int8())[1].preprocess
-    one = observe(int8_model, load_images(records, preprocess, 8)).input_means
-    other = observe(int8_model, load_images(records, preprocess, 3)).input_means
+    one = collect_stats(int8_model, load_images(records, preprocess, 8)).input_means
+    other = collect_stats(int8_model, load_images(records, preprocess, 3)).input_means
     for path in one:
         assert torch.allclose(one[path], other[path], atol=1e-5), path
 
 
 def test_correcting_biases_brings_mean_outputs_nearer_to_float(int8_model, batches):
-    found = observe(int8_model, batches)
+    found = collect_stats(int8_model, batches)
 
     def mean_error() -> float:
         images = torch.from_numpy(np.concatenate(batches))

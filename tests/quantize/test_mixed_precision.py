@@ -11,7 +11,7 @@ import pytest
 
 from detkit.config import QuantizeConfig
 from detkit.core.errors import GateError, UsageError
-from detkit.quantize.mixed_precision import Walk, walk_to_bound
+from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision
 from detkit.quantize.request import Request
 from detkit.quantize.run import _pick
 from detkit.timing.measure import Timing, Warmup
@@ -76,9 +76,9 @@ class FakeRig:
         ]
 
 
-def walk(max_drop: float, *, confirm: int = 10, rig: Any = None, told: Any = None) -> Walk:
+def walk(max_drop: float, *, confirm: int = 10, rig: Any = None, told: Any = None) -> PrecisionPath:
     model: Any = FakeModel()
-    found = walk_to_bound(
+    found = search_mixed_precision(
         model,
         NOISE,
         rig or FakeRig(),

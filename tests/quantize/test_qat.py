@@ -24,8 +24,8 @@ from detkit.nn.detector import Detector, fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.qat import (
     START,
-    Course,
     Distillation,
+    QatRun,
     clear,
     load_quantized,
     load_start,
@@ -34,7 +34,7 @@ from detkit.quantize.qat import (
 )
 from detkit.report import TrainReport
 from detkit.runtime.session import Placement
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 from detkit.train.progress import Progress
 
 EPOCHS = 2  # of four batches
@@ -116,7 +116,7 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
 
     def run(
         folder: Path,
-        notify: Callable[[Progress, Interruption], None] = lambda progress, stop: None,
+        notify: Callable[[Progress, StopSignal], None] = lambda progress, stop: None,
         *,
         resume: bool = False,
         learned_scales: bool = False,
@@ -126,7 +126,7 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
             for _, quantizer in model.quantizers():
                 quantizer.learned = True
         rig: Any = TorchRig(manifest)
-        stop = Interruption()
+        stop = StopSignal()
         qat = QatConfig(epochs=EPOCHS, batch=2, lr=1e-3, learned_scales=learned_scales)
         return train_quantized(
             model,
@@ -136,7 +136,7 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
             data=open_folder(labelled, splits=("train", "val")),
             config=QuantizeConfig(threads=1, qat=qat),
             rig=rig,
-            course=Course(
+            course=QatRun(
                 folder=folder,
                 resume=resume,
                 force=False,
@@ -195,7 +195,7 @@ def test_learned_ranges_do(train, tmp_path):
 
 
 def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(train, whole, tmp_path):
-    def ask(progress: Progress, stop: Interruption) -> None:
+    def ask(progress: Progress, stop: StopSignal) -> None:
         if (progress.epoch, progress.batch) == (2, 1):
             stop.signal = 15
 
@@ -207,7 +207,7 @@ def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(train, whole, tmp
 
 
 def test_a_run_that_was_killed_ends_in_the_same_weights(train, whole, tmp_path):
-    def kill(progress: Progress, stop: Interruption) -> None:
+    def kill(progress: Progress, stop: StopSignal) -> None:
         if (progress.epoch, progress.batch) == (2, 1):
             raise Killed
 

@@ -20,7 +20,7 @@ from detkit.quantize.result import pick_again
 from detkit.quantize.run import quantize
 from detkit.report import QuantReport
 from detkit.timing.measure import Plan
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(settled, labe
         ),
         qat=True,
     )
-    report = quantize(request, told.append, lambda progress: None, Interruption())
+    report = quantize(request, told.append, lambda progress: None, StopSignal())
     assert report is not None
     calibrated = float(re.findall(r"calibrated: AP ([\d.]+)", "\n".join(told))[0])
     assert report.ap_int8 >= calibrated - 1e-4
@@ -71,7 +71,7 @@ def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(settled, la
         config=QuantizeConfig(threads=1, qat=QatConfig(epochs=1, batch=4)),
         qat=True,
     )
-    stop = Interruption(signal=15)
+    stop = StopSignal(signal=15)
     assert quantize(request, lambda text: None, lambda progress: None, stop) is None
     assert [item.name for item in tmp_path.iterdir()] == ["m.qat"]
     assert (request.run_folder / "state" / "state.safetensors").is_file()

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from detkit.data.synthetic.synth import draw_images
-from detkit.quantize.sensitivity import noise_by_group, signal_to_noise
+from detkit.quantize.sensitivity import signal_to_noise, sqnr_by_group
 
 
 @pytest.fixture
@@ -17,18 +17,18 @@ def batches() -> list[np.ndarray]:
 
 
 def test_every_group_is_measured_and_the_worst_comes_first(int8_model, batches):
-    noise = noise_by_group(int8_model, batches)
+    noise = sqnr_by_group(int8_model, batches)
     assert noise.keys() == int8_model.plan.groups.keys()
     assert list(noise.values()) == sorted(noise.values())
     assert all(10 < value < 120 for value in noise.values())
 
 
 def test_a_group_made_noisy_by_hand_comes_first(int8_model, batches):
-    before = noise_by_group(int8_model, batches)
+    before = sqnr_by_group(int8_model, batches)
     quiet = list(before)[-1]
     for path in int8_model.plan.groups[quiet]:
         int8_model.get_submodule(path).bits = 3
-    after = noise_by_group(int8_model, batches)
+    after = sqnr_by_group(int8_model, batches)
     assert next(iter(after)) == quiet
     assert after[quiet] < before[quiet] - 6
     others = [name for name in before if name != quiet]
@@ -40,7 +40,7 @@ def test_groups_in_float_are_those_of_before(int8_model, batches):
     images = torch.from_numpy(batches[0])
     with torch.no_grad():
         before = int8_model(images)
-        noise_by_group(int8_model, batches)
+        sqnr_by_group(int8_model, batches)
         after = int8_model(images)
     assert int8_model.quant.float_groups == ("backbone.stem",)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -49,7 +49,7 @@ def test_groups_in_float_are_those_of_before(int8_model, batches):
 def test_groups_in_float_are_restored_after_an_error(int8_model, batches):
     int8_model.keep_in_float(["backbone.stem"])
     with pytest.raises(RuntimeError):
-        noise_by_group(int8_model, [batches[0][:, :1]])
+        sqnr_by_group(int8_model, [batches[0][:, :1]])
     assert int8_model.quant.float_groups == ("backbone.stem",)
     assert not any(quantizer.passes_through for _, quantizer in int8_model.quantizers())
 

@@ -18,7 +18,7 @@ from detkit.search.scoring.objective import with_bound
 from detkit.search.study.journal import Journal
 from detkit.search.study.study import Hooks, search
 from detkit.spec.arch import ArchSpec
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 LINES: list[str] = []
 
@@ -72,7 +72,7 @@ def points_of(out: Path) -> list[dict]:
     return points
 
 
-class OnceThereIs(Interruption):
+class OnceThereIs(StopSignal):
     """A signal comes when a file is written."""
 
     def __init__(self, path: Path) -> None:
@@ -112,7 +112,7 @@ def test_front_is_of_ordinary_checkpoints_and_a_resumed_search_trains_nothing_ag
 
 
 def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
-    stopped = run(config, tmp_path / "out", interruption=Interruption(signal=15))
+    stopped = run(config, tmp_path / "out", interruption=StopSignal(signal=15))
     assert (stopped.trials, stopped.pareto) == (0, ())
     report = run(config, tmp_path / "out", resume=True)
     assert report.trials == 3

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from detkit.timing.measure import Plan
-from detkit.timing.throughput import Flow, FlowTiming, measure_throughput, warm_up
+from detkit.timing.throughput import ThroughputRunner, ThroughputTiming, measure_throughput, warm_up
 
 QUICK = Plan(min_seconds=0.2, min_runs=20, blocks=4, warmup_seconds=0)
 
@@ -19,13 +19,16 @@ def nap(index: int) -> None:
 
 def test_sessions_run_at_the_same_time():
     together = threading.Barrier(3, timeout=5)
-    with Flow([lambda index: together.wait()] * 3, time.perf_counter) as flow:
+    with ThroughputRunner([lambda index: together.wait()] * 3, time.perf_counter) as flow:
         load = flow.flow(seconds=0, least_runs=4)
     assert len(load.ms) == 12
 
 
 def test_the_rate_grows_with_the_batches_in_flight_and_not_their_time():
-    with Flow([nap], time.perf_counter) as one, Flow([nap] * 4, time.perf_counter) as four:
+    with (
+        ThroughputRunner([nap], time.perf_counter) as one,
+        ThroughputRunner([nap] * 4, time.perf_counter) as four,
+    ):
         alone, crowd = one.flow(0.3), four.flow(0.3)
     assert alone.ms_per_batch / crowd.ms_per_batch == pytest.approx(4, rel=0.3)
     assert min(crowd.ms) >= 5
@@ -33,7 +36,7 @@ def test_the_rate_grows_with_the_batches_in_flight_and_not_their_time():
 
 def test_no_thread_gets_the_inputs_of_another():
     seen: list[list[int]] = [[], []]
-    with Flow([seen[0].append, seen[1].append], time.perf_counter) as flow:
+    with ThroughputRunner([seen[0].append, seen[1].append], time.perf_counter) as flow:
         flow.flow(seconds=0, least_runs=3)
     assert set(seen[0]).isdisjoint(seen[1])
     assert sorted(seen[0] + seen[1]) == list(range(2, 8))
@@ -41,11 +44,14 @@ def test_no_thread_gets_the_inputs_of_another():
 
 def test_flows_take_turns_for_the_longer_of_both_floors():
     looks = []
-    with Flow([nap] * 2, time.perf_counter) as a, Flow([nap], time.perf_counter) as b:
+    with (
+        ThroughputRunner([nap] * 2, time.perf_counter) as a,
+        ThroughputRunner([nap], time.perf_counter) as b,
+    ):
         timings = measure_throughput([a, b], QUICK, lambda: looks.append(1))
     assert len(looks) == QUICK.blocks
     for timing in timings:
-        assert isinstance(timing, FlowTiming)
+        assert isinstance(timing, ThroughputTiming)
         assert len(timing.samples_ms) >= QUICK.min_runs
         assert len(timing.block_ms) == QUICK.blocks
     ratio = timings[1].block_ms[0] / timings[0].block_ms[0]
@@ -53,7 +59,7 @@ def test_flows_take_turns_for_the_longer_of_both_floors():
 
 
 def test_the_warm_up_ends_when_the_rate_no_longer_rises():
-    with Flow([nap], time.perf_counter) as flow:
+    with ThroughputRunner([nap], time.perf_counter) as flow:
         found = warm_up(flow, Plan(warmup_seconds=0, max_warmup_seconds=2))
     assert found.steady
     assert found.runs >= 20
@@ -63,5 +69,8 @@ def test_an_error_in_a_thread_is_told():
     def fail(index: int) -> None:
         raise ValueError("no batch")
 
-    with Flow([fail], time.perf_counter) as flow, pytest.raises(ValueError, match="no batch"):
+    with (
+        ThroughputRunner([fail], time.perf_counter) as flow,
+        pytest.raises(ValueError, match="no batch"),
+    ):
         flow.flow(0)

@@ -15,7 +15,7 @@ from detkit.core.errors import TrainingError, UsageError
 from detkit.core.serialization import from_json
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.report import TrainReport
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 from detkit.train.loss import DetectionLoss, LossParts
 from detkit.train.progress import Progress
 from detkit.train.run import MAY_CHANGE, Request, resolve_config, start
@@ -27,7 +27,7 @@ def train(
     config: TrainConfig,
     out: Path,
     request: Request = REQUEST,
-    interruption: Interruption | None = None,
+    interruption: StopSignal | None = None,
     seen: list[Progress] | None = None,
 ) -> TrainReport:
     told = seen if seen is not None else []
@@ -38,7 +38,7 @@ def train(
         dry_run=False,
         log=lambda _: None,
         notify=told.append,
-        interruption=interruption or Interruption(),
+        interruption=interruption or StopSignal(),
     )
     assert report is not None
     return report
@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     train(config, tmp_path / "whole")
-    interruption = Interruption()
+    interruption = StopSignal()
 
     class StopAt(list[Progress]):
         def append(self, progress: Progress) -> None:

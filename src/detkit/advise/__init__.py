@@ -1,1 +1,1 @@
-"""Which precision to ship: every form of a checkpoint that runs here, scored and timed in turns."""
+"""Which precision to ship: every variant of a checkpoint that runs here, scored and timed."""

@@ -1,4 +1,4 @@
-"""The figures of each form: its AP with the noise of the images, its time beside the others'."""
+"""The figures of each variant: its AP with the noise of the images, its time beside the others'."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from detkit.advise.recommend import fastest_float
 from detkit.core.boxes import Detections
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.evaluation.evaluate import coco_figures
-from detkit.report import Form
+from detkit.report import Variant
 from detkit.timing.measure import Timing
 
 FOLDS = 10
@@ -46,25 +46,25 @@ def drop_of(float_aps: Sequence[float], aps: Sequence[float]) -> tuple[float, fl
 
 
 def ratios(timing: Timing, reference: Timing) -> tuple[float, float, float]:
-    """Median, low and high of this form's block medians over those of `reference`."""
+    """Median, low and high of this variant's block medians over those of `reference`."""
     pairs = zip(timing.blocks_ms, reference.blocks_ms, strict=True)
     found = sorted(median(mine) / median(theirs) for mine, theirs in pairs)
     tail = min(TAIL, (len(found) - 1) // 2)
     return median(found), found[tail], found[-1 - tail]
 
 
-def make_forms(
+def make_variants(
     names: Sequence[tuple[str, str]],
     timings: Sequence[Timing],
     aps: Sequence[Sequence[float]],
     sizes: Sequence[int],
-) -> tuple[Form, ...]:
+) -> tuple[Variant, ...]:
     """One for each (runtime, precision); the first is the checkpoint itself in float."""
-    forms = []
+    variants = []
     for (runtime, precision), timing, scores, size in zip(names, timings, aps, sizes, strict=True):
         drop, noise = drop_of(aps[0], scores)
-        forms.append(
-            Form(
+        variants.append(
+            Variant(
                 runtime=runtime,
                 precision=precision,
                 ap=scores[0],
@@ -77,13 +77,13 @@ def make_forms(
                 bytes=size,
             )
         )
-    return _with_ratios(forms, timings)
+    return _with_ratios(variants, timings)
 
 
-def _with_ratios(forms: Sequence[Form], timings: Sequence[Timing]) -> tuple[Form, ...]:
-    reference = timings[fastest_float(forms)]
+def _with_ratios(variants: Sequence[Variant], timings: Sequence[Timing]) -> tuple[Variant, ...]:
+    reference = timings[fastest_float(variants)]
     found = []
-    for form, timing in zip(forms, timings, strict=True):
+    for variant, timing in zip(variants, timings, strict=True):
         ratio, low, high = ratios(timing, reference)
-        found.append(dataclasses.replace(form, ratio=ratio, ratio_low=low, ratio_high=high))
+        found.append(dataclasses.replace(variant, ratio=ratio, ratio_low=low, ratio_high=high))
     return tuple(found)

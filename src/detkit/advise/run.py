@@ -1,4 +1,4 @@
-"""Makes the forms of a checkpoint, scores each on the validation split, times all in turns."""
+"""Makes the variants of a checkpoint, scores each on the validation split, times all in turns."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.advise.metrics import ap_by_folds, make_forms
-from detkit.advise.recommend import Limits, commands, decide
-from detkit.advise.variants import Bench, Opened, open_forms, size
+from detkit.advise.metrics import ap_by_folds, make_variants
+from detkit.advise.recommend import Limits, commands, recommend
+from detkit.advise.variants import Bench, OpenVariant, open_variants, size
 from detkit.config import QuantizeConfig
 from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.split_reader import ImageRecord
@@ -19,10 +19,10 @@ from detkit.engines import ENGINES, engine_packages
 from detkit.evaluation.evaluate import detect
 from detkit.machine.fingerprint import fingerprint, usable_cpus
 from detkit.quantize.calibrate import spread
-from detkit.quantize.graph_scorer import BATCH_SIZE, Rig
+from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
 from detkit.quantize.request import Parent, Request, open_parent
 from detkit.quantize.run import calibrated
-from detkit.report import AdviceReport, Form
+from detkit.report import AdviceReport, Variant
 from detkit.runtime.session import Placement, Session
 from detkit.timing.cpu_time import clock_of
 from detkit.timing.measure import Plan, Run, Timing, measure
@@ -33,8 +33,8 @@ NUM_INPUTS = 8  # different images, in turn
 
 
 @dataclass(frozen=True, kw_only=True)
-class Question:
-    """Which form of the checkpoint to ship."""
+class AdviseRequest:
+    """Which variant of the checkpoint to ship."""
 
     checkpoint: Path
     data: Path
@@ -44,15 +44,15 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """`absent` says of forms that were not measured why; `reasons`, what speaks against times."""
+    """`absent` says of variants that were not measured why; `reasons`, why times are unreliable."""
 
-    forms: tuple[Form, ...]
+    variants: tuple[Variant, ...]
     absent: dict[str, str]
     images: int
     reasons: tuple[str, ...]
 
 
-def advise(question: Question, tell: Callable[[str], None]) -> AdviceReport:
+def advise(question: AdviseRequest, tell: Callable[[str], None]) -> AdviceReport:
     """Quantizes by calibration alone; nothing is left on disk.
 
     Raises:
@@ -67,9 +67,9 @@ def advise(question: Question, tell: Callable[[str], None]) -> AdviceReport:
             data=question.data,
             config=config,
         )
-        found = measure_forms(open_parent(request), request, tell)
-    decision = decide(found.forms, question.limits, images=found.images)
-    form = None if decision.chosen is None else decision.forms[decision.chosen]
+        found = measure_variants(open_parent(request), request, tell)
+    decision = recommend(found.variants, question.limits, images=found.images)
+    variant = None if decision.chosen is None else decision.variants[decision.chosen]
     return AdviceReport(
         checkpoint=str(question.checkpoint),
         data=str(question.data),
@@ -77,10 +77,10 @@ def advise(question: Question, tell: Callable[[str], None]) -> AdviceReport:
         images=found.images,
         max_drop=question.limits.max_drop,
         max_ms=question.limits.max_ms,
-        forms=decision.forms,
+        variants=decision.variants,
         chosen=decision.chosen,
         advice=decision.advice,
-        commands=commands(form, question.checkpoint, question.data) if form else (),
+        commands=commands(variant, question.checkpoint, question.data) if variant else (),
         absent=found.absent,
         threads=config.threads,
         valid=not found.reasons,
@@ -89,12 +89,12 @@ def advise(question: Question, tell: Callable[[str], None]) -> AdviceReport:
     )
 
 
-def measure_forms(parent: Parent, request: Request, tell: Callable[[str], None]) -> Measured:
-    """Every form that runs here."""
+def measure_variants(parent: Parent, request: Request, tell: Callable[[str], None]) -> Measured:
+    """Every variant that runs here."""
     split = parent.folder.splits[request.config.split]
     records = spread(split.records, request.config.eval_images)
     names, threads = split.class_names, request.config.threads
-    with Rig(parent.model, parent.manifest, records, names, threads=threads) as rig:
+    with GraphScorer(parent.model, parent.manifest, records, names, threads=threads) as rig:
         bench = Bench(
             checkpoint=request.checkpoint,
             parent=parent,
@@ -102,27 +102,27 @@ def measure_forms(parent: Parent, request: Request, tell: Callable[[str], None])
             rig=rig,
             folder=request.out.parent,
         )
-        opened, absent = open_forms(bench, tell)
+        opened, absent = open_variants(bench, tell)
         before = cpu_use()
-        tell(f"timing {len(opened)} forms in turns")
+        tell(f"timing {len(opened)} variants in turns")
         timings = time_in_turns(opened, records, threads)
         reasons = tuple(doubt.reason for doubt in doubts_of_load(before, cpu_use()))
         tell(f"scoring them on {len(records)} images of {split.name}")
         aps = []
-        for form in opened:
-            found = detect(form.draft.session, records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
+        for variant in opened:
+            found = detect(variant.draft.session, records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
             aps.append(ap_by_folds(records, names, found))
-        forms = make_forms(
-            [(form.runtime, form.precision) for form in opened],
+        variants = make_variants(
+            [(variant.runtime, variant.precision) for variant in opened],
             timings,
             aps,
-            [size(form) for form in opened],
+            [size(variant) for variant in opened],
         )
-    return Measured(forms=forms, absent=absent, images=len(records), reasons=reasons)
+    return Measured(variants=variants, absent=absent, images=len(records), reasons=reasons)
 
 
 def time_in_turns(
-    opened: Sequence[Opened], records: Sequence[ImageRecord], threads: int
+    opened: Sequence[OpenVariant], records: Sequence[ImageRecord], threads: int
 ) -> list[Timing]:
     """One image a run; in CPU time on one thread, which other programs do not lengthen."""
     preprocess = opened[0].draft.session.manifest.preprocess
@@ -131,6 +131,6 @@ def time_in_turns(
     def run_of(session: Session) -> Run:
         return lambda index: session.run(inputs[index % len(inputs)])
 
-    on_cpu = not any(ENGINES[form.runtime].build for form in opened)
+    on_cpu = not any(ENGINES[variant.runtime].build for variant in opened)
     clock = clock_of(Placement(threads=threads)) if on_cpu else time.perf_counter
-    return measure([run_of(form.draft.session) for form in opened], TIMING, clock)
+    return measure([run_of(variant.draft.session) for variant in opened], TIMING, clock)

@@ -1,4 +1,4 @@
-"""The forms of a checkpoint that engines of this machine can run, opened in a temporary folder."""
+"""The variants of a checkpoint that engines here can run, opened in a temporary folder."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from detkit.engines.opening import open_session
 from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
-from detkit.quantize.graph_scorer import Draft, Rig
+from detkit.quantize.graph_scorer import ExportedGraph, GraphScorer
 from detkit.quantize.request import Parent
 from detkit.quantize.result import make_manifest
 from detkit.runtime.session import Placement
@@ -24,35 +24,35 @@ MAX_BATCH = 8  # of an engine, as images are scored
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opened:
-    """One form, ready to run."""
+class OpenVariant:
+    """One variant, ready to run."""
 
     runtime: str
     precision: str
-    draft: Draft
+    draft: ExportedGraph
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """What forms are made from."""
+    """What variants are made from."""
 
     checkpoint: Path
     parent: Parent
     int8: QuantizedDetector
-    rig: Rig
+    rig: GraphScorer
     folder: Path  # temporary
 
 
-def open_forms(
+def open_variants(
     bench: Bench, tell: Callable[[str], None]
-) -> tuple[tuple[Opened, ...], dict[str, str]]:
-    """Every form that runs here, torch in float first; and of the others why not."""
+) -> tuple[tuple[OpenVariant, ...], dict[str, str]]:
+    """Every variant that runs here, torch in float first; and of the others why not."""
     absent = {
         f"{engine.name} {precision}": reason
         for engine in ENGINES.values()
         for precision, reason in engine.without
     }
-    found: list[Opened] = []
+    found: list[OpenVariant] = []
     for engine in ENGINES.values():
         if engine.runs_checkpoints:
             found.append(_in_torch(bench, engine))
@@ -68,8 +68,8 @@ def open_forms(
 
 def _built(
     bench: Bench, engine: Engine, tell: Callable[[str], None], absent: dict[str, str]
-) -> list[Opened]:
-    """The forms of an engine whose files are built here; where it cannot run, why not."""
+) -> list[OpenVariant]:
+    """The variants of an engine whose files are built here; where it cannot run, why not."""
     try:
         engine.load(engine.check)(engine.name)
         tell(f"building fp32, fp16 and int8 engines of {engine.name}")
@@ -79,21 +79,23 @@ def _built(
         return []
 
 
-def _in_torch(bench: Bench, engine: Engine) -> Opened:
+def _in_torch(bench: Bench, engine: Engine) -> OpenVariant:
     placement = Placement(threads=bench.rig.threads)
     session = TorchSession(bench.parent.model, bench.parent.manifest, placement)
-    return Opened(runtime=engine.name, precision="fp32", draft=Draft(bench.checkpoint, session))
+    return OpenVariant(
+        runtime=engine.name, precision="fp32", draft=ExportedGraph(bench.checkpoint, session)
+    )
 
 
-def _on_cpu(bench: Bench, engine: Engine) -> Iterator[Opened]:
+def _on_cpu(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
     name = engine.name
     for precision in engine.precisions:
         is_int8 = precision == "int8"
         draft = bench.rig.draft(bench.int8, name) if is_int8 else bench.rig.float_draft(name)
-        yield Opened(runtime=name, precision=precision, draft=draft)
+        yield OpenVariant(runtime=name, precision=precision, draft=draft)
 
 
-def _engines(bench: Bench, engine: Engine) -> Iterator[Opened]:
+def _engines(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
     """By the exporter itself, so that what is timed is what would be shipped."""
     int8 = bench.folder / "int8.safetensors"
     save_checkpoint(
@@ -111,8 +113,10 @@ def _engines(bench: Bench, engine: Engine) -> Iterator[Opened]:
         )
         export(source, path, options)
         session = open_session(path, placement=Placement(device="cuda"))
-        yield Opened(runtime=engine.name, precision=precision, draft=Draft(path, session))
+        yield OpenVariant(
+            runtime=engine.name, precision=precision, draft=ExportedGraph(path, session)
+        )
 
 
-def size(opened: Opened) -> int:
+def size(opened: OpenVariant) -> int:
     return size_of(opened.draft.path)

@@ -20,7 +20,7 @@ from detkit.timing.statistics import (
     quartile_ratio,
     quartile_ratios_drawn,
 )
-from detkit.timing.throughput import Flow
+from detkit.timing.throughput import ThroughputRunner
 
 PAIRS = 10  # calls of each model in a group
 LEAST_GROUPS = 20
@@ -37,7 +37,7 @@ class Times:
 
 
 @dataclass
-class Duel:
+class ABTest:
     """What was measured, and by which time it is judged."""
 
     old: Times = field(default_factory=Times)
@@ -64,7 +64,7 @@ def is_decided(interval: Interval, limit: float) -> bool:
     return interval.low > limit or interval.high < limit
 
 
-def duel(
+def ab_test(
     old: Run,
     new: Run,
     *,
@@ -72,13 +72,13 @@ def duel(
     min_seconds: float,
     clocks: Clocks,
     is_disturbed: Callable[[], bool] = lambda: False,
-) -> Duel:
+) -> ABTest:
     """Alternates calls of two warm models.
 
     Args:
         is_disturbed: whether other programs have used too much of the CPU so far.
     """
-    found = Duel()
+    found = ABTest()
 
     def take_turns(number: int) -> None:
         rows: tuple[list[tuple[float, float]], ...] = ([], [])
@@ -95,9 +95,11 @@ def duel(
     return found
 
 
-def duel_of_flows(old: Flow, new: Flow, *, limit: float, min_seconds: float, clock: Clock) -> Duel:
+def ab_test_of_throughput(
+    old: ThroughputRunner, new: ThroughputRunner, *, limit: float, min_seconds: float, clock: Clock
+) -> ABTest:
     """Alternates short turns of two warm models; a turn counts by its time per batch."""
-    found = Duel()
+    found = ABTest()
 
     def take_turns(number: int) -> None:
         both = [(old, found.old), (new, found.new)]
@@ -109,7 +111,7 @@ def duel_of_flows(old: Flow, new: Flow, *, limit: float, min_seconds: float, clo
 
 
 def _until_decided(
-    found: Duel,
+    found: ABTest,
     take_turns: Callable[[int], None],
     limit: float,
     min_seconds: float,

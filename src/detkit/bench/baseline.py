@@ -1,7 +1,7 @@
 """New times against those of an earlier report: may they be compared, and what do they say.
 
 A file of the earlier run that is still there is timed again, in turns with the new one (see
-`bench.duel`); that decides best. Else times are compared over those of the reference work in the
+`bench.ab_test`); that decides best. Else times are compared over those of the reference work in the
 same run, which takes out how fast the machine was, and only if both runs are valid, or if nothing
 but other programs speaks against them: then over CPU times. A file that has not changed is compared
 in this way too: in turns with itself it could only be equal.
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.artifact.artifact import sha256_of
-from detkit.bench.ab_test import Duel
+from detkit.bench.ab_test import ABTest
 from detkit.core.errors import ArtifactError, DetkitError, MeasurementError
 from detkit.inspection.run_folder import read_record
 from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes
@@ -43,7 +43,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Subject:
+class MeasurementKey:
     """What must be the same of a model for its times to be compared, and its name."""
 
     name: str
@@ -89,7 +89,7 @@ def check_same_machine(baseline: Baseline, fingerprint: dict[str, str]) -> None:
     )
 
 
-def match(baseline: Baseline, subjects: Sequence[Subject]) -> list[ModelLatency]:
+def match(baseline: Baseline, subjects: Sequence[MeasurementKey]) -> list[ModelLatency]:
     """The earlier model for each one: that of the same file name, else that in its place.
 
     Raises:
@@ -107,13 +107,13 @@ def match(baseline: Baseline, subjects: Sequence[Subject]) -> list[ModelLatency]
             raise MeasurementError(
                 f"{baseline.path} has no {subject.name}, but {', '.join(names)}", hint=AGAIN
             )
-        _check_same_way(subject, subject_of(model, baseline.report.scenario), baseline.path)
+        _check_same_way(subject, key_of(model, baseline.report.scenario), baseline.path)
         found.append(model)
     return found
 
 
-def subject_of(model: ModelLatency, scenario: str) -> Subject:
-    return Subject(
+def key_of(model: ModelLatency, scenario: str) -> MeasurementKey:
+    return MeasurementKey(
         name=Path(model.file).name,
         runtime=model.runtime,
         precision=model.precision,
@@ -125,10 +125,10 @@ def subject_of(model: ModelLatency, scenario: str) -> Subject:
     )
 
 
-def _check_same_way(new: Subject, old: Subject, path: Path) -> None:
+def _check_same_way(new: MeasurementKey, old: MeasurementKey, path: Path) -> None:
     different = [
         f"{field.name.replace('_', ' ')} {getattr(old, field.name)} -> {getattr(new, field.name)}"
-        for field in dataclasses.fields(Subject)
+        for field in dataclasses.fields(MeasurementKey)
         if field.name != "name" and getattr(old, field.name) != getattr(new, field.name)
     ]
     if different:
@@ -151,7 +151,7 @@ def file_to_time_again(old: ModelLatency, new: Path) -> Path | None:
 # --- verdicts ------------------------------------------------------------------------------------
 
 
-def change_of_duel(old: ModelLatency, new: ModelLatency, found: Duel, limit: float) -> Change:
+def change_of_ab_test(old: ModelLatency, new: ModelLatency, found: ABTest, limit: float) -> Change:
     old_ms = float(np.median(np.asarray(found.old.wall)))
     new_ms = float(np.median(np.asarray(found.new.wall)))
     by = f"interleaved{CPU_TIME if found.by_cpu else ''}"

@@ -10,22 +10,22 @@ from dataclasses import replace
 from pathlib import Path
 
 from detkit.bench import baseline as earlier
-from detkit.bench.ab_test import Duel, duel, duel_of_flows
-from detkit.bench.baseline import Baseline, Subject
+from detkit.bench.ab_test import ABTest, ab_test, ab_test_of_throughput
+from detkit.bench.baseline import Baseline, MeasurementKey
 from detkit.bench.candidate import Candidate, Setting, open_sessions
 from detkit.report import BaselineComparison, BenchReport, Change, ModelLatency
 from detkit.timing.measure import Clocks, Run, warm_up
-from detkit.timing.throughput import Flow
+from detkit.timing.throughput import ThroughputRunner
 from detkit.timing.throughput import warm_up as warm_up_flow
 from detkit.timing.validity import cpu_use, doubts_of_load
 
 
-def partners(
+def match_to_baseline(
     baseline: Baseline, models: Sequence[Candidate], setting: Setting
 ) -> list[ModelLatency]:
     """The earlier model of each; see `baseline.match`."""
     subjects = [
-        Subject(
+        MeasurementKey(
             name=model.path.name,
             runtime=model.session.runtime,
             precision=model.session.manifest.precision,
@@ -78,23 +78,23 @@ def _change_in_turns(
 ) -> Change:
     sessions = open_sessions(path, model.session.runtime, setting.placement, model.foreign)
     opponent = replace(model, path=path, sessions=sessions)
-    found = _duel(opponent.runs(), model.runs(), limit, setting)
-    return earlier.change_of_duel(old, new, found, limit)
+    found = _ab_test(opponent.runs(), model.runs(), limit, setting)
+    return earlier.change_of_ab_test(old, new, found, limit)
 
 
-def _duel(old: Sequence[Run], new: Sequence[Run], limit: float, setting: Setting) -> Duel:
+def _ab_test(old: Sequence[Run], new: Sequence[Run], limit: float, setting: Setting) -> ABTest:
     plan, clock = setting.plan, setting.clock
     if setting.scenario == "throughput":
-        with Flow(old, clock) as first, Flow(new, clock) as second:
+        with ThroughputRunner(old, clock) as first, ThroughputRunner(new, clock) as second:
             for flow in (first, second):
                 warm_up_flow(flow, plan)
-            return duel_of_flows(
+            return ab_test_of_throughput(
                 first, second, limit=limit, min_seconds=plan.min_seconds, clock=clock
             )
     for runs in (old, new):
         warm_up(runs[0], plan, clock)
     before = cpu_use()
-    return duel(
+    return ab_test(
         old[0],
         new[0],
         limit=limit,

@@ -35,7 +35,7 @@ from detkit.report import BenchReport, MachineState, ReferenceTimes
 from detkit.runtime.session import Placement
 from detkit.spec.foreign import ForeignSpec
 from detkit.timing.measure import Clock, Plan, Run, Timing, measure
-from detkit.timing.throughput import Flow, measure_throughput
+from detkit.timing.throughput import ThroughputRunner, measure_throughput
 from detkit.timing.validity import Doubt, cpu_use, doubts_of_load, doubts_of_states, doubts_of_times
 
 REFERENCE_SHARE = 0.2  # of the time of a model
@@ -97,10 +97,10 @@ def bench(
         setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.placement))
         if baseline is None:
             return _measure_all(models, setting, machine, source, tell)
-        partners = rematch.partners(baseline, models, setting)
+        match_to_baseline = rematch.match_to_baseline(baseline, models, setting)
         report = _measure_all(models, setting, machine, source, tell)
         tell(f"against {baseline.path}")
-        comparison = rematch.compare(baseline, partners, models, report, setting)
+        comparison = rematch.compare(baseline, match_to_baseline, models, report, setting)
         return replace(report, baseline=comparison)
 
 
@@ -163,7 +163,7 @@ def _measure_engines(
     timings: list[Timing]
     if setting.scenario == "throughput":
         with ExitStack() as stack:
-            flows = [stack.enter_context(Flow(own, clock)) for own in runs]
+            flows = [stack.enter_context(ThroughputRunner(own, clock)) for own in runs]
             timings = [*measure_throughput(flows, plan, look)]
     else:
         short = replace(plan, min_seconds=plan.min_seconds * REFERENCE_SHARE)

@@ -14,7 +14,7 @@ from detkit.runtime.graph_session import DeviceTimes, last_device_times
 from detkit.runtime.session import Placement, RawOutputs, SuppressedOutputs
 from detkit.timing.measure import Clock, Timing, measure_chain, paired_ratio
 from detkit.timing.statistics import latency_stats, mean_interval
-from detkit.timing.throughput import FlowTiming
+from detkit.timing.throughput import ThroughputTiming
 
 
 def measure_end_to_end(model: Candidate, runs: int, clock: Clock) -> EndToEnd:
@@ -60,7 +60,7 @@ def model_latency(
     manifest, told = model.session.manifest, headline(timing)
     wall = latency_stats(timing.blocks_ms)
     has_device_times = bool(timing.device)
-    throughput = _throughput(timing, model) if isinstance(timing, FlowTiming) else None
+    throughput = _throughput(timing, model) if isinstance(timing, ThroughputTiming) else None
     return ModelLatency(
         file=str(model.path),
         sha256=sha256_of(model.path),
@@ -103,7 +103,7 @@ def _median_on_device(timing: Timing, part: str) -> float:
     return median(values)
 
 
-def _throughput(timing: FlowTiming, model: Candidate) -> Throughput:
+def _throughput(timing: ThroughputTiming, model: Candidate) -> Throughput:
     """Of all blocks; each lasted equally long, so the mean of their rates is the rate."""
     rates = [model.batch * 1e3 / ms for ms in timing.ms_per_batch]
     interval = mean_interval(rates)

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING
 from detkit.cli import console
 
 if TYPE_CHECKING:
-    from detkit.train.loop import Interruption
+    from detkit.train.loop import StopSignal
     from detkit.train.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10
 
 
 @contextmanager
-def listen() -> Iterator[Interruption]:
+def handle_signals() -> Iterator[StopSignal]:
     """SIGINT and SIGTERM ask the run to save and end; a second one ends it at once."""
-    from detkit.train.loop import Interruption
+    from detkit.train.loop import StopSignal
 
-    interruption = Interruption()
+    interruption = StopSignal()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, _frame: FrameType | None) -> None:

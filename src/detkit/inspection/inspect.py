@@ -46,7 +46,7 @@ class FileInfo:
     presets: tuple[str, ...] = ()
 
 
-def identify(path: Path) -> FileInfo:
+def inspect_file(path: Path) -> FileInfo:
     """Reads and checks what detkit knows about `path`, or about the artifact that it is a part of.
 
     Raises:

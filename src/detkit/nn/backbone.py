@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from detkit.nn.blocks import SPP, SPPF, CSPLayer, Group, Step
+from detkit.nn.blocks import SPP, SPPF, CSPLayer, QuantGroup, Step
 from detkit.nn.units import strided
 from detkit.spec.arch import ArchSpec, StageSpec
 
 
-class Stem(Group):
+class Stem(QuantGroup):
     """Stride-2 block from RGB."""
 
     def __init__(self, conv: nn.Module) -> None:
@@ -21,7 +21,7 @@ class Stem(Group):
         return out
 
 
-class Stage(Group):
+class Stage(QuantGroup):
     """Stride-2 block, then a CSP layer."""
 
     def __init__(self, c_in: int, stage: StageSpec, spec: ArchSpec, step: Step) -> None:

@@ -70,7 +70,7 @@ def conv_macs(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, y: Tensor) -> int
     return places * conv.in_channels * conv.out_channels // conv.groups
 
 
-class Group(nn.Module):
+class QuantGroup(nn.Module):
     """A part of a network whose convolutions, but for those of groups inside, are INT8 together."""
 
 
@@ -190,7 +190,7 @@ class Residual(nn.Module):
         return out
 
 
-class CSPLayer(Group):
+class CSPLayer(QuantGroup):
     """Two 1x1 paths, one through `blocks` steps; concatenated and mixed by a third 1x1.
 
     With `concat` every intermediate result is concatenated, otherwise only the last.
@@ -224,7 +224,7 @@ class CSPLayer(Group):
         return out
 
 
-class SPP(Group):
+class SPP(QuantGroup):
     """Spatial pyramid pooling: 1x1 to half, max-pools 5, 9, 13 beside it, 1x1 back."""
 
     def __init__(self, channels: int, *, activation: str) -> None:
@@ -240,7 +240,7 @@ class SPP(Group):
         return out
 
 
-class SPPF(Group):
+class SPPF(QuantGroup):
     """What `SPP` computes, with three max-pools of 5 in a row in place of 5, 9 and 13."""
 
     def __init__(self, channels: int, *, activation: str) -> None:

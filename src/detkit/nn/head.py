@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Group, SeqConv
+from detkit.nn.blocks import QuantGroup, SeqConv
 from detkit.spec.arch import ArchSpec
 
 CLASS_PRIOR = 0.01  # probability that an untrained head gives to each class
@@ -29,7 +29,7 @@ def distance_predictor(channels: int, spec: ArchSpec) -> nn.Conv2d:
     return nn.Conv2d(channels, 4 * (spec.reg_max + 1), 1)
 
 
-class Head(Group):
+class Head(QuantGroup):
     """One level: feature map -> class logits (B, C, H, W) and distance logits (B, D, H, W)."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:

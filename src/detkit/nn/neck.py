@@ -7,12 +7,12 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Bottleneck, Conv, CSPLayer, Group
+from detkit.nn.blocks import Bottleneck, Conv, CSPLayer, QuantGroup
 from detkit.nn.units import unit_of
 from detkit.spec.arch import ArchSpec, NeckSpec
 
 
-class UpStage(Group):
+class UpStage(QuantGroup):
     """(x, skip at twice the scale, skip one level finer) -> (reduced x, fused map at the skip)."""
 
     def __init__(self, c_in: int, skips: tuple[int, int], stage: NeckSpec, spec: ArchSpec) -> None:
@@ -42,7 +42,7 @@ class UpStage(Group):
         return reduced, self.blocks(self.reduce_after_concat(torch.cat(paths, dim=1)))
 
 
-class DownStage(Group):
+class DownStage(QuantGroup):
     """(x, skip at half the scale) -> fused map at the skip's scale; plain 3x3 bottlenecks."""
 
     def __init__(self, c_in: int, skip: int, stage: NeckSpec, spec: ArchSpec) -> None:

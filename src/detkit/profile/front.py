@@ -10,8 +10,8 @@ from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import convert, from_plain
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
-from detkit.profile.run import VISITS, doubts, measure_in_turns, runtime_version
-from detkit.report import MeasuredFront, MeasuredPoint, ParetoPoint, Visit
+from detkit.profile.run import MEASUREMENTS, doubts, measure_in_turns, runtime_version
+from detkit.report import MeasuredFront, MeasuredPoint, Measurement, ParetoPoint
 from detkit.spec.arch import ArchSpec
 from detkit.timing.cpu_time import clock_name
 from detkit.untrained import Setup
@@ -42,16 +42,17 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
     """
     points = read_front(path)
     specs = [from_plain(ArchSpec, point.arch, where=path.name) for point in points]
-    visits: list[list[Visit]] = [[] for _ in specs]
+    measurements: list[list[Measurement]] = [[] for _ in specs]
     reference: list[float] = []
     for turn in measure_in_turns(specs, [0] * len(specs), setup):
         if turn.sample is None:
             reference.append(round(turn.visit.least_ms, 4))
             continue
-        visits[turn.sample].append(turn.visit)
-        if len(visits[turn.sample]) == VISITS:
-            name, least = points[turn.sample].name, _least(visits[turn.sample])
-            tell(f"{sum(len(seen) == VISITS for seen in visits)}/{len(points)}  {name}  {least} ms")
+        measurements[turn.sample].append(turn.visit)
+        if len(measurements[turn.sample]) == MEASUREMENTS:
+            name, least = points[turn.sample].name, _least(measurements[turn.sample])
+            done = sum(len(seen) == MEASUREMENTS for seen in measurements)
+            tell(f"{done}/{len(points)}  {name}  {least} ms")
     return MeasuredFront(
         networks=tuple(
             MeasuredPoint(
@@ -60,7 +61,7 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
                 searched_ms=point.latency_ms,
                 latency_ms=_least(seen),
             )
-            for point, spec, seen in zip(points, specs, visits, strict=True)
+            for point, spec, seen in zip(points, specs, measurements, strict=True)
         ),
         runtime=setup.runtime,
         runtime_version=runtime_version(setup.runtime),
@@ -69,10 +70,10 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
         threads=setup.placement.threads,
         clock=clock_name(setup.placement),
         reference_ms=tuple(reference),
-        warnings=tuple(doubts(reference, [visit for seen in visits for visit in seen])),
+        warnings=tuple(doubts(reference, [visit for seen in measurements for visit in seen])),
         fingerprint=fingerprint(engine_packages()),
     )
 
 
-def _least(visits: list[Visit]) -> float:
-    return round(min(visit.least_ms for visit in visits), 4)
+def _least(measurements: list[Measurement]) -> float:
+    return round(min(visit.least_ms for visit in measurements), 4)

@@ -14,7 +14,7 @@ from detkit.spec.space import SearchSpace
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class ProfileQuery:
     """What a search needs a profile of."""
 
     space: SearchSpace
@@ -23,7 +23,7 @@ class Wanted:
     threads: int
 
 
-def open_profile(path: Path, wanted: Wanted) -> LatencyFit:
+def open_profile(path: Path, wanted: ProfileQuery) -> LatencyFit:
     """The fit of the profile in a file.
 
     Raises:

@@ -1,8 +1,8 @@
-"""The campaign behind a HardwareProfile: networks measured in turns, the file written as it grows.
+"""The sweep behind a HardwareProfile: networks measured in turns, the file written as it grows.
 
-Networks are opened in groups, of which each round visits every one once, a reference network first:
-memory holds one group, and a machine that drifts shows in the reference. After every visit the file
-is rewritten, so a kill loses one visit at most.
+Networks are opened in groups. Each round measures every network of a group once, a reference first:
+memory holds one group, and a machine that drifts shows in the reference. After every measurement
+the file is rewritten, so a kill loses one at most.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from detkit.machine.state import read_state
 from detkit.profile.features import features_of
 from detkit.profile.fit import fit_latency
 from detkit.profile.sampling import choose_networks, macs_of
-from detkit.report import HardwareProfile, ProfileSample, Visit
+from detkit.report import HardwareProfile, Measurement, ProfileSample
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.timing.cpu_time import clock_name, visit
@@ -32,11 +32,11 @@ from detkit.untrained import REFERENCE, Setup
 Choice = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
 
 GROUP = 10
-VISITS = 3
+MEASUREMENTS = 3
 MAX_DRIFT = 0.10  # of the reference network
 MAX_WALL_OVER_CPU = 1.3
 SAME = ("space_digest", "runtime", "runtime_version", "precision", "device", "threads", "batch",
-        "seed", "visits", "power_mode")  # fmt: skip
+        "seed", "measurements", "power_mode")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,18 +44,18 @@ class Turn:
     """One visit of a campaign: of the sample of this number, or of the reference (None)."""
 
     sample: int | None
-    visit: Visit
+    visit: Measurement
 
 
 def measure_in_turns(
     specs: Sequence[ArchSpec], done: Sequence[int], setup: Setup
 ) -> Iterator[Turn]:
-    """Visits every network until each has had `VISITS`; `done` says how many it had before."""
+    """Measures every network `MEASUREMENTS` times; `done` says how many it had before."""
     reference = setup.open_reference()
-    waiting = [number for number, count in enumerate(done) if count < VISITS]
+    waiting = [number for number, count in enumerate(done) if count < MEASUREMENTS]
     for start in range(0, len(waiting), GROUP):
         group = {number: setup.open(specs[number]) for number in waiting[start : start + GROUP]}
-        for round_ in range(VISITS):
+        for round_ in range(MEASUREMENTS):
             yield Turn(None, visit(reference, placement=setup.placement))
             for number, session in group.items():
                 if done[number] <= round_:
@@ -99,16 +99,16 @@ def measure_profile(
 def _visit_all(
     profile: HardwareProfile, setup: Setup, out: Path, tell: Callable[[str], None]
 ) -> HardwareProfile:
-    """Makes the visits that are missing, each one written at once; then the fit."""
+    """Makes the measurements that are missing, each one written at once; then the fit."""
     specs = [from_plain(ArchSpec, sample.arch) for sample in profile.samples]
-    done = [len(sample.visits) for sample in profile.samples]
+    done = [len(sample.measurements) for sample in profile.samples]
     states = [read_state()]
     for turn in measure_in_turns(specs, done, setup):
         profile = _with(profile, turn)
         _write(profile, out)
         if turn.sample is None:
             states.append(read_state())
-        elif len(profile.samples[turn.sample].visits) == VISITS:
+        elif len(profile.samples[turn.sample].measurements) == MEASUREMENTS:
             tell(_line(profile, turn.sample))
     found = doubts_of_states([*states, read_state()], profile.fingerprint)
     return _finished(profile, specs, [doubt.reason for doubt in found])
@@ -133,7 +133,7 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
         clock=clock_name(setup.placement),
         power_mode=machine.get("power_mode", machine.get("governor", "")),
         seed=seed,
-        visits=VISITS,
+        measurements=MEASUREMENTS,
         samples=(),
         reference=f"{REFERENCE.name}, {REFERENCE.image_size[0]}x{REFERENCE.image_size[1]}",
         reference_ms=(),
@@ -150,16 +150,16 @@ def runtime_version(runtime: str) -> str:
     return next((found[name] for name in packages if name in found), "")
 
 
-def doubts(reference_ms: Sequence[float], visits: Sequence[Visit]) -> Iterator[str]:
+def doubts(reference_ms: Sequence[float], measurements: Sequence[Measurement]) -> Iterator[str]:
     """What the measurements themselves say against them."""
     low, high = min(reference_ms), max(reference_ms)
     if high > (1 + MAX_DRIFT) * low:
         yield f"the machine was not steady: one network took {low:.2f} to {high:.2f} ms"
-    over = [v.wall_over_cpu for v in visits if v.wall_over_cpu > MAX_WALL_OVER_CPU]
+    over = [v.wall_over_cpu for v in measurements if v.wall_over_cpu > MAX_WALL_OVER_CPU]
     if over:
         yield (
-            f"other programs took the CPU in {len(over)} of {len(visits)} visits: wall time was up"
-            f" to {max(over):.1f} times CPU time"
+            f"other programs took the CPU in {len(over)} of {len(measurements)} measurements: wall"
+            f" time was up to {max(over):.1f} times CPU time"
         )
 
 
@@ -168,11 +168,11 @@ def _finished(
 ) -> HardwareProfile:
     """The profile with its fit, and with what speaks against trusting it, `reasons` among that."""
     latencies_ms = [sample.latency_ms for sample in profile.samples]
-    visits = [visit for sample in profile.samples for visit in sample.visits]
+    measurements = [visit for sample in profile.samples for visit in sample.measurements]
     return dataclasses.replace(
         profile,
         fit=fit_latency([features_of(spec) for spec in specs], latencies_ms),
-        warnings=(*doubts(profile.reference_ms, visits), *reasons),
+        warnings=(*doubts(profile.reference_ms, measurements), *reasons),
     )
 
 
@@ -201,9 +201,9 @@ def _with(profile: HardwareProfile, turn: Turn) -> HardwareProfile:
         return dataclasses.replace(profile, reference_ms=times)
     samples = list(profile.samples)
     before = samples[turn.sample]
-    visits = (*before.visits, turn.visit)
+    measurements = (*before.measurements, turn.visit)
     samples[turn.sample] = dataclasses.replace(
-        before, visits=visits, latency_ms=min(seen.least_ms for seen in visits)
+        before, measurements=measurements, latency_ms=min(seen.least_ms for seen in measurements)
     )
     return dataclasses.replace(profile, samples=tuple(samples))
 
@@ -213,7 +213,7 @@ def _write(profile: HardwareProfile, out: Path) -> None:
 
 
 def _line(profile: HardwareProfile, number: int) -> str:
-    done = sum(len(sample.visits) == VISITS for sample in profile.samples)
+    done = sum(len(sample.measurements) == MEASUREMENTS for sample in profile.samples)
     sample = profile.samples[number]
     return (
         f"{done}/{len(profile.samples)}  {sample.arch['name']}  {sample.macs / 1e9:.2f} GMACs"

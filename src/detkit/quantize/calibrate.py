@@ -51,7 +51,7 @@ def load_images(
 
 
 @dataclass
-class Observed:
+class CalibrationStats:
     """What calibration sees: values at each quantizer, mean inputs (C_in,) of each convolution."""
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
@@ -59,9 +59,9 @@ class Observed:
 
 
 @torch.no_grad()
-def observe(model: QuantizedDetector, batches: Iterable[Array]) -> Observed:
+def collect_stats(model: QuantizedDetector, batches: Iterable[Array]) -> CalibrationStats:
     """Runs the network in float and counts its values."""
-    found = Observed()
+    found = CalibrationStats()
     number = 0
     with _watching(model, found):
         for images in batches:
@@ -71,7 +71,9 @@ def observe(model: QuantizedDetector, batches: Iterable[Array]) -> Observed:
     return found
 
 
-def set_ranges(model: QuantizedDetector, found: Observed, calibrator: str) -> dict[str, int]:
+def set_ranges(
+    model: QuantizedDetector, found: CalibrationStats, calibrator: str
+) -> dict[str, int]:
     """Sets every range of `model`; returns how many are from which method."""
     methods: Counter[str] = Counter()
     for path, quantizer in model.quantizers():
@@ -84,14 +86,14 @@ def set_ranges(model: QuantizedDetector, found: Observed, calibrator: str) -> di
     return dict(methods)
 
 
-def correct_biases(model: QuantizedDetector, found: Observed) -> None:
+def correct_biases(model: QuantizedDetector, found: CalibrationStats) -> None:
     """Takes the mean error of rounded weights out of every convolution."""
     for path, conv in model.convolutions():
         conv.correct_bias(found.input_means[path])
 
 
 @contextlib.contextmanager
-def _watching(model: QuantizedDetector, found: Observed) -> Iterator[None]:
+def _watching(model: QuantizedDetector, found: CalibrationStats) -> Iterator[None]:
     """The network in float, with `found` filled as it runs."""
     hooks = [
         quantizer.register_forward_pre_hook(_counter(found.histograms, path))

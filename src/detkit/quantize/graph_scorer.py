@@ -37,7 +37,7 @@ BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
-class Draft:
+class ExportedGraph:
     """A network exported to a temporary file and opened."""
 
     path: Path
@@ -48,7 +48,7 @@ class Draft:
         return self.path.stat().st_size
 
 
-class Rig:
+class GraphScorer:
     """Images to score on and a folder of drafts; a context manager, as the folder is temporary.
 
     `records` are scored, the first few of them timed. Each engine has one float graph, that of
@@ -68,12 +68,12 @@ class Rig:
         self.threads = threads
         self._parent = parent
         self._folder = tempfile.TemporaryDirectory(prefix="detkit-quantize-")
-        self._floats: dict[str, Draft] = {}
+        self._floats: dict[str, ExportedGraph] = {}
         self._float_aps: dict[str, float] = {}
         self._inputs: tuple[Array, ...] = ()
         self._count = 0
 
-    def __enter__(self) -> Rig:
+    def __enter__(self) -> GraphScorer:
         return self
 
     def __exit__(
@@ -84,7 +84,7 @@ class Rig:
     ) -> None:
         self._folder.cleanup()
 
-    def draft(self, model: Detector, runtime: str) -> Draft:
+    def draft(self, model: Detector, runtime: str) -> ExportedGraph:
         """Exports for `runtime` and opens the graph there."""
         raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
         graph = for_target(raw, runtime) if isinstance(model, QuantizedDetector) else raw
@@ -92,9 +92,9 @@ class Rig:
         path = Path(self._folder.name) / f"{self._count}.onnx"
         write_onnx(graph, dataclasses.replace(self.manifest, kind="onnx", form="deployed"), path)
         placement = Placement(threads=self.threads)
-        return Draft(path, open_session(path, runtime=runtime, placement=placement))
+        return ExportedGraph(path, open_session(path, runtime=runtime, placement=placement))
 
-    def float_draft(self, runtime: str) -> Draft:
+    def float_draft(self, runtime: str) -> ExportedGraph:
         """The parent on this engine, exported once."""
         if runtime not in self._floats:
             self._floats[runtime] = self.draft(self._parent, runtime)
@@ -114,7 +114,7 @@ class Rig:
     def ap_in_torch(self, model: Detector) -> float:
         return self.ap(TorchSession(model, self.manifest, Placement(threads=self.threads)))
 
-    def time(self, drafts: Sequence[Draft]) -> list[Timing]:
+    def time(self, drafts: Sequence[ExportedGraph]) -> list[Timing]:
         """Engine times of the drafts, in turns, one image a run."""
         if not self._inputs:
             chosen = self.records[:NUM_INPUTS]
@@ -123,7 +123,7 @@ class Rig:
             )
         inputs = self._inputs
 
-        def run_of(draft: Draft):  # type: ignore[no-untyped-def]
+        def run_of(draft: ExportedGraph):  # type: ignore[no-untyped-def]
             return lambda index: draft.session.run(inputs[index % len(inputs)])
 
         return measure([run_of(draft) for draft in drafts], TIMING, time.perf_counter)

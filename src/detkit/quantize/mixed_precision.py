@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from detkit.nn.quantization.quantized import QuantizedDetector
-from detkit.quantize.graph_scorer import Draft, Rig
+from detkit.quantize.graph_scorer import ExportedGraph, GraphScorer
 from detkit.report import GroupSensitivity, QuantPoint
 from detkit.timing.measure import paired_ratio
 
@@ -19,23 +19,23 @@ LEAST_COST = 0.005  # of the time of all INT8: smaller differences cannot be tol
 
 
 @dataclass(frozen=True)
-class Walk:
+class PrecisionPath:
     """Groups as measured, and the points walked, from all INT8 on."""
 
     sensitivity: tuple[GroupSensitivity, ...]
     points: tuple[QuantPoint, ...]
 
 
-def walk_to_bound(
+def search_mixed_precision(
     model: QuantizedDetector,
     noise_db: dict[str, float],
-    rig: Rig,
+    rig: GraphScorer,
     runtime: str,
     *,
     max_drop: float,
     confirm: int,
     tell: Callable[[str], None],
-) -> Walk:
+) -> PrecisionPath:
     """Returns groups to float until the drop is within `max_drop` points of AP.
 
     `model` is left with none in float. The last point is the one that holds, or, where none does,
@@ -57,13 +57,13 @@ def walk_to_bound(
         names = [group.group for group in groups]
         points += _walk(names, prober, max_drop=max_drop, tell=tell)
     model.keep_in_float(())
-    return Walk(tuple(groups), tuple(points))
+    return PrecisionPath(tuple(groups), tuple(points))
 
 
 class _Prober:
     """Measures choices of groups, their time in turns with the graph that is INT8 throughout."""
 
-    def __init__(self, model: QuantizedDetector, rig: Rig, runtime: str) -> None:
+    def __init__(self, model: QuantizedDetector, rig: GraphScorer, runtime: str) -> None:
         self._model, self._rig, self._runtime = model, rig, runtime
         self._ap_float = rig.float_ap(runtime)
         model.keep_in_float(())
@@ -77,7 +77,7 @@ class _Prober:
         base, timing = self._rig.time([self._base_draft, draft])
         return self._point(kept, draft, self.base.latency_ms * paired_ratio(timing, base))
 
-    def _point(self, kept: tuple[str, ...], draft: Draft, latency_ms: float) -> QuantPoint:
+    def _point(self, kept: tuple[str, ...], draft: ExportedGraph, latency_ms: float) -> QuantPoint:
         ap = self._rig.ap(draft.session)
         return QuantPoint(
             float_groups=kept,

@@ -24,26 +24,26 @@ from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Detector
 from detkit.nn.quantization.quantized import QuantizedDetector
-from detkit.quantize.graph_scorer import Rig
+from detkit.quantize.graph_scorer import GraphScorer
 from detkit.report import TrainReport
 from detkit.train.distill import distance_divergence, score_divergence
-from detkit.train.loop import Interruption, Method, Trainer
+from detkit.train.loop import Method, StopSignal, Trainer
 from detkit.train.progress import Progress
-from detkit.train.setup import Job
+from detkit.train.setup import TrainSetup
 
 START = "calibrated.safetensors"
 WARMUP_EPOCHS = 0.1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class QatRun:
     """One QAT run: where it lies, what is told of it, whether it goes on with an earlier one."""
 
     folder: Path
     resume: bool
     force: bool  # an earlier run may be cleared away
     notify: Callable[[Progress], None]
-    interruption: Interruption
+    interruption: StopSignal
 
 
 def train_quantized(
@@ -54,8 +54,8 @@ def train_quantized(
     parent: Path,
     data: CocoFolder,
     config: QuantizeConfig,
-    rig: Rig,
-    course: Course,
+    rig: GraphScorer,
+    course: QatRun,
 ) -> TrainReport:
     """Trains a calibrated network in `course.folder`; its report names the best checkpoint.
 
@@ -66,7 +66,7 @@ def train_quantized(
     model.requires_grad_(True)
     for _, quantizer in model.quantizers():
         quantizer.log_scale.requires_grad_(quantizer.learned)
-    job = Job(
+    job = TrainSetup(
         folder=data,
         train=data.splits["train"],
         val=data.splits[config.split],

@@ -11,8 +11,8 @@ from detkit.core.serialization import from_json, to_json
 from detkit.engines import ENGINES, TRAINING, measuring_engines
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
-from detkit.quantize.graph_scorer import Rig
-from detkit.quantize.mixed_precision import Walk
+from detkit.quantize.graph_scorer import GraphScorer
+from detkit.quantize.mixed_precision import PrecisionPath
 from detkit.quantize.request import Parent, Request
 from detkit.report import QuantPoint, QuantReport
 
@@ -25,8 +25,8 @@ def make_report(
     model: QuantizedDetector,
     parent: Parent,
     request: Request,
-    rig: Rig,
-    walk: Walk,
+    rig: GraphScorer,
+    walk: PrecisionPath,
     picked: int,
     methods: dict[str, int],
     *,

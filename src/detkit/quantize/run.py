@@ -16,22 +16,22 @@ from detkit.core.errors import GateError, UsageError
 from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.calibrate import (
+    collect_stats,
     correct_biases,
     images_digest,
     load_images,
-    observe,
     set_ranges,
     spread,
 )
-from detkit.quantize.graph_scorer import BATCH_SIZE, Rig
-from detkit.quantize.mixed_precision import Walk, walk_to_bound
-from detkit.quantize.qat import Course, load_quantized, load_start, train_quantized
+from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
+from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision
+from detkit.quantize.qat import QatRun, load_quantized, load_start, train_quantized
 from detkit.quantize.request import Parent, Request, open_parent
 from detkit.quantize.result import make_manifest, make_report, write
-from detkit.quantize.sensitivity import noise_by_group
+from detkit.quantize.sensitivity import sqnr_by_group
 from detkit.report import QuantReport
 from detkit.spec.quant import QuantSpec
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 from detkit.train.progress import Progress
 
 
@@ -39,7 +39,7 @@ def quantize(
     request: Request,
     tell: Callable[[str], None],
     notify: Callable[[Progress], None],
-    interruption: Interruption,
+    interruption: StopSignal,
 ) -> QuantReport | None:
     """Writes `request.out` and its report; None where training was interrupted.
 
@@ -54,7 +54,7 @@ def quantize(
     torch.set_num_threads(config.threads or usable_cpus())
     split = parent.folder.splits[config.split]
     records = spread(split.records, config.eval_images or len(split.records))
-    with Rig(
+    with GraphScorer(
         parent.model,
         parent.manifest,
         records,
@@ -64,7 +64,7 @@ def quantize(
         model, methods = calibrated(parent, request, tell)
         trained = False
         if request.qat:
-            course = Course(
+            course = QatRun(
                 folder=request.run_folder,
                 resume=request.resume,
                 force=request.force,
@@ -115,7 +115,7 @@ def calibrated(
         calibration_digest=images_digest(records),
     )
     model = QuantizedDetector(parent.model, quant).eval()
-    found = observe(model, load_images(records, parent.manifest.preprocess, BATCH_SIZE))
+    found = collect_stats(model, load_images(records, parent.manifest.preprocess, BATCH_SIZE))
     methods = set_ranges(model, found, config.calibrator)
     if config.bias_correction:
         correct_biases(model, found)
@@ -126,8 +126,8 @@ def train_from(
     model: QuantizedDetector,
     parent: Parent,
     request: Request,
-    course: Course,
-    rig: Rig,
+    course: QatRun,
+    rig: GraphScorer,
     tell: Callable[[str], None],
 ) -> tuple[QuantizedDetector, bool] | None:
     """The better of the trained and the calibrated network on the exported graph.
@@ -160,17 +160,17 @@ def _bound(
     model: QuantizedDetector,
     parent: Parent,
     request: Request,
-    rig: Rig,
+    rig: GraphScorer,
     tell: Callable[[str], None],
-) -> Walk:
+) -> PrecisionPath:
     """The groups' noise and the points walked; one point where no bound is given."""
     config = request.config
     records = spread(parent.folder.splits["train"].records, config.noise_images)
     batches = list(load_images(records, parent.manifest.preprocess, BATCH_SIZE))
     tell(f"noise of {len(model.plan.groups)} groups on {len(records)} images")
-    return walk_to_bound(
+    return search_mixed_precision(
         model,
-        noise_by_group(model, batches),
+        sqnr_by_group(model, batches),
         rig,
         config.target,
         max_drop=float("inf") if request.max_drop is None else request.max_drop,
@@ -179,7 +179,7 @@ def _bound(
     )
 
 
-def _pick(walk: Walk, request: Request) -> int:
+def _pick(walk: PrecisionPath, request: Request) -> int:
     """The point asked for, or the last one walked.
 
     Raises:

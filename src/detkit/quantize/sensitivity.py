@@ -20,7 +20,7 @@ Outputs = tuple[Tensor, Tensor]  # scores (B, A, C), weighted distances (B, A, 4
 
 
 @torch.no_grad()
-def noise_by_group(model: QuantizedDetector, batches: Sequence[Array]) -> dict[str, float]:
+def sqnr_by_group(model: QuantizedDetector, batches: Sequence[Array]) -> dict[str, float]:
     """Decibels that each group's own rounding noise lies below the signal; worst first."""
     before = model.quant.float_groups
     with rounding_off(model):

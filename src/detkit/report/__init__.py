@@ -5,12 +5,12 @@ The same record is printed with `--json` and written to disk. None means "not ap
 """
 
 from detkit.report.accuracy import ClassScore, EvalReport, Figures
-from detkit.report.advice import AdviceReport, Form
+from detkit.report.advice import AdviceReport, Variant
 from detkit.report.comparison import ComparedFile, ComparedModel, CompareReport
 from detkit.report.conversion import ConversionReport, Difference
 from detkit.report.data import DataReport, Fault, SplitReport
 from detkit.report.detections import PredictReport
-from detkit.report.profile import HardwareProfile, LatencyFit, ProfileSample, Visit
+from detkit.report.profile import HardwareProfile, LatencyFit, Measurement, ProfileSample
 from detkit.report.quantization import EngineFigures, GroupSensitivity, QuantPoint, QuantReport
 from detkit.report.record import Report, kind_of_class, report_classes
 from detkit.report.search import MeasuredFront, MeasuredPoint, ParetoPoint, SearchReport
@@ -44,7 +44,6 @@ __all__ = [
     "EvalReport",
     "Fault",
     "Figures",
-    "Form",
     "GroupSensitivity",
     "HardwareProfile",
     "LatencyFit",
@@ -52,6 +51,7 @@ __all__ = [
     "MachineState",
     "MeasuredFront",
     "MeasuredPoint",
+    "Measurement",
     "ModelLatency",
     "ParetoPoint",
     "PredictReport",
@@ -64,7 +64,7 @@ __all__ = [
     "SplitReport",
     "Throughput",
     "TrainReport",
-    "Visit",
+    "Variant",
     "kind_of_class",
     "report_classes",
 ]

@@ -8,12 +8,12 @@ from detkit.report.record import Report
 
 
 @dataclass(frozen=True, kw_only=True)
-class Form:
-    """One form of the checkpoint on one engine, measured beside all others.
+class Variant:
+    """One variant of the checkpoint on one engine, measured beside all others.
 
     `drop` is in points of AP below the checkpoint in float, and `drop_noise` its standard error
     over the images. `ratio` is the median over blocks of its time over that of the fastest float
-    form, within `ratio_low` to `ratio_high` in nine cases of ten.
+    variant, within `ratio_low` to `ratio_high` in nine cases of ten.
     """
 
     runtime: str
@@ -31,7 +31,7 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class AdviceReport(Report):
-    """`chosen` is an index in `forms`, None where none meets the limits."""
+    """`chosen` is an index in `variants`, None where none meets the limits."""
 
     kind: str = "advice report"
     schema_version: int = 1
@@ -41,7 +41,7 @@ class AdviceReport(Report):
     images: int
     max_drop: float
     max_ms: float | None
-    forms: tuple[Form, ...]
+    variants: tuple[Variant, ...]
     chosen: int | None
     advice: str
     commands: tuple[str, ...]

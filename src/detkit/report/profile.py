@@ -9,7 +9,7 @@ from detkit.report.record import Report
 
 
 @dataclass(frozen=True, kw_only=True)
-class Visit:
+class Measurement:
     """A few runs in a row. `wall_over_cpu` is 1 where only wall time is measured."""
 
     least_ms: float
@@ -20,12 +20,12 @@ class Visit:
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileSample:
-    """One network; `latency_ms` is the least of its visits so far."""
+    """One network; `latency_ms` is the least of its measurements so far."""
 
     arch: dict[str, Any]  # an ArchSpec as JSON
     digest: str
     macs: int
-    visits: tuple[Visit, ...] = ()
+    measurements: tuple[Measurement, ...] = ()
     latency_ms: float = 0.0  # 0 before the first visit
 
 
@@ -68,7 +68,7 @@ class HardwareProfile(Report):
     clock: str
     power_mode: str
     seed: int
-    visits: int  # of every sample
+    measurements: int  # of every sample
     samples: tuple[ProfileSample, ...]
     reference: str  # the network measured beside every group of samples
     reference_ms: tuple[float, ...]

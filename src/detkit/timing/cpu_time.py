@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from detkit.report import Visit
+from detkit.report import Measurement
 from detkit.runtime.session import Placement, Session, infer
 from detkit.timing.measure import Clock, Plan, Run, measure
 
@@ -37,14 +37,14 @@ def least_cpu_ms(
     return [min(timing.samples_ms) for timing in timings]
 
 
-def visit(session: Session, *, placement: Placement) -> Visit:
+def visit(session: Session, *, placement: Placement) -> Measurement:
     """A short look at one session: least time, spread, and how much longer the wall clock saw."""
     clock = clock_of(placement)
     wall, own = time.perf_counter(), clock()
     (timing,) = measure([_run_of(session)], VISIT, clock)
     ratio = (time.perf_counter() - wall) / max(clock() - own, 1e-9)
     p25, p50, p75 = np.percentile(timing.samples_ms, [25, 50, 75]).tolist()
-    return Visit(
+    return Measurement(
         least_ms=min(timing.samples_ms),
         p50_ms=p50,
         iqr_ms=p75 - p25,

@@ -26,7 +26,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class FlowTiming(Timing):
+class ThroughputTiming(Timing):
     """`blocks_ms` are times of batches under load; what a block says is its time per batch done."""
 
     ms_per_batch: tuple[float, ...] = ()
@@ -40,7 +40,7 @@ class FlowTiming(Timing):
         return self.ms_per_batch
 
 
-class Flow:
+class ThroughputRunner:
     """The sessions of one model and their threads; close it with `with`."""
 
     def __init__(self, runs: Sequence[Run], clock: Clock) -> None:
@@ -48,7 +48,7 @@ class Flow:
         self._runs, self._clock = runs, clock
         self._pool = ThreadPoolExecutor(len(runs))
 
-    def __enter__(self) -> Flow:
+    def __enter__(self) -> ThroughputRunner:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,8 +74,8 @@ class Flow:
 
 
 def measure_throughput(
-    flows: Sequence[Flow], plan: Plan, between: Callable[[], object] = lambda: None
-) -> list[FlowTiming]:
+    flows: Sequence[ThroughputRunner], plan: Plan, between: Callable[[], object] = lambda: None
+) -> list[ThroughputTiming]:
     """Warms every flow up, then lets them take turns, block by block, as `measure` does."""
     warmups = [warm_up(flow, plan) for flow in flows]
     least_runs = -(-plan.min_runs // plan.blocks)
@@ -88,7 +88,7 @@ def measure_throughput(
         turns.reverse()
         between()
     return [
-        FlowTiming(
+        ThroughputTiming(
             warmup,
             tuple(load.ms for load in loads),
             ms_per_batch=tuple(load.ms_per_batch for load in loads),
@@ -97,7 +97,7 @@ def measure_throughput(
     ]
 
 
-def warm_up(flow: Flow, plan: Plan) -> Warmup:
+def warm_up(flow: ThroughputRunner, plan: Plan) -> Warmup:
     """Runs until the rate no longer rises, within the plan's time."""
     runs, seconds, previous = 0, 0.0, float("inf")
     while True:

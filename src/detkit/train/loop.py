@@ -32,30 +32,30 @@ from detkit.train.loss import DetectionLoss, LossParts
 from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.progress import Progress
 from detkit.train.run_images import draw_first_batch, draw_validation
-from detkit.train.setup import Job, frozen_parts
+from detkit.train.setup import TrainSetup, frozen_parts
 from detkit.train.state import Place, load_state, save_state
 from detkit.train.stopwatch import Stopwatch
 
 STATE = Path("state") / "state.safetensors"
 
 
-class Interrupted(KeyboardInterrupt):
+class Stopped(KeyboardInterrupt):
     """A signal came in the middle of work of which half is worth nothing."""
 
 
 @dataclasses.dataclass
-class Interruption:
+class StopSignal:
     """Set from a signal handler; the loop saves and returns after the step in hand."""
 
     signal: int = 0
 
     def check(self) -> None:
-        """Raises Interrupted once there was a signal."""
+        """Raises Stopped once there was a signal."""
         if self.signal:
-            raise Interrupted
+            raise Stopped
 
 
-class Guide(Protocol):
+class AuxiliaryLoss(Protocol):
     """A further loss, from the images (B, 3, H, W) and the network's raw outputs on them."""
 
     def __call__(self, images: Tensor, logits: Tensor, distances: Tensor) -> Tensor: ...
@@ -70,7 +70,7 @@ def open_fused(model: Detector, manifest: Manifest, device: str) -> Session:
 class Method:
     """What a run may do otherwise than to learn from boxes and be scored in torch."""
 
-    guide: Guide | None = None
+    guide: AuxiliaryLoss | None = None
     open_session: Callable[[Detector, Manifest, str], Session] = open_fused
 
 
@@ -80,11 +80,11 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        job: Job,
+        job: TrainSetup,
         out: Path,
         *,
         notify: Callable[[Progress], None],
-        interruption: Interruption,
+        interruption: StopSignal,
         method: Method | None = None,
     ) -> None:
         self.config, self.job, self.out = config, job, out

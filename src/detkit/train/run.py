@@ -14,9 +14,9 @@ from detkit.core.errors import UsageError
 from detkit.core.serialization import to_plain
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
-from detkit.train.loop import Interruption, Trainer
+from detkit.train.loop import StopSignal, Trainer
 from detkit.train.progress import Progress
-from detkit.train.setup import DEFAULT_MODEL, Job, prepare
+from detkit.train.setup import DEFAULT_MODEL, TrainSetup, prepare
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
 OURS = (
@@ -93,7 +93,7 @@ def start(
     dry_run: bool,
     log: Callable[[str], None],
     notify: Callable[[Progress], None],
-    interruption: Interruption,
+    interruption: StopSignal,
 ) -> TrainReport | None:
     """Trains in `folder`; None after a dry run.
 
@@ -128,7 +128,7 @@ def start(
     return report
 
 
-def describe(job: Job, folder: Path) -> list[str]:
+def describe(job: TrainSetup, folder: Path) -> list[str]:
     """What is about to be trained, on what, and what of the data was lost."""
     spec, report = job.model.spec, job.folder.report
     height, width = spec.image_size

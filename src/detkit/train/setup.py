@@ -26,7 +26,7 @@ DEFAULT_MODEL = "yolo-nas-s"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class TrainSetup:
     """Everything a run starts from. `model` holds the first weights."""
 
     folder: CocoFolder
@@ -66,7 +66,7 @@ class Job:
         )
 
 
-def prepare(config: TrainConfig) -> Job:
+def prepare(config: TrainConfig) -> TrainSetup:
     """Checks the folder, builds the network and loads what it starts from.
 
     Raises:
@@ -78,7 +78,7 @@ def prepare(config: TrainConfig) -> Job:
     model, parents, notes = first_weights(config, train.class_names)
     freeze(model, config.freeze)
     size = model.spec.image_size
-    return Job(
+    return TrainSetup(
         folder=folder,
         train=train,
         val=folder.splits["val"],

@@ -227,12 +227,12 @@ def wait_until(condition: Callable[[], bool]) -> bool:
 
 LATE_WORKER = """
 import time
-from detkit.data.training.loader import _Crew
-join = _Crew.join
+from detkit.data.training.loader import _WorkerPool
+join = _WorkerPool.join
 def join_late(crew, worker):
     time.sleep(worker)
     join(crew, worker)
-_Crew.join = join_late
+_WorkerPool.join = join_late
 """
 SCRIPT = """
 import sys, time

@@ -82,7 +82,7 @@ def test_implanted_network_comes_out_as_it_went_in(space, make_elastic, draw_spe
     elastic = make_elastic(space)
     for spec in draw_specs(space, 2):
         part = new_detector(spec, 7)
-        elastic.implant(part)
+        elastic.load_subnet(part)
         found = elastic.extract(spec).state_dict()
         assert all(torch.equal(tensor, found[name]) for name, tensor in part.state_dict().items())
 

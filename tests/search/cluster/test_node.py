@@ -9,10 +9,10 @@ import pytest
 
 from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
 from detkit.nn.detector import cost_of
-from detkit.search.cluster.node import Luggage, pack, score, sharing_of
+from detkit.search.cluster.node import SharedWeights, pack, score, sharing_of
 from detkit.search.scoring.evaluators import SupernetEvaluator
 from detkit.spec.space import SPACES
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 SPACE = SPACES["tiny"].for_task(3, (64, 64))
 SPECS = [
@@ -39,7 +39,7 @@ def evaluator(settled, labelled, tmp_path) -> SupernetEvaluator:
         supernet=SupernetConfig(epochs=1, init=str(settled()), random_nets=0),
         train=train,
     )
-    found = SupernetEvaluator(config, tmp_path / "study", Interruption())
+    found = SupernetEvaluator(config, tmp_path / "study", StopSignal())
     assert found.prepare(SPACE, lambda _: None)
     return found
 
@@ -62,5 +62,5 @@ def test_packed_weights_score_as_they_do_in_the_study(evaluator, tmp_path, monke
 
 def test_same_weights_are_opened_once_a_worker(evaluator):
     first = pack(evaluator)
-    again = Luggage(digest=first.digest, content=first.content.copy())
+    again = SharedWeights(digest=first.digest, content=first.content.copy())
     assert sharing_of(evaluator.config, first) is sharing_of(evaluator.config, again)

@@ -22,10 +22,10 @@ import pytest
 from detkit.config import RayConfig, SearchConfig, resolve
 from detkit.core.errors import BackendError, UsageError
 from detkit.search.scoring.evaluators import ProxyEvaluator
-from detkit.search.scoring.inherit import Inheritance
+from detkit.search.scoring.inherit import SupernetWeights
 from detkit.search.study.journal import Journal
 from detkit.search.study.study import space_of
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed here"
@@ -156,7 +156,7 @@ def test_shared_weights_score_on_workers_as_they_do_here(cluster, settled, label
     assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), log.read_text()
     config = resolve(SearchConfig, file=out / "search.toml")
     inheritance, space = (
-        Inheritance(config, out / "supernet" / "last.safetensors"),
+        SupernetWeights(config, out / "supernet" / "last.safetensors"),
         space_of(config),
     )
     journal = Journal(out / "journal.sqlite", {})
@@ -219,4 +219,4 @@ def join(address: str, out: Path) -> None:
     from detkit.search.cluster.ray import RayExecutor
 
     config = SearchConfig(ray=RayConfig(address=address))
-    RayExecutor(config, out, evaluator=ProxyEvaluator(config, out, Interruption()), log=print)
+    RayExecutor(config, out, evaluator=ProxyEvaluator(config, out, StopSignal()), log=print)

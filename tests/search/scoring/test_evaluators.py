@@ -9,7 +9,7 @@ from detkit.data.synthetic.synth import synthesize
 from detkit.nn.detector import Cost
 from detkit.search.scoring.evaluators import make_evaluator
 from detkit.spec.space import SPACES
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 COST = Cost(parameters=1, macs=1)
 SPACE = SPACES["tiny"].for_task(6, (64, 64))
@@ -25,7 +25,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
 
 
 def test_training_scores_by_its_best_ap_and_keeps_its_checkpoint(config, tmp_path):
-    score = make_evaluator(config, tmp_path, Interruption())(SPEC, COST)
+    score = make_evaluator(config, tmp_path, StopSignal())(SPEC, COST)
     assert score is not None
     assert score.value == score.ap
     assert Path(score.checkpoint).parent == tmp_path / "runs" / SPEC.digest
@@ -33,8 +33,8 @@ def test_training_scores_by_its_best_ap_and_keeps_its_checkpoint(config, tmp_pat
 
 
 def test_training_cut_short_has_no_score_and_is_resumed_to_the_same(config, tmp_path):
-    whole = make_evaluator(config, tmp_path / "whole", Interruption())(SPEC, COST)
-    stopped = make_evaluator(config, tmp_path / "cut", Interruption(signal=15))(SPEC, COST)
+    whole = make_evaluator(config, tmp_path / "whole", StopSignal())(SPEC, COST)
+    stopped = make_evaluator(config, tmp_path / "cut", StopSignal(signal=15))(SPEC, COST)
     assert stopped is None
-    resumed = make_evaluator(config, tmp_path / "cut", Interruption())(SPEC, COST)
+    resumed = make_evaluator(config, tmp_path / "cut", StopSignal())(SPEC, COST)
     assert (resumed.value, resumed.ap) == (whole.value, whole.ap)

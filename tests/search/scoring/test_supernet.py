@@ -22,17 +22,17 @@ from detkit.search.scoring.evaluators import SupernetEvaluator
 from detkit.search.scoring.recalibrate import plain_batches, recalibrate
 from detkit.search.scoring.supernet import (
     SandwichTrainer,
+    distillation_loss,
     held_out_part,
     is_trained,
     learning_part,
-    opinion_loss,
     resized,
     supernet_job,
     training_config,
 )
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 from detkit.train.loss import DetectionLoss
 
 COST = Cost(parameters=1, macs=1)
@@ -74,7 +74,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
 
 @pytest.fixture(scope="module")
 def trained(config, tmp_path_factory) -> SupernetEvaluator:
-    evaluator = SupernetEvaluator(config, tmp_path_factory.mktemp("study"), Interruption())
+    evaluator = SupernetEvaluator(config, tmp_path_factory.mktemp("study"), StopSignal())
     assert evaluator.prepare(SPACE, silent)
     return evaluator
 
@@ -112,7 +112,7 @@ def test_supernet_is_trained_once(trained):
 
 
 def test_training_cut_short_is_resumed_to_the_same_weights(config, trained, tmp_path):
-    interruption = Interruption()
+    interruption = StopSignal()
     evaluator = SupernetEvaluator(config, tmp_path, interruption)
 
     def stop(line: str) -> None:
@@ -121,7 +121,7 @@ def test_training_cut_short_is_resumed_to_the_same_weights(config, trained, tmp_
 
     assert not evaluator.prepare(SPACE, stop)
     assert not is_trained(tmp_path)
-    assert SupernetEvaluator(config, tmp_path, Interruption()).prepare(SPACE, silent)
+    assert SupernetEvaluator(config, tmp_path, StopSignal()).prepare(SPACE, silent)
     whole, _ = load_checkpoint(trained.folder / "supernet" / "last.safetensors")
     resumed, _ = load_checkpoint(tmp_path / "supernet" / "last.safetensors")
     for name, tensor in whole.state_dict().items():
@@ -141,7 +141,7 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monke
         space=SPACE.for_task(6, (64, 64)),
         sharing=SupernetConfig(largest_first=0, random_nets=0),
         notify=lambda _: None,
-        interruption=Interruption(),
+        interruption=StopSignal(),
     )
     twin = copy.deepcopy(trainer.model.train()).train()
     batch = next(iter(trainer.loader.epoch(0)))
@@ -155,7 +155,7 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monke
     total = loss.given(assignment, logits, distances).total
     logits, distances = Elastic(twin)(batch.images, SMALL)
     total = total + loss.given(assignment, logits, distances).total
-    total = total + opinion_loss(assignment, logits, distances, teacher)
+    total = total + distillation_loss(assignment, logits, distances, teacher)
     total.backward()
     for name, parameter in twin.named_parameters():
         found = trainer.model.get_parameter(name).grad
@@ -167,8 +167,8 @@ def test_opinion_is_nothing_where_both_agree(config):
     logits, distances = torch.randn(2, 21, 6), torch.randn(2, 21, 68)
     boxes = torch.tensor([[0, 1, 2, 2, 20, 20], [1, 3, 8, 8, 30, 30]], dtype=torch.float32)
     assignment = loss.assign(logits, distances, boxes)
-    same = opinion_loss(assignment, logits, distances, (logits, distances))
-    other = opinion_loss(assignment, logits + 1, distances * 2, (logits, distances))
+    same = distillation_loss(assignment, logits, distances, (logits, distances))
+    other = distillation_loss(assignment, logits + 1, distances * 2, (logits, distances))
     assert abs(float(same)) < 1e-4
     assert float(other) > 0.1
 
@@ -202,7 +202,7 @@ def test_warm_start_puts_the_checkpoint_in_its_place(config, checkpoint, tmp_pat
 
 
 def test_space_of_other_blocks_is_refused_before_anything_is_made(config, tmp_path):
-    evaluator = SupernetEvaluator(config, tmp_path / "out", Interruption())
+    evaluator = SupernetEvaluator(config, tmp_path / "out", StopSignal())
     with pytest.raises(UsageError, match="cannot share weights across block, kernel"):
         evaluator.prepare(SPACES["full"].for_task(6, (64, 64)), silent)
     assert not (tmp_path / "out").exists()
@@ -215,7 +215,7 @@ def taking(config: SearchConfig, trained: SupernetEvaluator, searcher: str = "su
 
 
 def test_supernet_of_another_search_is_taken_as_it_is(config, trained, tmp_path):
-    other = SupernetEvaluator(taking(config, trained), tmp_path / "out", Interruption())
+    other = SupernetEvaluator(taking(config, trained), tmp_path / "out", StopSignal())
     part = SearchSpace(name="part", base=SPACE.base, knobs={"stages.2.blocks": (1, 2)})
     assert other.prepare(part.for_task(6, (32, 32)), silent)
     assert other(SMALL, COST) == trained(SMALL, COST)
@@ -231,7 +231,7 @@ def test_supernet_of_another_search_is_taken_as_it_is(config, trained, tmp_path)
     ],
 )
 def test_supernet_of_another_search_must_fit(config, trained, tmp_path, space, searcher, message):
-    other = SupernetEvaluator(taking(config, trained, searcher), tmp_path, Interruption())
+    other = SupernetEvaluator(taking(config, trained, searcher), tmp_path, StopSignal())
     with pytest.raises(UsageError, match=message):
         other.prepare(space.for_task(6, (64, 64)), silent)
 
@@ -296,7 +296,7 @@ def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(config, train
     tuning = dataclasses.replace(
         config, supernet=dataclasses.replace(config.supernet, fine_tune_epochs=1)
     )
-    evaluator = SupernetEvaluator(tuning, trained.folder, Interruption())
+    evaluator = SupernetEvaluator(tuning, trained.folder, StopSignal())
     spec = SPACE.to_arch({knob: values[-1] for knob, values in SPACE.knobs.items()})
     score = evaluator.deliver([spec])[spec.digest]
     run = trained.folder / "runs" / spec.digest
@@ -309,4 +309,4 @@ def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(config, train
 
 def test_supernet_without_data_is_refused(tmp_path):
     with pytest.raises(UsageError, match="supernet needs a COCO folder"):
-        SupernetEvaluator(SearchConfig(evaluator="supernet"), tmp_path, Interruption())
+        SupernetEvaluator(SearchConfig(evaluator="supernet"), tmp_path, StopSignal())

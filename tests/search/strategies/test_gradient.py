@@ -10,7 +10,7 @@ from detkit.search.strategies.goal import make_goal
 from detkit.search.strategies.gradient import Slopes, descend, two_paths
 from detkit.search.strategies.grid import Grid
 from detkit.search.study.store import FileStore
-from detkit.train.loop import Interrupted
+from detkit.train.loop import Stopped
 
 GAINS = {"a": [0.0, 3.0, 5.0, 6.0], "b": [0.0, 3.0, 5.0, 6.0], "c": [0.0, 1.0]}
 COSTS = {"a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 2.0, 3.0], "c": [0.0, 4.0]}
@@ -90,7 +90,7 @@ class Counted:
     def __call__(self, mixture, step):
         self.asked += 1
         if self.asked > self.until:
-            raise Interrupted
+            raise Stopped
         return concave(mixture, step)
 
 
@@ -110,7 +110,7 @@ def ask(relaxation, **setup):
 def test_descents_go_on_after_the_last_one_that_was_finished(tmp_path):
     whole, cut, rest, nothing = Counted(), Counted(until=350), Counted(), Counted()
     points = ask(whole)
-    with pytest.raises(Interrupted):
+    with pytest.raises(Stopped):
         ask(cut, store=FileStore(tmp_path, lambda: "key"))
     assert len(list(tmp_path.iterdir())) == 3
     assert ask(rest, store=FileStore(tmp_path, lambda: "key")) == points

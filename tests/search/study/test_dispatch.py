@@ -23,7 +23,7 @@ from detkit.search.study.dispatch import Dispatcher
 from detkit.search.study.journal import Journal
 from detkit.search.study.progress import Hooks
 from detkit.spec.space import SPACES
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 SPACE = SPACES["tiny"].for_task(3, (64, 64))
 CONFIG = SearchConfig(
@@ -82,7 +82,7 @@ class Driver:
         )
         self.lines: list[str] = []
         self.told: list[dict[str, float]] = []
-        self.interruption = Interruption()
+        self.interruption = StopSignal()
         self.dispatcher = Dispatcher(
             config,
             self.searcher,

@@ -12,7 +12,7 @@ from detkit.core.errors import UsageError
 from detkit.search.strategies.hypervolume import hypervolume
 from detkit.search.strategies.pareto import crowding, nondominated, ranks
 from detkit.search.study.front import front_of, volume_of, volumes_of
-from detkit.search.study.journal import Told
+from detkit.search.study.journal import CompletedTrial
 
 
 def by_definition(losses: np.ndarray) -> list[bool]:
@@ -77,7 +77,7 @@ def test_hypervolume_over_the_trials_grows_to_that_of_the_front():
     config = SearchConfig(max_params=50.0)
     rng = np.random.default_rng(0)
     told = [
-        Told({}, {"score": score, "latency_ms": ms, "parameters": size})
+        CompletedTrial({}, {"score": score, "latency_ms": ms, "parameters": size})
         for score, ms, size in zip(
             [math.nan, *rng.random(30)], rng.uniform(1, 9, 31), rng.uniform(0, 60, 31), strict=True
         )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from detkit.search.study.progress import Pace
+from detkit.search.study.progress import ProgressLogger
 
 
 def test_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
     now, lines = [100.0], []
     monkeypatch.setattr("detkit.search.study.progress.time.monotonic", lambda: now[0])
-    pace = Pace(lines.append)
+    pace = ProgressLogger(lines.append)
     for left in range(20, -1, -1):
         pace(f"{left} left", left=left)
         now[0] += 4.0

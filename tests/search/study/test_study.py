@@ -20,7 +20,7 @@ from detkit.search.study.progress import Hooks
 from detkit.search.study.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 CONFIG = SearchConfig(space="tiny", imgsz="64", trials=12, batch=4, classes=3)
 
@@ -87,7 +87,7 @@ def test_report_survives_json(tmp_path):
 
 def test_interrupted_search_resumed_is_the_search_never_stopped(tmp_path):
     whole = run(tmp_path / "whole")
-    interruption = Interruption()
+    interruption = StopSignal()
     lines = []
 
     def stop(status) -> None:

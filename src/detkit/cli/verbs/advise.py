@@ -11,7 +11,7 @@ from detkit.cli import console
 from detkit.cli.options import Force, Json, MaxMs, Out, Quiet, Threads, Verbose
 
 if TYPE_CHECKING:
-    from detkit.report import AdviceReport, Form
+    from detkit.report import AdviceReport, Variant
 
 EXAMPLES = {
     "advise": (
@@ -37,12 +37,12 @@ def advise(
 ) -> None:
     """Say in which precision, on which engine, to ship a checkpoint.
 
-    Quantizes it, scores every form that runs here on the validation split, times all in turns, and
-    says which to ship with the commands that make it. Exits with 3 if no form meets the limits.
+    Quantizes it, scores every variant that runs here on the validation split, times all in turns,
+    and says which to ship with the commands that make it. Exits with 3 if no variant meets the limits.
     """
     console.setup(quiet, verbose)
     from detkit.advise.recommend import Limits
-    from detkit.advise.run import Question
+    from detkit.advise.run import AdviseRequest
     from detkit.advise.run import advise as find_advice
     from detkit.cli.reliability_output import tell_doubts
     from detkit.cli.report_output import check_report_file, emit_report
@@ -50,7 +50,7 @@ def advise(
 
     check_report_file(out, force=force)
     limits = Limits(max_drop=max_drop, max_ms=max_ms)
-    question = Question(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
+    question = AdviseRequest(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
     report = find_advice(question, console.log)
     emit_report(report, out, json=json, lines=_lines(report))
     for what, why in report.absent.items():
@@ -74,20 +74,20 @@ def _lines(report: AdviceReport) -> list[str]:
         "MB",
         "",
     )
-    rows = [_row(form, index == report.chosen) for index, form in enumerate(report.forms)]
+    rows = [_row(variant, index == report.chosen) for index, variant in enumerate(report.variants)]
     advice = [] if report.chosen is None else ["", report.advice, *report.commands]
     return [*console.table(header, rows), *advice]
 
 
-def _row(form: Form, chosen: bool) -> tuple[str, ...]:
+def _row(variant: Variant, chosen: bool) -> tuple[str, ...]:
     return (
-        form.runtime,
-        form.precision,
-        f"{form.ap:.4f}",
-        f"{form.drop:+.2f}",
-        f"{form.drop_noise:.2f}",
-        f"{form.latency_ms:.2f}",
-        *(f"{ratio:.3f}" for ratio in (form.ratio, form.ratio_low, form.ratio_high)),
-        f"{form.bytes / 1e6:.2f}",
-        "<" if chosen else form.rejected,
+        variant.runtime,
+        variant.precision,
+        f"{variant.ap:.4f}",
+        f"{variant.drop:+.2f}",
+        f"{variant.drop_noise:.2f}",
+        f"{variant.latency_ms:.2f}",
+        *(f"{ratio:.3f}" for ratio in (variant.ratio, variant.ratio_low, variant.ratio_high)),
+        f"{variant.bytes / 1e6:.2f}",
+        "<" if chosen else variant.rejected,
     )

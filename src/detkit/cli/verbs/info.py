@@ -44,9 +44,9 @@ def info(
     Of another tool's ONNX file it lists inputs and outputs, and which --outputs fit their shapes.
     Needs neither torch nor onnx nor openvino.
     """
-    from detkit.inspection.inspect import identify
+    from detkit.inspection.inspect import inspect_file
 
-    found = identify(file)
+    found = inspect_file(file)
     console.emit(found, json=json, lines=describe(found))
 
 

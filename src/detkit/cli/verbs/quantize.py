@@ -23,7 +23,7 @@ from detkit.cli.options import (
     Verbose,
     settings_epilog,
 )
-from detkit.cli.training_output import listen, printer
+from detkit.cli.training_output import handle_signals, printer
 from detkit.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def quantize(
         for line in describe(request):
             console.log(line)
         return
-    with listen() as interruption:
+    with handle_signals() as interruption:
         report = quantize_checkpoint(request, console.log, printer(), interruption)
     if report is None:
         console.warn("interrupted; the same command with --resume goes on")

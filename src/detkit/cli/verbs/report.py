@@ -28,7 +28,7 @@ def report(
     """
     from detkit.artifact.artifact import write_text
     from detkit.core.errors import ArtifactError
-    from detkit.inspection.inspect import identify
+    from detkit.inspection.inspect import inspect_file
     from detkit.inspection.other_files import is_search_folder
     from detkit.pages.run_page import render_run
 
@@ -42,7 +42,7 @@ def report(
         return
     if run.is_file():
         raise ArtifactError(
-            f"{run} is one file ({identify(run).kind}), and a page is made of a folder",
+            f"{run} is one file ({inspect_file(run).kind}), and a page is made of a folder",
             hint=f"detkit info {run}; a report in a run folder is on that run's page",
         )
     path = out or run / "report.html"

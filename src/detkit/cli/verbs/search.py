@@ -24,7 +24,7 @@ from detkit.cli.options import (
     Verbose,
     settings_epilog,
 )
-from detkit.cli.training_output import listen
+from detkit.cli.training_output import handle_signals
 
 if TYPE_CHECKING:
     from detkit.config import SearchConfig
@@ -177,7 +177,7 @@ def search(
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
     settings = _settings(flags, config, sets, out if resume else None)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
-    with listen() as interruption:
+    with handle_signals() as interruption:
         hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)
         report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
     console.emit(report, json=json, lines=[str(folder / "pareto.json")])

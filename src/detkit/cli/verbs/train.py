@@ -22,7 +22,7 @@ from detkit.cli.options import (
     Verbose,
     settings_epilog,
 )
-from detkit.cli.training_output import listen, printer
+from detkit.cli.training_output import handle_signals, printer
 from detkit.spec.zoo import ZOO
 
 EXAMPLES = {
@@ -126,7 +126,7 @@ def train(
     request = Request(flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force)
     settings = resolve_config(request, out)
     folder = find_run_folder(out, settings)
-    with listen() as interruption:
+    with handle_signals() as interruption:
         report = start(
             settings,
             folder,

@@ -103,7 +103,7 @@ class TrainLoader:
         store = ImageStore(split.records, size=size, cache=cache)
         self.cache_bytes = store.cache_bytes
         self._plan = _Plan()
-        self._crew = _Crew(workers)
+        self._crew = _WorkerPool(workers)
         self._is_watched = False
         samples = _Samples(store, self._ring_sbhwc, augment, seed, pad_value)
         self._loader = _start(samples, self._plan, self._crew)
@@ -144,7 +144,7 @@ class TrainLoader:
 
     def close(self) -> None:
         """Ends the workers, whatever they do; the loader is of no use afterwards."""
-        self._crew.dismiss()
+        self._crew.shut_down()
         self._loader = None
 
     def _batch(self, made: _Made) -> Batch:
@@ -199,7 +199,7 @@ class _Samples(Dataset[_Made]):
         return task.slot, np.concatenate(rows, dtype=np.float32)
 
 
-class _Crew:
+class _WorkerPool:
     """The worker processes: signals to the whole group are for the parent, they end when told to.
 
     So that Ctrl-C or a SIGTERM from a job scheduler lets the parent finish its step and save. What
@@ -226,7 +226,7 @@ class _Crew:
         if self._dismissed[0]:
             os._exit(0)  # to torch any other code is an accident
 
-    def dismiss(self) -> None:
+    def shut_down(self) -> None:
         """Ends those that are still there."""
         self._dismissed[0] = 1
         for process in multiprocessing.active_children():
@@ -244,7 +244,7 @@ def _end(process: BaseProcess) -> None:
     process.kill()
 
 
-def _start(samples: _Samples, plan: _Plan, crew: _Crew) -> DataLoader[_Made] | None:
+def _start(samples: _Samples, plan: _Plan, crew: _WorkerPool) -> DataLoader[_Made] | None:
     workers = crew.workers
     return DataLoader(
         samples,
@@ -268,7 +268,7 @@ def _unchanged(made: Any) -> Any:
 def _quietly_started(loader: DataLoader[_Made]) -> Iterator[_Made]:
     """Python 3.12+ warns of forks beside threads; torch's and numpy's pools are fit for it.
 
-    Workers are forked with signals blocked: one that came before `_Crew.join` would end them.
+    Workers are forked with signals blocked: one that came before `_WorkerPool.join` would end them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
     try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Conv, CSPLayer, Group, Step
+from detkit.nn.blocks import Conv, CSPLayer, QuantGroup, Step
 from detkit.spec.arch import ArchSpec, NeckSpec
 
 
-class UpMerge(Group):
+class UpMerge(QuantGroup):
     """(x, skip at twice the scale) -> (x as it went up, fused map at the skip's scale)."""
 
     def __init__(
@@ -28,7 +28,7 @@ class UpMerge(Group):
         return x, self.blocks(torch.cat([self.upsample(x), skip], dim=1))
 
 
-class DownMerge(Group):
+class DownMerge(QuantGroup):
     """(x, skip at half the scale) -> fused map at the skip's scale."""
 
     def __init__(

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from detkit.nn.backbone import Stem
-from detkit.nn.blocks import Conv, Group
+from detkit.nn.blocks import Conv, QuantGroup
 from detkit.nn.head import class_predictor, distance_predictor
 from detkit.nn.units import unit_of
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 
 
-class ELAN(Group):
+class ELAN(QuantGroup):
     """Two 1x1 paths, one through a chain of convolutions; what passes by is concatenated too.
 
     Each pair of the chain is concatenated. In the wide form (`concat`, YOLOv7's neck) each of its
@@ -49,7 +49,7 @@ class ELAN(Group):
         return out
 
 
-class Halving(nn.Module):
+class Downsample(nn.Module):
     """Stride 2 in two ways side by side, max-pool and convolution, each of `width` channels."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:
@@ -64,7 +64,7 @@ class Halving(nn.Module):
         return [self.strided(self.reduce(x)), self.pooled(self.pool(x))]
 
 
-class CSPPooling(Group):
+class CSPPooling(QuantGroup):
     """Spatial pyramid pooling with convolutions around it, in one of two paths of `width`."""
 
     def __init__(self, c_in: int, width: int, *, activation: str) -> None:
@@ -85,12 +85,12 @@ class CSPPooling(Group):
         return out
 
 
-class Stage(Group):
+class Stage(QuantGroup):
     """Halves the scale at equal width, then an ELAN."""
 
     def __init__(self, c_in: int, stage: StageSpec, spec: ArchSpec) -> None:
         super().__init__()
-        self.downsample = Halving(c_in, c_in // 2, spec)
+        self.downsample = Downsample(c_in, c_in // 2, spec)
         self.blocks = ELAN(2 * (c_in // 2), stage, spec)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Stage(Group):
         return out
 
 
-class FirstStage(Group):
+class FirstStage(QuantGroup):
     """The same, where one convolution halves the scale and doubles the width."""
 
     def __init__(self, c_in: int, stage: StageSpec, spec: ArchSpec) -> None:
@@ -134,7 +134,7 @@ class Backbone(nn.Module):
         return c2, c3, c4, self.context_module(self.stage4(c4))
 
 
-class UpMerge(Group):
+class UpMerge(QuantGroup):
     """(x, skip at twice the scale) -> fused map at the skip's scale."""
 
     def __init__(self, c_in: int, skip: int, stage: NeckSpec, spec: ArchSpec) -> None:
@@ -151,12 +151,12 @@ class UpMerge(Group):
         return out
 
 
-class DownMerge(Group):
+class DownMerge(QuantGroup):
     """(x, skip at half the scale) -> fused map at the skip's scale."""
 
     def __init__(self, c_in: int, skip: int, stage: NeckSpec, spec: ArchSpec) -> None:
         super().__init__()
-        self.downsample = Halving(c_in, c_in, spec)
+        self.downsample = Downsample(c_in, c_in, spec)
         self.blocks = ELAN(2 * c_in + skip, stage, spec)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ class Neck(nn.Module):
         return p3, p4, self.down2(p4, c5)
 
 
-class Head(Group):
+class Head(QuantGroup):
     """One level: a 3x3 convolution of the spec's `block` kind, then the two predictors."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from detkit.nn.backbone import Backbone
-from detkit.nn.blocks import SPPF, Conv, Group, Residual
+from detkit.nn.blocks import SPPF, Conv, QuantGroup, Residual
 from detkit.nn.families.pan import PAN
 from detkit.nn.head import class_predictor, distance_predictor
 from detkit.nn.units import strided, unit_of
@@ -39,7 +39,7 @@ def _bottleneck(spec: ArchSpec, channels: int) -> tuple[nn.Module, nn.Module]:
     return unit(channels, channels), unit(channels, channels)
 
 
-class Head(Group):
+class Head(QuantGroup):
     """One level: two 3x3 and a predictor for classes, the same for distances.
 
     `width` is that of the class branch; that of the box branch follows from it.

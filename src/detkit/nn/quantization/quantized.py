@@ -24,7 +24,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.nn.blocks import FusedConv, Group
+from detkit.nn.blocks import FusedConv, QuantGroup
 from detkit.nn.detector import Detector
 from detkit.nn.quantization.fake_quant import QuantConv, Quantizer, ShuffledConv
 from detkit.spec.quant import QuantSpec
@@ -160,10 +160,10 @@ def _round(model: QuantizedDetector, in_float: list[bool], *, passes_through: bo
 
 
 def group_of(model: nn.Module, path: str) -> str:
-    """The innermost `Group` that a convolution belongs to."""
+    """The innermost `QuantGroup` that a convolution belongs to."""
     parts = path.split(".")
     for end in range(len(parts) - 1, 0, -1):
-        if isinstance(model.get_submodule(".".join(parts[:end])), Group):
+        if isinstance(model.get_submodule(".".join(parts[:end])), QuantGroup):
             return ".".join(parts[:end])
     raise AssertionError(f"{path} is in no block")
 

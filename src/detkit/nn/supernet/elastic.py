@@ -82,7 +82,7 @@ class Elastic:
         return model.train(self.whole.training)
 
     @torch.no_grad()
-    def implant(self, part: Detector) -> None:
+    def load_subnet(self, part: Detector) -> None:
         """Overwrites the slices of a network by its own weights: a warm start."""
         source = part.state_dict()
         for name, windows in self._windows(part.spec):

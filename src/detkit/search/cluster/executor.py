@@ -22,7 +22,7 @@ from detkit.nn.detector import Cost
 from detkit.search.scoring.evaluators import Evaluator, Score
 from detkit.search.scoring.latency import LatencyMeter, setup_of
 from detkit.spec.arch import ArchSpec
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 
 Kind = Literal["measure", "score"]
 MENDABLE = (DetkitError, OSError, ImportError)  # by the user, and not the architecture's fault
@@ -78,7 +78,7 @@ class Executor(Protocol):
 
 
 def run_alone(
-    executor: Executor, task: Task, interruption: Interruption, *, retries: int
+    executor: Executor, task: Task, interruption: StopSignal, *, retries: int
 ) -> Outcome | None:
     """How a task ends while no other is under way; None when interrupted."""
     executor.submit(task)

@@ -23,12 +23,12 @@ from detkit.search.cluster.executor import score_figures
 from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
 from detkit.search.scoring.latency import LatencyMeter
 from detkit.spec.arch import ArchSpec
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 from detkit.untrained import Setup
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class TaskResult:
     """What comes back from a node; `machine` of a measurement, `checkpoint` of a training."""
 
     figures: dict[str, float]
@@ -38,7 +38,7 @@ class Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Greeting:
+class WorkerInfo:
     """What a node has to offer."""
 
     version: str
@@ -46,7 +46,7 @@ class Greeting:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Luggage:
+class SharedWeights:
     """What an evaluator with shared weights needs on a node; the same where the digest is.
 
     An array, as the workers of a node then read one copy of it.
@@ -56,14 +56,14 @@ class Luggage:
     content: npt.NDArray[np.uint8] = field(compare=False, repr=False)
 
 
-def pack(evaluator: SharingEvaluator) -> Luggage:
+def pack(evaluator: SharingEvaluator) -> SharedWeights:
     content = evaluator.luggage()
     digest = hashlib.sha256(content).hexdigest()
-    return Luggage(digest=digest, content=np.frombuffer(content, np.uint8))
+    return SharedWeights(digest=digest, content=np.frombuffer(content, np.uint8))
 
 
-def greet(data: str) -> Greeting:
-    return Greeting(version=versions()["detkit"], has_data=not data or Path(data).is_dir())
+def ping(data: str) -> WorkerInfo:
+    return WorkerInfo(version=versions()["detkit"], has_data=not data or Path(data).is_dir())
 
 
 @functools.lru_cache(maxsize=1)
@@ -72,29 +72,31 @@ def meter_of(setup: Setup) -> LatencyMeter:
     return LatencyMeter(setup)
 
 
-def measure(setup: Setup, spec: ArchSpec) -> Answer:
-    return Answer(figures=meter_of(setup)(spec), machine=fingerprint(engine_packages()))
+def measure(setup: Setup, spec: ArchSpec) -> TaskResult:
+    return TaskResult(figures=meter_of(setup)(spec), machine=fingerprint(engine_packages()))
 
 
-def score(config: SearchConfig, luggage: Luggage | None, spec: ArchSpec, cost: Cost) -> Answer:
+def score(
+    config: SearchConfig, luggage: SharedWeights | None, spec: ArchSpec, cost: Cost
+) -> TaskResult:
     """What shared weights score is delivered by the driver; a training sends its checkpoint."""
     if luggage:
         return _answer(sharing_of(config, luggage)(spec, cost))
     with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
-        return _answer(make_evaluator(config, Path(folder), Interruption())(spec, cost))
+        return _answer(make_evaluator(config, Path(folder), StopSignal())(spec, cost))
 
 
 @functools.lru_cache(maxsize=1)
-def sharing_of(config: SearchConfig, luggage: Luggage) -> Evaluator:
+def sharing_of(config: SearchConfig, luggage: SharedWeights) -> Evaluator:
     """One a worker process, which opens the weights and the data once."""
     with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
-        evaluator = make_evaluator(config, Path(folder), Interruption())
+        evaluator = make_evaluator(config, Path(folder), StopSignal())
         assert isinstance(evaluator, SharingEvaluator)
         evaluator.unpack(luggage.content.tobytes())
     return evaluator
 
 
-def _answer(found: Score | None) -> Answer:
+def _answer(found: Score | None) -> TaskResult:
     assert found is not None  # nothing interrupts it but its end
     checkpoint = Path(found.checkpoint).read_bytes() if found.checkpoint else b""
-    return Answer(figures=score_figures(found), failure=found.failure, checkpoint=checkpoint)
+    return TaskResult(figures=score_figures(found), failure=found.failure, checkpoint=checkpoint)

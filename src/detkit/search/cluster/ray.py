@@ -31,7 +31,7 @@ from detkit.core.errors import BackendError, DetkitError, MeasurementError, Usag
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.search.cluster.executor import MENDABLE, Outcome, Task, reason_of
-from detkit.search.cluster.node import Answer, Greeting, greet, measure, pack, score
+from detkit.search.cluster.node import TaskResult, WorkerInfo, measure, pack, ping, score
 from detkit.search.cluster.placement import Node, nodes_for, place, room, shared_hosts
 from detkit.search.scoring.evaluators import Evaluator, SharingEvaluator
 from detkit.search.scoring.latency import setup_of
@@ -64,14 +64,14 @@ class RayExecutor:
         self.running: dict[Any, tuple[Task, Node]] = {}  # by the reference to its result
         self.data = config.data if config.evaluator != "proxy" else ""
         self.asked: dict[Any, dict[str, Any]] = {}  # nodes that were greeted, by the reference
-        self.greeted: dict[str, Greeting | None] = {}  # by node; None: of no use to us
+        self.greeted: dict[str, WorkerInfo | None] = {}  # by node; None: of no use to us
         self.machine: dict[str, str] = {}  # that measured first
         self.idle_since: float | None = None
         self.restore = contextlib.ExitStack()
         connect(config.ray.address, self.restore)
         self.here = ray.get_runtime_context().get_node_id()
         self._nodes()
-        self._hear(seconds=GREETING_SECONDS)
+        self._poll_workers(seconds=GREETING_SECONDS)
         nodes = self._nodes()
         names = ", ".join(f"{n.address}{' (latency)' if n.measures else ''}" for n in nodes)
         log(f"ray: {len(nodes)} nodes, {self.slots} candidates at once: {names or 'none'}")
@@ -118,12 +118,12 @@ class RayExecutor:
         asked = {node["NodeID"] for node in self.asked.values()}
         for name, node in alive.items():
             if name not in self.greeted and name not in asked:
-                self.asked[_remote(greet, name, num_cpus=0).remote(self.data)] = node
-        self._hear(seconds=0)
+                self.asked[_remote(ping, name, num_cpus=0).remote(self.data)] = node
+        self._poll_workers(seconds=0)
         greetings = ((node, self.greeted.get(name)) for name, node in alive.items())
         return [self._node(node, greeting) for node, greeting in greetings if greeting]
 
-    def _node(self, found: dict[str, Any], greeting: Greeting) -> Node:
+    def _node(self, found: dict[str, Any], greeting: WorkerInfo) -> Node:
         resources, wanted = found["Resources"], self.config.ray
         cpus = resources.get("CPU", 0.0)
         capacity = int(cpus // wanted.cpus)
@@ -139,7 +139,7 @@ class RayExecutor:
             capacity=capacity if greeting.has_data else 0,
         )
 
-    def _hear(self, *, seconds: float) -> None:
+    def _poll_workers(self, *, seconds: float) -> None:
         """Takes the answers to greetings; waits that long for all of them."""
         if not self.asked:
             return
@@ -148,10 +148,10 @@ class RayExecutor:
             node = self.asked.pop(reference)
             self.greeted[node["NodeID"]] = self._greeting(reference, node["NodeManagerAddress"])
 
-    def _greeting(self, reference: Any, address: str) -> Greeting | None:
+    def _greeting(self, reference: Any, address: str) -> WorkerInfo | None:
         """None where the node is of no use to us; why is said here, once."""
         try:
-            greeting: Greeting = ray.get(reference)
+            greeting: WorkerInfo = ray.get(reference)
         except RayError as error:
             cause = getattr(error, "cause", None) or error
             self.log(f"ray: node {address} is left out: {reason_of(cause)}")
@@ -213,7 +213,7 @@ class RayExecutor:
     def _outcome(self, reference: Any) -> Outcome:
         task, node = self.running.pop(reference)
         try:
-            answer: Answer = ray.get(reference)
+            answer: TaskResult = ray.get(reference)
         except RayTaskError as error:
             cause = error.cause or error
             if isinstance(cause, MENDABLE):
@@ -227,7 +227,7 @@ class RayExecutor:
         self._keep(task, node, answer)
         return Outcome(task=task, figures=answer.figures, failure=answer.failure)
 
-    def _keep(self, task: Task, node: Node, answer: Answer) -> None:
+    def _keep(self, task: Task, node: Node, answer: TaskResult) -> None:
         if answer.checkpoint:
             path = self.out / "runs" / task.spec.digest / "best.safetensors"
             with atomic_path(path) as partial:
@@ -251,7 +251,7 @@ def connect(address: str, restore: contextlib.ExitStack) -> None:
         BackendError: no cluster answers.
     """
     if address != "auto":
-        _knock(address)
+        _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     restore.enter_context(contextlib.redirect_stdout(sys.stderr))
     try:
@@ -262,7 +262,7 @@ def connect(address: str, restore: contextlib.ExitStack) -> None:
         raise BackendError(f"no Ray cluster: {reason_of(error)}", hint=START) from error
 
 
-def _knock(address: str) -> None:
+def _check_reachable(address: str) -> None:
     """Ray itself would try for two minutes."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and "://" not in address):

@@ -18,13 +18,13 @@ from detkit.config import SearchConfig, TrainConfig
 from detkit.core.errors import NonFiniteError, TrainingError, UsageError, did_you_mean
 from detkit.core.serialization import to_json
 from detkit.nn.detector import Cost
-from detkit.search.scoring.inherit import Inheritance
+from detkit.search.scoring.inherit import SupernetWeights
 from detkit.search.scoring.proxy import find_proxy
 from detkit.search.scoring.relaxation import Costs, SupernetRelaxation
 from detkit.search.scoring.supernet import FOLDER, WEIGHTS, is_trained, train_supernet
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.train.loop import STATE, Interruption
+from detkit.train.loop import STATE, StopSignal
 from detkit.train.run import Request, start
 
 
@@ -77,7 +77,7 @@ class SharingEvaluator(Evaluator, Protocol):
 class ProxyEvaluator:
     """A figure of the network without training; needs no data."""
 
-    def __init__(self, config: SearchConfig, folder: Path, interruption: Interruption) -> None:
+    def __init__(self, config: SearchConfig, folder: Path, interruption: StopSignal) -> None:
         del folder, interruption
         self.proxy, self.seed = find_proxy(config.proxy), config.seed
 
@@ -92,7 +92,7 @@ class TrainEvaluator:
     left half done is resumed.
     """
 
-    def __init__(self, config: SearchConfig, folder: Path, interruption: Interruption) -> None:
+    def __init__(self, config: SearchConfig, folder: Path, interruption: StopSignal) -> None:
         """Raises UsageError without data."""
         if not config.data:
             raise UsageError("the evaluator train needs a COCO folder", hint="detkit search DIR")
@@ -113,7 +113,7 @@ class TrainEvaluator:
         return train_alone(config, self.folder / spec.digest, self.interruption)
 
 
-def train_alone(config: TrainConfig, run: Path, interruption: Interruption) -> Score | None:
+def train_alone(config: TrainConfig, run: Path, interruption: StopSignal) -> Score | None:
     """An ordinary training, gone on with where it was; None when interrupted."""
     resume = (run / STATE).is_file()
     try:
@@ -140,7 +140,7 @@ class SupernetEvaluator:
     The supernet is trained once, in the study's folder; a study that goes on takes it from there.
     """
 
-    def __init__(self, config: SearchConfig, folder: Path, interruption: Interruption) -> None:
+    def __init__(self, config: SearchConfig, folder: Path, interruption: StopSignal) -> None:
         """Raises UsageError without data."""
         if not config.data:
             raise UsageError("the evaluator supernet needs a COCO folder", hint="detkit search DIR")
@@ -163,8 +163,8 @@ class SupernetEvaluator:
         return Path(trained) if trained else self.folder / FOLDER / WEIGHTS
 
     @functools.cached_property
-    def inheritance(self) -> Inheritance:
-        return Inheritance(self.config, self.weights)
+    def inheritance(self) -> SupernetWeights:
+        return SupernetWeights(self.config, self.weights)
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
         try:
@@ -200,7 +200,7 @@ class SupernetEvaluator:
         path = self.folder / WEIGHTS
         with atomic_path(path) as partial:
             partial.write_bytes(luggage)
-        self.inheritance = Inheritance(self.config, path)
+        self.inheritance = SupernetWeights(self.config, path)
 
     def _inherited(self, spec: ArchSpec) -> Score:
         run = self.folder / "runs" / spec.digest
@@ -227,14 +227,14 @@ class SupernetEvaluator:
         return inherited if tuned is None or math.isnan(tuned.value) else tuned
 
 
-EVALUATORS: dict[str, Callable[[SearchConfig, Path, Interruption], Evaluator]] = {
+EVALUATORS: dict[str, Callable[[SearchConfig, Path, StopSignal], Evaluator]] = {
     "proxy": ProxyEvaluator,
     "train": TrainEvaluator,
     "supernet": SupernetEvaluator,
 }
 
 
-def make_evaluator(config: SearchConfig, folder: Path, interruption: Interruption) -> Evaluator:
+def make_evaluator(config: SearchConfig, folder: Path, interruption: StopSignal) -> Evaluator:
     """The evaluator that the settings name.
 
     Raises:

@@ -23,10 +23,10 @@ from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
 from detkit.train.loop import open_fused
-from detkit.train.setup import Job, open_splits
+from detkit.train.setup import TrainSetup, open_splits
 
 
-class Inheritance:
+class SupernetWeights:
     """A trained supernet, and the data that its slices are scored on."""
 
     def __init__(self, config: SearchConfig, path: Path) -> None:
@@ -79,9 +79,9 @@ class Inheritance:
         settings = dataclasses.replace(self.config.train, data=self.config.data)
         save_checkpoint(path, model, self._job(model).manifest(settings, {"ap": ap}))
 
-    def _job(self, model: Detector) -> Job:
+    def _job(self, model: Detector) -> TrainSetup:
         size = model.spec.image_size
-        return Job(
+        return TrainSetup(
             folder=self.folder,
             train=self.folder.splits["train"],
             val=self.folder.splits["val"],

@@ -14,7 +14,7 @@ from pathlib import Path
 from detkit.config import SearchConfig
 from detkit.core.serialization import digest_of
 from detkit.engines import find_engine
-from detkit.profile.predict import Wanted, open_profile, predict_ms
+from detkit.profile.predict import ProfileQuery, open_profile, predict_ms
 from detkit.report import LatencyFit
 from detkit.runtime.session import Placement
 from detkit.search.scoring.objective import with_bound
@@ -72,7 +72,7 @@ def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor
     """
     if not config.latency_profile:
         return None
-    wanted = Wanted(
+    wanted = ProfileQuery(
         space=space,
         runtime=find_engine(config.runtime).name,
         precision=config.precision,

@@ -19,14 +19,14 @@ from detkit.config import SearchConfig
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.nn.supernet.relaxed import Relaxed, require_relaxable
 from detkit.search.scoring.additive import CostTable, design, fit_table, measured
-from detkit.search.scoring.inherit import Inheritance
+from detkit.search.scoring.inherit import SupernetWeights
 from detkit.search.scoring.objective import find_objective, limits
 from detkit.search.scoring.supernet import FOLDER, held_out_part, image_sizes, resized
 from detkit.search.strategies.grid import Floats, Grid
 from detkit.search.strategies.searcher import Watch
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 from detkit.train.loss import DetectionLoss
 
 MEASURED = 32  # networks that the cost models are fitted to
@@ -44,9 +44,9 @@ class SupernetRelaxation:
         space: SearchSpace,
         out: Path,
         *,
-        inheritance: Callable[[], Inheritance],
+        inheritance: Callable[[], SupernetWeights],
         costs: Costs,
-        interruption: Interruption,
+        interruption: StopSignal,
     ) -> None:
         """Raises UsageError for a space whose networks cannot be mixed."""
         require_relaxable(space)
@@ -58,7 +58,7 @@ class SupernetRelaxation:
     def measure(self, watch: Watch) -> None:
         """Measures what the costs of mixtures are fitted to; goes on where it was stopped.
 
-        To be called before the first question. Raises Interrupted where a signal came.
+        To be called before the first question. Raises Stopped where a signal came.
         """
         rows = design(self.grid, MEASURED, self.config.seed)
         path = self.out / FOLDER / "costs.json"
@@ -71,7 +71,7 @@ class SupernetRelaxation:
         self.tables = {name: fit_table(self.grid, rows, found[name]) for name in names}
 
     def __call__(self, mixture: Mapping[str, Floats], step: int) -> dict[str, Sloped]:
-        """Raises Interrupted where a signal came."""
+        """Raises Stopped where a signal came."""
         self.interruption.check()
         loss, slopes = self._loss(mixture, self.batches[step % len(self.batches)])
         scale = self.ap_per_loss
@@ -116,7 +116,7 @@ class SupernetRelaxation:
     # --- made at the first question --------------------------------------------------------------
 
     @functools.cached_property
-    def inheritance(self) -> Inheritance:
+    def inheritance(self) -> SupernetWeights:
         return self.find_inheritance()
 
     @property

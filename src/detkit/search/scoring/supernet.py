@@ -38,10 +38,10 @@ from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
 from detkit.train.assign import Assignment
 from detkit.train.distill import distance_divergence, score_divergence
-from detkit.train.loop import STATE, Interruption, Trainer
+from detkit.train.loop import STATE, StopSignal, Trainer
 from detkit.train.loss import DetectionLoss, LossParts
 from detkit.train.progress import Progress
-from detkit.train.setup import Job, first_weights, open_splits
+from detkit.train.setup import TrainSetup, first_weights, open_splits
 
 FOLDER = "supernet"
 WEIGHTS = "last.safetensors"
@@ -54,13 +54,13 @@ class SandwichTrainer(Trainer):
     def __init__(
         self,
         config: TrainConfig,
-        job: Job,
+        job: TrainSetup,
         out: Path,
         *,
         space: SearchSpace,
         sharing: SupernetConfig,
         notify: Callable[[Progress], None],
-        interruption: Interruption,
+        interruption: StopSignal,
     ) -> None:
         super().__init__(config, job, out, notify=notify, interruption=interruption)
         self.space, self.sharing = space, sharing
@@ -84,7 +84,7 @@ class SandwichTrainer(Trainer):
             with self._autocast():
                 logits, distances = self.elastic(images, spec)
             own = loss.given(assignment, logits, distances).total
-            self._backward(own + opinion_loss(assignment, logits, distances, teacher))
+            self._backward(own + distillation_loss(assignment, logits, distances, teacher))
         return parts
 
     def _slices(self, rng: np.random.Generator) -> Iterator[ArchSpec]:
@@ -114,7 +114,7 @@ class SandwichTrainer(Trainer):
         return self.losses_at[size]
 
 
-def opinion_loss(
+def distillation_loss(
     assignment: Assignment, logits: Tensor, distances: Tensor, teacher: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Cross-entropy to the teacher's class scores, KL to its distances at the positives."""
@@ -151,7 +151,7 @@ def train_supernet(
     out: Path,
     *,
     log: Callable[[str], None],
-    interruption: Interruption,
+    interruption: StopSignal,
 ) -> bool:
     """Trains in the folder `supernet` of a study, from where it was; False when interrupted.
 
@@ -217,7 +217,7 @@ def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:
     )
 
 
-def supernet_job(config: SearchConfig, settings: TrainConfig, space: SearchSpace) -> Job:
+def supernet_job(config: SearchConfig, settings: TrainConfig, space: SearchSpace) -> TrainSetup:
     """The data, and the largest network with the weights of `init` in its place."""
     folder = open_splits(settings)
     train = learning_part(config, folder.splits["train"])
@@ -228,7 +228,7 @@ def supernet_job(config: SearchConfig, settings: TrainConfig, space: SearchSpace
         part, parents, notes = first_weights(settings, train.class_names)
         warm_start(whole, part, settings.init)
     size = whole.spec.image_size
-    return Job(
+    return TrainSetup(
         folder=folder,
         train=train,
         val=folder.splits["val"],
@@ -242,7 +242,7 @@ def supernet_job(config: SearchConfig, settings: TrainConfig, space: SearchSpace
 def warm_start(whole: Detector, part: Detector, name: str) -> None:
     """Raises UsageError where the checkpoint's network is no slice of the largest one."""
     try:
-        Elastic(whole).implant(part)
+        Elastic(whole).load_subnet(part)
     except UsageError as error:
         raise UsageError(
             f"{name}: {error}", hint="start from a network of the space: detkit info tells its arch"

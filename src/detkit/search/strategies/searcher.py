@@ -191,7 +191,7 @@ class Searcher:
         self.trials[row] = Trial(self.grid.to_point(row), dict(objectives))
 
     def front(self) -> list[Trial]:
-        """Told points that keep every limit and that no other one of them beats."""
+        """Completed trials that keep every limit and that no other one of them beats."""
         history = self.history()
         at = np.flatnonzero(history.feasible)
         best = set(at[nondominated(history.losses_nm[at])].tolist())

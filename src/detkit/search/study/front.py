@@ -12,10 +12,10 @@ from detkit.search.scoring.objective import front_goal
 from detkit.search.strategies.grid import Floats
 from detkit.search.strategies.hypervolume import hypervolume
 from detkit.search.strategies.pareto import nondominated
-from detkit.search.study.journal import Told
+from detkit.search.study.journal import CompletedTrial
 
 
-def front_of(config: SearchConfig, told: list[Told]) -> list[Told]:
+def front_of(config: SearchConfig, told: list[CompletedTrial]) -> list[CompletedTrial]:
     """Trials within all limits that none of them beats in score and cost, by ascending cost."""
     goal = front_goal(config)
     kept = [
@@ -28,12 +28,14 @@ def front_of(config: SearchConfig, told: list[Told]) -> list[Told]:
     return sorted(front, key=lambda trial: trial.figures[config.cost])
 
 
-def volume_of(config: SearchConfig, told: list[Told], front: list[Told]) -> float:
+def volume_of(
+    config: SearchConfig, told: list[CompletedTrial], front: list[CompletedTrial]
+) -> float:
     """Hypervolume over score and the logarithm of cost, from the worst of either seen so far."""
     return hypervolume(_losses(config, front), worst_of(config, told)) if front else 0.0
 
 
-def volumes_of(config: SearchConfig, told: list[Told]) -> list[float]:
+def volumes_of(config: SearchConfig, told: list[CompletedTrial]) -> list[float]:
     """The same after every trial, all from the worst of either seen to the end."""
     goal, losses, reference = front_goal(config), _losses(config, told), worst_of(config, told)
     front, volumes = np.empty((0, 2)), []
@@ -45,14 +47,14 @@ def volumes_of(config: SearchConfig, told: list[Told]) -> list[float]:
     return volumes
 
 
-def worst_of(config: SearchConfig, told: list[Told]) -> Floats:
+def worst_of(config: SearchConfig, told: list[CompletedTrial]) -> Floats:
     """(2,) the reference point of hypervolumes: losses that no complete trial exceeds."""
     losses = _losses(config, told)
     complete = losses[np.isfinite(losses).all(axis=1)]
     return complete.max(axis=0) if len(complete) else np.zeros(2)
 
 
-def _losses(config: SearchConfig, trials: list[Told]) -> Floats:
+def _losses(config: SearchConfig, trials: list[CompletedTrial]) -> Floats:
     def pair(figures: Mapping[str, float]) -> tuple[float, float]:
         return -figures["score"], math.log(max(figures[config.cost], 1e-9))
 

@@ -29,7 +29,7 @@ SCHEMA_VERSION = "2"
 
 
 @dataclass(frozen=True)
-class Told:
+class CompletedTrial:
     """A trial that was answered."""
 
     point: Point
@@ -76,7 +76,7 @@ class Journal:
             if done.rowcount != 1:
                 raise UsageError(f"{self.path}: told twice, or never asked: {point}")
 
-    def correct(self, trial: Told) -> None:
+    def correct(self, trial: CompletedTrial) -> None:
         """Puts other figures in the place of those that were told; their order stays."""
         with self._errors(), self.database:
             self.database.execute(
@@ -84,11 +84,11 @@ class Journal:
                 (_known(trial.figures), _text(trial.point)),
             )
 
-    def told(self) -> list[Told]:
+    def told(self) -> list[CompletedTrial]:
         """In the order told."""
         query = "SELECT point, figures FROM trials WHERE told IS NOT NULL ORDER BY told"
         with self._errors():
-            return [Told(_point(p), _figures(f)) for p, f in self.database.execute(query)]
+            return [CompletedTrial(_point(p), _figures(f)) for p, f in self.database.execute(query)]
 
     def pending(self) -> list[Point]:
         """Asked and not told, in the order asked."""

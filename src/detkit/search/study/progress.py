@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from detkit.search.scoring.latency import latency_text
-from detkit.train.loop import Interruption
+from detkit.train.loop import StopSignal
 from detkit.train.progress import clock_text
 
 SECONDS_BETWEEN_LINES = 10
@@ -44,10 +44,10 @@ class Hooks:
 
     log: Callable[[str], None] = lambda _: None
     notify: Callable[[Status], None] = lambda _: None
-    interruption: Interruption = field(default_factory=Interruption)
+    interruption: StopSignal = field(default_factory=StopSignal)
 
 
-class Pace:
+class ProgressLogger:
     """A `searcher.Watch` that logs a line every ten seconds, and the last, with the time left."""
 
     def __init__(self, log: Callable[[str], None]) -> None:

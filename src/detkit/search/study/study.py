@@ -37,12 +37,12 @@ from detkit.search.strategies.searcher import Searcher
 from detkit.search.study.dispatch import UNKNOWN, Dispatcher, is_over
 from detkit.search.study.finalists import read_measured, take
 from detkit.search.study.front import front_of, volume_of, volumes_of
-from detkit.search.study.journal import Journal, Told
-from detkit.search.study.progress import Hooks, Pace, Status
+from detkit.search.study.journal import CompletedTrial, Journal
+from detkit.search.study.progress import Hooks, ProgressLogger, Status
 from detkit.search.study.store import FileStore
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
-from detkit.train.loop import Interrupted
+from detkit.train.loop import Stopped
 
 MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
 OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
@@ -103,9 +103,9 @@ class Study:
             told=lambda figures: self.hooks.notify(self._status(figures)),
             hooks=self.hooks,
         )
-        with contextlib.suppress(Interrupted):  # what is under way stays untold
+        with contextlib.suppress(Stopped):  # what is under way stays untold
             if self.relaxation:
-                self.relaxation.measure(Pace(self.hooks.log))
+                self.relaxation.measure(ProgressLogger(self.hooks.log))
             dispatcher.run()
         if self.sharing and not self.hooks.interruption.signal:
             front = front_of(self.config, self.journal.told())
@@ -131,7 +131,7 @@ class Study:
             start=start,
             relaxation=self.relaxation,
             store=FileStore(self.out / "searcher", self._key),
-            watch=Pace(self.hooks.log),
+            watch=ProgressLogger(self.hooks.log),
         )
 
     def _key(self) -> str:
@@ -263,7 +263,7 @@ class Study:
         write_text(self.out / "pareto.html", render_search(report, everything, named, volumes))
         return report
 
-    def _pareto_point(self, trial: Told) -> ParetoPoint:
+    def _pareto_point(self, trial: CompletedTrial) -> ParetoPoint:
         spec, figures = self.space.to_arch(trial.point), trial.figures
         trained = self.out / "runs" / spec.digest / "best.safetensors"
         found = self.delivered.get(spec.digest)
