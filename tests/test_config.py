@@ -152,7 +152,7 @@ def test_every_setting_has_its_help_and_every_help_is_printed():
     assert "optim.lr=0.001" in "\n".join(lines)
     for line, item in zip(lines, plain, strict=False):
         assert line.startswith(f"{item.name}={json.dumps(item.default)}")
-        assert line.endswith(item.metadata["help"])
+        assert item.metadata["help"] in line
 
 
 def test_help_lines_fit_a_terminal():

@@ -53,8 +53,8 @@ def fastest_float(variants: Sequence[Variant]) -> int:
 def _fault(variant: Variant, reference: Variant, limits: Limits) -> str:
     """Why this variant is not to be shipped; empty where nothing speaks against it."""
     if variant.drop > limits.max_drop:
-        return f"would lose {variant.drop:.1f} +- {variant.drop_noise:.1f} points,"
-            f" limit {limits.max_drop:g}"
+        noise = f"{variant.drop:.1f} +- {variant.drop_noise:.1f}"
+        return f"would lose {noise} points, limit {limits.max_drop:g}"
     if variant.precision != "fp32" and variant.ratio_high >= 1:
         how = "is slower than" if variant.ratio_low > 1 else "is within the noise as slow as"
         return f"{how} {_name(reference)}"

@@ -6,12 +6,17 @@ twins are None when not given, for verbs whose config file may say it instead.
 
 from __future__ import annotations
 
+import dataclasses
+import typing
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from detkit.engines import ENGINES
+
+PLAIN_KINDS = (str, int, float, bool)
 
 
 def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
@@ -26,6 +31,31 @@ def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
     lines = detkit.config.help_lines(getattr(detkit.config, config))
     shown = [line for line in lines if not line.startswith(without)]
     return ["Settings (-c FILE.toml, --set key=value):", *(f"  {line}" for line in (*shown, *more))]
+
+
+def field_option(config: type, name: str, **more: Any) -> Any:
+    """The flag that sets a field of a config: its help, bounds and default are the field's own."""
+    from detkit.config.fields import bounds_text
+
+    (item,) = (item for item in dataclasses.fields(config) if item.name == name)
+    text: str = item.metadata["help"]
+    known = (bounds_text(item.metadata), "" if item.default in ("", None) else f"{item.default}")
+    notes = [f"{label}{note}" for label, note in zip(("", "default: "), known, strict=True) if note]
+    suffix = f" ({', '.join(notes)})" if notes else ""
+    help_text = f"{text[0].upper()}{text[1:]}{suffix}."
+    return typer.Option(f"--{name.replace('_', '-')}", help=help_text, **more)
+
+
+def settings_given(config: type, given: Mapping[str, object]) -> dict[str, object]:
+    """The flags of a verb that set a field of its config and were given, by the field's name.
+
+    Args:
+        given: parameters of the verb by name, as `locals()` has them first thing.
+    """
+    kinds = typing.get_type_hints(config)
+    plain = (item.name for item in dataclasses.fields(config) if kinds[item.name] in PLAIN_KINDS)
+    values = {name: given[name] for name in plain if given.get(name) is not None}
+    return {name: str(v) if isinstance(v, Path) else v for name, v in values.items()}
 
 
 def _runtimes() -> list[str]:

@@ -38,7 +38,7 @@ def advise(
     """Say in which precision, on which engine, to ship a checkpoint.
 
     Quantizes it, scores every variant that runs here on the validation split, times all in turns,
-    and says which to ship with the commands that make it. Exits with 3 if no variant meets the limits.
+    and says which to ship with the commands that make it. Exits with 3 if none meets the limits.
     """
     console.setup(quiet, verbose)
     from detkit.advise.recommend import Limits

@@ -25,30 +25,40 @@ EXAMPLES = {
 }
 
 
+ModelArgument = Annotated[Path, typer.Argument(help="Checkpoint or exported model.")]
+DataArgument = Annotated[Path, typer.Argument(help="COCO folder.")]
+SplitFlag = Annotated[
+    str,
+    typer.Option(
+        "--split", help="train, val or test.", autocompletion=lambda: ["train", "val", "test"]
+    ),
+]
+AnnotationsFlag = Annotated[
+    Path | None,
+    typer.Option("--annotations", help="Annotation file, DATA being its image folder."),
+]
+EngineFlag = Annotated[
+    Literal["fast", "pycocotools"],
+    typer.Option("--engine", help="faster-coco-eval or the reference; the figures are equal."),
+]
+BatchFlag = Annotated[int, typer.Option("--batch", min=1, help="Images a batch.")]
+MinApFlag = Annotated[
+    float | None, typer.Option("--min-ap", min=0, max=1, help="Exit 3 if AP is below.")
+]
+MinAp50Flag = Annotated[
+    float | None, typer.Option("--min-ap50", min=0, max=1, help="Exit 3 if AP50 is below.")
+]
+
+
 def eval_(
-    model: Annotated[Path, typer.Argument(help="Checkpoint or exported model.")],
-    data: Annotated[Path, typer.Argument(help="COCO folder.")],
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split", help="train, val or test.", autocompletion=lambda: ["train", "val", "test"]
-        ),
-    ] = "val",
-    annotations: Annotated[
-        Path | None,
-        typer.Option("--annotations", help="Annotation file, DATA being its image folder."),
-    ] = None,
-    engine: Annotated[
-        Literal["fast", "pycocotools"],
-        typer.Option("--engine", help="faster-coco-eval or the reference; the figures are equal."),
-    ] = "fast",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Images a batch.")] = 8,
-    min_ap: Annotated[
-        float | None, typer.Option("--min-ap", min=0, max=1, help="Exit 3 if AP is below.")
-    ] = None,
-    min_ap50: Annotated[
-        float | None, typer.Option("--min-ap50", min=0, max=1, help="Exit 3 if AP50 is below.")
-    ] = None,
+    model: ModelArgument,
+    data: DataArgument,
+    split: SplitFlag = "val",
+    annotations: AnnotationsFlag = None,
+    engine: EngineFlag = "fast",
+    batch: BatchFlag = 8,
+    min_ap: MinApFlag = None,
+    min_ap50: MinAp50Flag = None,
     outputs: Outputs = "",
     runtime: Runtime = "",
     device: Device = "auto",

@@ -35,47 +35,57 @@ def _parse_batches(text: str) -> tuple[int, int, int]:
     return least, best, most
 
 
+CheckpointArgument = Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")]
+ToFlag = Annotated[
+    str,
+    typer.Option("--to", help=f"{', '.join(exporters())}.", autocompletion=_targets),
+]
+ImgszFlag = Annotated[
+    str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
+]
+Uint8Flag = Annotated[
+    bool, typer.Option("--uint8", help="uint8 (B,H,W,3) input, scaled in the graph.")
+]
+NmsFlag = Annotated[
+    bool, typer.Option("--nms", help="Suppress in the graph: num_dets, det_boxes, ...")
+]
+ConfFlag = Annotated[float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")]
+IouFlag = Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")]
+HalfFlag = Annotated[
+    bool, typer.Option("--half", help="float16: OpenVINO's weights, or a TensorRT engine.")
+]
+BatchesFlag = Annotated[
+    str, typer.Option("--batches", metavar="N:N:N", help="Of an engine: least, best, most.")
+]
+TargetFlag = Annotated[
+    str,
+    typer.Option(
+        "--target",
+        metavar="ENGINE",
+        help=f"Of an INT8 graph: {', '.join(int8_targets())}; else what --to says.",
+        autocompletion=lambda: list(int8_targets()),
+    ),
+]
+AllowSlowerFlag = Annotated[
+    bool, typer.Option("--allow-slower", help="Keep an INT8 graph slower than float.")
+]
+ExporterFlag = Annotated[str, typer.Option("--exporter", help="torch's torchscript or dynamo.")]
+
+
 def export(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint, fused or not.")],
-    to: Annotated[
-        str,
-        typer.Option("--to", help=f"{', '.join(exporters())}.", autocompletion=_targets),
-    ] = "onnx",
-    imgsz: Annotated[
-        str, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else the checkpoint's.")
-    ] = "",
-    uint8: Annotated[
-        bool, typer.Option("--uint8", help="uint8 (B,H,W,3) input, scaled in the graph.")
-    ] = False,
-    nms: Annotated[
-        bool, typer.Option("--nms", help="Suppress in the graph: num_dets, det_boxes, ...")
-    ] = False,
-    conf: Annotated[
-        float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")
-    ] = 0.25,
-    iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")] = 0.7,
-    half: Annotated[
-        bool, typer.Option("--half", help="float16: OpenVINO's weights, or a TensorRT engine.")
-    ] = False,
-    batches: Annotated[
-        str, typer.Option("--batches", metavar="N:N:N", help="Of an engine: least, best, most.")
-    ] = "1:1:8",
-    target: Annotated[
-        str,
-        typer.Option(
-            "--target",
-            metavar="ENGINE",
-            help=f"Of an INT8 graph: {', '.join(int8_targets())}; else what --to says.",
-            autocompletion=lambda: list(int8_targets()),
-        ),
-    ] = "",
-    allow_slower: Annotated[
-        bool, typer.Option("--allow-slower", help="Keep an INT8 graph slower than float.")
-    ] = False,
+    checkpoint: CheckpointArgument,
+    to: ToFlag = "onnx",
+    imgsz: ImgszFlag = "",
+    uint8: Uint8Flag = False,
+    nms: NmsFlag = False,
+    conf: ConfFlag = 0.25,
+    iou: IouFlag = 0.7,
+    half: HalfFlag = False,
+    batches: BatchesFlag = "1:1:8",
+    target: TargetFlag = "",
+    allow_slower: AllowSlowerFlag = False,
     data: ComparisonData = None,
-    exporter: Annotated[
-        str, typer.Option("--exporter", help="torch's torchscript or dynamo.")
-    ] = "torchscript",
+    exporter: ExporterFlag = "torchscript",
     out: Out = None,
     force: Force = False,
     json: Json = False,

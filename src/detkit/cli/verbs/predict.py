@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from detkit.cli import console
 from detkit.cli.foreign_outputs import foreign_spec
 from detkit.cli.options import Device, Force, Json, Outputs, Quiet, Runtime, Threads, Verbose
 from detkit.core.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from detkit.runtime.session import Session
 
 EXAMPLES = {
     "predict": (
@@ -20,15 +23,22 @@ EXAMPLES = {
 }
 
 
+ModelArgument = Annotated[Path, typer.Argument(help="Checkpoint or exported model.")]
+ImagesArgument = Annotated[list[Path], typer.Argument(help="Images, or folders of them.")]
+OutFlag = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write to.")]
+ConfFlag = Annotated[float, typer.Option("--conf", min=0, max=1, help="Least score.")]
+IouFlag = Annotated[
+    float | None,
+    typer.Option("--iou", min=0, max=1, help="NMS IoU: 0.7, or what is in the graph."),
+]
+
+
 def predict(
-    model: Annotated[Path, typer.Argument(help="Checkpoint or exported model.")],
-    images: Annotated[list[Path], typer.Argument(help="Images, or folders of them.")],
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write to.")],
-    conf: Annotated[float, typer.Option("--conf", min=0, max=1, help="Least score.")] = 0.25,
-    iou: Annotated[
-        float | None,
-        typer.Option("--iou", min=0, max=1, help="NMS IoU: 0.7, or what is in the graph."),
-    ] = None,
+    model: ModelArgument,
+    images: ImagesArgument,
+    out: OutFlag,
+    conf: ConfFlag = 0.25,
+    iou: IouFlag = None,
     outputs: Outputs = "",
     runtime: Runtime = "",
     device: Device = "auto",
@@ -53,7 +63,7 @@ def predict(
     from detkit.engines.opening import open_session
     from detkit.predict import predict as detect_in
     from detkit.predict import write_predictions
-    from detkit.runtime.session import Placement, SuppressingSession
+    from detkit.runtime.session import Placement
 
     refuse_filled(out, force=force)
     made_here = out.resolve()
@@ -61,13 +71,7 @@ def predict(
     placement = Placement(device=device, threads=threads)
     foreign = foreign_spec(outputs, model)
     session = open_session(model, runtime=runtime, placement=placement, foreign=foreign)
-    if not session.manifest.class_names:
-        raise UsageError(
-            f"{model} does not name its classes",
-            hint='--outputs FILE.json: {"preset": ..., "class_names": [...]}',
-        )
-    if iou is not None and isinstance(session, SuppressingSession):
-        raise UsageError(f"--iou: {model} has its NMS in the graph, where the IoU is fixed")
+    _check_model(session, model, iou)
     nms = dataclasses.replace(
         PREDICT_NMS,
         score_threshold=conf,
@@ -86,3 +90,16 @@ def predict(
         console.warn(reason)
     if report.skipped:
         raise DataError(f"{len(report.skipped)} of {len(paths)} images could not be read")
+
+
+def _check_model(session: Session, model: Path, iou: float | None) -> None:
+    """Raises UsageError for classes without names, and for an IoU that the graph has fixed."""
+    from detkit.runtime.session import SuppressingSession
+
+    if not session.manifest.class_names:
+        raise UsageError(
+            f"{model} does not name its classes",
+            hint='--outputs FILE.json: {"preset": ..., "class_names": [...]}',
+        )
+    if iou is not None and isinstance(session, SuppressingSession):
+        raise UsageError(f"--iou: {model} has its NMS in the graph, where the IoU is fixed")

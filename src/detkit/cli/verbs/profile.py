@@ -35,26 +35,32 @@ EXAMPLES = {
 }
 
 
+FrontArgument = Annotated[
+    Path | None,
+    typer.Argument(metavar="PARETO.json", help="Front of a search: time its networks instead."),
+]
+SpaceFlag = Annotated[
+    str, typer.Option("--space", help="Search space: yolo-nas, full, tiny or a JSON file.")
+]
+ClassesFlag = Annotated[int, typer.Option("--classes", min=1, help="Classes of the networks.")]
+SamplesFlag = Annotated[
+    int, typer.Option("--samples", min=1, help="Networks of the space that are measured.")
+]
+PrecisionFlag = Annotated[
+    str, typer.Option("--precision", help="What the networks compute in: fp32, fp16 or int8.")
+]
+ResumeFlag = Annotated[bool, typer.Option("--resume", help="Continue an interrupted profile.")]
+
+
 def profile(
-    front: Annotated[
-        Path | None,
-        typer.Argument(metavar="PARETO.json", help="Front of a search: time its networks instead."),
-    ] = None,
-    space: Annotated[
-        str, typer.Option("--space", help="Search space: yolo-nas, full, tiny or a JSON file.")
-    ] = "yolo-nas",
+    front: FrontArgument = None,
+    space: SpaceFlag = "yolo-nas",
     imgsz: UntrainedSize = "",
-    classes: Annotated[int, typer.Option("--classes", min=1, help="Classes of the networks.")] = 80,
-    samples: Annotated[
-        int, typer.Option("--samples", min=1, help="Networks of the space that are measured.")
-    ] = 48,
-    precision: Annotated[
-        str, typer.Option("--precision", help="What the networks compute in: fp32, fp16 or int8.")
-    ] = "fp32",
+    classes: ClassesFlag = 80,
+    samples: SamplesFlag = 48,
+    precision: PrecisionFlag = "fp32",
     max_ms: MaxMs = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Continue an interrupted profile.")
-    ] = False,
+    resume: ResumeFlag = False,
     seed: Seed = 0,
     runtime: Runtime = "",
     device: Device = "cpu",

@@ -21,12 +21,16 @@ from detkit.cli.options import (
     Sets,
     ThreadsSetting,
     Verbose,
+    field_option,
     settings_epilog,
+    settings_given,
 )
 from detkit.cli.training_output import handle_signals, printer
+from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
 
 if TYPE_CHECKING:
+    from detkit.quantize.request import Request
     from detkit.report import EngineFigures, QuantReport
 
 EXAMPLES = {
@@ -41,44 +45,52 @@ def EPILOG() -> list[str]:  # noqa: N802
     return settings_epilog("QuantizeConfig")
 
 
+CheckpointArgument = Annotated[
+    Path, typer.Argument(help="Float checkpoint; an INT8 one with --pick alone.")
+]
+DataFlag = Annotated[
+    Path | None, typer.Option("--data", help="COCO folder to calibrate and to score on.")
+]
+Int8Flag = Annotated[bool, typer.Option("--int8", help="8 bits: the one scheme there is.")]
+QatFlag = Annotated[
+    bool, typer.Option("--qat", help="Train from the calibrated ranges, the parent teaching.")
+]
+EpochsFlag = Annotated[
+    int | None, typer.Option("--epochs", min=1, help="Epochs of --qat (setting qat.epochs).")
+]
+MaxDropFlag = Annotated[
+    float | None,
+    typer.Option("--max-drop", help="Points of AP it may lose; groups return to float for it."),
+]
+PickFlag = Annotated[
+    int | None,
+    typer.Option("--pick", min=0, metavar="K", help="Take this point of the table instead."),
+]
+TargetFlag = Annotated[
+    str | None,
+    typer.Option("--target", help="onnxruntime or openvino: where AP and time are measured."),
+]
+ImagesFlag = Annotated[int | None, field_option(QuantizeConfig, "images")]
+CalibratorFlag = Annotated[str | None, field_option(QuantizeConfig, "calibrator")]
+WeightBitsFlag = Annotated[int | None, field_option(QuantizeConfig, "weight_bits")]
+ResumeFlag = Annotated[
+    bool, typer.Option("--resume", help="Go on with an interrupted --qat, bit for bit.")
+]
+
+
 def quantize(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="Float checkpoint; an INT8 one with --pick alone.")
-    ],
-    data: Annotated[
-        Path | None, typer.Option("--data", help="COCO folder to calibrate and to score on.")
-    ] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="8 bits: the one scheme there is.")] = True,
-    qat: Annotated[
-        bool, typer.Option("--qat", help="Train from the calibrated ranges, the parent teaching.")
-    ] = False,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", min=1, help="Epochs of --qat (setting qat.epochs).")
-    ] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option("--max-drop", help="Points of AP it may lose; groups return to float for it."),
-    ] = None,
-    pick: Annotated[
-        int | None,
-        typer.Option("--pick", min=0, metavar="K", help="Take this point of the table instead."),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option("--target", help="onnxruntime or openvino: where AP and time are measured."),
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option("--images", min=1, help="Calibration images.")
-    ] = None,
-    calibrator: Annotated[
-        str | None, typer.Option("--calibrator", help="auto, max, percentile, mse or entropy.")
-    ] = None,
-    weight_bits: Annotated[
-        int | None, typer.Option("--weight-bits", help="8, or 7 for CPUs without VNNI.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with an interrupted --qat, bit for bit.")
-    ] = False,
+    checkpoint: CheckpointArgument,
+    data: DataFlag = None,
+    int8: Int8Flag = True,
+    qat: QatFlag = False,
+    epochs: EpochsFlag = None,
+    max_drop: MaxDropFlag = None,
+    pick: PickFlag = None,
+    target: TargetFlag = None,
+    images: ImagesFlag = None,
+    calibrator: CalibratorFlag = None,
+    weight_bits: WeightBitsFlag = None,
+    resume: ResumeFlag = False,
     out: Out = None,
     config: Config = None,
     sets: Sets = None,
@@ -98,6 +110,7 @@ def quantize(
     --max-drop groups of convolutions return to float until the bound holds; exit 3 if none does.
     --qat trains in the folder NAME.int8.qat.
     """
+    given = locals()
     console.setup(quiet, verbose)
     path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
     if pick is not None and data is None:
@@ -105,17 +118,9 @@ def quantize(
 
         _tell(pick_again(checkpoint, path, pick), json=json)
         return
-    from detkit.config import QuantizeConfig, resolve
+    from detkit.config import resolve
 
-    flags = {
-        "target": target,
-        "images": images,
-        "calibrator": calibrator,
-        "weight_bits": weight_bits,
-        "seed": seed,
-        "device": device,
-        "threads": threads,
-    }
+    flags = settings_given(QuantizeConfig, given)
     all_sets = [*(sets or ()), *([f"qat.epochs={epochs}"] if epochs else ())]
     settings = resolve(QuantizeConfig, file=config, sets=all_sets, flags=flags)
     if data is None:
@@ -123,8 +128,6 @@ def quantize(
     if resume and not qat:
         raise UsageError("--resume goes on with a training: --qat is missing")
     from detkit.quantize.request import Request
-    from detkit.quantize.run import describe
-    from detkit.quantize.run import quantize as quantize_checkpoint
 
     request = Request(
         checkpoint=checkpoint,
@@ -137,6 +140,14 @@ def quantize(
         resume=resume,
         force=force,
     )
+    _run(request, dry_run=dry_run, json=json)
+
+
+def _run(request: Request, *, dry_run: bool, json: bool) -> None:
+    """Quantizes and tells of it, or says what would be done."""
+    from detkit.quantize.run import describe
+    from detkit.quantize.run import quantize as quantize_checkpoint
+
     if dry_run:
         for line in describe(request):
             console.log(line)

@@ -22,12 +22,14 @@ from detkit.cli.options import (
     Sets,
     ThreadsSetting,
     Verbose,
+    field_option,
     settings_epilog,
+    settings_given,
 )
 from detkit.cli.training_output import handle_signals
+from detkit.config import SearchConfig
 
 if TYPE_CHECKING:
-    from detkit.config import SearchConfig
     from detkit.report import SearchReport
     from detkit.search.study.progress import Status
 
@@ -57,83 +59,86 @@ def _words(*words: str) -> Callable[[], list[str]]:
     return lambda: list(words)
 
 
+DataArgument = Annotated[Path | None, typer.Argument(help="COCO folder; a proxy needs none.")]
+SpaceFlag = Annotated[
+    str | None,
+    typer.Option("--space", help="yolo-nas, full, tiny or a JSON file.", autocompletion=_spaces),
+]
+SearcherFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--searcher",
+        help="surrogate, evolution, rl, gradient or random.",
+        autocompletion=_words("surrogate", "evolution", "rl", "gradient", "random"),
+    ),
+]
+EvaluatorFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--evaluator",
+        help="proxy (no training), supernet (shared weights) or train (a few epochs).",
+        autocompletion=_words("proxy", "supernet", "train"),
+    ),
+]
+ObjectiveFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--objective",
+        help="pareto, lagrangian or weighted.",
+        autocompletion=_words("pareto", "lagrangian", "weighted"),
+    ),
+]
+TrialsFlag = Annotated[int | None, field_option(SearchConfig, "trials")]
+MaxLatencyMsFlag = Annotated[float | None, field_option(SearchConfig, "max_latency_ms")]
+MaxParamsFlag = Annotated[float | None, field_option(SearchConfig, "max_params")]
+MaxMacsFlag = Annotated[float | None, field_option(SearchConfig, "max_macs")]
+ImgszFlag = Annotated[str | None, field_option(SearchConfig, "imgsz")]
+EpochsFlag = Annotated[int | None, field_option(SearchConfig, "epochs")]
+PrecisionFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        help="Of the graphs that are timed: fp32, fp16 or int8.",
+        autocompletion=_words("fp32", "fp16", "int8"),
+    ),
+]
+LatencyProfileFlag = Annotated[
+    Path | None,
+    typer.Option("--latency-profile", help="Predict latency from this file of profile."),
+]
+MeasuredFlag = Annotated[
+    Path | None,
+    typer.Option("--measured", help="With --resume: what profile made of pareto.json."),
+]
+RayFlag = Annotated[
+    str | None,
+    typer.Option("--ray", help="Evaluate on this Ray cluster: HOST:PORT, or auto."),
+]
+ResumeFlag = Annotated[
+    bool, typer.Option("--resume", help="Go on with the search in -o; nothing told is lost.")
+]
+
+
 def search(
-    data: Annotated[Path | None, typer.Argument(help="COCO folder; a proxy needs none.")] = None,
-    space: Annotated[
-        str | None,
-        typer.Option(
-            "--space", help="yolo-nas, full, tiny or a JSON file.", autocompletion=_spaces
-        ),
-    ] = None,
-    searcher: Annotated[
-        str | None,
-        typer.Option(
-            "--searcher",
-            help="surrogate, evolution, rl, gradient or random.",
-            autocompletion=_words("surrogate", "evolution", "rl", "gradient", "random"),
-        ),
-    ] = None,
-    evaluator: Annotated[
-        str | None,
-        typer.Option(
-            "--evaluator",
-            help="proxy (no training), supernet (shared weights) or train (a few epochs).",
-            autocompletion=_words("proxy", "supernet", "train"),
-        ),
-    ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(
-            "--objective",
-            help="pareto, lagrangian or weighted.",
-            autocompletion=_words("pareto", "lagrangian", "weighted"),
-        ),
-    ] = None,
-    trials: Annotated[
-        int | None, typer.Option("--trials", help="Architectures tried at most.")
-    ] = None,
-    max_latency_ms: Annotated[
-        float | None,
-        typer.Option("--max-latency-ms", help="Limit on the latency, its error included."),
-    ] = None,
-    max_params: Annotated[
-        float | None, typer.Option("--max-params", help="Limit on deployed parameters.")
-    ] = None,
-    max_macs: Annotated[
-        float | None, typer.Option("--max-macs", help="Limit on deployed multiply-adds.")
-    ] = None,
-    imgsz: Annotated[
-        str | None, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH; else searched.")
-    ] = None,
-    epochs: Annotated[
-        int | None, typer.Option("--epochs", help="Epochs of each training, evaluator train.")
-    ] = None,
+    data: DataArgument = None,
+    space: SpaceFlag = None,
+    searcher: SearcherFlag = None,
+    evaluator: EvaluatorFlag = None,
+    objective: ObjectiveFlag = None,
+    trials: TrialsFlag = None,
+    max_latency_ms: MaxLatencyMsFlag = None,
+    max_params: MaxParamsFlag = None,
+    max_macs: MaxMacsFlag = None,
+    imgsz: ImgszFlag = None,
+    epochs: EpochsFlag = None,
     runtime: RuntimeSetting = None,
-    precision: Annotated[
-        str | None,
-        typer.Option(
-            "--precision",
-            help="Of the graphs that are timed: fp32, fp16 or int8.",
-            autocompletion=_words("fp32", "fp16", "int8"),
-        ),
-    ] = None,
+    precision: PrecisionFlag = None,
     device: DeviceSetting = None,
-    latency_profile: Annotated[
-        Path | None,
-        typer.Option("--latency-profile", help="Predict latency from this file of profile."),
-    ] = None,
-    measured: Annotated[
-        Path | None,
-        typer.Option("--measured", help="With --resume: what profile made of pareto.json."),
-    ] = None,
-    ray: Annotated[
-        str | None,
-        typer.Option("--ray", help="Evaluate on this Ray cluster: HOST:PORT, or auto."),
-    ] = None,
+    latency_profile: LatencyProfileFlag = None,
+    measured: MeasuredFlag = None,
+    ray: RayFlag = None,
     out: Out = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the search in -o; nothing told is lost.")
-    ] = False,
+    resume: ResumeFlag = False,
     config: Config = None,
     sets: Sets = None,
     seed: SeedSetting = None,
@@ -151,44 +156,40 @@ def search(
     pareto.json, pareto.html, an ArchSpec for every point of the front (front/DIGEST.json, for
     detkit train --model), report.json and the journal to resume from.
     """
+    given = locals()
     console.setup(quiet, verbose)
+    from detkit.config import SearchConfig
     from detkit.search.study.progress import Hooks
     from detkit.search.study.study import search as start
 
-    flags = {
-        "data": str(data.resolve()) if data else None,
-        "space": space,
-        "searcher": searcher,
-        "evaluator": evaluator,
-        "objective": objective,
-        "trials": trials,
-        "max_latency_ms": max_latency_ms,
-        "max_params": max_params,
-        "max_macs": max_macs,
-        "imgsz": imgsz,
-        "epochs": epochs,
-        "runtime": runtime,
-        "precision": precision,
-        "device": device,
-        "latency_profile": str(latency_profile.resolve()) if latency_profile else None,
-        "seed": seed,
-        "threads": threads,
-    }
+    flags = settings_given(
+        SearchConfig, given | {"data": whole(data), "latency_profile": whole(latency_profile)}
+    )
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
     settings = _settings(flags, config, sets, out if resume else None)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with handle_signals() as interruption:
         hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)
         report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
+    _tell(report, folder, json=json)
+    if interruption.signal:
+        console.warn(f"interrupted; go on with: detkit search -o {folder} --resume")
+        raise typer.Exit(128 + interruption.signal)
+
+
+def whole(path: Path | None) -> Path | None:
+    """The path from the root, for a search may be resumed from elsewhere."""
+    return path.resolve() if path else None
+
+
+def _tell(report: SearchReport, folder: Path, *, json: bool) -> None:
+    """Prints the path of the front, and what should be known of its latencies."""
     console.emit(report, json=json, lines=[str(folder / "pareto.json")])
     if not all(point.measured for point in report.pareto):
         console.log(_hint(report, folder))
     slow, fast = max(report.reference_ms, default=0.0), min(report.reference_ms, default=0.0)
     if slow > 1.1 * fast:
         console.warn(f"the machine was not steady: one network took {fast:.2f} to {slow:.2f} ms")
-    if interruption.signal:
-        console.warn(f"interrupted; go on with: detkit search -o {folder} --resume")
-        raise typer.Exit(128 + interruption.signal)
 
 
 def _hint(report: SearchReport, folder: Path) -> str:
@@ -204,7 +205,7 @@ def _settings(
     flags: Mapping[str, object], file: Path | None, sets: list[str], resumed: Path | None
 ) -> SearchConfig:
     """Defaults < file < --set < flags; those of the folder where a search is resumed."""
-    from detkit.config import SearchConfig, resolve
+    from detkit.config import resolve
 
     if resumed is not None:
         file = resumed / "search.toml"

@@ -20,9 +20,12 @@ from detkit.cli.options import (
     Sets,
     ThreadsSetting,
     Verbose,
+    field_option,
     settings_epilog,
+    settings_given,
 )
 from detkit.cli.training_output import handle_signals, printer
+from detkit.config import TrainConfig
 from detkit.spec.zoo import ZOO
 
 EXAMPLES = {
@@ -37,51 +40,54 @@ def EPILOG() -> list[str]:  # noqa: N802
     return settings_epilog("TrainConfig")
 
 
+DataArgument = Annotated[Path | None, typer.Argument(help="COCO folder.")]
+TrainJsonFlag = Annotated[
+    Path | None,
+    typer.Option("--train-json", help="Annotations, if DATA is laid out otherwise."),
+]
+TrainImagesFlag = Annotated[Path | None, typer.Option("--train-images", help="Their image folder.")]
+ValJsonFlag = Annotated[Path | None, typer.Option("--val-json", help="The same for validation.")]
+ValImagesFlag = Annotated[
+    Path | None, typer.Option("--val-images", help="The same for validation.")
+]
+ModelFlag = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="yolo-nas-p, n, s, m, l or an ArchSpec JSON file.",
+        autocompletion=lambda: list(ZOO),
+    ),
+]
+InitFlag = Annotated[
+    Path | None, typer.Option("--init", help="Checkpoint to start from, of any classes.")
+]
+FreezeFlag = Annotated[str | None, field_option(TrainConfig, "freeze")]
+ImgszFlag = Annotated[str | None, field_option(TrainConfig, "imgsz")]
+EpochsFlag = Annotated[int | None, field_option(TrainConfig, "epochs")]
+BatchFlag = Annotated[int | None, field_option(TrainConfig, "batch")]
+TimeLimitFlag = Annotated[float | None, field_option(TrainConfig, "time_limit")]
+PatienceFlag = Annotated[int | None, field_option(TrainConfig, "patience")]
+ResumeFlag = Annotated[
+    bool, typer.Option("--resume", help="Go on where the run in -o stopped, bit for bit.")
+]
+
+
 def train(
-    data: Annotated[Path | None, typer.Argument(help="COCO folder.")] = None,
-    train_json: Annotated[
-        Path | None,
-        typer.Option("--train-json", help="Annotations, if DATA is laid out otherwise."),
-    ] = None,
-    train_images: Annotated[
-        Path | None, typer.Option("--train-images", help="Their image folder.")
-    ] = None,
-    val_json: Annotated[
-        Path | None, typer.Option("--val-json", help="The same for validation.")
-    ] = None,
-    val_images: Annotated[
-        Path | None, typer.Option("--val-images", help="The same for validation.")
-    ] = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="yolo-nas-p, n, s, m, l or an ArchSpec JSON file.",
-            autocompletion=lambda: list(ZOO),
-        ),
-    ] = None,
-    init: Annotated[
-        Path | None, typer.Option("--init", help="Checkpoint to start from, of any classes.")
-    ] = None,
-    freeze: Annotated[
-        str | None, typer.Option("--freeze", help="backbone, or backbone+neck: not trained.")
-    ] = None,
-    imgsz: Annotated[
-        str | None, typer.Option("--imgsz", help="Input size, N or HEIGHTxWIDTH.")
-    ] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Epochs at most.")] = None,
-    batch: Annotated[int | None, typer.Option("--batch", help="Images a batch.")] = None,
-    time_limit: Annotated[
-        float | None, typer.Option("--time-limit", help="Minutes at most; the schedule fits in.")
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option("--patience", help="Stop after so many epochs without a better AP."),
-    ] = None,
+    data: DataArgument = None,
+    train_json: TrainJsonFlag = None,
+    train_images: TrainImagesFlag = None,
+    val_json: ValJsonFlag = None,
+    val_images: ValImagesFlag = None,
+    model: ModelFlag = None,
+    init: InitFlag = None,
+    freeze: FreezeFlag = None,
+    imgsz: ImgszFlag = None,
+    epochs: EpochsFlag = None,
+    batch: BatchFlag = None,
+    time_limit: TimeLimitFlag = None,
+    patience: PatienceFlag = None,
     out: Out = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the run in -o stopped, bit for bit.")
-    ] = False,
+    resume: ResumeFlag = False,
     config: Config = None,
     sets: Sets = None,
     seed: SeedSetting = None,
@@ -99,30 +105,11 @@ def train(
     best.safetensors, last.safetensors, report.json, report.html, log.txt and the state to resume
     from. Each epoch is scored by the COCO metric on the validation split; the best AP wins.
     """
+    given = locals()
     console.setup(quiet, verbose)
     from detkit.train.run import Request, find_run_folder, resolve_config, start
 
-    paths = {
-        "data": data,
-        "init": init,
-        "train_json": train_json,
-        "train_images": train_images,
-        "val_json": val_json,
-        "val_images": val_images,
-    }
-    flags = {
-        **{name: str(path) for name, path in paths.items() if path},
-        "model": model,
-        "freeze": freeze,
-        "imgsz": imgsz,
-        "epochs": epochs,
-        "batch": batch,
-        "time_limit": time_limit,
-        "patience": patience,
-        "seed": seed,
-        "device": device,
-        "threads": threads,
-    }
+    flags = settings_given(TrainConfig, given)
     request = Request(flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force)
     settings = resolve_config(request, out)
     folder = find_run_folder(out, settings)

@@ -1,0 +1,32 @@
+"""Settings of the verbs: defaults < file < `--set` < flags, held to the bounds beside them."""
+
+from detkit.config.resolve import help_lines, read_toml, resolve, to_toml
+from detkit.config.settings import (
+    PATHS_OF_SPLITS,
+    AugmentConfig,
+    LossConfig,
+    OptimConfig,
+    QatConfig,
+    QuantizeConfig,
+    RayConfig,
+    SearchConfig,
+    SupernetConfig,
+    TrainConfig,
+)
+
+__all__ = [
+    "PATHS_OF_SPLITS",
+    "AugmentConfig",
+    "LossConfig",
+    "OptimConfig",
+    "QatConfig",
+    "QuantizeConfig",
+    "RayConfig",
+    "SearchConfig",
+    "SupernetConfig",
+    "TrainConfig",
+    "help_lines",
+    "read_toml",
+    "resolve",
+    "to_toml",
+]

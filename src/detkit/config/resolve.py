@@ -1,0 +1,120 @@
+"""How the sources of settings are merged: defaults < TOML file < `--set` < flags."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from detkit.config.fields import bounds_text
+from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.serialization import field_types, from_plain, to_plain
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+T = TypeVar("T")
+
+
+def resolve(
+    cls: type[T],
+    *,
+    file: Path | None = None,
+    sets: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
+) -> T:
+    """Defaults < TOML `file` < `key.sub=value` of `sets` < `flags` (None: not given).
+
+    Raises:
+        UsageError: unreadable file, unknown key (with the nearest name), value of the wrong type.
+    """
+    merged: dict[str, Any] = {} if file is None else read_toml(file)
+    for text in sets:
+        _assign(cls, merged, text)
+    merged.update({key: value for key, value in (flags or {}).items() if value is not None})
+    return from_plain(cls, merged, where=file.name if file else "config")
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    try:
+        table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        return table
+    except OSError as error:
+        raise UsageError(f"cannot read config {file}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file}: not valid TOML: {error}") from error
+
+
+def _assign(cls: type[Any], table: dict[str, Any], text: str) -> None:
+    """Puts one `section.key=value` into `table`; the field's type decides how it is read."""
+    path, equals, raw = text.partition("=")
+    if not equals:
+        raise UsageError(f"--set {text}: write key=value")
+    *sections, key = path.strip().split(".")
+    kind: Any = cls
+    for section in sections:
+        kind = _field_type(kind, section, text)
+        table = table.setdefault(section, {})
+        if not isinstance(table, dict):
+            raise UsageError(f"--set {text}: the file says {section} = {table!r}")
+    table[key] = _read_value(_field_type(kind, key, text), raw.strip(), text)
+
+
+def _field_type(cls: Any, name: str, text: str) -> Any:
+    known = field_types(cls) if isinstance(cls, type) and dataclasses.is_dataclass(cls) else {}
+    if name not in known:
+        raise UsageError(f"--set {text}: unknown key '{name}'", hint=did_you_mean(name, known))
+    return known[name]
+
+
+def _read_value(kind: Any, raw: str, text: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        raise UsageError(f"--set {text}: this is a section; set one of its keys")
+    if kind is str:
+        return raw
+    try:
+        return json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        name = getattr(kind, "__name__", str(kind))
+        raise UsageError(f"--set {text}: expected {name}, got '{raw}'") from error
+
+
+def to_toml(config: Any) -> str:
+    """TOML text that `resolve` reads back to an equal config."""
+    return "\n".join(_toml_lines(to_plain(config), ())) + "\n"
+
+
+def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
+    scalars = {key: value for key, value in table.items() if not isinstance(value, dict)}
+    lines = [f"[{'.'.join(path)}]"] if path and scalars else []
+    lines += [f"{key} = {_toml_value(value)}" for key, value in scalars.items()]
+    for key, value in table.items():
+        if isinstance(value, dict):
+            lines += ["", *_toml_lines(value, (*path, key))]
+    return lines
+
+
+def _toml_value(value: Any) -> str:
+    """JSON but for what TOML forbids: escaped surrogates and a bare DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def help_lines(cls: type[Any], prefix: str = "") -> list[str]:
+    """`key = default  help` of every setting, sections flattened with dots."""
+    lines: list[str] = []
+    for item in dataclasses.fields(cls):
+        kind = typing.get_type_hints(cls)[item.name]
+        if dataclasses.is_dataclass(kind):
+            lines += help_lines(typing.cast(type, kind), f"{prefix}{item.name}.")
+        else:
+            value = f"{prefix}{item.name}={json.dumps(item.default)}"
+            bounds = bounds_text(item.metadata)
+            text = f"{item.metadata['help']} ({bounds})" if bounds else item.metadata["help"]
+            lines.append(f"{value:<34}{text}")
+    return lines
