@@ -119,20 +119,17 @@ def quantize(
         _tell(pick_again(checkpoint, path, pick), json=json)
         return
     from detkit.config import resolve
+    from detkit.quantize.request import Request
 
     flags = settings_given(QuantizeConfig, given)
     all_sets = [*(sets or ()), *([f"qat.epochs={epochs}"] if epochs else ())]
     settings = resolve(QuantizeConfig, file=config, sets=all_sets, flags=flags)
-    if data is None:
-        raise UsageError("no images to calibrate on", hint="--data a COCO folder")
     if resume and not qat:
-        raise UsageError("--resume goes on with a training: --qat is missing")
-    from detkit.quantize.request import Request
-
+        raise UsageError("--resume continues a training: --qat is missing")
     request = Request(
         checkpoint=checkpoint,
         out=path,
-        data=data,
+        data=_named(data),
         config=settings,
         max_drop=max_drop,
         pick=pick,
@@ -141,6 +138,13 @@ def quantize(
         force=force,
     )
     _run(request, dry_run=dry_run, json=json)
+
+
+def _named(data: Path | None) -> Path:
+    """The folder; UsageError where none was named."""
+    if data is None:
+        raise UsageError("no images to calibrate on", hint="--data a COCO folder")
+    return data
 
 
 def _run(request: Request, *, dry_run: bool, json: bool) -> None:
