@@ -197,4 +197,4 @@ def test_a_machine_without_openvino_is_told_what_to_install(cell_model, monkeypa
         monkeypatch.delitem(sys.modules, f"detkit.engines.openvino.{name}", raising=False)
     with pytest.raises(BackendError, match="openvino is not installed") as caught:
         open_openvino(cell_model())
-    assert caught.value.hint == "pip install openvino"
+    assert caught.value.hint == "pip install 'detkit[openvino]'"

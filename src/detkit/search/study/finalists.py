@@ -11,6 +11,7 @@ from pathlib import Path
 
 from detkit.config import SearchConfig
 from detkit.core.errors import UsageError
+from detkit.engines import find_engine
 from detkit.inspection.run_folder import read_record
 from detkit.report import MeasuredFront
 from detkit.search.scoring.objective import with_bound
@@ -31,6 +32,7 @@ def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
             f"{path} is a {kind}, not a measured front",
             hint="detkit profile OUT/pareto.json -o FILE",
         )
+    config = dataclasses.replace(config, runtime=find_engine(config.runtime).name)
     for flag in ("runtime", "precision", "threads"):
         was, now = getattr(found, flag), getattr(config, flag)
         if was != now:
