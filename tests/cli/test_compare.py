@@ -48,7 +48,8 @@ def test_report_is_on_stdout_and_in_the_file(detkit, tmp_path):
         (("compare", "yolo-nas-p", "--imgsz", "100"), "multiples of 32"),
         (("compare",), "missing argument 'MODEL'"),
         (("bench", "m.onnx", "--imgsz", "64"), "--imgsz"),
-        (("bench", "--compare", "yolo-nas-p"), "--compare"),
+        (("bench", "--compare", "yolo-nas-p"), "hint: detkit compare --help"),
+        (("bench", "out/pareto.json"), "hint: detkit profile out/pareto.json"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(detkit, args, message):

@@ -7,12 +7,12 @@ text means is in `artifact`. Files may come from anyone, so nothing here trusts 
 from __future__ import annotations
 
 import json
-import sys
 import xml.parsers.expat
 from collections.abc import Iterator
 from pathlib import Path
 
 from detkit.core.errors import ArtifactError, ForeignFileError
+from detkit.core.memory import available_memory
 
 MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header; of an XML file, too
 
@@ -60,20 +60,10 @@ def check_readable(path: Path) -> None:
     if size == 0:
         raise ArtifactError(f"{path} is empty")
     available = available_memory()
-    if size > available:
+    if 0 < available < size:
         raise ArtifactError(
             f"{path} has {size / 1e9:.1f} GB, and there are {available / 1e9:.1f} GB of memory"
         )
-
-
-def available_memory() -> int:
-    """Bytes that a process may take without swapping, as Linux estimates them."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
-        return sys.maxsize
-    sizes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(sizes[0]) * 1024 if sizes else sys.maxsize
 
 
 def _safetensors_metadata(path: Path, key: str) -> str | None:

@@ -97,6 +97,8 @@ def _dispatch(args: list[str]) -> int:
     if not name:
         sys.stdout.write(_group_help(args[0]))
         return 0
+    if name == "bench":
+        _check_moved(rest)
     from detkit.cli.command import run
 
     return run(name, VERBS[name], rest)
@@ -122,6 +124,15 @@ def _find_verb(args: list[str]) -> tuple[str, list[str]]:
     if second in ("-h", "--help"):
         return "", []
     raise UsageError(f"unknown verb '{first} {second}'", hint=did_you_mean(second, group))
+
+
+def _check_moved(words: list[str]) -> None:
+    """Raises UsageError for what `detkit bench` hands to a verb of its own, naming it."""
+    for word in words:
+        if word in ("--compare", "--advise", "--profile"):
+            raise UsageError(f"bench has no {word}", hint=f"detkit {word[2:]} --help")
+        if word.endswith("pareto.json"):
+            raise UsageError(f"{word} is the front of a search", hint=f"detkit profile {word}")
 
 
 def _group_help(group: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from detkit.nn.detector import Detector, cost_metrics
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
+from detkit.spec.space import same_network
 from detkit.spec.zoo import find_arch, with_task
 
 DEFAULT_MODEL = "yolo-nas-s"
@@ -140,7 +140,7 @@ def first_weights(
             f"{path} is fused and cannot be trained",
             hint="start from the checkpoint before reparam",
         )
-    if config.model and not _same_network(find_arch(config.model), parent.spec):
+    if config.model and not same_network(find_arch(config.model), parent.spec):
         raise UsageError(
             f"model '{config.model}' is not the network of {path} ({parent.spec.name})",
             hint="leave the model out: it is taken from the checkpoint",
@@ -155,10 +155,6 @@ def first_weights(
 def _task_spec(spec: ArchSpec, config: TrainConfig, class_names: tuple[str, ...]) -> ArchSpec:
     size = parse_image_size(config.imgsz) if config.imgsz else spec.image_size
     return with_task(spec, len(class_names), size)
-
-
-def _same_network(a: ArchSpec, b: ArchSpec) -> bool:
-    return dataclasses.replace(with_task(a, b.num_classes, b.image_size), name=b.name) == b
 
 
 @torch.no_grad()

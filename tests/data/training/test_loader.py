@@ -140,15 +140,15 @@ def test_cache_is_automatic_while_it_takes_little_memory(
 ) -> None:
     needed = 11 * 64 * 64 * 3
     for available, cached in ((4 * needed + 4, True), (4 * needed, False)):
-        available_bytes = "detkit.data.training.image_store.available_bytes"
-        monkeypatch.setattr(available_bytes, lambda n=available: n)
+        available_memory = "detkit.data.training.image_store.available_memory"
+        monkeypatch.setattr(available_memory, lambda n=available: n)
         assert bool(ImageStore(split.records, size=(64, 64)).cache_bytes) == cached
 
 
 def test_cache_asked_for_that_cannot_fit_is_an_error(
     split: CocoSplit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("detkit.data.training.image_store.available_bytes", lambda: 1000)
+    monkeypatch.setattr("detkit.data.training.image_store.available_memory", lambda: 1000)
     with pytest.raises(DataError, match="image cache needs"):
         ImageStore(split.records, size=(64, 64), cache="on")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import mmap
 import os
-import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from detkit.core.boxes import Array
 from detkit.core.errors import DataError
+from detkit.core.memory import available_memory
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.image import Pixels, fitted_size, read_image, resize
 from detkit.data.training.transforms import Classes
@@ -85,7 +85,7 @@ class ImageStore:
         return block[self._offsets[index] : self._offsets[index + 1]].reshape(height, width, 3)
 
     def _cached(self, cache: str) -> bool:
-        needed, available = int(self._offsets[-1]), available_bytes()
+        needed, available = int(self._offsets[-1]), available_memory()
         if cache == "on" and 0 < available < needed:
             raise DataError(
                 f"the image cache needs {needed >> 20} MiB and {available >> 20} MiB are free",
@@ -108,24 +108,3 @@ class ImageStore:
 def shared_bytes(count: int) -> Pixels:
     """`count` zero bytes that processes forked from this one share (anonymous, no /dev/shm)."""
     return np.frombuffer(mmap.mmap(-1, max(1, count)), np.uint8)[:count]
-
-
-def available_bytes() -> int:
-    """Memory that can be had without swapping, in the container if there is one; 0 if unknown."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        return 0
-    return min(int(kib) << 10, _container_bytes())
-
-
-def _container_bytes() -> int:
-    """What the control group still allows, its page cache counted as used."""
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit = (group / "memory.max").read_text(encoding="ascii").strip()
-        used = int((group / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return sys.maxsize
-    return max(0, int(limit) - used) if limit.isdecimal() else sys.maxsize

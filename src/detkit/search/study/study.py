@@ -20,7 +20,7 @@ from detkit.config import SearchConfig, to_toml
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import load_plugin
 from detkit.core.serialization import digest_of, to_json, to_plain
-from detkit.data.coco.folder import open_folder
+from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
 from detkit.pages.search_page import render_search
@@ -348,8 +348,7 @@ def space_of(config: SearchConfig) -> SearchSpace:
     """The space for the classes of the data and the image size asked for."""
     classes = config.classes
     if config.data:
-        folder = open_folder(Path(config.data), files={}, splits=("train", "val"))
-        classes = len(next(iter(folder.splits.values())).class_names)
+        classes = len(read_classes(Path(config.data)).names)
     size = parse_image_size(config.imgsz) if config.imgsz else None
     return find_space(config.space).for_task(classes, size)
 

@@ -1,0 +1,27 @@
+"""How much memory there is to be had."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+
+def available_memory() -> int:
+    """Bytes to be had without swapping, within the container if there is one; 0 if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        kib = next(line.split()[1] for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        return 0
+    return min(int(kib) << 10, _container_bytes())
+
+
+def _container_bytes() -> int:
+    """What the control group still allows, its page cache counted as used."""
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = (group / "memory.max").read_text(encoding="ascii").strip()
+        used = int((group / "memory.current").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return sys.maxsize
+    return max(0, int(limit) - used) if limit.isdecimal() else sys.maxsize
