@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from detkit.cli import console
 
@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     from detkit.train.progress import Progress
 
 SECONDS_BETWEEN_LINES = 10
+
+
+class HasLine(Protocol):
+    """Progress that a person reads as one line."""
+
+    def line(self) -> str: ...
+
+
+L = TypeVar("L", bound=HasLine)
 
 
 @contextmanager
@@ -39,14 +48,23 @@ def handle_signals() -> Iterator[StopSignal]:
             signal.signal(number, handler)
 
 
-def printer() -> Callable[[Progress], None]:
-    """Prints every epoch's result, and in between a line every ten seconds."""
-    last = time.monotonic()
+def line_printer(is_due: Callable[[L], bool], *, first: bool = False) -> Callable[[L], None]:
+    """Prints a line every ten seconds, and where it is due.
 
-    def show(progress: Progress) -> None:
+    Args:
+        first: whether the first line is due in any case.
+    """
+    last = 0.0 if first else time.monotonic()
+
+    def show(progress: L) -> None:
         nonlocal last
-        if progress.ap is not None or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+        if is_due(progress) or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             console.log(progress.line())
             last = time.monotonic()
 
     return show
+
+
+def printer() -> Callable[[Progress], None]:
+    """Prints every epoch's result, and in between a line every ten seconds."""
+    return line_printer(lambda progress: progress.ap is not None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +25,7 @@ from detkit.cli.options import (
     settings_epilog,
     settings_given,
 )
-from detkit.cli.training_output import handle_signals
+from detkit.cli.training_output import handle_signals, line_printer
 from detkit.config import SearchConfig
 
 if TYPE_CHECKING:
@@ -41,7 +40,6 @@ EXAMPLES = {
         "detkit search -o searched --resume --measured measured.json",
     ),
 }
-SECONDS_BETWEEN_LINES = 10
 
 
 def EPILOG() -> list[str]:  # noqa: N802
@@ -169,7 +167,9 @@ def search(
     settings = _settings(flags, config, sets, out if resume else None)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with handle_signals() as interruption:
-        hooks = Hooks(log=console.log, notify=_printer(), interruption=interruption)
+        hooks = Hooks(
+            log=console.log, notify=line_printer(_is_last, first=True), interruption=interruption
+        )
         report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
     _tell(report, folder, json=json)
     if interruption.signal:
@@ -212,14 +212,5 @@ def _settings(
     return resolve(SearchConfig, file=file, sets=sets, flags=flags)
 
 
-def _printer() -> Callable[[Status], None]:
-    """Prints a line every ten seconds, and the last one."""
-    last = 0.0
-
-    def show(status: Status) -> None:
-        nonlocal last
-        if status.trials == status.total or time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            console.log(status.line())
-            last = time.monotonic()
-
-    return show
+def _is_last(status: Status) -> bool:
+    return status.trials == status.total
