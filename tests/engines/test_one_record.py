@@ -98,7 +98,7 @@ def test_a_new_engine_goes_through_every_verb(abacus, run, settled, labelled, tm
 def test_advice_weighs_a_new_engine(abacus, run, settled, labelled):
     limits = ("--max-drop", 100, "--threads", 1)
     found = json.loads(run(*ADVISE, settled(), "--data", labelled, *limits, "--json"))
-    assert (abacus, "fp32") in {(form["runtime"], form["precision"]) for form in found["forms"]}
+    assert (abacus, "fp32") in {(form["runtime"], form["precision"]) for form in found["variants"]}
     assert found["absent"][f"{abacus} int8"] == "its beads have no scales"
 
 
