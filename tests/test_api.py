@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
@@ -126,7 +125,3 @@ def detkit_cli():
         return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
     return run
-
-
-def test_importlib_is_what_loads_the_rest():
-    assert importlib.util.find_spec("detkit.api") is not None

@@ -9,6 +9,7 @@ from pathlib import Path
 from detkit.artifact.artifact import Manifest
 from detkit.config import QuantizeConfig
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
+from detkit.core.lazy_import import install_hint
 from detkit.data.coco.folder import CocoFolder, open_folder, require_usable
 from detkit.engines import AUTO, ENGINES, default_engine, measuring_engines
 from detkit.nn.checkpoint import load_checkpoint
@@ -61,7 +62,8 @@ def open_parent(request: Request) -> Parent:
         )
     if not ENGINES[request.config.target].is_installed:
         raise BackendError(
-            f"{request.config.target} is not installed", hint=f"pip install {request.config.target}"
+            f"{request.config.target} is not installed",
+            hint=install_hint(ENGINES[request.config.target].module),
         )
     model, manifest = load_checkpoint(request.checkpoint)
     if manifest.quant is not None:
