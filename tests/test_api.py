@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import json
 import os
 import subprocess
@@ -14,6 +16,7 @@ from PIL import Image
 
 import detkit
 from detkit.core.errors import ArtifactError, DataError, UsageError
+from detkit.spec.foreign import PRESETS, ForeignSpec
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "python_api.py"
 
@@ -85,6 +88,77 @@ def test_a_model_of_another_tool_is_opened_with_its_outputs(foreign_graph, cell_
     assert len(model.predict(cell_folder / "images" / "a.png", conf=0.5)) == 2
 
 
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """The image as a camera stores it: opened from a JPEG with an EXIF orientation."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = io.BytesIO()
+    image.save(data, "PNG", exif=exif)
+    return Image.open(io.BytesIO(data.getvalue()))
+
+
+def test_a_pil_image_is_turned_upright_as_its_file_is(cell_model, cell_folder, tmp_path):
+    with Image.open(cell_folder / "images" / "a.png") as opened:
+        stored = turned(opened.convert("RGB"), 6)
+    stored.save(tmp_path / "turned.png", exif=stored.getexif())
+    one, two = detkit.load(cell_model()).predict([stored, tmp_path / "turned.png"])
+    assert np.array_equal(one.image, two.image)
+    assert np.array_equal(one.boxes_xyxy, two.boxes_xyxy)
+    assert one.image.shape == (stored.width, stored.height, 3)
+
+
+def test_a_16_bit_pil_image_keeps_its_range(cell_model):
+    gray = Image.fromarray(np.full((8, 8), 257 * 100, np.uint16))
+    assert (detkit.load(cell_model()).predict(gray).image == 100).all()
+
+
+def test_a_damaged_pil_image_is_a_data_error(cell_model, cell_folder):
+    data = (cell_folder / "images" / "a.png").read_bytes()
+    with (
+        Image.open(io.BytesIO(data[: len(data) // 2])) as cut,
+        pytest.raises(DataError, match="image"),
+    ):
+        detkit.load(cell_model()).predict(cut)
+
+
+@pytest.mark.parametrize("gather", [list, tuple, iter, lambda paths: (p for p in paths)])
+def test_any_iterable_of_images_gives_a_list(cell_model, cell_folder, gather):
+    paths = sorted((cell_folder / "images").glob("*.png"))[:3]
+    results = detkit.load(cell_model()).predict(gather(paths), batch=2)
+    assert isinstance(results, list)
+    assert len(results) == len(paths)
+
+
+def test_iou_is_refused_where_the_graph_has_its_nms(foreign_graph, cell_folder):
+    model = detkit.load(foreign_graph("yolov10"), outputs=named_spec("yolov10", ("red", "green")))
+    image = cell_folder / "images" / "a.png"
+    assert model.predict(image) is not None
+    with pytest.raises(UsageError, match="NMS in the graph"):
+        model.predict(image, iou=0.5)
+
+
+def named_spec(preset: str, names: tuple[str, ...]) -> ForeignSpec:
+    return dataclasses.replace(PRESETS[preset], class_names=names)
+
+
+def test_classes_that_nothing_names_are_refused(foreign_graph):
+    with pytest.raises(UsageError, match="does not name its classes"):
+        detkit.load(foreign_graph("yolov10"), outputs="yolov10")
+
+
+def test_classes_are_taken_from_where_the_description_says(foreign_graph, cell_folder, tmp_path):
+    about = {"preset": "yolov10", "classes_from": str(cell_folder)}
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    model = detkit.load(foreign_graph("yolov10"), outputs=tmp_path / "about.json")
+    assert model.classes == ("red", "green")
+
+
+def test_evaluate_names_the_folder_it_was_given_opened(cell_model, cell_folder):
+    report = detkit.evaluate(cell_model(), detkit.open_folder(cell_folder), batch=3)
+    assert report.data == str(cell_folder)
+    assert report.ap == 1
+
+
 @pytest.mark.parametrize(
     ("image", "message"),
     [
@@ -92,6 +166,8 @@ def test_a_model_of_another_tool_is_opened_with_its_outputs(foreign_graph, cell_
         (np.zeros((4, 4), np.uint8), r"shape \(4, 4\) and type uint8: expected \(H, W, 3\)"),
         (np.zeros((4, 4, 3), np.float32), "type float32: expected"),
         (np.zeros((0, 4, 3), np.uint8), r"shape \(0, 4, 3\)"),
+        (7, "int is no image: expected a path"),
+        ([[7]], "list is no image: expected a path"),
     ],
 )
 def test_what_is_no_image_is_refused(cell_model, image, message):

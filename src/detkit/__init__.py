@@ -66,11 +66,13 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Imports a name of the front door when it is first asked for."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'detkit' has no attribute '{name}'")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+if not TYPE_CHECKING:  # a type checker knows the names above, and should know no others
+
+    def __getattr__(name: str) -> Any:
+        """Imports a name of the front door when it is first asked for."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'detkit' has no attribute '{name}'")
+        return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def __dir__() -> list[str]:

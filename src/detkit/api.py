@@ -14,31 +14,41 @@ It is for models as files, so it needs no torch unless the file is a checkpoint.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from detkit.artifact.artifact import Signature, parent_of
 from detkit.core.boxes import EVAL_NMS, PREDICT_NMS, Array, Detections, Indices, NmsConfig
 from detkit.core.errors import DataError, UsageError
 from detkit.core.paths import PATH_TYPES, StrPath
+from detkit.data.coco.classes import with_class_names
 from detkit.data.coco.folder import CocoFolder, open_folder
 from detkit.data.draw import draw_detections, save_image
-from detkit.data.image import Pixels, in_image, letterbox, network_input, read_image
+from detkit.data.image import (
+    Pixels,
+    in_image,
+    letterbox,
+    network_input,
+    read_image,
+    upright_pixels,
+)
 from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import evaluate as score_split
 from detkit.report import EvalReport
-from detkit.runtime.session import Placement, Session, detections_of
+from detkit.runtime.session import Placement, Session, SuppressingSession, detections_of
 from detkit.spec.foreign import ForeignSpec, read_foreign_spec
 
-CHUNK = 8  # images a run of the engine
-
-ImageLike = StrPath | npt.NDArray[np.uint8] | Any  # the last is PIL's, which has an array inside
+ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | Image.Image
+EXPECTED = "expected a path, an array (H, W, 3) uint8 RGB, or a PIL image"
+ONE_IMAGE = (*PATH_TYPES, np.ndarray, Image.Image)  # of ImageLike, for isinstance
 
 
 @dataclass(frozen=True)
@@ -112,35 +122,47 @@ class Model:
         """The name of the engine that runs it."""
         return self.session.runtime
 
-    @overload
-    def predict(
-        self, images: list[ImageLike], *, conf: float = ..., iou: float = ...
-    ) -> list[Result]: ...
+    @overload  # a str is an iterable of str, too: this one is meant
+    def predict(  # type: ignore[overload-overlap]
+        self, images: ImageLike, *, conf: float = ..., iou: float | None = ..., batch: int = ...
+    ) -> Result: ...
 
     @overload
-    def predict(self, images: ImageLike, *, conf: float = ..., iou: float = ...) -> Result: ...
+    def predict(
+        self,
+        images: Iterable[ImageLike],
+        *,
+        conf: float = ...,
+        iou: float | None = ...,
+        batch: int = ...,
+    ) -> list[Result]: ...
 
     def predict(
         self,
-        images: ImageLike | list[ImageLike],
+        images: ImageLike | Iterable[ImageLike],
         *,
         conf: float = PREDICT_NMS.score_threshold,
-        iou: float = PREDICT_NMS.iou_threshold,
+        iou: float | None = None,
+        batch: int = 8,
     ) -> Result | list[Result]:
         """Finds objects, exactly as `detkit predict` does.
 
         Args:
-            images: a path, an array (H, W, 3) uint8 RGB, a PIL image, or a list of these.
+            images: a path, an array (H, W, 3) uint8 RGB, a PIL image, or several of these in a
+                list, tuple or any other iterable.
             conf: least score of a detection, 0..1.
-            iou: overlap with a better box of the same class from which on a box is dropped.
+            iou: overlap with a better box of the same class from which on a box is dropped; by
+                default 0.7, or what is in the graph.
+            batch: of several images, how many the engine runs at once.
 
         Returns:
-            A `Result`; for a list a list of them, in its order.
+            A `Result`; for several images a list of them, in their order.
 
         Raises:
             DataError: an image that cannot be read, or an array of another form.
-            UsageError: `conf` or `iou` outside 0..1.
-            ArtifactError: the model gives NaN or Inf.
+            UsageError: `conf` or `iou` outside 0..1, `batch` below 1, or an `iou` for a model that
+                has its NMS in the graph.
+            NonFiniteError: the model gives NaN or Inf.
 
         >>> model = load("best.onnx")
         >>> len(model.predict(["coco/images/a.png"] * 3, conf=0.5))
@@ -150,14 +172,29 @@ class Model:
         >>> len(model.predict(gray))
         0
         """
-        for name, value in (("conf", conf), ("iou", iou)):
-            if not 0 <= value <= 1:
-                raise UsageError(f"{name} {value}: a number from 0 to 1")
-        nms = dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou)
-        if not isinstance(images, list):
+        nms = self._nms(conf, iou)
+        if batch < 1:
+            raise UsageError(f"batch {batch}: expected 1 or more")
+        if isinstance(images, ONE_IMAGE):
             return self._look_at([images], nms)[0]
-        starts = range(0, len(images), CHUNK)
-        return [r for start in starts for r in self._look_at(images[start : start + CHUNK], nms)]
+        if not isinstance(images, Iterable):
+            raise DataError(f"{type(images).__name__} is no image: {EXPECTED}")
+        results: list[Result] = []
+        rest = iter(images)
+        while chosen := list(itertools.islice(rest, batch)):
+            results += self._look_at(chosen, nms)
+        return results
+
+    def _nms(self, conf: float, iou: float | None) -> NmsConfig:
+        """Raises UsageError where `predict` says so."""
+        for name, value in (("conf", conf), ("iou", iou)):
+            if value is not None and not 0 <= value <= 1:
+                raise UsageError(f"{name} {value}: expected a number from 0 to 1")
+        if iou is None:
+            return dataclasses.replace(PREDICT_NMS, score_threshold=conf)
+        if isinstance(self.session, SuppressingSession):
+            raise UsageError(f"iou: {self.path} has its NMS in the graph, where the IoU is fixed")
+        return dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou)
 
     def _look_at(self, images: Sequence[ImageLike], nms: NmsConfig) -> list[Result]:
         pixels = [pixels_of(image) for image in images]
@@ -196,15 +233,26 @@ def load(
     Raises:
         ArtifactError: missing, damaged, or another tool's and not described.
         BackendError: the engine or the device is not here.
-        UsageError: an unknown engine, or one that cannot run this file.
+        DataError: `outputs` takes its class names from a file without any.
+        UsageError: an unknown engine, or one that cannot run this file; neither the file nor
+            `outputs` names the classes.
 
     >>> load("nothing.onnx")
     Traceback (most recent call last):
     detkit.core.errors.ArtifactError: no such file: nothing.onnx
     """
-    foreign = read_foreign_spec(os.fspath(outputs)) if isinstance(outputs, PATH_TYPES) else outputs
-    placement = Placement(device=device, threads=threads)
-    session = open_session(path, runtime=engine, placement=placement, foreign=foreign)
+    spec = read_foreign_spec(os.fspath(outputs)) if isinstance(outputs, PATH_TYPES) else outputs
+    session = open_session(
+        path,
+        runtime=engine,
+        placement=Placement(device=device, threads=threads),
+        foreign=with_class_names(spec) if spec else None,
+    )
+    if not session.manifest.class_names:
+        raise UsageError(
+            f"{path} does not name its classes",
+            hint='outputs=FILE.json: {"preset": ..., "class_names": [...]}',
+        )
     return Model(Path(path), session)
 
 
@@ -213,9 +261,14 @@ def evaluate(
     data: CocoFolder | StrPath,
     *,
     split: str = "val",
+    batch: int = 8,
     nms: NmsConfig = EVAL_NMS,
 ) -> EvalReport:
     """Scores a model on a split of a COCO folder: the 12 figures, and AP of each class.
+
+    Args:
+        batch: images that the engine runs at once.
+        nms: thresholds that `detkit eval` uses by default.
 
     Raises:
         DataError: no such folder or split, or other classes than the model's.
@@ -227,9 +280,13 @@ def evaluate(
     """
     opened = model if isinstance(model, Model) else load(model)
     folder = data if isinstance(data, CocoFolder) else open_folder(data, splits=(split,))
-    root = os.fspath(data) if isinstance(data, PATH_TYPES) else split
     return score_split(
-        opened.session, folder.split(split), model=parent_of(opened.path), data=root, nms=nms
+        opened.session,
+        folder.split(split),
+        model=parent_of(opened.path),
+        data=os.fspath(folder.root),
+        batch_size=batch,
+        nms=nms,
     )
 
 
@@ -244,11 +301,12 @@ def pixels_of(image: ImageLike) -> Pixels:
     """
     if isinstance(image, PATH_TYPES):
         return read_image(Path(image))
-    if hasattr(image, "convert"):  # PIL's, whatever its mode
-        image = image.convert("RGB")
-    array = np.asarray(image)
-    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or not array.size:
+    if isinstance(image, Image.Image):
+        return upright_pixels(image)
+    if not isinstance(image, np.ndarray):
+        raise DataError(f"{type(image).__name__} is no image: {EXPECTED}")
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(
-            f"an image of shape {array.shape} and type {array.dtype}: expected (H, W, 3) uint8, RGB"
+            f"an image of shape {image.shape} and type {image.dtype}: expected (H, W, 3) uint8, RGB"
         )
-    return array
+    return image

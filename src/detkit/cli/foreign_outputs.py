@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from detkit.cli import console
 
 if TYPE_CHECKING:
-    from detkit.data.coco.coco_json import Categories
     from detkit.spec.foreign import ForeignSpec
 
 
@@ -26,22 +25,16 @@ def foreign_spec(
     """
     if not text:
         return None
-    import dataclasses
-
-    from detkit.data.coco.classes import read_classes
+    from detkit.data.coco.classes import with_class_names
     from detkit.foreign.onnx_graph import read_graph
     from detkit.spec.foreign import read_foreign_spec
 
     spec = read_foreign_spec(text)
-    place = Path(spec.classes_from) if spec.classes_from else data
-    if place is None or spec.class_names:
-        return spec
-    if not spec.classes_from:
+    if data is not None and not (spec.classes_from or spec.class_names):
         if read_graph(model).class_names:
             return spec
-        console.log(f"the classes of {model.name} are taken to be those of {place}, in order")
-    names = _numbered(read_classes(place, split=split), spec)
-    return dataclasses.replace(spec, class_names=names, classes_from="")
+        console.log(f"the classes of {model.name} are taken to be those of {data}, in order")
+    return with_class_names(spec, data, split=split)
 
 
 def foreign_specs(texts: Sequence[str], models: Sequence[Path]) -> dict[Path, ForeignSpec]:
@@ -66,12 +59,3 @@ def foreign_specs(texts: Sequence[str], models: Sequence[Path]) -> dict[Path, Fo
     chosen = list(texts) * (len(foreign) // len(texts))
     pairs = zip(foreign, chosen, strict=True)
     return {path: spec for path, text in pairs if (spec := foreign_spec(text, path))}
-
-
-def _numbered(categories: Categories, spec: ForeignSpec) -> tuple[str, ...]:
-    """The name of each number that the model gives, "" where no class has it."""
-    if spec.labels == "index":
-        return categories.names
-    names = dict(zip(categories.ids, categories.names, strict=True))
-    first = 1 if spec.outputs.background == "first" else 0
-    return tuple(names.get(number, "") for number in range(first, max(names) + 1))

@@ -119,8 +119,17 @@ def read_image(
                 f"{path}: is {facts.width}x{facts.height}, annotated as "
                 f"{size_hint[0]}x{size_hint[1]}"
             )
-        rgb = _to_rgb(image)
-        return np.array(rgb.transpose(UPRIGHT[facts.orientation]) if turn else rgb)
+        return _decode(image, facts.orientation if turn else 1)
+
+
+def upright_pixels(image: Image.Image) -> Pixels:
+    """An opened image as `read_image` gives a file: its EXIF orientation applied, 8 bits a channel.
+
+    Raises:
+        DataError: damaged, or cut short.
+    """
+    with _damage_as_error("image"):
+        return _decode(image, _orientation(image))
 
 
 @contextlib.contextmanager
@@ -130,14 +139,19 @@ def open_image(
     """The opened, not yet decoded image and its facts; damage within the block is a DataError."""
     name = "image" if isinstance(source, bytes) else str(source)
     file = io.BytesIO(source) if isinstance(source, bytes) else source
+    with _damage_as_error(name), Image.open(file, formats=FORMATS) as image:
+        if image.width * image.height > limit_megapixels * 1e6:
+            raise DataError(
+                f"{name}: {image.width}x{image.height} is more than {limit_megapixels:g} megapixels"
+            )
+        yield image, _facts(image)
+
+
+@contextlib.contextmanager
+def _damage_as_error(name: str) -> Iterator[None]:
+    """Turns what Pillow raises on a damaged image within the block into a DataError."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
-            if image.width * image.height > limit_megapixels * 1e6:
-                raise DataError(
-                    f"{name}: {image.width}x{image.height} is more than "
-                    f"{limit_megapixels:g} megapixels"
-                )
-            yield image, _facts(image)
+        yield
     except UnidentifiedImageError as error:
         raise DataError(f"{name}: not an image ({', '.join(FORMATS)})") from error
     except _DAMAGE as error:
@@ -163,6 +177,12 @@ def _orientation(image: Image.Image) -> int:
     except _DAMAGE:  # damaged EXIF says nothing about the pixels
         return 1
     return value if value in UPRIGHT else 1
+
+
+def _decode(image: Image.Image, orientation: int) -> Pixels:
+    """All pixels (H, W, 3) uint8 RGB, turned upright from an EXIF orientation 1..8."""
+    rgb = _to_rgb(image)
+    return np.array(rgb.transpose(UPRIGHT[orientation]) if orientation != 1 else rgb)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -250,8 +270,8 @@ def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letter
     padded[top : top + fitted_height, left : left + fitted_width] = resize(
         image_hwc, (fitted_height, fitted_width)
     )
-    place = Letterbox(fitted_width / width, fitted_height / height, left, top, height, width)
-    return padded, place
+    shift = Letterbox(fitted_width / width, fitted_height / height, left, top, height, width)
+    return padded, shift
 
 
 def network_input(images: Sequence[Pixels] | Pixels, preprocess: Preprocess = NATIVE) -> Array:

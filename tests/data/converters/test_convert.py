@@ -259,11 +259,26 @@ def test_class_names_of_yaml(tmp_path: Path, text: str, names: dict[int, str]) -
 
 
 @pytest.mark.parametrize(
-    "text", ["", "nc: 3", "names:", "names: {a: b}", "names: [[a], b]", "names: [a: {b: c}]"]
+    "text",
+    [
+        "",
+        "nc: 3",
+        "names:",
+        "names: {a: b}",
+        "names: [[a], b]",
+        "names: [a: {b: c}]",
+        f"names: {{{'9' * 5000}: a}}",
+    ],
 )
 def test_yaml_without_class_names_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path / "data.yaml", text)
     with pytest.raises(DataError):
+        read_settings(tmp_path / "data.yaml")
+
+
+def test_yaml_nested_without_end_is_refused_with_its_line(tmp_path: Path) -> None:
+    write(tmp_path / "data.yaml", "names:\n" + "[" * 100_000)
+    with pytest.raises(DataError, match="line 2: cannot be read as YAML: more than 20 levels"):
         read_settings(tmp_path / "data.yaml")
 
 

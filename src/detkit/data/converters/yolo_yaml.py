@@ -27,14 +27,25 @@ class Settings:
     path: str = ""
 
 
+MAX_DEPTH = 20  # of lists and mappings in each other; a file of ours has three
+MAX_DIGITS = 6  # of a class number
+
+
 class _TextLoader(yaml.BaseLoader):
-    """Builds dicts, lists and text, and nothing for an alias."""
+    """Builds dicts, lists and text; refuses an alias, and nesting that no such file has."""
+
+    depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
+        refused = "an alias" if self.check_event(yaml.AliasEvent) else ""
+        if refused or self.depth >= MAX_DEPTH:
             event = self.peek_event()  # type: ignore[no-untyped-call]
-            raise yaml.MarkedYAMLError(problem="an alias", problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
+            problem = refused or f"more than {MAX_DEPTH} levels"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 def read_settings(path: Path) -> Settings:
@@ -45,7 +56,7 @@ def read_settings(path: Path) -> Settings:
     """
     values = _read(path)
     names = _numbered(values.get("names"), path, "names")
-    if not names or not all(number.isdecimal() for number in names):
+    if not names or not all(n.isdecimal() and len(n) <= MAX_DIGITS for n in names):
         raise DataError(f"{path}: no list of class names under 'names:'")
     splits = {
         SPLIT_OF_WORD[key]: list(_numbered(value, path, key).values())
@@ -67,7 +78,7 @@ def _read(path: Path) -> Mapping[str, Any]:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
         raise DataError(f"{path}{line}: cannot be read as YAML: {error.problem}") from error
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         raise DataError(f"{path}: cannot be read as YAML: {error}") from error
     return plain if isinstance(plain, dict) else {}
 
