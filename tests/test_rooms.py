@@ -48,6 +48,8 @@ OWNERS = {
     "typer": ("cli/",),
     "rich": ("cli/",),
     "PIL": ("data/",),
+    "jinja2": ("pages/page.py",),
+    "markupsafe": ("pages/",),
     "yaml": ("data/converters/yolo_yaml.py",),
     "numpy": ("api.py", "core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
     + ("runtime/", "engines/", "train/", "export/", "quantize/", "profile/", "search/"),

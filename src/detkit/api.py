@@ -23,7 +23,6 @@ from typing import TypeAlias, overload
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from detkit.artifact.artifact import Signature, parent_of
 from detkit.core.boxes import EVAL_NMS, PREDICT_NMS, Array, Detections, Indices, NmsConfig
@@ -33,6 +32,7 @@ from detkit.data.coco.classes import with_class_names
 from detkit.data.coco.folder import CocoFolder, open_folder
 from detkit.data.draw import draw_detections, save_image
 from detkit.data.image import (
+    PillowImage,
     Pixels,
     in_image,
     letterbox,
@@ -46,9 +46,9 @@ from detkit.report import EvalReport
 from detkit.runtime.session import Placement, Session, SuppressingSession, detections_of
 from detkit.spec.foreign import ForeignSpec, read_foreign_spec
 
-ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | Image.Image
+ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | PillowImage
 EXPECTED = "expected a path, an array (H, W, 3) uint8 RGB, or a PIL image"
-ONE_IMAGE = (*PATH_TYPES, np.ndarray, Image.Image)  # of ImageLike, for isinstance
+ONE_IMAGE = (*PATH_TYPES, np.ndarray, PillowImage)  # of ImageLike, for isinstance
 
 
 @dataclass(frozen=True)
@@ -301,7 +301,7 @@ def pixels_of(image: ImageLike) -> Pixels:
     """
     if isinstance(image, PATH_TYPES):
         return read_image(Path(image))
-    if isinstance(image, Image.Image):
+    if isinstance(image, PillowImage):
         return upright_pixels(image)
     if not isinstance(image, np.ndarray):
         raise DataError(f"{type(image).__name__} is no image: {EXPECTED}")

@@ -24,6 +24,7 @@ from detkit.core.errors import DataError
 from detkit.spec.preprocess import Preprocess
 
 Pixels = npt.NDArray[np.uint8]
+PillowImage = Image.Image
 
 # No EPS, PDF or other format whose reader starts another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")

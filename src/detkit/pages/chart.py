@@ -12,6 +12,8 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup
+
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 14.0, 52.0, 38.0  # margins around the plot, in px
 MARKED_POINTS = 60  # a longer line is drawn without a dot on every point
 SHORT_RANGE = 3  # times the least x: up to there a logarithmic axis has evenly spaced ticks
@@ -48,10 +50,14 @@ class Frame:
         return floor - (value - low) / (high - low) * (floor - TOP)
 
 
+def printable(value: object) -> str:
+    """As text; characters that cannot be shown become U+FFFD."""
+    return "".join(char if char.isprintable() else "\ufffd" for char in str(value))
+
+
 def text(value: object) -> str:
-    """Escaped for HTML and XML; characters that cannot be shown become U+FFFD."""
-    shown = (char if char.isprintable() else "\ufffd" for char in str(value))
-    return html.escape("".join(shown), quote=True)
+    """As printable text, escaped for XML."""
+    return html.escape(printable(value), quote=True)
 
 
 def line_chart(
@@ -62,7 +68,7 @@ def line_chart(
     x_label: str = "epoch",
     mark_x: float | None = None,
     size: tuple[int, int] = (640, 320),
-) -> str:
+) -> Markup:
     """Lines over whole-numbered x (epochs), y from 0; `mark_x` draws a dashed vertical line."""
     drawn = [item for item in series if item.points]
     frame = _frame(drawn, size)
@@ -85,7 +91,7 @@ def scatter_chart(
     joined: str = "",
     log_x: bool = False,
     size: tuple[int, int] = (760, 420),
-) -> str:
+) -> Markup:
     """Points in the plane, axes from where the data begins; later groups lie over earlier ones.
 
     The group `joined`, x ascending, has a staircase that stays at a y until the next x. On a
@@ -112,7 +118,7 @@ def scatter_chart(
     return _svg(title, size, [*parts, *_legend([group.name for group in groups])])
 
 
-def bar_chart(title: str, bars: Mapping[str, float | None], *, width: int = 640) -> str:
+def bar_chart(title: str, bars: Mapping[str, float | None], *, width: int = 640) -> Markup:
     """Horizontal bars of shares 0..1 in the order given, None without a bar; no drawn title."""
     left, length = 8 + NAME_CHARS * 7.2, width - 60 - NAME_CHARS * 7.2
     rows = []
@@ -271,10 +277,10 @@ def _title(title: str, unit: str) -> str:
     return f'<text class="title" x="0" y="16">{text(title)}{after}</text>'
 
 
-def _svg(title: str, size: tuple[int, int], parts: Sequence[str]) -> str:
+def _svg(title: str, size: tuple[int, int], parts: Sequence[str]) -> Markup:
     width, height = size
     body = "\n".join(parts)
-    return (
+    return Markup(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="{text(title)}">\n{body}\n</svg>'
     )

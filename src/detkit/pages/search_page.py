@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
-from detkit.artifact.artifact import versions
-from detkit.pages.chart import Series, line_chart, scatter_chart, text
-from detkit.pages.run_page import html_page
+from markupsafe import Markup
+
+from detkit.pages.chart import Series, line_chart, scatter_chart
+from detkit.pages.page import Table, render_page
 from detkit.report import ParetoPoint, SearchReport
 
 COST_LABELS = {
@@ -37,23 +38,20 @@ def render_search(
         _scatter(report, trials, named),
         line_chart("Hypervolume of the front", [progress], x_label="trials", size=(760, 260)),
     )
-    cards = "".join(f'<figure class="card full">{chart}</figure>' for chart in charts)
-    return html_page(
-        f"search {report.space}",
-        [
-            _header(report),
-            f'<div class="grid">{cards}</div>',
-            _table(report),
-            f"<footer>Made by detkit {text(versions()['detkit'])}</footer>",
-        ],
-    )
+    values = {
+        "report": report,
+        "whence": _whence(report),
+        "charts": charts,
+        "front": _front_table(report),
+    }
+    return render_page("search.html", f"search {report.space}", values)
 
 
 def _scatter(
     report: SearchReport,
     trials: Sequence[Mapping[str, float]],
     named: Mapping[str, Mapping[str, float]],
-) -> str:
+) -> Markup:
     label, unit = COST_LABELS[report.cost]
 
     def series(name: str, figures: Iterable[Mapping[str, float]], labels: Iterable[str]) -> Series:
@@ -85,26 +83,11 @@ def _cost(point: ParetoPoint, cost: str) -> float:
     }[cost]
 
 
-def _header(report: SearchReport) -> str:
-    lines = (
-        f"{report.trials} trials by {report.searcher} among {report.space_size:.3g} architectures;"
-        f" {report.over_limit} over a limit, {report.failed} failed",
-        f"latency: {report.runtime}, {report.precision}, {report.threads} threads,"
-        f" {_whence(report)}{_limit(report)}",
-    )
-    shown = "".join(f"<p>{text(line)}</p>" for line in lines)
-    return f"<h1>Search in {text(report.space)}</h1>{shown}"
-
-
 def _whence(report: SearchReport) -> str:
     if report.latency_profile:
         name = Path(report.latency_profile).name
         return f"predicted from {name} where an error stands beside it, else measured"
     return f"least time of an image, on {report.fingerprint.get('cpu', 'this machine')}"
-
-
-def _limit(report: SearchReport) -> str:
-    return f"; {report.max_latency_ms:g} ms at most" if report.max_latency_ms else ""
 
 
 def _shown_ms(point: ParetoPoint) -> str:
@@ -113,16 +96,18 @@ def _shown_ms(point: ParetoPoint) -> str:
     return f"{point.latency_ms:.2f}{error}"
 
 
-def _table(report: SearchReport) -> str:
-    rows = "".join(
-        f'<tr><td class="t">{text(point.name)}</td><td class="t">{text(point.digest)}</td>'
-        f"<td>{'-' if point.ap is None else f'{point.ap:.4f}'}</td><td>{point.score:.4f}</td>"
-        f"<td>{_shown_ms(point)}</td><td>{point.parameters / 1e6:.2f}</td>"
-        f"<td>{point.macs / 1e9:.2f}</td></tr>"
+def _front_table(report: SearchReport) -> Table:
+    rows = [
+        (
+            point.name,
+            point.digest,
+            "-" if point.ap is None else f"{point.ap:.4f}",
+            f"{point.score:.4f}",
+            _shown_ms(point),
+            f"{point.parameters / 1e6:.2f}",
+            f"{point.macs / 1e9:.2f}",
+        )
         for point in report.pareto
-    )
-    heads = ("AP", "score", "ms", "M parameters", "GMACs")
-    head = '<th class="t">name</th><th class="t">digest</th>' + "".join(
-        f"<th>{name}</th>" for name in heads
-    )
-    return f'<h2>The front</h2><div class="card scroll"><table><tr>{head}</tr>{rows}</table></div>'
+    ]
+    headers = ("name", "digest", "AP", "score", "ms", "M parameters", "GMACs")
+    return Table(headers, rows)

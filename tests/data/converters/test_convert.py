@@ -276,9 +276,14 @@ def test_yaml_without_class_names_is_refused(tmp_path: Path, text: str) -> None:
         read_settings(tmp_path / "data.yaml")
 
 
-def test_yaml_nested_without_end_is_refused_with_its_line(tmp_path: Path) -> None:
-    write(tmp_path / "data.yaml", "names:\n" + "[" * 100_000)
-    with pytest.raises(DataError, match="line 2: cannot be read as YAML: more than 20 levels"):
+@pytest.mark.parametrize(
+    ("nested", "reason"), [("- " * 30 + "a", "more than 20 levels"), ("[" * 100_000, "")]
+)
+def test_yaml_nested_without_end_is_refused_with_its_line(
+    tmp_path: Path, nested: str, reason: str
+) -> None:
+    write(tmp_path / "data.yaml", f"names:\n{nested}")
+    with pytest.raises(DataError, match=f"line 2: cannot be read as YAML: .*{reason}"):
         read_settings(tmp_path / "data.yaml")
 
 
