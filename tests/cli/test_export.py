@@ -66,7 +66,7 @@ def test_a_device_without_torch_does_everything_with_an_openvino_pair(
         ("--to openvin", "cannot export to 'openvin'"),
         ("--to openvino -o {dir}/m.onnx", "m.onnx: the name of this file must end in .xml"),
         ("--to onnx -o {dir}/m", "m: the name of this file must end in .onnx"),
-        ("--to openvino -o {dir}/taken.xml", "taken.bin is there already"),
+        ("--to openvino -o {dir}/taken.xml", "taken.bin already exists"),
         ("--to onnx --half -o {dir}/m.onnx", "--half: an ONNX file keeps"),
     ],
 )

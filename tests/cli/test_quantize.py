@@ -208,7 +208,7 @@ BAD = {
     "setting": ("{parent} --data {data} --set imges=3", 2, "images"),
     "resume alone": ("{parent} --data {data} --resume", 2, "--qat is missing"),
     "nothing to resume": ("{parent} --data {data} --qat --resume", 2, "nothing to resume in"),
-    "output there": ("{parent} --data {data} -o {dir}/taken.safetensors", 2, "is there already"),
+    "output there": ("{parent} --data {data} -o {dir}/taken.safetensors", 2, "already exists"),
     "point of a float model": ("{parent} --pick 0", 1, "is no INT8 checkpoint with its report"),
     "other classes": (
         "{parent} --data {other}",

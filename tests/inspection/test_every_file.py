@@ -71,7 +71,7 @@ def test_what_a_search_leaves_is_known(searched, run, tmp_path):
         assert stdout.splitlines()[1].split(maxsplit=1) == ["kind", kind]
     point = next((searched / "front").iterdir())
     assert "architecture" in run("info", point)[1]
-    assert "2 of 2 asked" in run("info", searched)[1]
+    assert "2 of 2 finished" in run("info", searched)[1]
     assert run("report", searched)[:2] == (0, f"{searched / 'pareto.html'}\n")
     copy = tmp_path / "copy.html"
     assert run("report", searched, "-o", copy)[0] == 0

@@ -1,4 +1,4 @@
-"""What verbs that make one file from another have in common: its name, and how it is told."""
+"""What verbs that make one file from another have in common: its name, and what is printed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def output_path(out: Path | None, parent: Path, suffix: str, *, force: bool) -> 
     """`out`, or the parent's name with `suffix` beside it.
 
     Raises:
-        UsageError: it is there already and `force` was not given, or it is the parent itself, or a
+        UsageError: it already exists and `force` was not given, or it is the parent itself, or a
             name that no verb would know the file by.
     """
     path = out or parent.with_name(parent.name.removesuffix(parent.suffix) + suffix)
@@ -27,7 +27,7 @@ def output_path(out: Path | None, parent: Path, suffix: str, *, force: bool) -> 
         raise UsageError(f"{path} is a folder", hint="-o the name of a file")
     there = [file for file in files_of(path) if file.exists()]
     if there and not force:
-        raise UsageError(f"{there[0]} is there already", hint="--force writes over it")
+        raise UsageError(f"{there[0]} already exists", hint="pass --force to overwrite")
     return path
 
 

@@ -17,7 +17,7 @@ def check_report_file(out: Path | None, *, force: bool) -> None:
     if out.is_dir():
         raise UsageError(f"{out} is a folder", hint="-o the name of a file")
     if out.exists() and not force:
-        raise UsageError(f"{out} is there already", hint="--force writes over it")
+        raise UsageError(f"{out} already exists", hint="pass --force to overwrite")
 
 
 def emit_report(report: Any, out: Path | None, *, json: bool, lines: Sequence[str]) -> None:

@@ -103,7 +103,7 @@ def save_image(path: Path, image_hwc: Pixels) -> None:
 
     Raises:
         UsageError: another suffix.
-        ArtifactError: the place cannot be written to.
+        ArtifactError: the file cannot be written.
     """
     kind = IMAGE_FORMATS.get(path.suffix.lower())
     if kind is None:

@@ -13,7 +13,7 @@ from detkit.spec.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class EvalBatch:
-    """images (B, 3, H, W) float32 0..1 RGB, and for each where it came from and where it lies."""
+    """Images (B, 3, H, W) float32 0..1 RGB, and the record and the letterbox of each."""
 
     images: Array
     records: tuple[ImageRecord, ...]
@@ -34,4 +34,4 @@ def eval_batches(
             letterbox(read_image(r.path, size_hint=(r.width, r.height)), preprocess) for r in chosen
         ]
         images = network_input([padded for padded, _ in pairs], preprocess)
-        yield EvalBatch(images, chosen, tuple(place for _, place in pairs))
+        yield EvalBatch(images, chosen, tuple(letterbox for _, letterbox in pairs))

@@ -292,7 +292,7 @@ def network_input(images: Sequence[Pixels] | Pixels, preprocess: Preprocess = NA
 
 
 def network_pixels(images: Sequence[Pixels], preprocess: Preprocess) -> Pixels:
-    """The same for a graph that scales by itself: (B, H, W, 3) uint8 in its channel order."""
+    """Equal images as a graph takes them that scales by itself: (B, H, W, 3) uint8."""
     batch = np.stack(images)
     return batch[..., ::-1].copy() if preprocess.channel_order == "bgr" else batch
 

@@ -26,8 +26,7 @@ ENGINE_SIDECAR = ".engine.json"
 
 @dataclass(frozen=True, kw_only=True)
 class FileInfo:
-    """`kind` says what `content` is: that of a manifest, that of a report, "run folder", or
-    `FOREIGN`.
+    """What a file or folder is: `kind` names what `content` is, or is `FOREIGN`.
 
     `sha256` is as `sha256sum` prints it, to compare with the parents of other files; it is empty
     for a folder. An artifact's own digest has been verified, and `bytes` counts all its `files`, of

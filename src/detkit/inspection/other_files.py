@@ -51,11 +51,13 @@ def read_journal(path: Path) -> Listing:
     address = f"file:{path.resolve().as_posix().replace('?', '%3f').replace('#', '%23')}?mode=ro"
     try:
         with contextlib.closing(sqlite3.connect(address, uri=True)) as database:
-            asked, told = database.execute("SELECT count(*), count(told) FROM trials").fetchone()
+            asked, finished = database.execute(
+                "SELECT count(*), count(told) FROM trials"
+            ).fetchone()
             settings = dict(database.execute("SELECT key, value FROM study ORDER BY key"))
     except (sqlite3.Error, ValueError, TypeError) as error:
         raise ArtifactError(f"{path} is not the journal of a search: {error}") from error
-    counted = {"trials": f"{told} of {asked} asked"}
+    counted = {"trials": f"{finished} of {asked} finished"}
     return Listing(facts=counted | {str(key): str(value) for key, value in settings.items()})
 
 

@@ -228,11 +228,11 @@ def wait_until(condition: Callable[[], bool]) -> bool:
 LATE_WORKER = """
 import time
 from detkit.data.training.loader import _WorkerPool
-join = _WorkerPool.join
-def join_late(crew, worker):
+init_worker = _WorkerPool.init_worker
+def init_late(pool, worker):
     time.sleep(worker)
-    join(crew, worker)
-_WorkerPool.join = join_late
+    init_worker(pool, worker)
+_WorkerPool.init_worker = init_late
 """
 SCRIPT = """
 import sys, time

@@ -70,7 +70,7 @@ class FaultLog:
     _entries: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
 
     def add(self, reason: str, file: str, detail: str = "", *, count: int = 1) -> None:
-        """Notes `count` more things wrong in `file`; the first detail is the one told."""
+        """Notes `count` more things wrong in `file`; the first detail is kept."""
         first_detail, so_far = self._entries.get((file, reason), (detail, 0))
         self._entries[file, reason] = (first_detail, so_far + count)
 

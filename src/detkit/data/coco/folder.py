@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class CocoSplit:
-    """`category_ids[c]` is what the annotation file calls class c."""
+    """The usable images of a split; `category_ids[c]` is what its JSON calls class c."""
 
     name: str
     records: tuple[ImageRecord, ...]
@@ -77,7 +77,7 @@ def open_folder(
         splits: only these; all there are by default.
         verify_pixels: decode every image once; otherwise only headers are read, and images
             that occur in two splits go unnoticed.
-        on_progress: told how many of a split's images are decoded, and how many there are.
+        on_progress: called with how many of a split's images are decoded, and how many there are.
 
     >>> folder = open_folder("coco")
     >>> folder.split("val").class_names
@@ -92,11 +92,11 @@ def open_folder(
     )
     rejected = [fault for fault in folder.report.faults if fault.action == "rejected"]
     if rejected:
-        told = [f"{fault.file}: {fault.reason}: {fault.detail}" for fault in rejected[:5]]
+        lines = [f"{fault.file}: {fault.reason}: {fault.detail}" for fault in rejected[:5]]
         if len(rejected) > 5:
-            told.append(f"and {len(rejected) - 5} more")
+            lines.append(f"and {len(rejected) - 5} more")
         hint = f"detkit data check {root}"
-        raise DataError("\n  ".join([f"{root} cannot be used:", *told]), hint=hint)
+        raise DataError("\n  ".join([f"{root} cannot be used:", *lines]), hint=hint)
     return folder
 
 
@@ -108,7 +108,7 @@ def inspect_folder(
     verify_pixels: bool = True,
     on_progress: Progress | None = None,
 ) -> CocoFolder:
-    """As `open_folder`, but what makes it unusable is in the report as rejected, not raised."""
+    """Reads a folder as `open_folder` does, but reports what makes it unusable, raising nothing."""
     layout = find_layout(root, files)
     chosen = _chosen(root, layout, splits)
     log = FaultLog()

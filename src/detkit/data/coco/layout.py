@@ -37,7 +37,7 @@ class SplitFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """`name` is coco, coco2017, roboflow or files."""
+    """A layout (coco, coco2017, roboflow or files) and the files of its splits."""
 
     name: str
     splits: dict[str, SplitFiles]
@@ -92,8 +92,8 @@ def _instances(root: Path) -> Layout | None:
 
 def _image_roots(root: Path, word: str, year: str) -> tuple[Path, ...]:
     images = root / "images"
-    places = (images, images / f"{word}{year}", images / word, root / f"{word}{year}", root / word)
-    return tuple(dict.fromkeys(place for place in (*places, root) if place.is_dir()))
+    folders = (images, images / f"{word}{year}", images / word, root / f"{word}{year}", root / word)
+    return tuple(dict.fromkeys(folder for folder in (*folders, root) if folder.is_dir()))
 
 
 def _ordered(splits: dict[str, SplitFiles]) -> dict[str, SplitFiles]:

@@ -31,7 +31,10 @@ CACHE_SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """`error` is empty for a usable image; `sha256` is empty when only the header was read."""
+    """Whether an image can be used: `error` is empty if so.
+
+    `sha256` is empty when only the header was read.
+    """
 
     facts: ImageFacts | None
     error: str
@@ -110,8 +113,8 @@ def _without_name(error: DataError, name: str) -> str:
 
 def cache_folder() -> Path | None:
     """`$XDG_CACHE_HOME/detkit` or `~/.cache/detkit`; None where neither is an absolute path."""
-    place = os.environ.get("XDG_CACHE_HOME", "")
-    base = Path(place) if place else Path("~/.cache").expanduser()
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    base = Path(named) if named else Path("~/.cache").expanduser()
     return base / "detkit" if base.is_absolute() else None
 
 

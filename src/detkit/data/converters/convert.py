@@ -14,12 +14,12 @@ from detkit.data.coco.layout import SplitFiles
 from detkit.data.coco.split_reader import ImageRecord, SplitReader, SplitReading, folder_report
 from detkit.data.coco.verify import Progress
 from detkit.data.coco.write import LabelledImage, refuse_filled, write_split
-from detkit.data.converters.labels import ForeignFolder, document_of
+from detkit.data.converters.labels import RawFolder, document_of
 from detkit.data.converters.voc import read_voc
 from detkit.data.converters.yolo import read_yolo
 from detkit.report import DataReport
 
-FORMATS: dict[str, Callable[[Path], ForeignFolder]] = {"voc": read_voc, "yolo": read_yolo}
+FORMATS: dict[str, Callable[[Path], RawFolder]] = {"voc": read_voc, "yolo": read_yolo}
 
 
 def convert(

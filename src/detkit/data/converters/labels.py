@@ -1,7 +1,7 @@
 """What the readers of other label formats have in common: images with raw boxes -> a Document.
 
 A Document made here goes through the very checks a COCO file does (see `annotations`), so that
-every fault is found, fixed or dropped, and told alike.
+every fault is found, fixed or dropped, and reported alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SHARES = (("train", 0.8), ("val", 0.9), ("test", 1.0))  # up to which share of t
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignBox:
+class RawBox:
     """A box as read: category as the format numbers it; no `xywh` where it made no sense."""
 
     category: int
@@ -28,34 +28,34 @@ class ForeignBox:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignImage:
+class RawImage:
     """An image and its boxes; width and height are 0 where the format does not say."""
 
     file_name: str
     width: int = 0
     height: int = 0
-    boxes: tuple[ForeignBox, ...] = ()
+    boxes: tuple[RawBox, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignSplit:
-    """`unreadable` images were left out because their labels made no sense."""
+class RawSplit:
+    """The images of a split; `unreadable` ones were left out: their labels made no sense."""
 
-    images: tuple[ForeignImage, ...]
+    images: tuple[RawImage, ...]
     image_root: Path
     unreadable: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignFolder:
-    """`class_names` by the numbers that boxes use."""
+class RawFolder:
+    """A folder as read: `class_names` by the numbers that boxes use, and its splits."""
 
     class_names: Mapping[int, str]
-    splits: Mapping[str, ForeignSplit]
+    splits: Mapping[str, RawSplit]
     log: FaultLog
 
 
-def document_of(label: str, split: ForeignSplit, class_names: Mapping[int, str]) -> Document:
+def document_of(label: str, split: RawSplit, class_names: Mapping[int, str]) -> Document:
     """The split as a COCO document."""
     images: list[Json] = []
     annotations: list[Json] = []

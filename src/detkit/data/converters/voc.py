@@ -18,10 +18,10 @@ from detkit.data.coco.coco_json import escape_reason
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import SPLITS
 from detkit.data.converters.labels import (
-    ForeignBox,
-    ForeignFolder,
-    ForeignImage,
-    ForeignSplit,
+    RawBox,
+    RawFolder,
+    RawImage,
+    RawSplit,
     divided,
     read_text,
 )
@@ -32,7 +32,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 NamedBoxes = list[tuple[str, tuple[float, ...] | None]]  # class name, xywh
 
 
-def read_voc(source: Path) -> ForeignFolder:
+def read_voc(source: Path) -> RawFolder:
     """The folder's images, boxes and splits; class numbers follow the names' order from 1.
 
     Raises:
@@ -47,14 +47,14 @@ def read_voc(source: Path) -> ForeignFolder:
     log = FaultLog()
     files = {path.stem: path.name for path in image_root.iterdir() if is_image_name(path.name)}
     stems = _stems_of_splits(source, annotations, log)
-    read: dict[str, list[tuple[ForeignImage, NamedBoxes]]] = {}
+    read: dict[str, list[tuple[RawImage, NamedBoxes]]] = {}
     for split, names in stems.items():
         pairs = (_read_image(annotations, stem, files, log) for stem in names)
         read[split] = [pair for pair in pairs if pair is not None]
     classes = sorted({name for pairs in read.values() for _, boxes in pairs for name, _ in boxes})
     numbers = {name: number for number, name in enumerate(classes, start=1)}
     splits = {
-        split: ForeignSplit(
+        split: RawSplit(
             images=tuple(_numbered(image, boxes, numbers) for image, boxes in pairs),
             image_root=image_root,
             unreadable=len(stems[split]) - len(pairs),
@@ -62,7 +62,7 @@ def read_voc(source: Path) -> ForeignFolder:
         for split, pairs in read.items()
     }
     class_names = {number: name for name, number in numbers.items()}
-    return ForeignFolder(class_names=class_names, splits=splits, log=log)
+    return RawFolder(class_names=class_names, splits=splits, log=log)
 
 
 def _stems_of_splits(source: Path, annotations: Path, log: FaultLog) -> dict[str, Sequence[str]]:
@@ -81,7 +81,7 @@ def _stems_of_splits(source: Path, annotations: Path, log: FaultLog) -> dict[str
 
 def _read_image(
     annotations: Path, stem: str, files: Mapping[str, str], log: FaultLog
-) -> tuple[ForeignImage, NamedBoxes] | None:
+) -> tuple[RawImage, NamedBoxes] | None:
     """The image of one XML file and its boxes; None with a note where it cannot be read."""
     try:
         if reason := escape_reason(stem):
@@ -91,7 +91,7 @@ def _read_image(
         log.add(faults.BAD_LABELS, f"Annotations/{stem}.xml", str(error))
         return None
     stated = (root.findtext("filename") or "").strip()
-    image = ForeignImage(
+    image = RawImage(
         file_name=files.get(stem) or files.get(Path(stated).stem) or stated or f"{stem}.jpg",
         width=_whole(root.findtext("size/width")),
         height=_whole(root.findtext("size/height")),
@@ -108,12 +108,12 @@ def _named_box(item: ElementTree.Element) -> tuple[str, tuple[float, ...] | None
     return name, (left, top, right - left, bottom - top)
 
 
-def _numbered(image: ForeignImage, boxes: NamedBoxes, numbers: Mapping[str, int]) -> ForeignImage:
-    return ForeignImage(
+def _numbered(image: RawImage, boxes: NamedBoxes, numbers: Mapping[str, int]) -> RawImage:
+    return RawImage(
         file_name=image.file_name,
         width=image.width,
         height=image.height,
-        boxes=tuple(ForeignBox(category=numbers[name], xywh=xywh) for name, xywh in boxes),
+        boxes=tuple(RawBox(category=numbers[name], xywh=xywh) for name, xywh in boxes),
     )
 
 

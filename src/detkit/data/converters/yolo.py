@@ -14,10 +14,10 @@ from detkit.data.coco import faults
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import SPLIT_OF_WORD, SPLITS
 from detkit.data.converters.labels import (
-    ForeignBox,
-    ForeignFolder,
-    ForeignImage,
-    ForeignSplit,
+    RawBox,
+    RawFolder,
+    RawImage,
+    RawSplit,
     divided,
     read_text,
 )
@@ -27,7 +27,7 @@ from detkit.data.image import is_image_name, open_image
 UNKNOWN_CLASS = -1
 
 
-def read_yolo(source: Path) -> ForeignFolder:
+def read_yolo(source: Path) -> RawFolder:
     """The folder's images, boxes and splits; classes keep their numbers.
 
     Raises:
@@ -42,7 +42,7 @@ def read_yolo(source: Path) -> ForeignFolder:
     }
     if not splits:
         raise DataError(f"{source} is not a YOLO folder", hint="it needs images/ and labels/")
-    return ForeignFolder(class_names=settings.names, splits=splits, log=log)
+    return RawFolder(class_names=settings.names, splits=splits, log=log)
 
 
 def _settings(source: Path) -> Settings:
@@ -62,8 +62,8 @@ def _files_of_splits(source: Path, settings: Settings, log: FaultLog) -> dict[st
     """Split -> image files, from data.yaml, else from folders, else divided by name."""
     if settings.splits:
         return {
-            split: [file for place in places for file in _images(source, settings, place)]
-            for split, places in settings.splits.items()
+            split: [file for entry in entrys for file in _images(source, settings, entry)]
+            for split, entrys in settings.splits.items()
         }
     images = source / "images"
     folders = {
@@ -80,22 +80,22 @@ def _files_of_splits(source: Path, settings: Settings, log: FaultLog) -> dict[st
     return {split: [files[n] for n in names] for split, names in divided(list(files)).items()}
 
 
-def _images(source: Path, settings: Settings, place: str) -> list[Path]:
+def _images(source: Path, settings: Settings, entry: str) -> list[Path]:
     """The images of a folder, or those a text file lists."""
-    path = _inside(source, settings, place)
+    path = _inside(source, settings, entry)
     if path.is_dir():
         return _below(path)
     listed = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     return [_within(source, path.parent / line) for line in listed]
 
 
-def _inside(source: Path, settings: Settings, place: str) -> Path:
+def _inside(source: Path, settings: Settings, entry: str) -> Path:
     """Where a path of data.yaml lies; Roboflow writes `../train/images` for train/images."""
-    tries = [source / settings.path / place, source / place, source / place.removeprefix("../")]
+    tries = [source / settings.path / entry, source / entry, source / entry.removeprefix("../")]
     for path in tries:
         if path.resolve().is_relative_to(source.resolve()) and path.exists():
             return path
-    raise DataError(f"{source}: data.yaml names '{place}', which is not in the folder")
+    raise DataError(f"{source}: data.yaml names '{entry}', which is not in the folder")
 
 
 def _within(source: Path, path: Path) -> Path:
@@ -111,11 +111,11 @@ def _below(folder: Path) -> list[Path]:
 # --- labels --------------------------------------------------------------------------------------
 
 
-def _read_split(source: Path, files: Sequence[Path], log: FaultLog) -> ForeignSplit:
+def _read_split(source: Path, files: Sequence[Path], log: FaultLog) -> RawSplit:
     root = _common_folder(source, files)
     read = [_read_image(source, root, file, log) for file in files]
     images = tuple(image for image in read if image is not None)
-    return ForeignSplit(images=images, image_root=root, unreadable=len(read) - len(images))
+    return RawSplit(images=images, image_root=root, unreadable=len(read) - len(images))
 
 
 def _common_folder(source: Path, files: Sequence[Path]) -> Path:
@@ -126,15 +126,15 @@ def _common_folder(source: Path, files: Sequence[Path]) -> Path:
     return folder
 
 
-def _read_image(source: Path, root: Path, file: Path, log: FaultLog) -> ForeignImage | None:
-    """None, with a note, where the labels cannot be read."""
+def _read_image(source: Path, root: Path, file: Path, log: FaultLog) -> RawImage | None:
+    """The image and its boxes; None, with a note, where the labels cannot be read."""
     name = file.relative_to(root).as_posix()
     labels = label_file(source, file)
     try:
         with open_image(file) as (_, facts):
             width, height = facts.upright_size
     except DataError:
-        return ForeignImage(file_name=name)  # noted when the image is decoded
+        return RawImage(file_name=name)  # noted when the image is decoded
     try:
         text = read_text(labels) if labels.is_file() else ""
     except DataError as error:
@@ -142,7 +142,7 @@ def _read_image(source: Path, root: Path, file: Path, log: FaultLog) -> ForeignI
         return None
     rows = [line.split() for line in text.splitlines() if line.strip()]
     boxes = tuple(_box(row, width, height) for row in rows)
-    return ForeignImage(file_name=name, width=width, height=height, boxes=boxes)
+    return RawImage(file_name=name, width=width, height=height, boxes=boxes)
 
 
 def label_file(source: Path, image: Path) -> Path:
@@ -154,12 +154,12 @@ def label_file(source: Path, image: Path) -> Path:
     return source.joinpath(*parts).with_suffix(".txt")
 
 
-def _box(row: Sequence[str], width: int, height: int) -> ForeignBox:
+def _box(row: Sequence[str], width: int, height: int) -> RawBox:
     category = int(row[0]) if row[0].isdecimal() else UNKNOWN_CLASS
     try:
         numbers = [float(word) for word in row[1:]]
     except ValueError:
-        return ForeignBox(category=category, xywh=None)
+        return RawBox(category=category, xywh=None)
     if len(numbers) == 4:
         x, y, wide, tall = numbers
         left, top = x - wide / 2, y - tall / 2
@@ -167,6 +167,6 @@ def _box(row: Sequence[str], width: int, height: int) -> ForeignBox:
         left, top = min(numbers[::2]), min(numbers[1::2])
         wide, tall = max(numbers[::2]) - left, max(numbers[1::2]) - top
     else:
-        return ForeignBox(category=category, xywh=None)
+        return RawBox(category=category, xywh=None)
     xywh = (left * width, top * height, wide * width, tall * height)
-    return ForeignBox(category=category, xywh=xywh)
+    return RawBox(category=category, xywh=xywh)

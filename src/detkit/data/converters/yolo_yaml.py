@@ -1,4 +1,4 @@
-"""data.yaml of YOLO folders: class names and paths, by PyYAML. Nothing else in it is looked at.
+"""data.yaml of YOLO folders: class names and paths, by PyYAML. All else in it is ignored.
 
 Every scalar stays the text that was written (a class may be called `no` or `007`), tags mean
 nothing, and aliases are refused: a few lines of them can stand for gigabytes.

@@ -33,7 +33,7 @@ MIN_CONTRAST = 80.0  # between a shape's colour and what lies beneath it, Euclid
 
 @dataclass(frozen=True)
 class Scene:
-    """uint8 (H, W, 3) RGB, boxes (N, 4) xyxy pixels, classes (N,) as indices into SHAPES."""
+    """An image uint8 (H, W, 3) RGB, its boxes (N, 4) xyxy, classes (N,) as indices into SHAPES."""
 
     image_hwc: Pixels
     boxes_xyxy: Array
@@ -95,7 +95,7 @@ def _colour(rng: Rng) -> Points:
 
 
 def _contrasting(rng: Rng, label: int, beneath: Points) -> Points:
-    """A colour that can be told from `beneath`: often about the class's own, else any."""
+    """A colour that differs from `beneath`: often about the class's own, else any."""
     while True:
         own = TYPICAL_COLOURS[label] + rng.normal(0, COLOUR_SPREAD, 3)
         colour = np.clip(own, 20, 235) if rng.random() < TYPICAL else _colour(rng)
@@ -169,7 +169,7 @@ def draw_scene(rng: Rng, size: int, num_classes: int = len(SHAPES)) -> Scene:
     for number in range(int(rng.integers(0, 8))):
         label = int(rng.integers(num_classes))
         mask = _shape_mask(rng, list(SHAPES)[label], _random_side(rng, side))
-        x, y = _free_place(rng, owner, mask)
+        x, y = _free_position(rng, owner, mask)
         height, width = mask.shape
         region = (slice(y, y + height), slice(x, x + width))
         colour = _contrasting(rng, label, canvas[region][mask].mean(axis=0))
@@ -185,8 +185,8 @@ def _random_side(rng: Rng, side: int) -> float:
     return side * math.exp(rng.uniform(math.log(SMALLEST), math.log(LARGEST)))
 
 
-def _free_place(rng: Rng, owner: npt.NDArray[np.int64], mask: Mask) -> tuple[int, int]:
-    """x, y of a place where the mask hides little; after a few tries, any place."""
+def _free_position(rng: Rng, owner: npt.NDArray[np.int64], mask: Mask) -> tuple[int, int]:
+    """A position x, y where the mask hides little; after a few tries, any one."""
     height, width = mask.shape
     for _ in range(6):
         x = int(rng.integers(owner.shape[1] - width + 1))

@@ -47,7 +47,7 @@ _Made = tuple[int, npt.NDArray[np.float32]] | DataError  # slot and boxes (N, 6)
 
 @dataclass(frozen=True)
 class Batch:
-    """images (B, 3, H, W) float32 0..1 RGB; boxes (N, 6): image index, class, x1, y1, x2, y2."""
+    """Images (B, 3, H, W) float32 0..1 RGB; boxes (N, 6): image index, class, x1, y1, x2, y2."""
 
     images: Tensor
     boxes: Tensor
@@ -103,10 +103,10 @@ class TrainLoader:
         store = ImageStore(split.records, size=size, cache=cache)
         self.cache_bytes = store.cache_bytes
         self._plan = _Plan()
-        self._crew = _WorkerPool(workers)
+        self._pool = _WorkerPool(workers)
         self._is_watched = False
         samples = _Samples(store, self._ring_sbhwc, augment, seed, pad_value)
-        self._loader = _start(samples, self._plan, self._crew)
+        self._loader = _start(samples, self._plan, self._pool)
 
     @property
     def batches_per_epoch(self) -> int:
@@ -144,7 +144,7 @@ class TrainLoader:
 
     def close(self) -> None:
         """Ends the workers, whatever they do; the loader is of no use afterwards."""
-        self._crew.shut_down()
+        self._pool.shut_down()
         self._loader = None
 
     def _batch(self, made: _Made) -> Batch:
@@ -200,19 +200,19 @@ class _Samples(Dataset[_Made]):
 
 
 class _WorkerPool:
-    """The worker processes: signals to the whole group are for the parent, they end when told to.
+    """The worker processes, which ignore signals to the whole group until the parent ends them.
 
-    So that Ctrl-C or a SIGTERM from a job scheduler lets the parent finish its step and save. What
-    it tells them is in shared memory: one byte, and the process id of each.
+    So Ctrl-C, or a SIGTERM from a job scheduler, lets the parent finish its step and save. Shared
+    memory holds one byte, whether the pool is shut down, and the process id of each worker.
     """
 
     def __init__(self, workers: int) -> None:
         self.workers, self.parent = workers, os.getpid()
-        self._dismissed = shared_bytes(1)
+        self._is_shut_down = shared_bytes(1)
         self._pids = shared_bytes(8 * workers).view(np.int64)
 
-    def join(self, worker: int) -> None:
-        """What a worker does first."""
+    def init_worker(self, worker: int) -> None:
+        """Sets up a worker process: its signals, and its end with the parent."""
         self._pids[worker] = os.getpid()
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, self._on_sigterm)
@@ -223,19 +223,19 @@ class _WorkerPool:
             os._exit(1)
 
     def _on_sigterm(self, _signal: int, _frame: FrameType | None) -> None:
-        if self._dismissed[0]:
+        if self._is_shut_down[0]:
             os._exit(0)  # to torch any other code is an accident
 
     def shut_down(self) -> None:
-        """Ends those that are still there."""
-        self._dismissed[0] = 1
+        """Ends the workers that are still running."""
+        self._is_shut_down[0] = 1
         for process in multiprocessing.active_children():
             if process.pid in self._pids.tolist():
                 _end(process)
 
 
 def _end(process: BaseProcess) -> None:
-    """Asks again and again: a signal just before a wait for work does not end that wait."""
+    """Ends a worker by repeated SIGTERM: one just before a wait for work does not end that wait."""
     for _ in range(round(PATIENCE_S / ASK_AGAIN_S)):
         process.terminate()
         process.join(timeout=ASK_AGAIN_S)
@@ -244,8 +244,8 @@ def _end(process: BaseProcess) -> None:
     process.kill()
 
 
-def _start(samples: _Samples, plan: _Plan, crew: _WorkerPool) -> DataLoader[_Made] | None:
-    workers = crew.workers
+def _start(samples: _Samples, plan: _Plan, pool: _WorkerPool) -> DataLoader[_Made] | None:
+    workers = pool.workers
     return DataLoader(
         samples,
         sampler=plan,
@@ -254,21 +254,23 @@ def _start(samples: _Samples, plan: _Plan, crew: _WorkerPool) -> DataLoader[_Mad
         prefetch_factor=PREFETCH if workers else None,
         persistent_workers=workers > 0,
         multiprocessing_context="fork" if workers else None,
-        worker_init_fn=crew.join if workers else None,
+        worker_init_fn=pool.init_worker if workers else None,
         collate_fn=_unchanged,
         generator=torch.Generator(),  # torch draws a seed from it; the global one stays as it was
     )
 
 
 def _unchanged(made: Any) -> Any:
-    """In place of torch's conversion to tensors, which would travel through /dev/shm."""
+    """Collates nothing: torch's conversion to tensors would travel through /dev/shm."""
     return made
 
 
 def _quietly_started(loader: DataLoader[_Made]) -> Iterator[_Made]:
-    """Python 3.12+ warns of forks beside threads; torch's and numpy's pools are fit for it.
+    """Starts the workers without the warning of Python 3.12+ about forks beside threads.
 
-    Workers are forked with signals blocked: one that came before `_WorkerPool.join` would end them.
+    torch's and numpy's thread pools are fit for it.
+
+    Workers are forked with signals blocked: one that came before `init_worker` would end them.
     """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
     try:
@@ -280,6 +282,6 @@ def _quietly_started(loader: DataLoader[_Made]) -> Iterator[_Made]:
 
 
 def _close(loader: weakref.ref[TrainLoader]) -> None:
-    """At exit Python waits for its workers, which heed no SIGTERM before they are dismissed."""
+    """Closes a loader at exit, where Python waits for workers that ignore its SIGTERM."""
     if (alive := loader()) is not None:
         alive.close()
