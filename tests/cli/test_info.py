@@ -169,7 +169,7 @@ def test_run_folder_names_its_best_epoch(detkit, tmp_path, sample):
     assert "AP 0.3000 in epoch 1" in running
     report = sample(TrainReport, stopped_by="patience")
     (tmp_path / "report.json").write_text(to_json(report), encoding="utf-8")
-    assert "3 epochs, stopped by patience" in detkit("info", str(tmp_path)).stdout
+    assert "3 epochs, ended early: AP no longer rose" in detkit("info", str(tmp_path)).stdout
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_signals_and_a_kill_within_an_epoch_lose_nothing(coco, tmp_path):
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
         stderr = stop_within_an_epoch(driver, out, number)
         assert driver.returncode == code, stderr
-        assert ("interrupted; go on with: detkit search" in stderr) == (code > 0)
+        assert ("interrupted; continue with: detkit search" in stderr) == (code > 0)
         driver = begin(*more)
     stdout, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
     assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), stderr

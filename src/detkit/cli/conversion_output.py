@@ -41,7 +41,7 @@ def emit_conversion(report: ConversionReport, *, json: bool) -> None:
         found = report.difference
         console.log(
             f"largest difference on {found.images} images ({found.source}):"
-            f" {found.score:.1e} of a score, {found.box_px:.1e} px of a box"
+            f" score {found.score:.1e}, box {found.box_px:.1e} px"
         )
     for name, value in report.notes.items():
         console.log(f"{name.replace('_', ' ')}: {value}")

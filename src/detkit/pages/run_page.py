@@ -55,7 +55,7 @@ def _state(run: Run) -> str:
         return f"This run has not ended; epochs so far: {len(run.epochs)}."
     return (
         f"{report.model} (architecture {report.arch_digest}) on {report.data}; "
-        f"epochs: {report.epochs}, stopped by {report.stopped_by}."
+        f"{report.epochs} epochs, {report.ending}."
     )
 
 

@@ -6,6 +6,13 @@ from dataclasses import dataclass
 
 from detkit.report.record import Report
 
+ENDINGS = {
+    "epochs": "complete",
+    "time-limit": "ended early: the time limit was reached",
+    "patience": "ended early: AP no longer rose",
+    "signal": "interrupted",
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport(Report):
@@ -27,4 +34,9 @@ class TrainReport(Report):
     boxes: int
     dropped_images: int
     dropped_boxes: int
-    stopped_by: str  # epochs, time-limit, patience, signal
+    stopped_by: str  # a key of ENDINGS
+
+    @property
+    def ending(self) -> str:
+        """Why the training ended, in words."""
+        return ENDINGS.get(self.stopped_by, self.stopped_by)

@@ -25,7 +25,7 @@ EXAMPLES = {
         "detkit data synth -o shapes --train 1000 --val 200 --test 200 --size 320 --seed 7",
     ),
 }
-LISTED = 20  # files told for each reason unless -v
+LISTED = 20  # files listed for each reason unless -v
 ACTIONS = ("rejected", "dropped", "fixed", "kept")
 
 NewFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to make.")]
@@ -150,12 +150,12 @@ def _faults(report: DataReport, everything: bool) -> Iterator[str]:
         faults = list(group)
         yield f"{action}: {reason}: {report.counts[reason]}"
         shown = faults if everything else faults[:LISTED]
-        yield from (f"  {_told(fault)}" for fault in shown)
+        yield from (f"  {_fault_line(fault)}" for fault in shown)
         if len(faults) > len(shown):
             yield f"  and {len(faults) - len(shown)} more files (-v or --json lists all)"
 
 
-def _told(fault: Fault) -> str:
+def _fault_line(fault: Fault) -> str:
     return f"{fault.file}: {fault.detail}" if fault.detail else fault.file
 
 

@@ -197,9 +197,9 @@ def _run_rows(run: Run) -> Rows:
     scored = [epoch for epoch in run.epochs if "ap" in epoch.values]
     best = max(scored, key=lambda epoch: epoch.values["ap"], default=None)
     report = run.train_report
-    stopped = f"stopped by {report.stopped_by}" if report else "not ended: detkit train --resume"
+    ending = report.ending if report else "not ended: detkit train --resume"
     return [
-        ("state", f"{len(run.epochs)} epochs, {stopped}"),
+        ("state", f"{len(run.epochs)} epochs, {ending}"),
         ("best", f"AP {best.values['ap']:.4f} in epoch {best.number}" if best else ""),
         *(_record_rows(report) if report else []),
         *(("not read", why) for why in run.unread.values()),

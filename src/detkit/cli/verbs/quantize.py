@@ -74,7 +74,7 @@ ImagesFlag = Annotated[int | None, field_option(QuantizeConfig, "images")]
 CalibratorFlag = Annotated[str | None, field_option(QuantizeConfig, "calibrator")]
 WeightBitsFlag = Annotated[int | None, field_option(QuantizeConfig, "weight_bits")]
 ResumeFlag = Annotated[
-    bool, typer.Option("--resume", help="Go on with an interrupted --qat, bit for bit.")
+    bool, typer.Option("--resume", help="Continue an interrupted --qat, bit for bit.")
 ]
 
 
@@ -116,7 +116,7 @@ def quantize(
     if pick is not None and data is None:
         from detkit.quantize.result import pick_again
 
-        _tell(pick_again(checkpoint, path, pick), json=json)
+        _print_report(pick_again(checkpoint, path, pick), json=json)
         return
     from detkit.config import resolve
     from detkit.quantize.request import Request
@@ -148,7 +148,7 @@ def _named(data: Path | None) -> Path:
 
 
 def _run(request: Request, *, dry_run: bool, json: bool) -> None:
-    """Quantizes and tells of it, or says what would be done."""
+    """Quantizes and prints the result, or says what would be done."""
     from detkit.quantize.run import describe
     from detkit.quantize.run import quantize as quantize_checkpoint
 
@@ -159,12 +159,12 @@ def _run(request: Request, *, dry_run: bool, json: bool) -> None:
     with handle_signals() as interruption:
         report = quantize_checkpoint(request, console.log, printer(), interruption)
     if report is None:
-        console.warn("interrupted; the same command with --resume goes on")
+        console.warn("interrupted; continue with the same command and --resume")
         raise typer.Exit(128 + interruption.signal)
-    _tell(report, json=json)
+    _print_report(report, json=json)
 
 
-def _tell(report: QuantReport, *, json: bool) -> None:
+def _print_report(report: QuantReport, *, json: bool) -> None:
     """Tables on stderr, the path (or the report) on stdout."""
     for line in _lines(report):
         console.log(line)
@@ -172,15 +172,24 @@ def _tell(report: QuantReport, *, json: bool) -> None:
 
 
 def _lines(report: QuantReport) -> list[str]:
-    kept = ", ".join(report.kept_float) or "none but the predictors"
+    kept = ", ".join(report.kept_float) or "only the predictors"
     in_torch = "" if report.ap_fake_quant is None else f"; in torch {report.ap_fake_quant:.4f}"
     return [
         f"{report.method.upper()}: AP {report.ap_float:.4f} -> {report.ap_int8:.4f} on"
-        f" {report.images} images of {report.split} (drop {report.drop:+.2f} points{in_torch})",
+        f" {report.images} images of {report.split} ({change_text(report.drop)}{in_torch})",
         f"{report.coverage:.0%} of the convolutions in INT8; kept in float: {kept}",
         *(_engine_lines(report.engines) if report.engines else ()),
         *(_point_lines(report) if len(report.pareto) > 1 else ()),
     ]
+
+
+def change_text(drop: float) -> str:
+    """A drop in points of AP as a drop or a gain.
+
+    >>> change_text(0.28), change_text(-0.17)
+    ('drop 0.28 points', 'gain 0.17 points')
+    """
+    return f"{'drop' if drop >= 0 else 'gain'} {abs(drop):.2f} points"
 
 
 def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:

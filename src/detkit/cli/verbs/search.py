@@ -113,7 +113,7 @@ RayFlag = Annotated[
     typer.Option("--ray", help="Evaluate on this Ray cluster: HOST:PORT, or auto."),
 ]
 ResumeFlag = Annotated[
-    bool, typer.Option("--resume", help="Go on with the search in -o; nothing told is lost.")
+    bool, typer.Option("--resume", help="Continue the search in -o; no finished trial is lost.")
 ]
 
 
@@ -171,9 +171,9 @@ def search(
             log=console.log, notify=line_printer(_is_last, first=True), interruption=interruption
         )
         report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
-    _tell(report, folder, json=json)
+    _print_front(report, folder, json=json)
     if interruption.signal:
-        console.warn(f"interrupted; go on with: detkit search -o {folder} --resume")
+        console.warn(f"interrupted; continue with: detkit search -o {folder} --resume")
         raise typer.Exit(128 + interruption.signal)
 
 
@@ -182,7 +182,7 @@ def whole(path: Path | None) -> Path | None:
     return path.resolve() if path else None
 
 
-def _tell(report: SearchReport, folder: Path, *, json: bool) -> None:
+def _print_front(report: SearchReport, folder: Path, *, json: bool) -> None:
     """Prints the path of the front, and what should be known of its latencies."""
     console.emit(report, json=json, lines=[str(folder / "pareto.json")])
     if not all(point.measured for point in report.pareto):

@@ -68,7 +68,7 @@ BatchFlag = Annotated[int | None, field_option(TrainConfig, "batch")]
 TimeLimitFlag = Annotated[float | None, field_option(TrainConfig, "time_limit")]
 PatienceFlag = Annotated[int | None, field_option(TrainConfig, "patience")]
 ResumeFlag = Annotated[
-    bool, typer.Option("--resume", help="Go on where the run in -o stopped, bit for bit.")
+    bool, typer.Option("--resume", help="Continue the run in -o where it stopped, bit for bit.")
 ]
 
 
@@ -127,5 +127,5 @@ def train(
         return
     console.emit(report, json=json, lines=[report.checkpoint])
     if report.stopped_by == "signal":
-        console.warn(f"interrupted; go on with: detkit train -o {folder} --resume")
+        console.warn(f"interrupted; continue with: detkit train -o {folder} --resume")
         raise typer.Exit(128 + interruption.signal)
