@@ -100,8 +100,8 @@ def compare(
         images=report.images,
         fingerprint=report.fingerprint,
         valid=report.valid,
-        reasons=report.reasons,
-        cures=report.cures,
+        warnings=report.warnings,
+        remedies=report.remedies,
     )
 
 

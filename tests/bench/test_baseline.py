@@ -100,7 +100,7 @@ def test_a_report_of_the_first_schema_is_known_as_old(sample, tmp_path):
         "fingerprint": {},
     }
     path = tmp_path / "b.json"
-    path.write_text(json.dumps({**old, "fingerprint": {}, "valid": True, "reasons": []}))
+    path.write_text(json.dumps({**old, "fingerprint": {}, "valid": True, "warnings": []}))
     with pytest.raises(ArtifactError, match="made by another version of detkit"):
         read_baseline(path, LIMIT)
 
@@ -194,7 +194,7 @@ def run(sample, model):
             block_cpu_ms=blocks(2.0, seed=seed + 3) if cpu_ms else (),
         )
         row = dataclasses.replace(model(ms, seed=seed), **cpu)
-        fields = {"valid": True, "reasons": (), "cpu_time_valid": True, **fields}
+        fields = {"valid": True, "warnings": (), "cpu_time_valid": True, **fields}
         return sample(BenchReport, models=(row,), reference=reference, **fields)
 
     return make
@@ -224,8 +224,8 @@ def test_a_machine_that_became_another_tells_nothing(run):
     assert "reference work by +20%" in found.why
 
 
-def test_doubts_of_either_run_tell_nothing(run):
-    hot = {"valid": False, "reasons": ("too hot",), "cpu_time_valid": False}
+def test_warnings_of_either_run_tell_nothing(run):
+    hot = {"valid": False, "warnings": ("too hot",), "cpu_time_valid": False}
     found = change(run(10.0, 2.0, cpu_ms=9.0), run(20.0, 2.0, cpu_ms=9.0, **hot))
     assert (found.verdict, found.why) == ("unknown", "now: too hot")
     found = change(run(10.0, 2.0, **hot), run(20.0, 2.0))
@@ -233,7 +233,7 @@ def test_doubts_of_either_run_tell_nothing(run):
 
 
 def test_where_only_others_disturbed_the_run_cpu_times_are_compared(run):
-    busy = {"valid": False, "reasons": ("other programs",)}
+    busy = {"valid": False, "warnings": ("other programs",)}
     old, new = run(10.0, 2.0, cpu_ms=9.0), run(30.0, 6.0, cpu_ms=9.9, **busy)
     found = change(old, new)
     assert (found.verdict, found.decided_by) == ("regression", "reference, CPU time")
@@ -259,8 +259,8 @@ def test_without_reference_work_in_both_times_are_compared_as_they_are(run):
 
 @pytest.fixture
 def measured(cell_model, cell_folder, tmp_path, monkeypatch):
-    """`measured(path, ...)`: a run on the images of `cell_folder`; doubts of the moment aside."""
-    for name in ("doubts_of_load", "doubts_of_states", "doubts_of_times"):
+    """`measured(path, ...)`: a run on the images of `cell_folder`; warnings of the moment aside."""
+    for name in ("load_warnings", "state_warnings", "timing_warnings"):
         monkeypatch.setattr(f"detkit.bench.run.{name}", lambda *_, **__: iter(()))
 
     def run(path, against: BenchReport | None = None, **settings) -> BenchReport:

@@ -38,7 +38,7 @@ def test_a_gate_that_is_missed_exits_3_after_the_report(detkit, cell_model, cell
     assert done.returncode == 3
     report = from_json(BenchReport, done.stdout)
     plain = json.loads(done.stdout)
-    assert plain["schema_version"] == 2
+    assert plain["schema_version"] == 3
     assert set(plain["models"][0]["latency_ms"]) >= {"p50", "p90", "p95", "p99"}
     assert f"p50 {report.models[0].latency_ms.p50:.2f} ms is above 0.0001" in done.stderr
 

@@ -77,7 +77,7 @@ def run(tmp_path: Path, sample) -> Path:
     reports = {
         "report": sample(TrainReport, model=HOSTILE, seconds=3723.0),
         "eval": sample(EvalReport, model=HOSTILE),
-        "bench": sample(BenchReport, valid=False, reasons=(HOSTILE,)),
+        "bench": sample(BenchReport, valid=False, warnings=(HOSTILE,)),
         "onnx": sample(ConversionReport, file=HOSTILE),
     }
     for name, report in reports.items():
@@ -117,7 +117,7 @@ def test_hostile_names_are_shown_as_text(run):
     assert "\x1b" not in checker.words
 
 
-def test_page_tells_the_best_epoch_and_the_doubts(run):
+def test_page_tells_the_best_epoch_and_the_warnings(run):
     words = check(render_run(run)).words
     assert "0.400best AP" in words
     assert "1best epoch of 3" in words

@@ -11,7 +11,7 @@ import pytest
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.profile import run as room
-from detkit.profile.run import MEASUREMENTS, doubts, measure_profile, runtime_version
+from detkit.profile.run import MEASUREMENTS, measure_profile, measurement_warnings, runtime_version
 from detkit.report import HardwareProfile, Measurement
 from detkit.runtime.session import Placement
 from detkit.spec.space import SPACES
@@ -158,9 +158,9 @@ def steady(wall_over_cpu: float = 1.0) -> Measurement:
 
 
 def test_busy_and_drifting_machines_are_told():
-    assert list(doubts([1.0, 1.05], [steady(), steady(1.2)])) == []
-    (drift,) = doubts([1.0, 1.2], [steady()])
+    assert list(measurement_warnings([1.0, 1.05], [steady(), steady(1.2)])) == []
+    (drift,) = measurement_warnings([1.0, 1.2], [steady()])
     assert "1.00 to 1.20 ms" in drift
-    (busy,) = doubts([1.0], [steady(), steady(1.5)])
+    (busy,) = measurement_warnings([1.0], [steady(), steady(1.5)])
     assert "in 1 of 2 measurements" in busy
     assert "1.5 times" in busy

@@ -74,7 +74,7 @@ def test_the_ratio_of_quartiles_does_not_see_calls_that_were_disturbed():
     assert (interval.low, interval.high) == (pytest.approx(1.05), pytest.approx(1.05))
 
 
-def test_rounds_are_drawn_together_so_that_a_drift_of_both_is_no_doubt():
+def test_rounds_are_drawn_together_so_that_a_drift_of_both_is_no_warning():
     drift = np.linspace(1, 3, 40).reshape(40, 1)
     ratios = quartile_ratios_drawn(2 * drift, drift)
     assert ratios == pytest.approx(np.full(len(ratios), 2.0))

@@ -8,9 +8,9 @@ from detkit.report import MachineState
 from detkit.timing.validity import (
     CpuUse,
     cpu_use,
-    doubts_of_load,
-    doubts_of_states,
-    doubts_of_times,
+    load_warnings,
+    state_warnings,
+    timing_warnings,
 )
 
 QUIET = CpuUse(total=100.0, busy=50.0, stolen=1.0, own=40.0)
@@ -30,40 +30,40 @@ def states(**last) -> list[MachineState]:
     return [COOL, COOL, dataclasses.replace(COOL, **last), COOL]
 
 
-def test_a_machine_left_alone_gives_no_reason_to_doubt():
-    assert list(doubts_of_load(QUIET, later())) == []
-    assert list(doubts_of_load(QUIET, QUIET)) == []
-    assert list(doubts_of_states(states(), {})) == []
+def test_a_machine_left_alone_gives_no_warning():
+    assert list(load_warnings(QUIET, later())) == []
+    assert list(load_warnings(QUIET, QUIET)) == []
+    assert list(state_warnings(states(), {})) == []
     even = {"steady": True, "warmup_runs": 10, "block_spread": 0.05, "runs": 100}
-    assert list(doubts_of_times("m", **even)) == []
+    assert list(timing_warnings("m", **even)) == []
 
 
 @pytest.mark.parametrize(
-    ("changes", "reason", "cure"),
+    ("changes", "message", "remedy"),
     [
         ({"own": 45.0}, "other programs used 40% of the CPU", "nothing else running"),
         ({"stolen": 1.5}, "the host took 5% of the CPU away", "shares its cores with nobody"),
     ],
 )
-def test_each_disturbance_is_told(changes, reason, cure):
-    (found,) = doubts_of_load(QUIET, later(**changes))
-    assert reason in found.reason
-    assert cure in found.cure
+def test_each_disturbance_is_told(changes, message, remedy):
+    (found,) = load_warnings(QUIET, later(**changes))
+    assert message in found.message
+    assert remedy in found.remedy
     assert found.of_others
 
 
 @pytest.mark.parametrize(
-    ("change", "reason", "cure"),
+    ("change", "message", "remedy"),
     [
         ({"cpu_mhz": 2900.0}, "CPU's clock went from 2900 to 3000 MHz", "sudo cpupower frequency-"),
         ({"temperatures_c": {"cpu": 56.0}}, "cpu grew 6 C hotter", "let it cool"),
-        ({"gpu_limits": ("power cap",)}, "held back: power cap", "sudo nvidia-smi"),
+        ({"gpu_limits": ("power cap",)}, "throttled: power cap", "sudo nvidia-smi"),
     ],
 )
-def test_each_change_of_the_machine_is_told(change, reason, cure):
-    (found,) = doubts_of_states(states(**change), {})
-    assert reason in found.reason
-    assert found.cure.startswith(cure)
+def test_each_change_of_the_machine_is_told(change, message, remedy):
+    (found,) = state_warnings(states(**change), {})
+    assert message in found.message
+    assert found.remedy.startswith(remedy)
 
 
 @pytest.mark.parametrize(
@@ -71,38 +71,38 @@ def test_each_change_of_the_machine_is_told(change, reason, cure):
     [{"cpu_mhz": 2920.0}, {"temperatures_c": {"cpu": 54.0}}, {"temperatures_c": {}}],
 )
 def test_what_is_within_the_limits_is_not(change):
-    assert list(doubts_of_states(states(**change), {})) == []
+    assert list(state_warnings(states(**change), {})) == []
 
 
 def test_clocks_of_rest_before_and_after_do_not_count():
     idle = dataclasses.replace(COOL, cpu_mhz=800.0)
-    assert list(doubts_of_states([idle, COOL, COOL, idle], {})) == []
+    assert list(state_warnings([idle, COOL, COOL, idle], {})) == []
 
 
 def test_throttling_counts_over_the_whole_run():
     after = dataclasses.replace(COOL, throttles=4)
-    (found,) = doubts_of_states([COOL, COOL, after], {})
-    assert "slowed down for its heat" in found.reason
+    (found,) = state_warnings([COOL, COOL, after], {})
+    assert "slowed down for its heat" in found.message
 
 
 def test_a_jetson_is_told_its_own_commands():
-    (cpu,) = doubts_of_states(states(cpu_mhz=1500.0), {"l4t": "36.4.3"})
-    assert cpu.cure == "sudo nvpmodel -m 0 && sudo jetson_clocks"
+    (cpu,) = state_warnings(states(cpu_mhz=1500.0), {"l4t": "36.4.3"})
+    assert cpu.remedy == "sudo nvpmodel -m 0 && sudo jetson_clocks"
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("change", "message"),
     [
         ({"steady": False, "warmup_runs": 500}, "m: still getting faster after 500 warm-up runs"),
         ({"block_spread": 0.1}, "m: blocks differ by 10% (limit 5%)"),
         ({"runs": 10}, "m: p99 of 10 runs is little more than the slowest"),
     ],
 )
-def test_unsteady_uneven_and_few_times_are_told(change, reason):
+def test_unsteady_uneven_and_few_times_are_told(change, message):
     even = {"steady": True, "warmup_runs": 10, "block_spread": 0.0, "runs": 100}
-    (found,) = doubts_of_times("m", **(even | change))
-    assert found.reason == reason
-    assert found.cure
+    (found,) = timing_warnings("m", **(even | change))
+    assert found.message == message
+    assert found.remedy
 
 
 def test_cpu_time_of_this_process_is_part_of_the_machines(make_tree):

@@ -33,7 +33,7 @@ def recommend(variants: Sequence[Variant], limits: Limits, *, images: int) -> Re
     """The fastest variant that keeps the limits, and a lower precision only where it is faster."""
     reference = fastest_float(variants)
     judged = tuple(
-        dataclasses.replace(variant, rejected=_fault(variant, variants[reference], limits))
+        dataclasses.replace(variant, rejected=_rejection(variant, variants[reference], limits))
         for variant in variants
     )
     kept = [index for index, variant in enumerate(judged) if not variant.rejected]
@@ -50,7 +50,7 @@ def fastest_float(variants: Sequence[Variant]) -> int:
     return min(floats, key=lambda index: variants[index].latency_ms)
 
 
-def _fault(variant: Variant, reference: Variant, limits: Limits) -> str:
+def _rejection(variant: Variant, reference: Variant, limits: Limits) -> str:
     """Why this variant is not to be shipped; empty where nothing speaks against it."""
     if variant.drop > limits.max_drop:
         noise = f"{variant.drop:.1f} +- {variant.drop_noise:.1f}"
@@ -68,8 +68,8 @@ def _advice(variants: Sequence[Variant], chosen: int, reference: Variant, images
     if variant.precision == "fp32":
         lower = [f for f in variants if f.precision != "fp32"]
         why = min(lower, key=lambda f: f.latency_ms, default=None)
-        reason = f": {why.precision} on {why.runtime} {why.rejected}" if why else ""
-        return f"stay in {_name(variant)}{reason}"
+        rejection = f": {why.precision} on {why.runtime} {why.rejected}" if why else ""
+        return f"stay in {_name(variant)}{rejection}"
     faster = f"{1 / variant.ratio:.1f}x faster than {_name(reference)}"
     return f"ship {_name(variant)}: {faster}, {_drop(variant, images)}{_ties(variants, chosen)}"
 

@@ -26,7 +26,7 @@ from detkit.report import AdviceReport, Variant
 from detkit.runtime.session import Placement, Session
 from detkit.timing.cpu_time import clock_of
 from detkit.timing.measure import Plan, Run, Timing, measure
-from detkit.timing.validity import cpu_use, doubts_of_load
+from detkit.timing.validity import cpu_use, load_warnings
 
 TIMING = Plan(min_seconds=2.0, min_runs=40, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
 NUM_INPUTS = 8  # different images, in turn
@@ -44,12 +44,12 @@ class AdviseRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """`absent` says of variants that were not measured why; `reasons`, why times are unreliable."""
+    """Variants, why others are `absent`, and `warnings` where the times are unreliable."""
 
     variants: tuple[Variant, ...]
     absent: dict[str, str]
     images: int
-    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def advise(question: AdviseRequest, tell: Callable[[str], None]) -> AdviceReport:
@@ -83,8 +83,8 @@ def advise(question: AdviseRequest, tell: Callable[[str], None]) -> AdviceReport
         commands=commands(variant, question.checkpoint, question.data) if variant else (),
         absent=found.absent,
         threads=config.threads,
-        valid=not found.reasons,
-        reasons=found.reasons,
+        valid=not found.warnings,
+        warnings=found.warnings,
         fingerprint=fingerprint(engine_packages()),
     )
 
@@ -106,7 +106,7 @@ def measure_variants(parent: Parent, request: Request, tell: Callable[[str], Non
         before = cpu_use()
         tell(f"timing {len(opened)} variants in turns")
         timings = time_in_turns(opened, records, threads)
-        reasons = tuple(doubt.reason for doubt in doubts_of_load(before, cpu_use()))
+        warnings = tuple(warning.message for warning in load_warnings(before, cpu_use()))
         tell(f"scoring them on {len(records)} images of {split.name}")
         aps = []
         for variant in opened:
@@ -118,7 +118,7 @@ def measure_variants(parent: Parent, request: Request, tell: Callable[[str], Non
             aps,
             [size(variant) for variant in opened],
         )
-    return Measured(variants=variants, absent=absent, images=len(records), reasons=reasons)
+    return Measured(variants=variants, absent=absent, images=len(records), warnings=warnings)
 
 
 def time_in_turns(

@@ -180,11 +180,15 @@ def change_of_runs(
     by = f"{'times' if moved is None else 'reference'}{CPU_TIME if by_cpu else ''}"
     both_ms = (old.latency_ms.p50, new.latency_ms.p50)
     found = _change(old, new, both_ms, now / then - 1, interval, limit, by)
-    doubts = [] if by_cpu else [*_told(reports[0], "baseline"), *_told(reports[1], "now")]
+    warnings = (
+        []
+        if by_cpu
+        else [*_dated_warnings(reports[0], "baseline"), *_dated_warnings(reports[1], "now")]
+    )
     if moved is not None and abs(moved) > MAX_REFERENCE_CHANGE:
-        doubts.append(f"the machine itself changed: the reference work by {moved:+.0%}")
-    if doubts:
-        return dataclasses.replace(found, verdict="unknown", why="; ".join(doubts))
+        warnings.append(f"the machine itself changed: the reference work by {moved:+.0%}")
+    if warnings:
+        return dataclasses.replace(found, verdict="unknown", why="; ".join(warnings))
     return found
 
 
@@ -219,8 +223,8 @@ def _one_each(blocks: Sequence[float]) -> list[list[float]]:
     return [[value] for value in blocks]
 
 
-def _told(report: BenchReport, when: str) -> list[str]:
-    return [f"{when}: {reason}" for reason in report.reasons]
+def _dated_warnings(report: BenchReport, when: str) -> list[str]:
+    return [f"{when}: {warning}" for warning in report.warnings]
 
 
 def reference_change(

@@ -17,7 +17,7 @@ from detkit.report import BaselineComparison, BenchReport, Change, ModelLatency
 from detkit.timing.measure import Clocks, Run, warm_up
 from detkit.timing.throughput import ThroughputRunner
 from detkit.timing.throughput import warm_up as warm_up_flow
-from detkit.timing.validity import cpu_use, doubts_of_load
+from detkit.timing.validity import cpu_use, load_warnings
 
 
 def match_to_baseline(
@@ -100,5 +100,5 @@ def _ab_test(old: Sequence[Run], new: Sequence[Run], limit: float, setting: Sett
         limit=limit,
         min_seconds=plan.min_seconds,
         clocks=Clocks(clock, setting.cpu_clock),
-        is_disturbed=lambda: any(doubts_of_load(before, cpu_use())),
+        is_disturbed=lambda: any(load_warnings(before, cpu_use())),
     )

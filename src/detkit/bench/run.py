@@ -36,7 +36,13 @@ from detkit.runtime.session import Placement
 from detkit.spec.foreign import ForeignSpec
 from detkit.timing.measure import Clock, Plan, Run, Timing, measure
 from detkit.timing.throughput import ThroughputRunner, measure_throughput
-from detkit.timing.validity import Doubt, cpu_use, doubts_of_load, doubts_of_states, doubts_of_times
+from detkit.timing.validity import (
+    TimingWarning,
+    cpu_use,
+    load_warnings,
+    state_warnings,
+    timing_warnings,
+)
 
 REFERENCE_SHARE = 0.2  # of the time of a model
 ENERGY_SECONDS = 2.0
@@ -122,10 +128,10 @@ def _measure_all(
     after = cpu_use()
     states.append(read_state(gpu_index=setting.gpu))
     energies = [_energy_mj_per_image(model, setting) for model in models]
-    doubts = [
-        *(doubt for pair in zip(models, timings, strict=True) for doubt in _doubts_of(*pair)),
-        *doubts_of_load(before, after),
-        *doubts_of_states(states, machine),
+    warnings = [
+        *(warning for pair in zip(models, timings, strict=True) for warning in _warnings_of(*pair)),
+        *load_warnings(before, after),
+        *state_warnings(states, machine),
     ]
     rows = zip(models, timings, chains, energies, strict=True)
     return BenchReport(
@@ -138,10 +144,10 @@ def _measure_all(
         images=source,
         states=tuple(states),
         fingerprint=machine,
-        valid=not doubts,
-        cpu_time_valid=all(doubt.of_others for doubt in doubts),
-        reasons=tuple(doubt.reason for doubt in doubts),
-        cures=tuple(dict.fromkeys(doubt.cure for doubt in doubts)),
+        valid=not warnings,
+        cpu_time_valid=all(warning.of_others for warning in warnings),
+        warnings=tuple(warning.message for warning in warnings),
+        remedies=tuple(dict.fromkeys(warning.remedy for warning in warnings)),
     )
 
 
@@ -174,8 +180,8 @@ def _measure_engines(
     return timings[:-1], reference_times(NAME, timings[-1])
 
 
-def _doubts_of(model: Candidate, timing: Timing) -> Iterator[Doubt]:
-    return doubts_of_times(
+def _warnings_of(model: Candidate, timing: Timing) -> Iterator[TimingWarning]:
+    return timing_warnings(
         model.path.name,
         steady=timing.warmup.steady,
         warmup_runs=timing.warmup.runs,

@@ -6,17 +6,17 @@ from detkit.cli import console
 from detkit.core.errors import MeasurementError
 
 
-def tell_doubts(reasons: tuple[str, ...], cures: tuple[str, ...]) -> None:
-    """Warns of each reason, and gives each command that would help as a hint."""
-    for reason in reasons:
-        console.warn(f"unreliable: {reason}")
-    for cure in cures:
-        console.log(f"hint: {cure}")
+def print_warnings(warnings: tuple[str, ...], remedies: tuple[str, ...]) -> None:
+    """Prints each warning, and each command that would help as a hint."""
+    for warning in warnings:
+        console.warn(f"unreliable: {warning}")
+    for remedy in remedies:
+        console.log(f"hint: {remedy}")
 
 
-def check_trust(reasons: tuple[str, ...], cures: tuple[str, ...]) -> None:
-    """Raises MeasurementError if there are reasons not to trust the times."""
-    if reasons:
+def check_reliable(warnings: tuple[str, ...], remedies: tuple[str, ...]) -> None:
+    """Raises MeasurementError if there are warnings."""
+    if warnings:
         raise MeasurementError(
-            "the times are unreliable: " + "; ".join(reasons), hint="; ".join(cures)
+            "the times are unreliable: " + "; ".join(warnings), hint="; ".join(remedies)
         )

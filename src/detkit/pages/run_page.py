@@ -175,7 +175,7 @@ def _latencies(run: Run) -> list[tuple[str, str, Table]]:
     return [
         (
             f"{name}: {', '.join(f'{key} {value}' for key, value in item.fingerprint.items())}",
-            "" if item.valid else f"unreliable: {'; '.join(item.reasons)}",
+            "" if item.valid else f"unreliable: {'; '.join(item.warnings)}",
             _bench_table(item),
         )
         for name, item in run.reports.items()

@@ -10,7 +10,7 @@ from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import convert, from_plain
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
-from detkit.profile.run import MEASUREMENTS, doubts, measure_in_turns, runtime_version
+from detkit.profile.run import MEASUREMENTS, measure_in_turns, measurement_warnings, runtime_version
 from detkit.report import MeasuredFront, MeasuredPoint, Measurement, ParetoPoint
 from detkit.spec.arch import ArchSpec
 from detkit.timing.cpu_time import clock_name
@@ -70,7 +70,9 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
         threads=setup.placement.threads,
         clock=clock_name(setup.placement),
         reference_ms=tuple(reference),
-        warnings=tuple(doubts(reference, [visit for seen in measurements for visit in seen])),
+        warnings=tuple(
+            measurement_warnings(reference, [visit for seen in measurements for visit in seen])
+        ),
         fingerprint=fingerprint(engine_packages()),
     )
 

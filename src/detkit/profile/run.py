@@ -26,7 +26,7 @@ from detkit.report import HardwareProfile, Measurement, ProfileSample
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.timing.cpu_time import clock_name, visit
-from detkit.timing.validity import doubts_of_states
+from detkit.timing.validity import state_warnings
 from detkit.untrained import REFERENCE, Setup
 
 Choice = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
@@ -110,8 +110,8 @@ def _visit_all(
             states.append(read_state())
         elif len(profile.samples[turn.sample].measurements) == MEASUREMENTS:
             tell(_line(profile, turn.sample))
-    found = doubts_of_states([*states, read_state()], profile.fingerprint)
-    return _finished(profile, specs, [doubt.reason for doubt in found])
+    found = state_warnings([*states, read_state()], profile.fingerprint)
+    return _finished(profile, specs, [warning.message for warning in found])
 
 
 def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
@@ -150,8 +150,10 @@ def runtime_version(runtime: str) -> str:
     return next((found[name] for name in packages if name in found), "")
 
 
-def doubts(reference_ms: Sequence[float], measurements: Sequence[Measurement]) -> Iterator[str]:
-    """What the measurements themselves say against them."""
+def measurement_warnings(
+    reference_ms: Sequence[float], measurements: Sequence[Measurement]
+) -> Iterator[str]:
+    """Yields what speaks against the measurements, by their own figures."""
     low, high = min(reference_ms), max(reference_ms)
     if high > (1 + MAX_DRIFT) * low:
         yield f"the machine was not steady: one network took {low:.2f} to {high:.2f} ms"
@@ -164,15 +166,15 @@ def doubts(reference_ms: Sequence[float], measurements: Sequence[Measurement]) -
 
 
 def _finished(
-    profile: HardwareProfile, specs: Sequence[ArchSpec], reasons: Sequence[str]
+    profile: HardwareProfile, specs: Sequence[ArchSpec], warnings: Sequence[str]
 ) -> HardwareProfile:
-    """The profile with its fit, and with what speaks against trusting it, `reasons` among that."""
+    """The profile with its fit and all warnings: `warnings`, and those of its measurements."""
     latencies_ms = [sample.latency_ms for sample in profile.samples]
     measurements = [visit for sample in profile.samples for visit in sample.measurements]
     return dataclasses.replace(
         profile,
         fit=fit_latency([features_of(spec) for spec in specs], latencies_ms),
-        warnings=(*doubts(profile.reference_ms, measurements), *reasons),
+        warnings=(*measurement_warnings(profile.reference_ms, measurements), *warnings),
     )
 
 

@@ -34,7 +34,7 @@ class AdviceReport(Report):
     """`chosen` is an index in `variants`, None where none meets the limits."""
 
     kind: str = "advice report"
-    schema_version: int = 1
+    schema_version: int = 2
     checkpoint: str
     data: str
     split: str
@@ -48,5 +48,5 @@ class AdviceReport(Report):
     absent: dict[str, str]  # runtime and precision -> why it was not measured
     threads: int
     valid: bool
-    reasons: tuple[str, ...]
+    warnings: tuple[str, ...]
     fingerprint: dict[str, str]

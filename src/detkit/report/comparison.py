@@ -38,12 +38,12 @@ class ComparedModel:
 @dataclass(frozen=True, kw_only=True)
 class CompareReport(Report):
     kind: str = "comparison report"
-    schema_version: int = 1
+    schema_version: int = 2
     weights: str = "untrained"
     image_size: tuple[int, int]
     models: tuple[ComparedModel, ...]
     images: str  # where those the networks were timed on came from
     fingerprint: dict[str, str]
     valid: bool
-    reasons: tuple[str, ...]  # why it is not valid
-    cures: tuple[str, ...] = ()  # commands that would help, none of them run
+    warnings: tuple[str, ...]  # why it is not valid
+    remedies: tuple[str, ...] = ()  # commands that would help, none of them run

@@ -1,6 +1,6 @@
 """How long models take on this machine, in which state it was, and how that compares with before.
 
-Schema 2. A `None` is what this machine or this engine cannot tell.
+Schema 3. A `None` is what this machine or this engine cannot tell.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ class BaselineComparison:
 @dataclass(frozen=True, kw_only=True)
 class BenchReport(Report):
     kind: str = "bench report"
-    schema_version: int = 2
+    schema_version: int = 3
     scenario: str = "latency"
     models: tuple[ModelLatency, ...]
     reference: ReferenceTimes | None = None
@@ -166,7 +166,7 @@ class BenchReport(Report):
     states: tuple[MachineState, ...] = ()  # before, between the blocks, after
     fingerprint: dict[str, str]
     valid: bool
-    reasons: tuple[str, ...]  # why it is not valid
-    cpu_time_valid: bool = False  # CPU times can be trusted: there is no reason but other programs
-    cures: tuple[str, ...] = ()  # commands that would help, none of them run
+    warnings: tuple[str, ...]  # why it is not valid
+    cpu_time_valid: bool = False  # CPU times can be trusted: nothing but other programs disturbed
+    remedies: tuple[str, ...] = ()  # commands that would help, none of them run
     baseline: BaselineComparison | None = None

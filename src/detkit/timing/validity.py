@@ -1,4 +1,4 @@
-"""Whether times can be trusted: each doubt with its figure, its limit and what the user can do.
+"""Whether times can be trusted: each warning with its figure, its limit and what the user can do.
 
 Nothing here measures; it judges what `measure`, `state` and `cpu_use` found.
 """
@@ -30,11 +30,11 @@ GPU_CLOCKS = "sudo nvidia-smi -pm 1 && sudo nvidia-smi --lock-gpu-clocks=tdp,tdp
 
 
 @dataclass(frozen=True)
-class Doubt:
+class TimingWarning:
     """`of_others`: other programs lengthened the wall time; CPU times are none the worse."""
 
-    reason: str
-    cure: str
+    message: str
+    remedy: str
     of_others: bool = False
 
 
@@ -61,50 +61,56 @@ def cpu_use(root: Path = ROOT) -> CpuUse:
     )
 
 
-def doubts_of_load(before: CpuUse, after: CpuUse) -> Iterator[Doubt]:
+def load_warnings(before: CpuUse, after: CpuUse) -> Iterator[TimingWarning]:
     """What else ran between the two moments."""
     elapsed = max(after.total - before.total, 1e-9)
     others = (after.busy - before.busy - (after.own - before.own)) / elapsed
     stolen = (after.stolen - before.stolen) / elapsed
     if others > MAX_OTHERS:
         limit = f"limit {MAX_OTHERS:.0%}"
-        yield Doubt(f"other programs used {others:.0%} of the CPU ({limit})", ALONE, of_others=True)
+        yield TimingWarning(
+            f"other programs used {others:.0%} of the CPU ({limit})", ALONE, of_others=True
+        )
     if stolen > MAX_STOLEN:
-        yield Doubt(
+        yield TimingWarning(
             f"the host took {stolen:.0%} of the CPU away (limit {MAX_STOLEN:.0%})",
             "run it on a machine that shares its cores with nobody",
             of_others=True,
         )
 
 
-def doubts_of_states(states: Sequence[MachineState], machine: Mapping[str, str]) -> Iterator[Doubt]:
+def state_warnings(
+    states: Sequence[MachineState], machine: Mapping[str, str]
+) -> Iterator[TimingWarning]:
     """What clocks and heat say; the states are before, between the blocks, and after.
 
     Args:
-        machine: a fingerprint, by which cures for this machine are chosen.
+        machine: a fingerprint, by which remedies for this machine are chosen.
     """
-    cpu_cure = JETSON_CLOCKS if "l4t" in machine else CPU_CLOCKS
-    gpu_cure = JETSON_CLOCKS if "l4t" in machine else GPU_CLOCKS
+    cpu_remedy = JETSON_CLOCKS if "l4t" in machine else CPU_CLOCKS
+    gpu_remedy = JETSON_CLOCKS if "l4t" in machine else GPU_CLOCKS
     busy = states[1:-1]  # before and after, clocks are those of rest
-    yield from _drift([s.cpu_mhz for s in busy], "the CPU's", cpu_cure)
-    yield from _drift([s.gpu_mhz for s in busy], "the GPU's", gpu_cure)
+    yield from _drift([s.cpu_mhz for s in busy], "the CPU's", cpu_remedy)
+    yield from _drift([s.gpu_mhz for s in busy], "the GPU's", gpu_remedy)
     cool = "let it cool, better its cooling, or lower its clocks until they can be held"
     for name, rise in _rises(busy):
         if rise > MAX_RISE_C:
-            yield Doubt(f"{name} grew {rise:.0f} C hotter (limit {MAX_RISE_C:.0f})", cool)
+            yield TimingWarning(f"{name} grew {rise:.0f} C hotter (limit {MAX_RISE_C:.0f})", cool)
     if states[-1].throttles > states[0].throttles:
-        yield Doubt("the CPU was slowed down for its heat", cool)
+        yield TimingWarning("the CPU was slowed down for its heat", cool)
     limits = sorted({limit for state in busy for limit in state.gpu_limits})
     if limits:
-        yield Doubt(f"the GPU was held back: {', '.join(limits)}", gpu_cure)
+        yield TimingWarning(f"the GPU was throttled: {', '.join(limits)}", gpu_remedy)
 
 
-def _drift(mhz: Sequence[float | None], whose: str, cure: str) -> Iterator[Doubt]:
+def _drift(mhz: Sequence[float | None], whose: str, remedy: str) -> Iterator[TimingWarning]:
     known = [value for value in mhz if value]
     drift = (max(known) - min(known)) / max(known) if known else 0.0
     if drift > MAX_CLOCK_DRIFT:
         clocks = f"{min(known):.0f} to {max(known):.0f} MHz"
-        yield Doubt(f"{whose} clock went from {clocks} (limit {MAX_CLOCK_DRIFT:.0%})", cure)
+        yield TimingWarning(
+            f"{whose} clock went from {clocks} (limit {MAX_CLOCK_DRIFT:.0%})", remedy
+        )
 
 
 def _rises(states: Sequence[MachineState]) -> Iterator[tuple[str, float]]:
@@ -114,17 +120,17 @@ def _rises(states: Sequence[MachineState]) -> Iterator[tuple[str, float]]:
         yield from ((name, last[name] - first[name]) for name in first if name in last)
 
 
-def doubts_of_times(
+def timing_warnings(
     name: str, *, steady: bool, warmup_runs: int, block_spread: float, runs: int
-) -> Iterator[Doubt]:
+) -> Iterator[TimingWarning]:
     """What the times of one model say against trusting them."""
     if not steady:
-        reason = f"{name}: still getting faster after {warmup_runs} warm-up runs"
-        yield Doubt(reason, LONGER)
+        message = f"{name}: still getting faster after {warmup_runs} warm-up runs"
+        yield TimingWarning(message, LONGER)
     if block_spread > MAX_BLOCK_SPREAD:
         limit = f"limit {MAX_BLOCK_SPREAD:.0%}"
-        reason = f"{name}: blocks differ by {block_spread:.0%} ({limit})"
-        yield Doubt(reason, ALONE, of_others=True)
+        message = f"{name}: blocks differ by {block_spread:.0%} ({limit})"
+        yield TimingWarning(message, ALONE, of_others=True)
     if runs < MIN_RUNS_FOR_P99:
-        reason = f"{name}: p99 of {runs} runs is little more than the slowest"
-        yield Doubt(reason, f"--runs {MIN_RUNS_FOR_P99}, or more")
+        message = f"{name}: p99 of {runs} runs is little more than the slowest"
+        yield TimingWarning(message, f"--runs {MIN_RUNS_FOR_P99}, or more")

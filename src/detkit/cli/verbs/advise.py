@@ -44,7 +44,7 @@ def advise(
     from detkit.advise.recommend import Limits
     from detkit.advise.run import AdviseRequest
     from detkit.advise.run import advise as find_advice
-    from detkit.cli.reliability_output import tell_doubts
+    from detkit.cli.reliability_output import print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.core.errors import GateError
 
@@ -55,7 +55,7 @@ def advise(
     emit_report(report, out, json=json, lines=_lines(report))
     for what, why in report.absent.items():
         console.detail(f"{what}: {why}")
-    tell_doubts(report.reasons, ())
+    print_warnings(report.warnings, ())
     if report.chosen is None:
         raise GateError(report.advice)
 

@@ -71,7 +71,7 @@ def compare(
     published.
     """
     console.setup(quiet, verbose)
-    from detkit.cli.reliability_output import check_trust, tell_doubts
+    from detkit.cli.reliability_output import check_reliable, print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.compare import compare as measure_models
     from detkit.runtime.session import Placement
@@ -91,9 +91,9 @@ def compare(
         tell=console.log,
     )
     emit_report(report, out, json=json, lines=_lines(report))
-    tell_doubts(report.reasons, report.cures)
+    print_warnings(report.warnings, report.remedies)
     if strict:
-        check_trust(report.reasons, report.cures)
+        check_reliable(report.warnings, report.remedies)
 
 
 def _lines(report: CompareReport) -> list[str]:

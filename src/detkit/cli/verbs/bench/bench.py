@@ -88,7 +88,7 @@ def bench(
     from detkit.bench.baseline import read_baseline
     from detkit.bench.run import bench as time_models
     from detkit.cli.foreign_outputs import foreign_specs
-    from detkit.cli.reliability_output import tell_doubts
+    from detkit.cli.reliability_output import print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.cli.verbs.bench.gates import check_gates, check_limit_has_baseline, share_of
     from detkit.cli.verbs.bench.table import lines_of
@@ -111,5 +111,5 @@ def bench(
         tell=console.log,
     )
     emit_report(report, out, json=json, lines=lines_of(report))
-    tell_doubts(report.reasons, report.cures)
+    print_warnings(report.warnings, report.remedies)
     check_gates(report, max_ms, strict=strict)

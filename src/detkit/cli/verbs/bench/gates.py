@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from detkit.cli.reliability_output import check_trust
+from detkit.cli.reliability_output import check_reliable
 from detkit.core.errors import GateError, MeasurementError, UsageError
 
 if TYPE_CHECKING:
@@ -34,10 +34,10 @@ def share_of(percent: str) -> float:
 
 
 def check_gates(report: BenchReport, max_ms: float | None, *, strict: bool) -> None:
-    """Raises GateError for a model that is too slow, MeasurementError for doubts when `strict`."""
+    """Raises GateError for a slow model, and MeasurementError for warnings when `strict`."""
     slow = [m for m in report.models if max_ms is not None and m.latency_ms.p50 > max_ms]
     if strict:
-        check_trust(report.reasons, report.cures)
+        check_reliable(report.warnings, report.remedies)
     missed = [f"{m.file}: p50 {m.latency_ms.p50:.2f} ms is above {max_ms:g}" for m in slow]
     if report.baseline is not None:
         missed += [_slower_by(c, report.baseline) for c in _with(report.baseline, "regression")]
@@ -47,7 +47,7 @@ def check_gates(report: BenchReport, max_ms: float | None, *, strict: bool) -> N
     if unknown:
         raise MeasurementError(
             "; ".join(f"{change.file} cannot be compared: {change.why}" for change in unknown),
-            hint="; ".join(report.cures) or "run it again with --seconds 10",
+            hint="; ".join(report.remedies) or "run it again with --seconds 10",
         )
 
 
