@@ -46,7 +46,8 @@ from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, ModelLatency
 from detkit.runtime.session import Placement, Session
-from detkit.timing.measure import Plan, measure
+from detkit.timing.measure import measure
+from detkit.timing.plan import TimingPlan
 
 SLOWER = 0.05
 LIMIT = 0.03
@@ -90,7 +91,7 @@ def onnxruntime_loop(model: Path, args: argparse.Namespace) -> Iterator[Row]:
 
 
 def timed(model: Path, args: argparse.Namespace, runtime: str) -> ModelLatency:
-    plan = Plan(min_seconds=args.seconds, min_runs=20, chain_runs=1)
+    plan = TimingPlan(min_seconds=args.seconds, min_runs=20, chain_runs=1)
     placement = Placement(threads=args.threads)
     return bench([model], runtime=runtime, placement=placement, plan=plan).models[0]
 
@@ -238,7 +239,7 @@ def bench_once(model: Path, args: argparse.Namespace, baseline: Baseline | None)
         [model],
         runtime=args.runtime,
         placement=Placement(threads=args.threads),
-        plan=Plan(min_seconds=args.seconds, min_runs=100, chain_runs=10),
+        plan=TimingPlan(min_seconds=args.seconds, min_runs=100, chain_runs=10),
         scenario=args.scenario,
         baseline=baseline,
     )
@@ -275,7 +276,7 @@ def overhead(args: argparse.Namespace) -> Iterator[Row]:
             pass
         inside.append(time.perf_counter() - began)
 
-    plan = Plan(min_seconds=args.seconds, min_runs=100, blocks=10, warmup_seconds=0)
+    plan = TimingPlan(min_seconds=args.seconds, min_runs=100, blocks=10, warmup_seconds=0)
     marks: list[float] = []
     timing = measure([run], plan, time.perf_counter, lambda: marks.append(time.perf_counter()))[0]
     per_block = len(timing.blocks_ms[0])

@@ -41,7 +41,7 @@ from detkit.search.study.progress import Hooks
 from detkit.search.study.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO, with_task
-from detkit.timing.cpu_time import PLAN, least_cpu_ms
+from detkit.timing.cpu_time import least_cpu_ms
 from detkit.train.loop import StopSignal
 
 WIDTHS = (0.5, 0.75, 1.0)
@@ -163,9 +163,7 @@ def front(args: argparse.Namespace) -> list[dict[str, Any]]:
     points = [best_within(report.pareto, target) for target in targets]
     ours = [from_plain(ArchSpec, point.arch) for point in points]
     setup = setup_of(config)
-    timed = least_cpu_ms(
-        [setup.open(spec) for spec in [*plain, *ours]], placement=setup.placement, plan=PLAN
-    )
+    timed = least_cpu_ms([setup.open(spec) for spec in [*plain, *ours]], placement=setup.placement)
     trainings = Trainings(args, splits["test"])
     return [
         {

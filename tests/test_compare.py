@@ -13,9 +13,9 @@ from detkit.report import CompareReport
 from detkit.spec.arch import ArchSpec, StageSpec
 from detkit.spec.published import PUBLISHED_AP, published_ap
 from detkit.spec.zoo import ZOO, with_task
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 
-PLAN = Plan(
+PLAN = TimingPlan(
     min_seconds=0, min_runs=10, blocks=2, warmup_seconds=0, max_warmup_seconds=0.1, chain_runs=1
 )
 

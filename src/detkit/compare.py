@@ -7,7 +7,6 @@ Every network becomes the files that an engine would run, and all files are time
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import tempfile
 import time
@@ -27,11 +26,11 @@ from detkit.runtime.session import Placement
 from detkit.spec.arch import ArchSpec
 from detkit.spec.published import published_ap
 from detkit.spec.zoo import find_arch
-from detkit.timing.measure import Plan, warm_up
+from detkit.timing.measure import warm_up
+from detkit.timing.plan import PROBE_PLAN, TimingPlan
 from detkit.untrained import PRECISIONS, write_untrained_model
 
 INT8_SHARE = 0.5  # of the time of float, for the estimate alone
-PROBE = Plan(warmup_seconds=0.0, max_warmup_seconds=1.0)
 UNTIMED_RUNS = 20  # of warming up and of taking turns
 Tell = Callable[[str], None]
 
@@ -53,7 +52,7 @@ def compare(
     precisions: Sequence[str] = PRECISIONS,
     runtime: str = "",
     placement: Placement | None = None,
-    plan: Plan | None = None,
+    plan: TimingPlan | None = None,
     batch: int = 1,
     data: Path | None = None,
     tell: Tell = lambda _: None,
@@ -76,7 +75,7 @@ def compare(
     engine = runtime or default_engine().name
     specs = [dataclasses.replace(spec, image_size=image_size) for spec in specs]
     _check(specs, precisions, engine)
-    plan, placement = plan or Plan(), placement or Placement()
+    plan, placement = plan or TimingPlan(), placement or Placement()
     with tempfile.TemporaryDirectory(prefix="detkit-compare-") as folder:
         files = _write(specs, precisions, Path(folder), engine, tell)
         tell(_estimate(files, plan, engine, placement))
@@ -138,16 +137,16 @@ def _file_name(spec: ArchSpec, precision: str) -> str:
 
 
 def _estimate(
-    files: Sequence[UntrainedModel], plan: Plan, runtime: str, placement: Placement
+    files: Sequence[UntrainedModel], plan: TimingPlan, runtime: str, placement: Placement
 ) -> str:
     """How long the measurement will take, by the speed of the first file."""
     first = files[0]
     session = open_session(first.path, runtime=runtime, placement=placement)
     images = synthetic_images(session.manifest.preprocess, 1)
-    probe = warm_up(lambda _: session.run(images), PROBE, time.perf_counter)
+    probe = warm_up(lambda _: session.run(images), PROBE_PLAN, time.perf_counter)
     shares = {"fp32": 1.0, "int8": INT8_SHARE}
     seconds_per_mac = probe.seconds_per_run / (first.macs * shares[first.precision])
-    runs, total = math.ceil(plan.min_runs / plan.blocks) * plan.blocks, 0.0
+    runs, total = plan.min_runs_per_block * plan.blocks, 0.0
     for file in files:
         run = file.macs * seconds_per_mac * shares[file.precision]
         total += max(plan.min_seconds, runs * run)

@@ -29,10 +29,10 @@ from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes, TrainReport
 from detkit.runtime.session import Placement
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 from detkit.timing.statistics import Interval
 
-QUICK = Plan(min_seconds=0.1, min_runs=100, blocks=5, warmup_seconds=0, chain_runs=3)
+QUICK = TimingPlan(min_seconds=0.1, min_runs=100, blocks=5, warmup_seconds=0, chain_runs=3)
 LIMIT = 0.05
 
 

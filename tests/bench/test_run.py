@@ -19,9 +19,9 @@ from detkit.engines.opening import open_session
 from detkit.report import BenchReport
 from detkit.runtime.graph_session import DeviceTimes
 from detkit.runtime.session import Placement
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 
-QUICK = Plan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, chain_runs=3)
+QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, chain_runs=3)
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ from detkit.advise import run as room
 from detkit.cli import app
 from detkit.core.serialization import from_json
 from detkit.report import AdviceReport
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 
-QUICK = Plan(min_seconds=0, min_runs=10, blocks=10, warmup_seconds=0, max_warmup_seconds=0)
+QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=10, warmup_seconds=0, max_warmup_seconds=0)
 
 
 @pytest.fixture
 def run(monkeypatch, capfd):
-    monkeypatch.setattr(room, "TIMING", QUICK)
+    monkeypatch.setattr(room, "VARIANT_PLAN", QUICK)
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
 
     def call(*args: object) -> tuple[int, str, str]:

@@ -10,9 +10,9 @@ from detkit.cli import app
 from detkit.core.serialization import from_json
 from detkit.report import HardwareProfile, MeasuredFront
 from detkit.timing import cpu_time
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 
-QUICK = Plan(min_seconds=0, min_runs=3, blocks=1, warmup_seconds=0, max_warmup_seconds=0)
+QUICK = TimingPlan(min_seconds=0, min_runs=3, blocks=1, warmup_seconds=0, max_warmup_seconds=0)
 SPACE = ("--space", "tiny", "--imgsz", "64")
 ENGINE = ("--precision", "int8", "--runtime", "onnxruntime")
 
@@ -20,7 +20,7 @@ ENGINE = ("--precision", "int8", "--runtime", "onnxruntime")
 @pytest.fixture
 def run(monkeypatch, capfd):
     """Runs a verb in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(cpu_time, "VISIT", QUICK)
+    monkeypatch.setattr(cpu_time, "SAMPLE_PLAN", QUICK)
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
 
     def call(*args: object) -> tuple[int, str, str]:

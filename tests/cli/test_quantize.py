@@ -22,11 +22,13 @@ import contextlib, io, json, sys
 for name in sys.argv[2].split():
     sys.modules[name] = None  # importing it raises
 import detkit.engines.int8_checks, detkit.quantize.graph_scorer, detkit.quantize.run as steps
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 from detkit.cli.app import main
 
-short = Plan(min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02)
-detkit.engines.int8_checks.TIMING = detkit.quantize.graph_scorer.TIMING = short
+short = TimingPlan(
+    min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
+)
+detkit.engines.int8_checks.GRAPH_PLAN = detkit.quantize.graph_scorer.GRAPH_PLAN = short
 noise = steps.sqnr_by_group
 steps.sqnr_by_group = lambda *args: dict(list(noise(*args).items())[:1])
 

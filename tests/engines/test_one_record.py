@@ -19,10 +19,10 @@ from detkit.cli import app, options
 from detkit.core.errors import UsageError
 from detkit.engines import ENGINES, engine_packages, find_engine
 from detkit.timing import cpu_time
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 
 ROOT = Path(detkit.__file__).parent
-QUICK = Plan(min_seconds=0, min_runs=2, blocks=2, warmup_seconds=0, max_warmup_seconds=0)
+QUICK = TimingPlan(min_seconds=0, min_runs=2, blocks=2, warmup_seconds=0, max_warmup_seconds=0)
 
 # Where a name means something else than the engine.
 ELSEWHERE = {("importing/unpickle.py", "torch"): "the module whose pickled classes are rebuilt"}
@@ -66,8 +66,8 @@ def abacus(monkeypatch: pytest.MonkeyPatch) -> str:
 def run(monkeypatch, capfd):
     """Runs a verb in this process, which must succeed; gives stdout."""
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
-    monkeypatch.setattr(advising, "TIMING", QUICK)
-    monkeypatch.setattr(cpu_time, "VISIT", QUICK)
+    monkeypatch.setattr(advising, "VARIANT_PLAN", QUICK)
+    monkeypatch.setattr(cpu_time, "SAMPLE_PLAN", QUICK)
 
     def call(*args: object, code: int = 0) -> str:
         found = app.main([str(arg) for arg in args])

@@ -45,7 +45,7 @@ def machine(monkeypatch):
     def install(visits_to_live: int = 10**9) -> FakeMachine:
         fake = FakeMachine(visits_to_live)
         monkeypatch.setattr(Setup, "open", lambda self, spec: room.macs_of(spec))
-        monkeypatch.setattr(room, "visit", fake.visit)
+        monkeypatch.setattr(room, "measure_session", fake.visit)
         return fake
 
     return install

@@ -19,17 +19,17 @@ from detkit.quantize.request import Request
 from detkit.quantize.result import pick_again
 from detkit.quantize.run import quantize
 from detkit.report import QuantReport
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 from detkit.train.loop import StopSignal
 
 
 @pytest.fixture
 def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     """Times that mean nothing, on one engine."""
-    plan = Plan(
+    plan = TimingPlan(
         min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
     )
-    monkeypatch.setattr(detkit.quantize.graph_scorer, "TIMING", plan)
+    monkeypatch.setattr(detkit.quantize.graph_scorer, "GRAPH_PLAN", plan)
     monkeypatch.setattr(outcome, "measuring_engines", lambda: ("onnxruntime",))
 
 

@@ -4,12 +4,12 @@ import pytest
 
 from detkit.engines.opening import open_session
 from detkit.runtime.session import Placement
-from detkit.timing.cpu_time import clock_name, visit
+from detkit.timing.cpu_time import clock_name, measure_session
 
 
-def test_visit_gives_the_least_time_and_the_spread(cell_model):
+def test_measure_session_gives_the_least_time_and_the_spread(cell_model):
     placement = Placement(threads=1)
-    seen = visit(open_session(cell_model(), placement=placement), placement=placement)
+    seen = measure_session(open_session(cell_model(), placement=placement), placement=placement)
     assert 0 < seen.least_ms <= seen.p50_ms
     assert seen.iqr_ms >= 0
     assert seen.wall_over_cpu > 0.9

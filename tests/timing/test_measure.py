@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from detkit.runtime.graph_session import DeviceTimes
-from detkit.timing.measure import (
-    Plan,
-    Timing,
-    Warmup,
-    measure,
-    measure_chain,
-    paired_ratio,
-    warm_up,
-)
+from detkit.timing.measure import Timing, Warmup, measure, measure_chain, paired_ratio, warm_up
+from detkit.timing.plan import TimingPlan
 
 
 class FakeClock:
@@ -39,7 +32,7 @@ class Model:
             self.log.append(self.name)
 
 
-QUICK = Plan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0)
+QUICK = TimingPlan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0)
 
 
 def timing(*medians_ms: float) -> Timing:
@@ -49,9 +42,9 @@ def timing(*medians_ms: float) -> Timing:
 @pytest.mark.parametrize(
     ("plan", "runs"),
     [
-        (Plan(min_seconds=3, min_runs=200), 300),  # 10 ms a run: 3 s are the longer
-        (Plan(min_seconds=1, min_runs=200), 200),  # 200 runs are the longer
-        (Plan(min_seconds=0, min_runs=7, blocks=5), 10),  # blocks are equally long
+        (TimingPlan(min_seconds=3, min_runs=200), 300),  # 10 ms a run: 3 s are the longer
+        (TimingPlan(min_seconds=1, min_runs=200), 200),  # 200 runs are the longer
+        (TimingPlan(min_seconds=0, min_runs=7, blocks=5), 10),  # blocks are equally long
     ],
 )
 def test_a_model_is_timed_for_the_longer_of_both_floors(plan, runs):
@@ -74,17 +67,17 @@ def test_the_warm_up_goes_on_while_times_fall_and_its_runs_are_not_timed():
 def test_a_warm_up_that_never_gets_steady_ends_at_its_limit_and_says_so():
     clock = FakeClock()
     slow_fall = Model(clock, 1.0, first_ms=1000.0, settle=0.99)
-    found = warm_up(slow_fall, Plan(max_warmup_seconds=20), clock)
+    found = warm_up(slow_fall, TimingPlan(max_warmup_seconds=20), clock)
     assert not found.steady
     assert 20 <= clock.now < 26
 
 
 def test_the_warm_up_lasts_its_least_time_and_ignores_times_that_rise():
     clock = FakeClock()
-    found = warm_up(Model(clock, 10.0), Plan(warmup_seconds=0.5), clock)
+    found = warm_up(Model(clock, 10.0), TimingPlan(warmup_seconds=0.5), clock)
     assert (found.runs, found.steady) == (50, True)
     rising = Model(clock, 100.0, first_ms=50.0, settle=0.9)
-    assert warm_up(rising, Plan(warmup_seconds=0), clock).runs == 10
+    assert warm_up(rising, TimingPlan(warmup_seconds=0), clock).runs == 10
 
 
 def test_models_take_turns_in_reversed_order_each_time_and_restart_untimed():
@@ -120,7 +113,7 @@ def test_a_machine_that_slows_down_does_not_change_the_ratio():
 
     clock = FakeClock()
     a, b = Drifting(clock, 1.0), Drifting(clock, 2.0)
-    plan = Plan(min_seconds=0, min_runs=200, blocks=20, warmup_seconds=0)
+    plan = TimingPlan(min_seconds=0, min_runs=200, blocks=20, warmup_seconds=0)
     found_a, found_b = measure([a, b], plan, clock)
     assert found_a.block_spread > 0.5
     assert paired_ratio(found_b, found_a) == pytest.approx(2.0, rel=0.03)
@@ -164,7 +157,7 @@ def test_what_a_block_says_is_its_lower_quartile():
 def test_plans_of_ones_own_and_a_look_between_the_rounds():
     clock, log = FakeClock(), []
     a, b = Model(clock, 10.0), Model(clock, 1.0)
-    plans = [QUICK, Plan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0)]
+    plans = [QUICK, TimingPlan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0)]
     found_a, found_b = measure([a, b], plans, clock, lambda: log.append(len(a.inputs)))
     assert (len(found_a.samples_ms), len(found_b.samples_ms)) == (20, 10)
     assert len(log) == 5

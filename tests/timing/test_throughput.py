@@ -7,10 +7,10 @@ import time
 
 import pytest
 
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 from detkit.timing.throughput import ThroughputRunner, ThroughputTiming, measure_throughput, warm_up
 
-QUICK = Plan(min_seconds=0.2, min_runs=20, blocks=4, warmup_seconds=0)
+QUICK = TimingPlan(min_seconds=0.2, min_runs=20, blocks=4, warmup_seconds=0)
 
 
 def nap(index: int) -> None:
@@ -60,7 +60,7 @@ def test_flows_take_turns_for_the_longer_of_both_floors():
 
 def test_the_warm_up_ends_when_the_rate_no_longer_rises():
     with ThroughputRunner([nap], time.perf_counter) as flow:
-        found = warm_up(flow, Plan(warmup_seconds=0, max_warmup_seconds=2))
+        found = warm_up(flow, TimingPlan(warmup_seconds=0, max_warmup_seconds=2))
     assert found.steady
     assert found.runs >= 20
 

@@ -14,22 +14,19 @@ from detkit.advise.variants import Bench, OpenVariant, open_variants, size
 from detkit.config import QuantizeConfig
 from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.split_reader import ImageRecord
-from detkit.data.eval_loader import eval_batches
 from detkit.engines import ENGINES, engine_packages
 from detkit.evaluation.evaluate import detect
 from detkit.machine.fingerprint import fingerprint, usable_cpus
 from detkit.quantize.calibrate import spread
-from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
+from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer, timing_inputs
 from detkit.quantize.request import Parent, Request, open_parent
 from detkit.quantize.run import calibrated
 from detkit.report import AdviceReport, Variant
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Placement
 from detkit.timing.cpu_time import clock_of
-from detkit.timing.measure import Plan, Run, Timing, measure
+from detkit.timing.measure import Timing, cycle_inputs, measure
+from detkit.timing.plan import VARIANT_PLAN
 from detkit.timing.validity import cpu_use, load_warnings
-
-TIMING = Plan(min_seconds=2.0, min_runs=40, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
-NUM_INPUTS = 8  # different images, in turn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +122,8 @@ def time_in_turns(
     opened: Sequence[OpenVariant], records: Sequence[ImageRecord], threads: int
 ) -> list[Timing]:
     """One image a run; in CPU time on one thread, which other programs do not lengthen."""
-    preprocess = opened[0].draft.session.manifest.preprocess
-    inputs = [batch.images for batch in eval_batches(records[:NUM_INPUTS], preprocess, 1)]
-
-    def run_of(session: Session) -> Run:
-        return lambda index: session.run(inputs[index % len(inputs)])
-
+    inputs = timing_inputs(records, opened[0].draft.session.manifest.preprocess)
+    calls = [cycle_inputs(variant.draft.session.run, inputs) for variant in opened]
     on_cpu = not any(ENGINES[variant.runtime].build for variant in opened)
     clock = clock_of(Placement(threads=threads)) if on_cpu else time.perf_counter
-    return measure([run_of(variant.draft.session) for variant in opened], TIMING, clock)
+    return measure(calls, VARIANT_PLAN, clock)

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from detkit.timing.measure import Clock, Clocks, Run, time_run
+from detkit.timing.measure import Clock, Clocks, TimedCall, time_run
 from detkit.timing.statistics import (
     Interval,
     interval_of,
@@ -65,8 +65,8 @@ def is_decided(interval: Interval, limit: float) -> bool:
 
 
 def ab_test(
-    old: Run,
-    new: Run,
+    old: TimedCall,
+    new: TimedCall,
     *,
     limit: float,
     min_seconds: float,

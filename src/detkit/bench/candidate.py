@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from detkit.core.boxes import Array
@@ -23,7 +24,7 @@ from detkit.engines import ENGINES
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import usable_cpus
 from detkit.machine.gpu import gpu_index
-from detkit.runtime.graph_session import last_device_times
+from detkit.runtime.graph_session import DeviceTimes, last_device_times
 from detkit.runtime.session import (
     Pixels,
     Placement,
@@ -34,7 +35,8 @@ from detkit.runtime.session import (
     takes_pixels,
 )
 from detkit.spec.foreign import ForeignSpec
-from detkit.timing.measure import WINDOW, Clock, Plan, Run
+from detkit.timing.measure import WINDOW, Clock, TimedCall, cycle_inputs
+from detkit.timing.plan import TimingPlan
 
 NUM_IMAGES = 8  # different ones, in turn
 GPU_IN_FLIGHT = 2  # one is copied while the other is computed
@@ -47,7 +49,7 @@ class Setting:
     runtime: str
     placement: Placement
     batch: int
-    plan: Plan
+    plan: TimingPlan
     scenario: str
     clock: Clock
     cpu_clock: Clock | None = None  # of the thread that calls the engine, where it does the work
@@ -83,21 +85,18 @@ class Candidate:
     def engine(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
         return infer(self.session, images)
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[TimedCall]:
         """The engine alone, one run for each session, on inputs prepared beforehand.
 
         A run returns its device's own times, where the engine takes them.
         """
         inputs = [self.prepare(number) for number in range(self._distinct_batches())]
 
-        def run_of(session: Session) -> Run:
-            def run(index: int) -> object:
-                infer(session, inputs[index % len(inputs)])
-                return last_device_times(session)
+        def infer_timed(session: Session, batch: Array | Pixels) -> DeviceTimes | None:
+            infer(session, batch)
+            return last_device_times(session)
 
-            return run
-
-        return [run_of(session) for session in self.sessions]
+        return [cycle_inputs(partial(infer_timed, session), inputs) for session in self.sessions]
 
     def _distinct_batches(self) -> int:
         """At least 2, at most so many that every image is used once."""
@@ -118,7 +117,7 @@ def cpu_clock_for(models: Sequence[Candidate], placement: Placement) -> Clock | 
     return time.thread_time if all(works) else None
 
 
-def _works_in_caller(run: Run, threads: int) -> bool:
+def _works_in_caller(run: TimedCall, threads: int) -> bool:
     """Whether the calling thread does at least half of its share of the work."""
     own, process = time.thread_time(), time.process_time()
     for number in range(WINDOW):

@@ -23,7 +23,7 @@ from detkit.core.errors import DetkitError
 from detkit.engines import ENGINES, default_engine
 from detkit.runtime.graph_session import Engine
 from detkit.runtime.session import Placement
-from detkit.timing.measure import Run
+from detkit.timing.measure import TimedCall, cycle_inputs
 
 NAME = "six convolutions/1"  # another number if anything below changes
 LAYERS, CHANNELS, SIDE = 6, 32, 40
@@ -31,7 +31,7 @@ FLOAT, INTS = 1, 7  # TensorProto.DataType, AttributeProto.AttributeType
 
 
 @contextlib.contextmanager
-def open_reference(runtime: str, placement: Placement) -> Iterator[Callable[[], Run] | None]:
+def open_reference(runtime: str, placement: Placement) -> Iterator[Callable[[], TimedCall] | None]:
     """What makes runs of the reference work, each of an engine of its own.
 
     None where it would not tell of the device: on a GPU, or without ONNX Runtime.
@@ -57,10 +57,10 @@ def _open(path: Path, runtime: str, placement: Placement) -> Engine:
     return opened
 
 
-def _run_of(engine: Engine) -> Run:
+def _run_of(engine: Engine) -> TimedCall:
     rng = np.random.default_rng(0)
     images = rng.random((2, 1, CHANNELS, SIDE, SIDE), np.float32)
-    return lambda number: engine.run(images[number % 2], ("last",))
+    return cycle_inputs(lambda image: engine.run(image, ("last",)), list(images))
 
 
 # --- the graph -----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from detkit.bench.ab_test import ABTest, ab_test, ab_test_of_throughput
 from detkit.bench.baseline import Baseline, MeasurementKey
 from detkit.bench.candidate import Candidate, Setting, open_sessions
 from detkit.report import BaselineComparison, BenchReport, Change, ModelLatency
-from detkit.timing.measure import Clocks, Run, warm_up
+from detkit.timing.measure import Clocks, TimedCall, warm_up
 from detkit.timing.throughput import ThroughputRunner
 from detkit.timing.throughput import warm_up as warm_up_flow
 from detkit.timing.validity import cpu_use, load_warnings
@@ -82,7 +82,9 @@ def _change_in_turns(
     return earlier.change_of_ab_test(old, new, found, limit)
 
 
-def _ab_test(old: Sequence[Run], new: Sequence[Run], limit: float, setting: Setting) -> ABTest:
+def _ab_test(
+    old: Sequence[TimedCall], new: Sequence[TimedCall], limit: float, setting: Setting
+) -> ABTest:
     plan, clock = setting.plan, setting.clock
     if setting.scenario == "throughput":
         with ThroughputRunner(old, clock) as first, ThroughputRunner(new, clock) as second:

@@ -34,7 +34,8 @@ from detkit.machine.state import read_state
 from detkit.report import BenchReport, MachineState, ReferenceTimes
 from detkit.runtime.session import Placement
 from detkit.spec.foreign import ForeignSpec
-from detkit.timing.measure import Clock, Plan, Run, Timing, measure
+from detkit.timing.measure import Clock, TimedCall, Timing, measure
+from detkit.timing.plan import TimingPlan
 from detkit.timing.throughput import ThroughputRunner, measure_throughput
 from detkit.timing.validity import (
     TimingWarning,
@@ -55,7 +56,7 @@ def bench(
     runtime: str = "",
     placement: Placement | None = None,
     batch: int = 1,
-    plan: Plan | None = None,
+    plan: TimingPlan | None = None,
     data: Path | None = None,
     foreign: Mapping[Path, ForeignSpec] | None = None,
     scenario: str = "latency",
@@ -84,7 +85,7 @@ def bench(
         runtime=runtime,
         placement=place(placement or Placement(), scenario),
         batch=batch,
-        plan=plan or Plan(),
+        plan=plan or TimingPlan(),
         scenario=scenario,
         clock=clock,
     )
@@ -153,7 +154,7 @@ def _measure_all(
 
 def _measure_engines(
     models: Sequence[Candidate],
-    make_reference: Callable[[], Run] | None,
+    make_reference: Callable[[], TimedCall] | None,
     setting: Setting,
     states: list[MachineState],
 ) -> tuple[list[Timing], ReferenceTimes | None]:

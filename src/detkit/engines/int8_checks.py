@@ -25,9 +25,9 @@ from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.report import Difference
 from detkit.runtime.comparison import compare
 from detkit.runtime.session import Placement, Session, takes_pixels
-from detkit.timing.measure import Plan, Run, measure, paired_ratio
+from detkit.timing.measure import cycle_inputs, measure, paired_ratio
+from detkit.timing.plan import GRAPH_PLAN
 
-TIMING = Plan(min_seconds=1.0, min_runs=20, blocks=10, warmup_seconds=0.2, max_warmup_seconds=2.0)
 LEAST_SCORE = 0.25  # of boxes that are compared
 FLOOR = Difference(score=0.02, box_px=1.0, images=0, source="")
 
@@ -99,9 +99,9 @@ def check_speed(
             open_session(folder / f"{form}.onnx", runtime=runtime, placement=placement)
             for form in ("float", "int8")
         ]
-        before, after = measure(
-            [_run_of(session, images) for session in sessions], TIMING, time.perf_counter
-        )
+        inputs = [image[None] for image in images]
+        calls = [cycle_inputs(session.run, inputs) for session in sessions]
+        before, after = measure(calls, GRAPH_PLAN, time.perf_counter)
     speed = Speed(covered, paired_ratio(after, before))
     if speed.latency_ratio > 1 and not allow_slower:
         raise GateError(
@@ -110,7 +110,3 @@ def check_speed(
             hint="--allow-slower writes it all the same",
         )
     return speed
-
-
-def _run_of(session: Session, images: Array) -> Run:
-    return lambda index: session.run(images[index % len(images)][None])

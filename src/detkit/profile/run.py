@@ -25,7 +25,7 @@ from detkit.profile.sampling import choose_networks, macs_of
 from detkit.report import HardwareProfile, Measurement, ProfileSample
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.timing.cpu_time import clock_name, visit
+from detkit.timing.cpu_time import clock_name, measure_session
 from detkit.timing.validity import state_warnings
 from detkit.untrained import REFERENCE, Setup
 
@@ -56,10 +56,10 @@ def measure_in_turns(
     for start in range(0, len(waiting), GROUP):
         group = {number: setup.open(specs[number]) for number in waiting[start : start + GROUP]}
         for round_ in range(MEASUREMENTS):
-            yield Turn(None, visit(reference, placement=setup.placement))
+            yield Turn(None, measure_session(reference, placement=setup.placement))
             for number, session in group.items():
                 if done[number] <= round_:
-                    yield Turn(number, visit(session, placement=setup.placement))
+                    yield Turn(number, measure_session(session, placement=setup.placement))
 
 
 def measure_profile(

@@ -29,11 +29,18 @@ from detkit.nn.detector import Detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import EngineFigures
 from detkit.runtime.session import Placement, Session
-from detkit.timing.measure import Plan, Timing, measure, paired_ratio
+from detkit.spec.preprocess import Preprocess
+from detkit.timing.measure import Timing, cycle_inputs, measure, paired_ratio
+from detkit.timing.plan import GRAPH_PLAN
 
-TIMING = Plan(min_seconds=1.0, min_runs=30, blocks=10, warmup_seconds=0.3, max_warmup_seconds=3.0)
 NUM_INPUTS = 8  # different images, in turn
 BATCH_SIZE = 8
+
+
+def timing_inputs(records: Sequence[ImageRecord], preprocess: Preprocess) -> tuple[Array, ...]:
+    """The first few images, a batch of one each, to be timed in turn."""
+    batches = eval_batches(records[:NUM_INPUTS], preprocess, 1)
+    return tuple(batch.images for batch in batches)
 
 
 @dataclass(frozen=True)
@@ -117,16 +124,9 @@ class GraphScorer:
     def time(self, drafts: Sequence[ExportedGraph]) -> list[Timing]:
         """Engine times of the drafts, in turns, one image a run."""
         if not self._inputs:
-            chosen = self.records[:NUM_INPUTS]
-            self._inputs = tuple(
-                b.images for b in eval_batches(chosen, self.manifest.preprocess, 1)
-            )
-        inputs = self._inputs
-
-        def run_of(draft: ExportedGraph):  # type: ignore[no-untyped-def]
-            return lambda index: draft.session.run(inputs[index % len(inputs)])
-
-        return measure([run_of(draft) for draft in drafts], TIMING, time.perf_counter)
+            self._inputs = timing_inputs(self.records, self.manifest.preprocess)
+        calls = [cycle_inputs(draft.session.run, self._inputs) for draft in drafts]
+        return measure(calls, GRAPH_PLAN, time.perf_counter)
 
     def figures(self, model: QuantizedDetector, runtime: str) -> EngineFigures:
         """INT8 beside float on one engine."""

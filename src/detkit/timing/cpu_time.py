@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
 from detkit.report import Measurement
 from detkit.runtime.session import Placement, Session, infer
-from detkit.timing.measure import Clock, Plan, Run, measure
-
-PLAN = Plan(min_seconds=0.3, min_runs=12, blocks=3, warmup_seconds=0.1, max_warmup_seconds=1.5)
-VISIT = Plan(min_seconds=0.2, min_runs=8, blocks=1, warmup_seconds=0.0, max_warmup_seconds=0.0)
+from detkit.timing.measure import Clock, TimedCall, cycle_inputs, measure
+from detkit.timing.plan import SAMPLE_PLAN, TRIAL_PLAN, TimingPlan
 
 
 def clock_name(placement: Placement) -> str:
@@ -30,18 +29,18 @@ def clock_of(placement: Placement) -> Clock:
 
 
 def least_cpu_ms(
-    sessions: Sequence[Session], *, placement: Placement, plan: Plan = PLAN
+    sessions: Sequence[Session], *, placement: Placement, plan: TimingPlan = TRIAL_PLAN
 ) -> list[float]:
     """Milliseconds of the fastest run of each session, which take turns; one image a run."""
-    timings = measure([_run_of(session) for session in sessions], plan, clock_of(placement))
+    timings = measure([_call_of(session) for session in sessions], plan, clock_of(placement))
     return [min(timing.samples_ms) for timing in timings]
 
 
-def visit(session: Session, *, placement: Placement) -> Measurement:
-    """A short look at one session: least time, spread, and how much longer the wall clock saw."""
+def measure_session(session: Session, *, placement: Placement) -> Measurement:
+    """Times one session shortly: least time, spread, and how much longer the wall clock saw."""
     clock = clock_of(placement)
     wall, own = time.perf_counter(), clock()
-    (timing,) = measure([_run_of(session)], VISIT, clock)
+    (timing,) = measure([_call_of(session)], SAMPLE_PLAN, clock)
     ratio = (time.perf_counter() - wall) / max(clock() - own, 1e-9)
     p25, p50, p75 = np.percentile(timing.samples_ms, [25, 50, 75]).tolist()
     return Measurement(
@@ -52,7 +51,7 @@ def visit(session: Session, *, placement: Placement) -> Measurement:
     )
 
 
-def _run_of(session: Session) -> Run:
+def _call_of(session: Session) -> TimedCall:
     height, width = session.manifest.preprocess.size
     images = np.random.default_rng(0).random((2, 1, 3, height, width), np.float32)
-    return lambda number: infer(session, images[number % 2])
+    return cycle_inputs(partial(infer, session), list(images))

@@ -2,8 +2,8 @@
 
 Several models take turns, block by block, in an order that is reversed every time (A B, B A, ...),
 so that a machine that slows down slows them all; ratios are taken between neighbouring blocks.
-What lives elsewhere: what times say (see `bench.statistics`), models and images (see
-`bench.run`), the machine (see `bench.fingerprint`, `bench.state`).
+What lives elsewhere: what times say (see `timing.statistics`), models and images (see `bench.run`),
+the machine (see `machine`).
 """
 
 from __future__ import annotations
@@ -13,30 +13,24 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from detkit.runtime.graph_session import DeviceTimes
+from detkit.timing.plan import TimingPlan
 
 Clock = Callable[[], float]  # seconds
-Run = Callable[[int], object]  # one call, on the input of this number
+TimedCall = Callable[[int], object]  # one call, on the input of this number
+Input = TypeVar("Input")
 Blocks = Sequence[Sequence[float]]
 LOWER_QUARTILE = 25
 WINDOW = 5  # runs of the warm-up whose medians are compared
 
 
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long to measure a model: both floors hold, whichever takes longer."""
-
-    min_seconds: float = 3.0
-    min_runs: int = 200
-    blocks: int = 20
-    warmup_seconds: float = 0.5
-    max_warmup_seconds: float = 10.0
-    steady: float = 0.02  # the warm-up ends when a window is not faster by more than this
-    chain_runs: int = 50  # of the end-to-end chain
+def cycle_inputs(call: Callable[[Input], object], inputs: Sequence[Input]) -> TimedCall:
+    """Makes a timed call of `call`, which gets the inputs in turn."""
+    return lambda index: call(inputs[index % len(inputs)])
 
 
 @dataclass(frozen=True)
@@ -116,7 +110,7 @@ class Clocks:
 class _Lane:
     """A model in its turns."""
 
-    run: Run
+    run: TimedCall
     warmup: Warmup
     runs_per_block: int
     blocks: list[_Block] = field(default_factory=list)
@@ -136,8 +130,8 @@ class _Lane:
 
 
 def measure(
-    models: Sequence[Run],
-    plan: Plan | Sequence[Plan],
+    models: Sequence[TimedCall],
+    plan: TimingPlan | Sequence[TimingPlan],
     clock: Clock,
     between: Callable[[], object] = lambda: None,
     cpu_clock: Clock | None = None,
@@ -149,7 +143,7 @@ def measure(
         between: called after each round of blocks.
         cpu_clock: of the calling thread.
     """
-    plans = [plan] * len(models) if isinstance(plan, Plan) else list(plan)
+    plans = [plan] * len(models) if isinstance(plan, TimingPlan) else list(plan)
     lanes = []
     for run, own in zip(models, plans, strict=True):
         warmup = warm_up(run, own, clock)
@@ -165,7 +159,7 @@ def measure(
     return [lane.timing for lane in lanes]
 
 
-def warm_up(run: Run, plan: Plan, clock: Clock) -> Warmup:
+def warm_up(run: TimedCall, plan: TimingPlan, clock: Clock) -> Warmup:
     """Runs until `warmup_seconds` are over and the times no longer fall, or the limit is reached.
 
     Only a fall counts: noise that makes a window slower is no reason to go on.
@@ -181,12 +175,12 @@ def warm_up(run: Run, plan: Plan, clock: Clock) -> Warmup:
         previous = window
 
 
-def _runs_per_block(warmup: Warmup, plan: Plan) -> int:
-    runs = max(plan.min_runs, plan.min_seconds / max(warmup.seconds_per_run, 1e-9))
-    return math.ceil(runs / plan.blocks)
+def _runs_per_block(warmup: Warmup, plan: TimingPlan) -> int:
+    by_time = plan.min_seconds / max(warmup.seconds_per_run, 1e-9) / plan.blocks
+    return max(plan.min_runs_per_block, math.ceil(by_time))
 
 
-def time_run(run: Run, index: int, clocks: Clocks) -> tuple[float, float, object]:
+def time_run(run: TimedCall, index: int, clocks: Clocks) -> tuple[float, float, object]:
     """Milliseconds of wall time and of the thread's CPU time, 0 without its clock; the result."""
     cpu = clocks.cpu or (lambda: 0.0)
     cpu_start, start = cpu(), clocks.wall()
@@ -195,7 +189,7 @@ def time_run(run: Run, index: int, clocks: Clocks) -> tuple[float, float, object
     return wall_ms, (cpu() - cpu_start) * 1e3, found
 
 
-def _time_block(run: Run, first: int, count: int, clocks: Clocks) -> _Block:
+def _time_block(run: TimedCall, first: int, count: int, clocks: Clocks) -> _Block:
     """Of `count` calls, on the inputs numbered from `first`."""
     times, cpu_times, device = [], [], []
     for index in range(first, first + count):

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from detkit.timing.measure import Clock, Plan, Run, Timing, Warmup
+from detkit.timing.measure import Clock, TimedCall, Timing, Warmup
+from detkit.timing.plan import TimingPlan
 
 WINDOW_SECONDS = 0.2  # of the warm-up
 
@@ -43,7 +44,7 @@ class ThroughputTiming(Timing):
 class ThroughputRunner:
     """The sessions of one model and their threads; close it with `with`."""
 
-    def __init__(self, runs: Sequence[Run], clock: Clock) -> None:
+    def __init__(self, runs: Sequence[TimedCall], clock: Clock) -> None:
         self.in_flight = len(runs)
         self._runs, self._clock = runs, clock
         self._pool = ThreadPoolExecutor(len(runs))
@@ -74,16 +75,17 @@ class ThroughputRunner:
 
 
 def measure_throughput(
-    flows: Sequence[ThroughputRunner], plan: Plan, between: Callable[[], object] = lambda: None
+    flows: Sequence[ThroughputRunner],
+    plan: TimingPlan,
+    between: Callable[[], object] = lambda: None,
 ) -> list[ThroughputTiming]:
     """Warms every flow up, then lets them take turns, block by block, as `measure` does."""
     warmups = [warm_up(flow, plan) for flow in flows]
-    least_runs = -(-plan.min_runs // plan.blocks)
     blocks: list[list[Load]] = [[] for _ in flows]
     turns = list(range(len(flows)))
     for _ in range(plan.blocks):
         for index in turns:
-            own_runs = -(-least_runs // flows[index].in_flight)
+            own_runs = -(-plan.min_runs_per_block // flows[index].in_flight)
             blocks[index].append(flows[index].flow(plan.min_seconds / plan.blocks, own_runs))
         turns.reverse()
         between()
@@ -97,7 +99,7 @@ def measure_throughput(
     ]
 
 
-def warm_up(flow: ThroughputRunner, plan: Plan) -> Warmup:
+def warm_up(flow: ThroughputRunner, plan: TimingPlan) -> Warmup:
     """Runs until the rate no longer rises, within the plan's time."""
     runs, seconds, previous = 0, 0.0, float("inf")
     while True:

@@ -38,7 +38,7 @@ from detkit.runtime.graph_session import GraphSession, last_device_times
 from detkit.runtime.session import Placement
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
-from detkit.timing.measure import Plan
+from detkit.timing.plan import TimingPlan
 
 HERE = Machine(gpu="GPU", compute_capability="8.7", driver="12.6", library="tensorrt", version="10")
 SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
@@ -293,7 +293,7 @@ def test_bench_reports_the_gpu_s_own_time_and_its_copies(monkeypatch: Any, tmp_p
     monkeypatch.setattr(device, "elapsed_ms", lambda start, end: next(parts))
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (runner,))
     write_engine(tmp_path / "m.engine", b"engine", record())
-    plan = Plan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0, chain_runs=3)
+    plan = TimingPlan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0, chain_runs=3)
     placement = Placement(device="cuda")
     report = bench([tmp_path / "m.engine"], plan=plan, placement=placement)
     (model,) = report.models

@@ -76,7 +76,7 @@ def compare(
     from detkit.compare import compare as measure_models
     from detkit.runtime.session import Placement
     from detkit.spec.arch import parse_image_size
-    from detkit.timing.measure import Plan
+    from detkit.timing.plan import TimingPlan
 
     check_report_file(out, force=force)
     report = measure_models(
@@ -85,7 +85,7 @@ def compare(
         precisions=tuple(precision.split(",")),
         runtime=runtime,
         placement=Placement(device=device, threads=threads),
-        plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
+        plan=TimingPlan(min_seconds=seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
         batch=batch,
         data=data,
         tell=console.log,

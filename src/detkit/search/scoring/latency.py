@@ -20,7 +20,7 @@ from detkit.runtime.session import Placement
 from detkit.search.scoring.objective import with_bound
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.timing.cpu_time import PLAN, least_cpu_ms
+from detkit.timing.cpu_time import least_cpu_ms
 from detkit.untrained import Setup
 
 
@@ -33,10 +33,10 @@ class LatencyMeter:
         self.reference = setup.open_reference()
 
     def __call__(self, spec: ArchSpec) -> dict[str, float]:
-        """In CPU time where that is what an engine takes, see `bench.cpu_time`."""
+        """In CPU time where that is what an engine takes, see `timing.cpu_time`."""
         sessions = [self.setup.open(spec), self.reference]
         placement = self.setup.placement
-        candidate_ms, reference_ms = least_cpu_ms(sessions, placement=placement, plan=PLAN)
+        candidate_ms, reference_ms = least_cpu_ms(sessions, placement=placement)
         return {**with_bound(candidate_ms, 0.0), "reference_ms": reference_ms}
 
 

@@ -34,7 +34,6 @@ EXAMPLES = {
     ),
 }
 MAX_REGRESS = "5%"
-MAX_CHAIN_RUNS = 50  # of the whole way from an image file to detections
 
 Models = Annotated[list[Path], typer.Argument(metavar="MODEL", help="Checkpoints or exports.")]
 Scenario = Annotated[
@@ -93,7 +92,7 @@ def bench(
     from detkit.cli.verbs.bench.gates import check_gates, check_limit_has_baseline, share_of
     from detkit.cli.verbs.bench.table import lines_of
     from detkit.runtime.session import Placement
-    from detkit.timing.measure import Plan
+    from detkit.timing.plan import TimingPlan
 
     check_limit_has_baseline(max_regress, baseline)
     limit = share_of(max_regress or MAX_REGRESS)
@@ -103,7 +102,9 @@ def bench(
         runtime=runtime,
         placement=Placement(device=device, threads=threads),
         batch=batch,
-        plan=Plan(min_seconds=seconds, min_runs=runs, chain_runs=min(runs, MAX_CHAIN_RUNS)),
+        plan=TimingPlan(
+            min_seconds=seconds, min_runs=runs, chain_runs=min(runs, TimingPlan.chain_runs)
+        ),
         data=data,
         foreign=foreign_specs(tuple(outputs or ()), tuple(models)),
         scenario=scenario,
