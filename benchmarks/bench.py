@@ -45,7 +45,7 @@ from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, ModelLatency
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 from detkit.timing.measure import measure
 from detkit.timing.plan import TimingPlan
 
@@ -92,8 +92,8 @@ def onnxruntime_loop(model: Path, args: argparse.Namespace) -> Iterator[Row]:
 
 def timed(model: Path, args: argparse.Namespace, runtime: str) -> ModelLatency:
     plan = TimingPlan(min_seconds=args.seconds, min_runs=20, chain_runs=1)
-    placement = Placement(threads=args.threads)
-    return bench([model], runtime=runtime, placement=placement, plan=plan).models[0]
+    session_options = SessionOptions(threads=args.threads)
+    return bench([model], runtime=runtime, session_options=session_options, plan=plan).models[0]
 
 
 def openvino_app(model: Path, args: argparse.Namespace) -> Iterator[Row]:
@@ -238,7 +238,7 @@ def bench_once(model: Path, args: argparse.Namespace, baseline: Baseline | None)
     return bench(
         [model],
         runtime=args.runtime,
-        placement=Placement(threads=args.threads),
+        session_options=SessionOptions(threads=args.threads),
         plan=TimingPlan(min_seconds=args.seconds, min_runs=100, chain_runs=10),
         scenario=args.scenario,
         baseline=baseline,

@@ -34,7 +34,7 @@ from detkit.evaluation.evaluate import evaluate
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
 from detkit.report import ParetoPoint, SearchReport
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.search.scoring.evaluators import train_alone
 from detkit.search.scoring.latency import LatencyMeter, setup_of
 from detkit.search.study.progress import Hooks
@@ -132,7 +132,7 @@ class Trainings:
             score = train_alone(config, run, StopSignal())
             assert score is not None
             path = Path(score.checkpoint)
-            session = open_session(path, runtime="torch", placement=Placement(threads=1))
+            session = open_session(path, runtime="torch", session_options=SessionOptions(threads=1))
             report = evaluate(session, self.test, model=parent_of(path), data=str(self.args.data))
             write_text(run / "scores.json", json.dumps({"val": score.ap, "test": report.ap}))
         scores: dict[str, float] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
@@ -163,7 +163,9 @@ def front(args: argparse.Namespace) -> list[dict[str, Any]]:
     points = [best_within(report.pareto, target) for target in targets]
     ours = [from_plain(ArchSpec, point.arch) for point in points]
     setup = setup_of(config)
-    timed = least_cpu_ms([setup.open(spec) for spec in [*plain, *ours]], placement=setup.placement)
+    timed = least_cpu_ms(
+        [setup.open(spec) for spec in [*plain, *ours]], session_options=setup.session_options
+    )
     trainings = Trainings(args, splits["test"])
     return [
         {

@@ -26,7 +26,7 @@ from detkit.profile.predict import predict_ms
 from detkit.profile.run import measure_profile
 from detkit.profile.sampling import choose_networks
 from detkit.report import HardwareProfile
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, find_space
 from detkit.untrained import Setup
@@ -92,8 +92,8 @@ def main() -> None:
     space = find_space("yolo-nas").for_task(80, (args.imgsz, args.imgsz))
     found = {}
     for precision in args.precisions:
-        placement = Placement(threads=1)
-        setup = Setup(runtime=args.runtime, precision=precision, placement=placement)
+        session_options = SessionOptions(threads=1)
+        setup = Setup(runtime=args.runtime, precision=precision, session_options=session_options)
         profile = partial(measure_profile, space, setup, tell=lambda line: print(line, flush=True))
         found[precision] = assess(args.work, precision, profile, args)
     print(f"\n{'':6}{'':18}{'Spearman':>10}{'MAPE':>8}")

@@ -44,14 +44,14 @@ from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.quantize.calibrate import collect_stats, load_images, set_ranges, spread
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO, with_task
 
 ENGINES = measuring_engines()
 CALIBRATION_IMAGES = 128
-ONE_THREAD = Placement(threads=1)
+ONE_THREAD = SessionOptions(threads=1)
 Call = Callable[[], object]
 Row = dict[str, Any]
 
@@ -129,7 +129,9 @@ def engines_of(
     for engine in ENGINES:
         path = folder / f"{engine}.onnx"
         write_onnx(for_target(raw, engine), manifest, path)
-        sessions = [open_session(p, runtime=engine, placement=ONE_THREAD) for p in (twin, path)]
+        sessions = [
+            open_session(p, runtime=engine, session_options=ONE_THREAD) for p in (twin, path)
+        ]
         calls = {
             label: caller(session, images[:1])
             for label, session in zip(("float", "int8"), sessions, strict=True)
@@ -197,7 +199,7 @@ def accuracy(args: argparse.Namespace) -> Iterator[Row]:
         parent = Path(
             detkit("export", "--to", "onnx", args.checkpoint, "-o", folder / "float.onnx")
         )
-        floats = {e: open_session(parent, runtime=e, placement=ONE_THREAD) for e in ENGINES}
+        floats = {e: open_session(parent, runtime=e, session_options=ONE_THREAD) for e in ENGINES}
         for engine in ENGINES:
             yield scorer.row("float", floats[engine], floats[engine])
         for method, flags in (("ptq", ()), ("qat", ("--qat", "--epochs", str(args.epochs)))):
@@ -236,7 +238,7 @@ def ours(
     for engine in ENGINES:
         graph = detkit("export", "--to", "onnx", "--target", engine, "--allow-slower", out,
                        "-o", folder / f"{method}.{engine}.onnx")  # fmt: skip
-        session = open_session(Path(graph), runtime=engine, placement=ONE_THREAD)
+        session = open_session(Path(graph), runtime=engine, session_options=ONE_THREAD)
         found = coverage(Path(graph), engine)
         yield {
             **scorer.row(f"detkit {method}", session, floats[engine]),
@@ -291,7 +293,7 @@ def static_quantization(
             **more,
         )
         write_onnx(onnx.load(plain), before.manifest, out)
-        session = open_session(out, runtime="onnxruntime", placement=ONE_THREAD)
+        session = open_session(out, runtime="onnxruntime", session_options=ONE_THREAD)
         found = coverage(out, "onnxruntime")
         yield {
             **scorer.row(f"ONNX Runtime static, {label}", session, before),
@@ -362,7 +364,7 @@ def rivals(args: argparse.Namespace) -> Iterator[Row]:
         for engine in ENGINES:
             path = Path(folder) / f"{engine}.onnx"
             write_onnx(for_target(raw, engine), manifest, path)
-            session = open_session(path, runtime=engine, placement=ONE_THREAD)
+            session = open_session(path, runtime=engine, session_options=ONE_THREAD)
             calls[f"{args.checkpoint.name} {engine}"] = caller(session, images)
         for file in args.files:
             request = compiled(the_core().read_model(file)).create_infer_request()

@@ -8,7 +8,7 @@ from detkit.engines import ENGINES
 from detkit.engines.coverage import coverage
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.engine_file import read_record
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.spec.zoo import ZOO, with_task
 from detkit.untrained import Setup, write_untrained_model
 
@@ -30,9 +30,11 @@ def test_int8_prototype_runs_its_convolutions_in_int8(tmp_path, runtime):
 def test_float_prototype_gives_the_same_on_every_engine(runtime):
     pytest.importorskip(runtime)
     images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
-    placement = Placement(threads=1)
+    session_options = SessionOptions(threads=1)
     found = [
-        Setup(runtime=name, precision="fp32", placement=placement).open(SPEC).run(images)
+        Setup(runtime=name, precision="fp32", session_options=session_options)
+        .open(SPEC)
+        .run(images)
         for name in ("torch", runtime)
     ]
     for expected, got in zip(*found, strict=True):
@@ -68,7 +70,7 @@ def test_engine_that_this_machine_cannot_build_is_refused(tmp_path, monkeypatch)
 )
 def test_what_cannot_be_timed_is_refused_with_the_reason(runtime, precision, reason):
     with pytest.raises(UsageError, match=reason) as refused:
-        Setup(runtime=runtime, precision=precision, placement=Placement())
+        Setup(runtime=runtime, precision=precision, session_options=SessionOptions())
     assert refused.value.hint
 
 

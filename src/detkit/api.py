@@ -43,7 +43,7 @@ from detkit.data.image import (
 from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import evaluate as score_split
 from detkit.report import EvalReport
-from detkit.runtime.session import Placement, Session, SuppressingSession, detections_of
+from detkit.runtime.session import Session, SessionOptions, SuppressingSession, detections_of
 from detkit.spec.foreign import ForeignSpec, read_foreign_spec
 
 ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | PillowImage
@@ -245,7 +245,7 @@ def load(
     session = open_session(
         path,
         runtime=engine,
-        placement=Placement(device=device, threads=threads),
+        session_options=SessionOptions(device=device, threads=threads),
         foreign=with_class_names(spec) if spec else None,
     )
     if not session.manifest.class_names:

@@ -22,7 +22,7 @@ from detkit.engines import default_engine, measuring_engines
 from detkit.engines.opening import open_session
 from detkit.nn.detector import Cost, cost_of
 from detkit.report import ComparedFile, ComparedModel, CompareReport, ModelLatency
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.spec.arch import ArchSpec
 from detkit.spec.published import published_ap
 from detkit.spec.zoo import find_arch
@@ -51,7 +51,7 @@ def compare(
     image_size: tuple[int, int] | None = None,
     precisions: Sequence[str] = PRECISIONS,
     runtime: str = "",
-    placement: Placement | None = None,
+    session_options: SessionOptions | None = None,
     plan: TimingPlan | None = None,
     batch: int = 1,
     data: Path | None = None,
@@ -75,15 +75,15 @@ def compare(
     engine = runtime or default_engine().name
     specs = [dataclasses.replace(spec, image_size=image_size) for spec in specs]
     _check(specs, precisions, engine)
-    plan, placement = plan or TimingPlan(), placement or Placement()
+    plan, session_options = plan or TimingPlan(), session_options or SessionOptions()
     with tempfile.TemporaryDirectory(prefix="detkit-compare-") as folder:
         files = _write(specs, precisions, Path(folder), engine, tell)
-        tell(_estimate(files, plan, engine, placement))
+        tell(_estimate(files, plan, engine, session_options))
         paths = [file.path for file in files]
         report = bench(
             paths,
             runtime=runtime,
-            placement=placement,
+            session_options=session_options,
             batch=batch,
             plan=plan,
             data=data,
@@ -137,11 +137,11 @@ def _file_name(spec: ArchSpec, precision: str) -> str:
 
 
 def _estimate(
-    files: Sequence[UntrainedModel], plan: TimingPlan, runtime: str, placement: Placement
+    files: Sequence[UntrainedModel], plan: TimingPlan, runtime: str, session_options: SessionOptions
 ) -> str:
     """How long the measurement will take, by the speed of the first file."""
     first = files[0]
-    session = open_session(first.path, runtime=runtime, placement=placement)
+    session = open_session(first.path, runtime=runtime, session_options=session_options)
     images = synthetic_images(session.manifest.preprocess, 1)
     probe = warm_up(lambda _: session.run(images), PROBE_PLAN, time.perf_counter)
     shares = {"fp32": 1.0, "int8": INT8_SHARE}

@@ -17,7 +17,7 @@ from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import cost_metrics, fuse
 from detkit.report import ConversionReport
 from detkit.runtime.comparison import compare
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 
 NUM_IMAGES = 8
 
@@ -36,8 +36,8 @@ def reparam(checkpoint: Path, out: Path, *, data: Path | None = None) -> Convers
     images, source = comparison_images(
         data or "", parent.preprocess, NUM_IMAGES, recorded=parent.data
     )
-    before = TorchSession(model, parent, Placement())
-    after = TorchSession(deployed, parent, Placement())
+    before = TorchSession(model, parent, SessionOptions())
+    after = TorchSession(deployed, parent, SessionOptions())
     difference = compare(before, after, images, source=source)
     cost = cost_metrics(parent.arch)
     metrics = {"difference_score": difference.score, "difference_box_px": difference.box_px}

@@ -25,7 +25,7 @@ from detkit.nn.checkpoint import input_output, new_detector, save_checkpoint
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.calibrate import collect_stats, set_ranges
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
@@ -63,7 +63,7 @@ class Setup:
 
     runtime: str
     precision: str
-    placement: Placement
+    session_options: SessionOptions
 
     def __post_init__(self) -> None:
         check_untrained(self.runtime, self.precision)
@@ -79,7 +79,7 @@ class Setup:
             suffix = engine.suffix if engine.build or engine.runs_checkpoints else ".onnx"
             path = Path(folder) / f"prototype{suffix}"
             write_untrained_model(spec, path, runtime=self.runtime, precision=self.precision)
-            return open_session(path, runtime=self.runtime, placement=self.placement)
+            return open_session(path, runtime=self.runtime, session_options=self.session_options)
 
     def open_reference(self) -> Session:
         """A network that stays the same: its times tell how steady the machine is."""

@@ -28,7 +28,7 @@ from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes, TrainReport
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.timing.plan import TimingPlan
 from detkit.timing.statistics import Interval
 
@@ -269,7 +269,7 @@ def measured(cell_model, cell_folder, tmp_path, monkeypatch):
             file = tmp_path / "baseline.json"
             file.write_text(to_json(against))
             baseline = read_baseline(file, 0.5)
-        settings = {"plan": QUICK, "placement": Placement(threads=1), **settings}
+        settings = {"plan": QUICK, "session_options": SessionOptions(threads=1), **settings}
         return bench([path], data=cell_folder, baseline=baseline, **settings)
 
     return run

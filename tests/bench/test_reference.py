@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from detkit.bench.reference import NAME, _network, open_reference
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 
 
 def test_the_graph_is_what_onnx_takes_for_one():
@@ -27,7 +27,7 @@ def test_it_is_the_same_work_in_every_run():
 def test_each_engine_computes_what_numpy_does(runtime, tmp_path):
     if runtime == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed here")
-    with open_reference(runtime, Placement(threads=1)) as make:
+    with open_reference(runtime, SessionOptions(threads=1)) as make:
         (found,) = make()(0)
     assert found == pytest.approx(expected(), abs=1e-3)
 
@@ -47,7 +47,7 @@ def expected():
 
 
 def test_on_a_gpu_the_work_of_the_cpu_tells_nothing():
-    with open_reference("onnxruntime", Placement(device="cuda")) as make:
+    with open_reference("onnxruntime", SessionOptions(device="cuda")) as make:
         assert make is None
 
 
@@ -55,5 +55,5 @@ def test_without_onnxruntime_there_is_none(monkeypatch):
     import sys
 
     monkeypatch.setitem(sys.modules, "detkit.engines.onnxruntime.session", None)
-    with open_reference("torch", Placement(threads=1)) as make:
+    with open_reference("torch", SessionOptions(threads=1)) as make:
         assert make is None

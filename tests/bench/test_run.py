@@ -18,7 +18,7 @@ from detkit.data.draw import save_image
 from detkit.engines.opening import open_session
 from detkit.report import BenchReport
 from detkit.runtime.graph_session import DeviceTimes
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.timing.plan import TimingPlan
 
 QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, chain_runs=3)
@@ -36,7 +36,7 @@ def images(tmp_path):
 
 def test_the_report_names_models_machine_and_images(cell_model, images):
     path = cell_model()
-    report = bench([path], plan=QUICK, data=images, placement=Placement(threads=1))
+    report = bench([path], plan=QUICK, data=images, session_options=SessionOptions(threads=1))
     (model,) = report.models
     assert (model.file, model.runtime, model.precision) == (str(path), "onnxruntime", "fp32")
     assert (model.image_size, model.batch, model.threads) == ((64, 64), 1, 1)
@@ -113,10 +113,10 @@ def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
 
 def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
     monkeypatch.setattr(room, "usable_cpus", lambda: 8)
-    assert place(Placement(threads=3), "throughput") == Placement(threads=3, in_flight=2)
-    assert place(Placement(threads=9), "throughput") == Placement(threads=9, in_flight=1)
-    assert place(Placement(), "latency") == Placement(threads=8)
-    assert place(Placement(device="cuda"), "throughput").in_flight == 2
+    assert place(SessionOptions(threads=3), "throughput") == SessionOptions(threads=3, in_flight=2)
+    assert place(SessionOptions(threads=9), "throughput") == SessionOptions(threads=9, in_flight=1)
+    assert place(SessionOptions(), "latency") == SessionOptions(threads=8)
+    assert place(SessionOptions(device="cuda"), "throughput").in_flight == 2
 
 
 def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, images):
@@ -130,7 +130,9 @@ def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, images):
 
     assert room._works_in_caller(compute, 1)
     assert not room._works_in_caller(let_others_compute, 1)
-    report = bench([cell_model()], plan=QUICK, data=images, placement=Placement(threads=1))
+    report = bench(
+        [cell_model()], plan=QUICK, data=images, session_options=SessionOptions(threads=1)
+    )
     assert len(report.models[0].block_cpu_ms) == QUICK.blocks
     assert len(report.reference.block_cpu_ms) == QUICK.blocks
 
@@ -224,4 +226,6 @@ def test_models_that_cannot_be_opened_are_told(cell_model, images, tmp_path):
     with pytest.raises(ArtifactError, match="no such file"):
         bench([tmp_path / "absent.onnx"], plan=QUICK, data=images)
     with pytest.raises(BackendError, match="cuda"):
-        bench([cell_model()], plan=QUICK, data=images, placement=Placement(device="cuda"))
+        bench(
+            [cell_model()], plan=QUICK, data=images, session_options=SessionOptions(device="cuda")
+        )

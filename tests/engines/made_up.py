@@ -22,7 +22,7 @@ from detkit.export.graph import write_onnx
 from detkit.report import ConversionReport
 from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import GraphSession
-from detkit.runtime.session import Pixels, Placement
+from detkit.runtime.session import Pixels, SessionOptions
 
 ENGINE = Engine(
     name="abacus",
@@ -45,7 +45,7 @@ class Abacus:
 
     runtime = "abacus"
 
-    def __init__(self, path: Path, placement: Placement) -> None:
+    def __init__(self, path: Path, session_options: SessionOptions) -> None:
         self.graph = ReferenceEvaluator(str(path))
         self.input_name = self.graph.input_names[0]
         self.output_names = tuple(self.graph.output_names)
@@ -54,8 +54,8 @@ class Abacus:
         return list(self.graph.run(list(outputs), {self.input_name: images}))
 
 
-def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
-    return session_of(Abacus(path, placement), path, manifest)
+def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
+    return session_of(Abacus(path, session_options), path, manifest)
 
 
 def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:

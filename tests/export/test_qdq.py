@@ -34,7 +34,7 @@ from detkit.nn.quantization.fake_quant import (
     weight_scale,
 )
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 
 TARGETS = int8_targets()
 
@@ -407,8 +407,8 @@ def test_no_product_and_no_transposed_convolution_is_left_between_roundings(raw,
 def test_outputs_stray_from_torch_by_less_than_int8_from_float(int8, raw, target, activation):
     model, manifest = load_checkpoint(int8(activation))
     assert isinstance(model, QuantizedDetector)
-    rounded = TorchSession(model.eval(), manifest, Placement()).run(random_images())
-    exact = TorchSession(float_twin(model), manifest, Placement()).run(random_images())
+    rounded = TorchSession(model.eval(), manifest, SessionOptions()).run(random_images())
+    exact = TorchSession(float_twin(model), manifest, SessionOptions()).run(random_images())
     found = run(for_target(raw(activation), target), images=random_images())
     for ours, theirs, unrounded in zip(rounded, found, exact, strict=True):
         strays = np.sqrt(np.mean((theirs - ours) ** 2))
@@ -419,7 +419,7 @@ def test_outputs_stray_from_torch_by_less_than_int8_from_float(int8, raw, target
 def test_for_tensorrt_outputs_stay_near_float(int8, raw):
     model, manifest = load_checkpoint(int8())
     assert isinstance(model, QuantizedDetector)
-    exact = TorchSession(float_twin(model), manifest, Placement()).run(random_images())[1]
+    exact = TorchSession(float_twin(model), manifest, SessionOptions()).run(random_images())[1]
     found = run(for_target(raw(), "tensorrt"), images=random_images())[1]
     assert np.sqrt(np.mean((found - exact) ** 2)) < 0.15 * exact.std()
 

@@ -13,12 +13,12 @@ from detkit.core.serialization import from_json, to_json
 from detkit.profile import run as room
 from detkit.profile.run import MEASUREMENTS, measure_profile, measurement_warnings, runtime_version
 from detkit.report import HardwareProfile, Measurement
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.spec.space import SPACES
 from detkit.untrained import Setup
 
 TINY = SPACES["tiny"].for_task(3, (64, 64))
-SETUP = Setup(runtime="onnxruntime", precision="fp32", placement=Placement(threads=1))
+SETUP = Setup(runtime="onnxruntime", precision="fp32", session_options=SessionOptions(threads=1))
 
 
 class KilledError(Exception):
@@ -32,7 +32,7 @@ class FakeMachine:
         self.seen: list[int] = []
         self.visits_to_live = visits_to_live
 
-    def visit(self, macs: int, *, placement: Placement) -> Measurement:
+    def visit(self, macs: int, *, session_options: SessionOptions) -> Measurement:
         if len(self.seen) == self.visits_to_live:
             raise KilledError
         self.seen.append(macs)
@@ -112,7 +112,7 @@ def test_killed_campaign_goes_on_where_it_was(tmp_path, machine, visits_to_live)
     [
         ({"precision": "int8"}, "precision was fp32, not int8"),
         ({"runtime": "torch"}, "runtime was onnxruntime, not torch"),
-        ({"placement": Placement(threads=2)}, "threads was 1, not 2"),
+        ({"session_options": SessionOptions(threads=2)}, "threads was 1, not 2"),
         ({"space": SPACES["tiny"].for_task(4, (64, 64))}, "space_digest was"),
         ({"samples": 15}, "samples was 14, not 15"),
         ({"seed": 1}, "seed was 0, not 1"),

@@ -33,7 +33,7 @@ from detkit.quantize.qat import (
     training_config,
 )
 from detkit.report import TrainReport
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.train.loop import StopSignal
 from detkit.train.progress import Progress
 
@@ -100,7 +100,7 @@ class TorchRig:
     manifest: Any
 
     def draft(self, model: Detector, runtime: str) -> Any:
-        return types.SimpleNamespace(session=TorchSession(model, self.manifest, Placement()))
+        return types.SimpleNamespace(session=TorchSession(model, self.manifest, SessionOptions()))
 
 
 class Killed(BaseException):

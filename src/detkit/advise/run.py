@@ -22,7 +22,7 @@ from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer, timing_inputs
 from detkit.quantize.request import Parent, Request, open_parent
 from detkit.quantize.run import calibrated
 from detkit.report import AdviceReport, Variant
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.timing.cpu_time import clock_of
 from detkit.timing.measure import Timing, cycle_inputs, measure
 from detkit.timing.plan import VARIANT_PLAN
@@ -125,5 +125,5 @@ def time_in_turns(
     inputs = timing_inputs(records, opened[0].draft.session.manifest.preprocess)
     calls = [cycle_inputs(variant.draft.session.run, inputs) for variant in opened]
     on_cpu = not any(ENGINES[variant.runtime].build for variant in opened)
-    clock = clock_of(Placement(threads=threads)) if on_cpu else time.perf_counter
+    clock = clock_of(SessionOptions(threads=threads)) if on_cpu else time.perf_counter
     return measure(calls, VARIANT_PLAN, clock)

@@ -18,7 +18,7 @@ from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import ExportedGraph, GraphScorer
 from detkit.quantize.request import Parent
 from detkit.quantize.result import make_manifest
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 
 MAX_BATCH = 8  # of an engine, as images are scored
 
@@ -80,8 +80,8 @@ def _built(
 
 
 def _in_torch(bench: Bench, engine: Engine) -> OpenVariant:
-    placement = Placement(threads=bench.rig.threads)
-    session = TorchSession(bench.parent.model, bench.parent.manifest, placement)
+    session_options = SessionOptions(threads=bench.rig.threads)
+    session = TorchSession(bench.parent.model, bench.parent.manifest, session_options)
     return OpenVariant(
         runtime=engine.name, precision="fp32", draft=ExportedGraph(bench.checkpoint, session)
     )
@@ -112,7 +112,7 @@ def _engines(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
             half=precision != "fp32", engine=engine.int8_target, batches=(1, 1, MAX_BATCH)
         )
         export(source, path, options)
-        session = open_session(path, placement=Placement(device="cuda"))
+        session = open_session(path, session_options=SessionOptions(device="cuda"))
         yield OpenVariant(
             runtime=engine.name, precision=precision, draft=ExportedGraph(path, session)
         )

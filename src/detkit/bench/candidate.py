@@ -27,9 +27,9 @@ from detkit.machine.gpu import gpu_index
 from detkit.runtime.graph_session import DeviceTimes, last_device_times
 from detkit.runtime.session import (
     Pixels,
-    Placement,
     RawOutputs,
     Session,
+    SessionOptions,
     SuppressedOutputs,
     infer,
     takes_pixels,
@@ -47,7 +47,7 @@ class Setting:
     """How everything in one run is measured."""
 
     runtime: str
-    placement: Placement
+    session_options: SessionOptions
     batch: int
     plan: TimingPlan
     scenario: str
@@ -56,7 +56,9 @@ class Setting:
 
     @property
     def gpu(self) -> int | None:
-        return None if self.placement.device == "cpu" else gpu_index(self.placement.device)
+        return (
+            None if self.session_options.device == "cpu" else gpu_index(self.session_options.device)
+        )
 
 
 @dataclass(frozen=True)
@@ -109,11 +111,11 @@ def _batch_of(files: Sequence[Path], size: int, number: int) -> list[Path]:
     return [files[(number * step + i) % len(files)] for i in range(size)]
 
 
-def cpu_clock_for(models: Sequence[Candidate], placement: Placement) -> Clock | None:
+def cpu_clock_for(models: Sequence[Candidate], session_options: SessionOptions) -> Clock | None:
     """The clock of the calling thread, if its CPU time tells how long each model takes."""
-    if placement.device != "cpu":
+    if session_options.device != "cpu":
         return None
-    works = [_works_in_caller(model.runs()[0], placement.threads) for model in models]
+    works = [_works_in_caller(model.runs()[0], session_options.threads) for model in models]
     return time.thread_time if all(works) else None
 
 
@@ -126,7 +128,7 @@ def _works_in_caller(run: TimedCall, threads: int) -> bool:
     return time.thread_time() - own >= share / 2
 
 
-def place(placement: Placement, scenario: str) -> Placement:
+def place(session_options: SessionOptions, scenario: str) -> SessionOptions:
     """Threads and batches in flight for the usable CPUs.
 
     With latency one batch has all of them, so that engines are comparable; with throughput a
@@ -135,30 +137,30 @@ def place(placement: Placement, scenario: str) -> Placement:
     """
     cpus = usable_cpus()
     if scenario == "latency":
-        return dataclasses.replace(placement, threads=placement.threads or cpus)
-    threads = placement.threads or 1
-    most = cpus // threads if placement.device == "cpu" else GPU_IN_FLIGHT
-    return dataclasses.replace(placement, threads=threads, in_flight=max(1, most))
+        return dataclasses.replace(session_options, threads=session_options.threads or cpus)
+    threads = session_options.threads or 1
+    most = cpus // threads if session_options.device == "cpu" else GPU_IN_FLIGHT
+    return dataclasses.replace(session_options, threads=threads, in_flight=max(1, most))
 
 
 def open_sessions(
-    path: Path, runtime: str, placement: Placement, foreign: ForeignSpec | None = None
+    path: Path, runtime: str, session_options: SessionOptions, foreign: ForeignSpec | None = None
 ) -> tuple[Session, ...]:
     """One for each batch in flight.
 
     Raises:
         UsageError: several in flight, and the engine has no threads of ours.
     """
-    first = open_session(path, runtime=runtime, placement=placement, foreign=foreign)
+    first = open_session(path, runtime=runtime, session_options=session_options, foreign=foreign)
     concurrent = [engine.name for engine in ENGINES.values() if engine.concurrent]
-    if placement.in_flight > 1 and first.runtime not in concurrent:
+    if session_options.in_flight > 1 and first.runtime not in concurrent:
         raise UsageError(
             f"{path.name}: {first.runtime} has no throughput scenario",
             hint=f"--scenario throughput works with {' and '.join(concurrent)}; else raise --batch",
         )
     others = (
-        open_session(path, runtime=runtime, placement=placement, foreign=foreign)
-        for _ in range(placement.in_flight - 1)
+        open_session(path, runtime=runtime, session_options=session_options, foreign=foreign)
+        for _ in range(session_options.in_flight - 1)
     )
     return (first, *others)
 

@@ -22,7 +22,7 @@ import numpy as np
 from detkit.core.errors import DetkitError
 from detkit.engines import ENGINES, default_engine
 from detkit.runtime.graph_session import Engine
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.timing.measure import TimedCall, cycle_inputs
 
 NAME = "six convolutions/1"  # another number if anything below changes
@@ -31,29 +31,31 @@ FLOAT, INTS = 1, 7  # TensorProto.DataType, AttributeProto.AttributeType
 
 
 @contextlib.contextmanager
-def open_reference(runtime: str, placement: Placement) -> Iterator[Callable[[], TimedCall] | None]:
+def open_reference(
+    runtime: str, session_options: SessionOptions
+) -> Iterator[Callable[[], TimedCall] | None]:
     """What makes runs of the reference work, each of an engine of its own.
 
     None where it would not tell of the device: on a GPU, or without ONNX Runtime.
     """
-    if placement.device != "cpu":
+    if session_options.device != "cpu":
         yield None
         return
     with tempfile.TemporaryDirectory(prefix="detkit-bench-") as folder:
         path = Path(folder) / "reference.onnx"
         path.write_bytes(_network())
         try:
-            _open(path, runtime, placement)
+            _open(path, runtime, session_options)
         except (ImportError, DetkitError):
             yield None
         else:
-            yield lambda: _run_of(_open(path, runtime, placement))
+            yield lambda: _run_of(_open(path, runtime, session_options))
 
 
-def _open(path: Path, runtime: str, placement: Placement) -> Engine:
+def _open(path: Path, runtime: str, session_options: SessionOptions) -> Engine:
     named = ENGINES.get(runtime)
     engine = named if named is not None and named.open_graph else default_engine()
-    opened: Engine = engine.load(engine.open_graph)(path, placement)
+    opened: Engine = engine.load(engine.open_graph)(path, session_options)
     return opened
 
 

@@ -29,10 +29,10 @@ def match_to_baseline(
             name=model.path.name,
             runtime=model.session.runtime,
             precision=model.session.manifest.precision,
-            device=setting.placement.device,
+            device=setting.session_options.device,
             image_size=model.session.manifest.preprocess.size,
             batch=model.batch,
-            threads=setting.placement.threads,
+            threads=setting.session_options.threads,
             scenario=setting.scenario,
         )
         for model in models
@@ -76,7 +76,7 @@ def _change_in_turns(
     limit: float,
     setting: Setting,
 ) -> Change:
-    sessions = open_sessions(path, model.session.runtime, setting.placement, model.foreign)
+    sessions = open_sessions(path, model.session.runtime, setting.session_options, model.foreign)
     opponent = replace(model, path=path, sessions=sessions)
     found = _ab_test(opponent.runs(), model.runs(), limit, setting)
     return earlier.change_of_ab_test(old, new, found, limit)

@@ -32,7 +32,7 @@ from detkit.machine.nvml import read_gpu
 from detkit.machine.power import measure_joules
 from detkit.machine.state import read_state
 from detkit.report import BenchReport, MachineState, ReferenceTimes
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.spec.foreign import ForeignSpec
 from detkit.timing.measure import Clock, TimedCall, Timing, measure
 from detkit.timing.plan import TimingPlan
@@ -54,7 +54,7 @@ def bench(
     paths: Sequence[Path],
     *,
     runtime: str = "",
-    placement: Placement | None = None,
+    session_options: SessionOptions | None = None,
     batch: int = 1,
     plan: TimingPlan | None = None,
     data: Path | None = None,
@@ -67,8 +67,8 @@ def bench(
     """Times the models side by side.
 
     Args:
-        placement: with `threads` 0 every engine gets all usable CPUs, so that they are comparable;
-            in the throughput scenario each batch in flight gets one.
+        session_options: with `threads` 0 every engine gets all usable CPUs, so that they are
+            comparable; in the throughput scenario each batch in flight gets one.
         data: a folder of images; by default the one the first model was trained on, if it is
             still there, else synthetic images.
         foreign: what each of the models that another tool made takes and gives.
@@ -83,7 +83,7 @@ def bench(
     """
     setting = Setting(
         runtime=runtime,
-        placement=place(placement or Placement(), scenario),
+        session_options=place(session_options or SessionOptions(), scenario),
         batch=batch,
         plan=plan or TimingPlan(),
         scenario=scenario,
@@ -94,14 +94,14 @@ def bench(
         check_same_machine(baseline, machine)
     specs = [(foreign or {}).get(path) for path in paths]
     opened = [
-        open_sessions(path, runtime, setting.placement, spec)
+        open_sessions(path, runtime, setting.session_options, spec)
         for path, spec in zip(paths, specs, strict=True)
     ]
     with image_files(data or trained_on(opened[0][0])) as (files, source):
         tell(f"{len(files)} images from {source}")
         rows = zip(paths, opened, specs, strict=True)
         models = [Candidate(path, own, files, batch, spec) for path, own, spec in rows]
-        setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.placement))
+        setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.session_options))
         if baseline is None:
             return _measure_all(models, setting, machine, source, tell)
         match_to_baseline = rematch.match_to_baseline(baseline, models, setting)
@@ -122,7 +122,7 @@ def _measure_all(
     states = [read_state(gpu_index=setting.gpu)]
     before = cpu_use()
     tell(f"engines: warm-up, then at least {plan.min_seconds:g} s and {plan.min_runs} runs")
-    with open_reference(models[0].session.runtime, setting.placement) as make_reference:
+    with open_reference(models[0].session.runtime, setting.session_options) as make_reference:
         timings, reference = _measure_engines(models, make_reference, setting, states)
     tell(f"end to end: {plan.chain_runs} runs")
     chains = [measure_end_to_end(model, plan.chain_runs, setting.clock) for model in models]
@@ -138,7 +138,7 @@ def _measure_all(
     return BenchReport(
         scenario=setting.scenario,
         models=tuple(
-            model_latency(model, setting.placement, timing, timings[0], chain, energy)
+            model_latency(model, setting.session_options, timing, timings[0], chain, energy)
             for model, timing, chain, energy in rows
         ),
         reference=reference,
@@ -162,7 +162,7 @@ def _measure_engines(
     plan, clock = setting.plan, setting.clock
     runs = [model.runs() for model in models]
     if make_reference is not None:
-        runs.append([make_reference() for _ in range(setting.placement.in_flight)])
+        runs.append([make_reference() for _ in range(setting.session_options.in_flight)])
 
     def look() -> None:
         states.append(read_state(gpu_index=setting.gpu))

@@ -11,7 +11,7 @@ from detkit.bench.candidate import Candidate
 from detkit.core.boxes import PREDICT_NMS, Detections
 from detkit.report import EndToEnd, ModelLatency, ReferenceTimes, Throughput
 from detkit.runtime.graph_session import DeviceTimes, last_device_times
-from detkit.runtime.session import Placement, RawOutputs, SuppressedOutputs
+from detkit.runtime.session import RawOutputs, SessionOptions, SuppressedOutputs
 from detkit.timing.measure import Clock, Timing, measure_chain, paired_ratio
 from detkit.timing.statistics import latency_stats, mean_interval
 from detkit.timing.throughput import ThroughputTiming
@@ -51,7 +51,7 @@ def measure_end_to_end(model: Candidate, runs: int, clock: Clock) -> EndToEnd:
 
 def model_latency(
     model: Candidate,
-    placement: Placement,
+    session_options: SessionOptions,
     timing: Timing,
     first: Timing,
     chain: EndToEnd,
@@ -68,10 +68,10 @@ def model_latency(
         runtime=model.session.runtime,
         precision=manifest.precision,
         form=manifest.form,
-        device=placement.device,
+        device=session_options.device,
         image_size=manifest.preprocess.size,
         batch=model.batch,
-        threads=placement.threads,
+        threads=session_options.threads,
         clock="device" if has_device_times else "wall",
         latency_ms=latency_stats(told.blocks_ms) if has_device_times else wall,
         wall_ms=wall if has_device_times else None,

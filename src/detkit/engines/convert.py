@@ -38,7 +38,7 @@ from detkit.nn.detector import Detector, cost_metrics, fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import ConversionReport, Difference
 from detkit.runtime.comparison import compare, compare_suppressed
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import check_image_size
 from detkit.spec.zoo import with_task
 
@@ -142,7 +142,7 @@ def _check_exactness(
     source: str,
 ) -> Difference:
     """How far a float graph strays; GateError beyond the target's limits."""
-    reference = TorchSession(model, manifest, Placement())
+    reference = TorchSession(model, manifest, SessionOptions())
     least = target.limits.least_score
     difference = compare(reference, draft, images, source=source, least_score=least)
     check_limits(difference, target.limits)

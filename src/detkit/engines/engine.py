@@ -25,9 +25,9 @@ class Engine:
         reads: kinds of artifact that it runs (`Signature.kind`), its own first.
         precisions: what it computes in, of fp32, fp16 and int8.
         without: precision -> why it is not to be had.
-        open: (path, manifest, placement) -> Session.
-        open_graph: (path, placement) -> `runtime.graph_session.Engine` of any ONNX graph; empty for
-            an engine that does not read ONNX files by itself.
+        open: (path, manifest, SessionOptions) -> Session.
+        open_graph: (path, SessionOptions) -> `runtime.graph_session.Engine` of any ONNX graph;
+            empty for an engine that does not read ONNX files by itself.
         exported_as: what `--to` calls its file; empty where it runs checkpoints.
         suffix: how that file ends.
         export: (checkpoint, out, ExportOptions) -> ConversionReport.

@@ -24,7 +24,7 @@ from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.report import Difference
 from detkit.runtime.comparison import compare
-from detkit.runtime.session import Placement, Session, takes_pixels
+from detkit.runtime.session import Session, SessionOptions, takes_pixels
 from detkit.timing.measure import cycle_inputs, measure, paired_ratio
 from detkit.timing.plan import GRAPH_PLAN
 
@@ -57,8 +57,8 @@ def check_rounding(
     Raises:
         GateError: it strays farther.
     """
-    rounded = TorchSession(model, manifest, Placement())
-    exact = TorchSession(float_twin(model), manifest, Placement())
+    rounded = TorchSession(model, manifest, SessionOptions())
+    exact = TorchSession(float_twin(model), manifest, SessionOptions())
     noise = compare(exact, rounded, images, source=source, least_score=LEAST_SCORE)
     found = compare(rounded, draft, images, source=source, least_score=LEAST_SCORE)
     share = ENGINES[target].int8_noise_share
@@ -94,9 +94,9 @@ def check_speed(
         twin = build_graph(float_twin(model), manifest, uint8=takes_pixels(manifest))
         write_onnx(twin, manifest, folder / "float.onnx")
         covered = coverage(folder / "int8.onnx", runtime)
-        placement = Placement(threads=usable_cpus())
+        session_options = SessionOptions(threads=usable_cpus())
         sessions = [
-            open_session(folder / f"{form}.onnx", runtime=runtime, placement=placement)
+            open_session(folder / f"{form}.onnx", runtime=runtime, session_options=session_options)
             for form in ("float", "int8")
         ]
         inputs = [image[None] for image in images]

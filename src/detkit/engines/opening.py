@@ -10,7 +10,7 @@ from detkit.core.paths import StrPath
 from detkit.engines import engines_of, find_engine
 from detkit.foreign.onnx_graph import read_graph
 from detkit.foreign.signature import is_foreign, sign
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.foreign import ForeignSpec
 
 
@@ -18,7 +18,7 @@ def open_session(
     path: StrPath,
     *,
     runtime: str = "",
-    placement: Placement | None = None,
+    session_options: SessionOptions | None = None,
     foreign: ForeignSpec | None = None,
 ) -> Session:
     """Opens an artifact with the engine it was made for, or with the one named.
@@ -41,7 +41,7 @@ def open_session(
             f"{engine.name} cannot run {path.name}, a file of kind '{manifest.kind}'",
             hint=f"{' or '.join(able.name for able in suitable)} can",
         )
-    session: Session = engine.load(engine.open)(path, manifest, placement or Placement())
+    session: Session = engine.load(engine.open)(path, manifest, session_options or SessionOptions())
     return session
 
 

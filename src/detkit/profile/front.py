@@ -66,9 +66,9 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
         runtime=setup.runtime,
         runtime_version=runtime_version(setup.runtime),
         precision=setup.precision,
-        device=setup.placement.device,
-        threads=setup.placement.threads,
-        clock=clock_name(setup.placement),
+        device=setup.session_options.device,
+        threads=setup.session_options.threads,
+        clock=clock_name(setup.session_options),
         reference_ms=tuple(reference),
         warnings=tuple(
             measurement_warnings(reference, [visit for seen in measurements for visit in seen])

@@ -56,10 +56,12 @@ def measure_in_turns(
     for start in range(0, len(waiting), GROUP):
         group = {number: setup.open(specs[number]) for number in waiting[start : start + GROUP]}
         for round_ in range(MEASUREMENTS):
-            yield Turn(None, measure_session(reference, placement=setup.placement))
+            yield Turn(None, measure_session(reference, session_options=setup.session_options))
             for number, session in group.items():
                 if done[number] <= round_:
-                    yield Turn(number, measure_session(session, placement=setup.placement))
+                    yield Turn(
+                        number, measure_session(session, session_options=setup.session_options)
+                    )
 
 
 def measure_profile(
@@ -127,10 +129,10 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
         runtime=setup.runtime,
         runtime_version=runtime_version(setup.runtime),
         precision=setup.precision,
-        device=setup.placement.device,
-        threads=setup.placement.threads,
+        device=setup.session_options.device,
+        threads=setup.session_options.threads,
         batch=1,
-        clock=clock_name(setup.placement),
+        clock=clock_name(setup.session_options),
         power_mode=machine.get("power_mode", machine.get("governor", "")),
         seed=seed,
         measurements=MEASUREMENTS,

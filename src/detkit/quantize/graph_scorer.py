@@ -28,7 +28,7 @@ from detkit.export.graph import build_graph, write_onnx
 from detkit.nn.detector import Detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import EngineFigures
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.preprocess import Preprocess
 from detkit.timing.measure import Timing, cycle_inputs, measure, paired_ratio
 from detkit.timing.plan import GRAPH_PLAN
@@ -98,8 +98,10 @@ class GraphScorer:
         self._count += 1
         path = Path(self._folder.name) / f"{self._count}.onnx"
         write_onnx(graph, dataclasses.replace(self.manifest, kind="onnx", form="deployed"), path)
-        placement = Placement(threads=self.threads)
-        return ExportedGraph(path, open_session(path, runtime=runtime, placement=placement))
+        session_options = SessionOptions(threads=self.threads)
+        return ExportedGraph(
+            path, open_session(path, runtime=runtime, session_options=session_options)
+        )
 
     def float_draft(self, runtime: str) -> ExportedGraph:
         """The parent on this engine, exported once."""
@@ -119,7 +121,7 @@ class GraphScorer:
         return self._float_aps[runtime]
 
     def ap_in_torch(self, model: Detector) -> float:
-        return self.ap(TorchSession(model, self.manifest, Placement(threads=self.threads)))
+        return self.ap(TorchSession(model, self.manifest, SessionOptions(threads=self.threads)))
 
     def time(self, drafts: Sequence[ExportedGraph]) -> list[Timing]:
         """Engine times of the drafts, in turns, one image a run."""

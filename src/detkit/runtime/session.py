@@ -24,8 +24,8 @@ Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Placement:
-    """Where and how a session runs. `threads` 0 leaves the choice to the engine.
+class SessionOptions:
+    """On which device a session runs, with how many threads; `threads` 0 leaves it to the engine.
 
     `in_flight` is how many sessions of the model run at once, which share the CPUs.
     """

@@ -14,31 +14,31 @@ from functools import partial
 import numpy as np
 
 from detkit.report import Measurement
-from detkit.runtime.session import Placement, Session, infer
+from detkit.runtime.session import Session, SessionOptions, infer
 from detkit.timing.measure import Clock, TimedCall, cycle_inputs, measure
 from detkit.timing.plan import SAMPLE_PLAN, TRIAL_PLAN, TimingPlan
 
 
-def clock_name(placement: Placement) -> str:
+def clock_name(session_options: SessionOptions) -> str:
     """`cpu` where one CPU thread does all the work, else `wall`."""
-    return "cpu" if placement.threads == 1 and placement.device == "cpu" else "wall"
+    return "cpu" if session_options.threads == 1 and session_options.device == "cpu" else "wall"
 
 
-def clock_of(placement: Placement) -> Clock:
-    return time.thread_time if clock_name(placement) == "cpu" else time.perf_counter
+def clock_of(session_options: SessionOptions) -> Clock:
+    return time.thread_time if clock_name(session_options) == "cpu" else time.perf_counter
 
 
 def least_cpu_ms(
-    sessions: Sequence[Session], *, placement: Placement, plan: TimingPlan = TRIAL_PLAN
+    sessions: Sequence[Session], *, session_options: SessionOptions, plan: TimingPlan = TRIAL_PLAN
 ) -> list[float]:
     """Milliseconds of the fastest run of each session, which take turns; one image a run."""
-    timings = measure([_call_of(session) for session in sessions], plan, clock_of(placement))
+    timings = measure([_call_of(session) for session in sessions], plan, clock_of(session_options))
     return [min(timing.samples_ms) for timing in timings]
 
 
-def measure_session(session: Session, *, placement: Placement) -> Measurement:
+def measure_session(session: Session, *, session_options: SessionOptions) -> Measurement:
     """Times one session shortly: least time, spread, and how much longer the wall clock saw."""
-    clock = clock_of(placement)
+    clock = clock_of(session_options)
     wall, own = time.perf_counter(), clock()
     (timing,) = measure([_call_of(session)], SAMPLE_PLAN, clock)
     ratio = (time.perf_counter() - wall) / max(clock() - own, 1e-9)
@@ -47,7 +47,7 @@ def measure_session(session: Session, *, placement: Placement) -> Measurement:
         least_ms=min(timing.samples_ms),
         p50_ms=p50,
         iqr_ms=p75 - p25,
-        wall_over_cpu=ratio if clock_name(placement) == "cpu" else 1.0,
+        wall_over_cpu=ratio if clock_name(session_options) == "cpu" else 1.0,
     )
 
 

@@ -27,7 +27,7 @@ from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.report import Figures, TrainReport
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 from detkit.train.loss import DetectionLoss, LossParts
 from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.progress import Progress
@@ -63,7 +63,7 @@ class AuxiliaryLoss(Protocol):
 
 def open_fused(model: Detector, manifest: Manifest, device: str) -> Session:
     """The network as validation runs it by default: fused, in torch."""
-    return TorchSession(fuse(model), manifest, Placement(device=device))
+    return TorchSession(fuse(model), manifest, SessionOptions(device=device))
 
 
 @dataclasses.dataclass(frozen=True)

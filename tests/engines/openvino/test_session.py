@@ -17,15 +17,15 @@ from detkit.core.errors import ArtifactError, BackendError, UsageError
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.onnxruntime.export import export
 from detkit.engines.opening import open_session
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed here"
 )
 
 
-def open_openvino(path: Path, **placement):
-    return open_session(path, runtime="openvino", placement=Placement(**placement))
+def open_openvino(path: Path, **session_options):
+    return open_session(path, runtime="openvino", session_options=SessionOptions(**session_options))
 
 
 @needs_openvino

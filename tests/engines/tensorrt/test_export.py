@@ -19,7 +19,7 @@ from detkit.engines.tensorrt.plan import EnginePlan
 from detkit.export.half import to_half
 from detkit.export.nms import append_nms
 from detkit.machine.gpu import find_gpu
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_rtx_engine_says_what_it_is(checkpoint, tmp_path, rtx, half, precision, 
 def test_an_engine_without_a_gpu_is_refused_by_name(checkpoint, tmp_path):
     export_rtx(checkpoint, tmp_path / "m.engine", ExportOptions())
     with pytest.raises(BackendError, match="no NVIDIA GPU here"):
-        open_session(tmp_path / "m.engine", placement=Placement(device="cuda"))
+        open_session(tmp_path / "m.engine", session_options=SessionOptions(device="cuda"))
 
 
 @pytest.mark.usefixtures("rtx")

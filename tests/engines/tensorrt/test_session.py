@@ -35,7 +35,7 @@ from detkit.engines.tensorrt.session import TensorrtEngine
 from detkit.machine.gpu import Gpu
 from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import GraphSession, last_device_times
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 from detkit.timing.plan import TimingPlan
@@ -84,7 +84,7 @@ def test_without_a_gpu_an_engine_is_refused(tmp_path: Path, monkeypatch: Any) ->
     monkeypatch.setattr(session_module, "load", lambda library: RefusingTensorrt())
     write_engine(tmp_path / "m.engine", b"engine", record())
     with pytest.raises(BackendError, match="no NVIDIA GPU here"):
-        open_session(tmp_path / "m.engine", placement=Placement(device="cuda"))
+        open_session(tmp_path / "m.engine", session_options=SessionOptions(device="cuda"))
 
 
 def test_on_the_cpu_it_is_refused(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_an_engine_of_another_version_never_reaches_tensorrt(tmp_path: Path) -> 
     other = Machine(gpu="GPU", compute_capability="8.7", library="tensorrt", version="10.3")
     write_engine(tmp_path / "m.engine", b"engine", record(machine=other))
     with pytest.raises(BackendError, match=r"tensorrt 10\.3, not 10 as here"):
-        open_session(tmp_path / "m.engine", placement=Placement(device="cuda"))
+        open_session(tmp_path / "m.engine", session_options=SessionOptions(device="cuda"))
 
 
 @pytest.mark.usefixtures("fake_machine")
@@ -112,7 +112,7 @@ def test_without_gpu_memory_each_back_end_says_why(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("detkit.engines.tensorrt.device.BACK_ENDS", {"a": absent, "b": broken})
     write_engine(tmp_path / "m.engine", b"engine", record())
     with pytest.raises(BackendError, match="a: No module named 'pycuda'; b: cudaSetDevice"):
-        open_session(tmp_path / "m.engine", placement=Placement(device="cuda"))
+        open_session(tmp_path / "m.engine", session_options=SessionOptions(device="cuda"))
 
 
 def test_without_any_package_for_gpu_memory_both_are_named(monkeypatch: Any) -> None:
@@ -294,8 +294,8 @@ def test_bench_reports_the_gpu_s_own_time_and_its_copies(monkeypatch: Any, tmp_p
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (runner,))
     write_engine(tmp_path / "m.engine", b"engine", record())
     plan = TimingPlan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0, chain_runs=3)
-    placement = Placement(device="cuda")
-    report = bench([tmp_path / "m.engine"], plan=plan, placement=placement)
+    session_options = SessionOptions(device="cuda")
+    report = bench([tmp_path / "m.engine"], plan=plan, session_options=session_options)
     (model,) = report.models
     assert (model.runtime, model.clock, model.latency_ms.p50) == ("tensorrt", "device", 3.0)
     assert (model.upload_ms, model.download_ms) == (0.5, 0.25)

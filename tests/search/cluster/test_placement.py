@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from detkit.search.cluster.session_options import Node, place, room, shared_hosts
 
 from detkit.nn.detector import Cost
 from detkit.search.cluster.executor import Kind, Task
-from detkit.search.cluster.placement import Node, place, room, shared_hosts
 from detkit.spec.zoo import ZOO
 
 COST = Cost(parameters=1, macs=1)

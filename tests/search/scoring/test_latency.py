@@ -8,7 +8,7 @@ from detkit.config import SearchConfig
 from detkit.core.errors import UsageError
 from detkit.core.serialization import to_json
 from detkit.report import HardwareProfile, LatencyFit
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.search.scoring.latency import LatencyMeter, latency_text, open_predictor, setup_of
 from detkit.spec.space import SPACES
 from detkit.spec.zoo import ZOO, with_task
@@ -21,8 +21,10 @@ TINY = SPACES["tiny"].for_task(3, (64, 64))
     ("runtime", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("torch", "fp32")]
 )
 def test_larger_network_takes_longer_whatever_else_runs(runtime, precision):
-    placement = Placement(threads=1)
-    meter = LatencyMeter(Setup(runtime=runtime, precision=precision, placement=placement))
+    session_options = SessionOptions(threads=1)
+    meter = LatencyMeter(
+        Setup(runtime=runtime, precision=precision, session_options=session_options)
+    )
     small = with_task(ZOO["yolo-nas-p"], 3, (96, 96))
     large = dataclasses.replace(small, image_size=(192, 192))
     first, second = meter(small), meter(large)

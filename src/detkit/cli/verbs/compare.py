@@ -74,7 +74,7 @@ def compare(
     from detkit.cli.reliability_output import check_reliable, print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.compare import compare as measure_models
-    from detkit.runtime.session import Placement
+    from detkit.runtime.session import SessionOptions
     from detkit.spec.arch import parse_image_size
     from detkit.timing.plan import TimingPlan
 
@@ -84,7 +84,7 @@ def compare(
         image_size=parse_image_size(imgsz) if imgsz else None,
         precisions=tuple(precision.split(",")),
         runtime=runtime,
-        placement=Placement(device=device, threads=threads),
+        session_options=SessionOptions(device=device, threads=threads),
         plan=TimingPlan(min_seconds=seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
         batch=batch,
         data=data,

@@ -79,12 +79,12 @@ def eval_(
     from detkit.artifact.artifact import parent_of
     from detkit.engines.opening import open_session
     from detkit.evaluation.evaluate import evaluate
-    from detkit.runtime.session import Placement
+    from detkit.runtime.session import SessionOptions
 
     check_report_file(out, force=force)
-    placement = Placement(device=device, threads=threads)
+    session_options = SessionOptions(device=device, threads=threads)
     foreign = foreign_spec(outputs, model, data=annotations or data, split=split)
-    session = open_session(model, runtime=runtime, placement=placement, foreign=foreign)
+    session = open_session(model, runtime=runtime, session_options=session_options, foreign=foreign)
     chosen = _read_split(data, split, annotations)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
         report = evaluate(

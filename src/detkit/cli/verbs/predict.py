@@ -63,14 +63,14 @@ def predict(
     from detkit.engines.opening import open_session
     from detkit.predict import predict as detect_in
     from detkit.predict import write_predictions
-    from detkit.runtime.session import Placement
+    from detkit.runtime.session import SessionOptions
 
     refuse_filled(out, force=force)
     made_here = out.resolve()
     paths = [p for p in find_images(images) if not p.resolve().is_relative_to(made_here)]
-    placement = Placement(device=device, threads=threads)
+    session_options = SessionOptions(device=device, threads=threads)
     foreign = foreign_spec(outputs, model)
-    session = open_session(model, runtime=runtime, placement=placement, foreign=foreign)
+    session = open_session(model, runtime=runtime, session_options=session_options, foreign=foreign)
     _check_model(session, model, iou)
     nms = dataclasses.replace(
         PREDICT_NMS,

@@ -80,7 +80,7 @@ def profile(
     console.setup(quiet, verbose)
     from detkit.core.errors import UsageError
     from detkit.engines import default_engine
-    from detkit.runtime.session import Placement
+    from detkit.runtime.session import SessionOptions
     from detkit.spec.arch import parse_image_size
     from detkit.spec.space import find_space
     from detkit.untrained import Setup
@@ -88,7 +88,7 @@ def profile(
     setup = Setup(
         runtime=runtime or default_engine().name,
         precision=precision,
-        placement=Placement(device=device, threads=threads or 1),
+        session_options=SessionOptions(device=device, threads=threads or 1),
     )
     if front is not None:
         _time_front(front, setup, max_ms, out, force=force, json=json)

@@ -18,7 +18,7 @@ from detkit.core.errors import ArtifactError, BackendError
 from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
-from detkit.runtime.session import Pixels, Placement
+from detkit.runtime.session import Pixels, SessionOptions
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 SILENT = 4  # only fatal errors; the others arrive as exceptions
@@ -39,14 +39,14 @@ class OnnxRuntimeEngine:
 
     runtime = "onnxruntime"
 
-    def __init__(self, path: Path, placement: Placement) -> None:
+    def __init__(self, path: Path, session_options: SessionOptions) -> None:
         """Loads the graph.
 
         Raises:
             ArtifactError: damaged or not self-contained.
             BackendError: a device this build of ONNX Runtime cannot use.
         """
-        self.graph = _load(path, placement)
+        self.graph = _load(path, session_options)
         self.input_name = self.graph.get_inputs()[0].name
         self.output_names: tuple[str, ...] = tuple(
             output.name for output in self.graph.get_outputs()
@@ -60,9 +60,9 @@ class OnnxRuntimeEngine:
         return found
 
 
-def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
     """Opens an ONNX artifact; see `runtime.open_session`."""
-    return session_of(OnnxRuntimeEngine(path, placement), path, manifest)
+    return session_of(OnnxRuntimeEngine(path, session_options), path, manifest)
 
 
 # Operator of the graph as ONNX Runtime runs it -> the precision of that convolution.
@@ -83,7 +83,7 @@ def precision_of_convolutions(path: Path) -> dict[str, int]:
     """
     with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
         optimised = Path(folder) / "optimised.onnx"
-        options = _options(Placement(threads=1))
+        options = _options(SessionOptions(threads=1))
         options.optimized_model_filepath = str(optimised)
         ort.InferenceSession(read_onnx(path), options, providers=[CPU])
         operators = Counter(_operators(optimised.read_bytes()))
@@ -103,21 +103,25 @@ def _operators(data: bytes) -> Iterator[str]:
 # --- loading -------------------------------------------------------------------------------------
 
 
-def _load(path: Path, placement: Placement) -> Any:
-    providers = _providers(placement.device)
+def _load(path: Path, session_options: SessionOptions) -> Any:
+    providers = _providers(session_options.device)
     try:
-        engine = ort.InferenceSession(read_onnx(path), _options(placement), providers=providers)
+        engine = ort.InferenceSession(
+            read_onnx(path), _options(session_options), providers=providers
+        )
     except _REFUSALS as error:
         raise ArtifactError(f"{path} cannot be loaded: {_reason(error)}") from error
     if len(providers) > 1 and CUDA not in engine.get_providers():  # it falls back without a word
-        raise BackendError(f"device '{placement.device}' is not available: CUDA does not start")
+        raise BackendError(
+            f"device '{session_options.device}' is not available: CUDA does not start"
+        )
     return engine
 
 
-def _options(placement: Placement) -> Any:
+def _options(session_options: SessionOptions) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = SILENT
-    options.intra_op_num_threads = placement.threads
+    options.intra_op_num_threads = session_options.threads
     options.inter_op_num_threads = 1
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.use_deterministic_compute = True

@@ -17,7 +17,7 @@ from detkit.engines.openvino.api import hint, ov, properties, the_core
 from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
-from detkit.runtime.session import Pixels, Placement
+from detkit.runtime.session import Pixels, SessionOptions
 
 DEVICES = ("auto", "cpu")
 _PREAMBLE = ("Exception from", "Check ", "FrontEnd API", "Model wasn't", "Summary:")
@@ -33,21 +33,22 @@ class OpenVinoEngine:
 
     runtime = "openvino"
 
-    def __init__(self, path: Path, placement: Placement) -> None:
+    def __init__(self, path: Path, session_options: SessionOptions) -> None:
         """Loads the graph and compiles it for one image.
 
         Raises:
             ArtifactError: damaged or not self-contained.
             BackendError: a device other than the CPU.
         """
-        if placement.device not in DEVICES:
+        if session_options.device not in DEVICES:
             raise BackendError(
-                f"openvino has no device '{placement.device}'", hint=f"known: {', '.join(DEVICES)}"
+                f"openvino has no device '{session_options.device}'",
+                hint=f"known: {', '.join(DEVICES)}",
             )
         self.path = path
-        self.placement = placement
+        self.session_options = session_options
         self.network = _read(path)
-        self.graph = _compile(self.network, path, num_images=1, placement=placement)
+        self.graph = _compile(self.network, path, num_images=1, session_options=session_options)
         # A tensor that passes through a node that does nothing has the names of both.
         self.output_names: set[str] = {name for out in self.graph.outputs for name in out.names}
 
@@ -62,12 +63,12 @@ class OpenVinoEngine:
     @functools.cached_property
     def graph_of_any_batch(self) -> Any:
         """Compiled when first needed, of what was read at the start."""
-        return _compile(self.network, self.path, placement=self.placement)
+        return _compile(self.network, self.path, session_options=self.session_options)
 
 
-def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
     """Opens an ONNX or OpenVINO artifact; see `runtime.open_session`."""
-    return session_of(OpenVinoEngine(path, placement), path, manifest)
+    return session_of(OpenVinoEngine(path, session_options), path, manifest)
 
 
 def precision_of_convolutions(source: Path | GraphSession) -> dict[str, int]:
@@ -114,7 +115,7 @@ def _suppresses(network: Any) -> bool:
 
 
 def _compile(
-    network: Any, path: Path, *, num_images: int = 0, placement: Placement | None = None
+    network: Any, path: Path, *, num_images: int = 0, session_options: SessionOptions | None = None
 ) -> Any:
     """An `openvino.CompiledModel` of the CPU: one stream, tuned for latency.
 
@@ -129,10 +130,10 @@ def _compile(
         hint.inference_precision: ov.Type.f32,
         properties.num_streams: 1,
     }
-    placement = placement or Placement()
-    if placement.threads:
-        settings[properties.inference_num_threads] = placement.threads
-    if placement.in_flight > 1:
+    session_options = session_options or SessionOptions()
+    if session_options.threads:
+        settings[properties.inference_num_threads] = session_options.threads
+    if session_options.in_flight > 1:
         settings[hint.enable_cpu_pinning] = False
     with _refused_as_artifact(path):
         sized = network.clone()

@@ -37,7 +37,7 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import ConversionReport, Difference
 from detkit.runtime.comparison import compare
-from detkit.runtime.session import Placement, Session
+from detkit.runtime.session import Session, SessionOptions
 
 # A run in FP32 sums in another order than torch; FP16 moves a trained yolo-nas-n, with every tensor
 # rounded, by 0.010 of a score and 0.5 px of a box that is seen (BCCD, 320 px).
@@ -200,7 +200,7 @@ def _difference(
         GateError: too far.
     """
     try:
-        session = open_session(engine, placement=Placement(device="cuda"))
+        session = open_session(engine, session_options=SessionOptions(device="cuda"))
     except BackendError:
         if manifest.kind == RTX:
             return None
@@ -213,7 +213,7 @@ def _difference(
     if isinstance(model, QuantizedDetector):
         return check_rounding(model, manifest, session, images, "tensorrt", source=source)
     limits = HALF_LIMITS if options.half else FLOAT_LIMITS
-    reference = TorchSession(model, manifest, Placement())
+    reference = TorchSession(model, manifest, SessionOptions())
     least_score = limits.least_score
     found = compare(reference, session, images, source=source, least_score=least_score)
     check_limits(found, limits)

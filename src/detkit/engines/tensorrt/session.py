@@ -23,7 +23,7 @@ from detkit.engines.tensorrt.engine_file import EngineRecord, check_fits, read_r
 from detkit.machine.gpu import gpu_index
 from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import DeviceTimes, EngineRefusalError, GraphSession
-from detkit.runtime.session import Pixels, Placement
+from detkit.runtime.session import Pixels, SessionOptions
 
 
 class TensorrtEngine:
@@ -87,14 +87,14 @@ def _bytes(tensor: EngineTensor, batch: int) -> int:
     return int(math.prod((batch, *tensor.most[1:])) * np.dtype(tensor.dtype).itemsize)
 
 
-def open_session(path: Path, manifest: Signature, placement: Placement) -> GraphSession:
+def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
     """Opens an engine; see `runtime.open_session`.
 
     Raises:
         BackendError: no GPU, no TensorRT, or the engine is for another.
         ArtifactError: the engine or its sidecar is damaged.
     """
-    index = gpu_index(placement.device)
+    index = gpu_index(session_options.device)
     trt = load(manifest.kind)
     record = read_record(path)
     check_fits(path, record, machine_here(manifest.kind, trt, index))

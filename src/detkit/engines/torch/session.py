@@ -15,7 +15,7 @@ from detkit.core.errors import BackendError
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Detector
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 
 
 class TorchSession:
@@ -23,10 +23,12 @@ class TorchSession:
 
     runtime = "torch"
 
-    def __init__(self, model: Detector, manifest: Manifest, placement: Placement) -> None:
+    def __init__(
+        self, model: Detector, manifest: Manifest, session_options: SessionOptions
+    ) -> None:
         self.manifest = manifest
-        self.device = find_device(placement.device)
-        self.threads = placement.threads
+        self.device = find_device(session_options.device)
+        self.threads = session_options.threads
         predictor = Predictor(model, manifest.preprocess.size).eval().requires_grad_(False)
         layout = torch.channels_last
         self.predictor = predictor.to(self.device, memory_format=layout)  # type: ignore[call-overload]
@@ -40,10 +42,10 @@ class TorchSession:
         return boxes.cpu().numpy(), scores.cpu().numpy()
 
 
-def open_session(path: Path, manifest: Manifest, placement: Placement) -> TorchSession:
+def open_session(path: Path, manifest: Manifest, session_options: SessionOptions) -> TorchSession:
     """Opens a checkpoint; see `runtime.open_session`."""
     model, _ = load_checkpoint(path, manifest)
-    return TorchSession(model, manifest, placement)
+    return TorchSession(model, manifest, session_options)
 
 
 def find_device(name: str) -> torch.device:

@@ -16,7 +16,7 @@ from detkit.core.serialization import digest_of
 from detkit.engines import find_engine
 from detkit.profile.predict import ProfileQuery, open_profile, predict_ms
 from detkit.report import LatencyFit
-from detkit.runtime.session import Placement
+from detkit.runtime.session import SessionOptions
 from detkit.search.scoring.objective import with_bound
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
@@ -35,8 +35,8 @@ class LatencyMeter:
     def __call__(self, spec: ArchSpec) -> dict[str, float]:
         """In CPU time where that is what an engine takes, see `timing.cpu_time`."""
         sessions = [self.setup.open(spec), self.reference]
-        placement = self.setup.placement
-        candidate_ms, reference_ms = least_cpu_ms(sessions, placement=placement)
+        session_options = self.setup.session_options
+        candidate_ms, reference_ms = least_cpu_ms(sessions, session_options=session_options)
         return {**with_bound(candidate_ms, 0.0), "reference_ms": reference_ms}
 
 
@@ -58,9 +58,11 @@ def setup_of(config: SearchConfig) -> Setup:
     Raises:
         UsageError: a precision the runtime does not compute in.
     """
-    placement = Placement(device=config.device, threads=config.threads)
+    session_options = SessionOptions(device=config.device, threads=config.threads)
     return Setup(
-        runtime=find_engine(config.runtime).name, precision=config.precision, placement=placement
+        runtime=find_engine(config.runtime).name,
+        precision=config.precision,
+        session_options=session_options,
     )
 
 

@@ -91,7 +91,7 @@ def bench(
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.cli.verbs.bench.gates import check_gates, check_limit_has_baseline, share_of
     from detkit.cli.verbs.bench.table import lines_of
-    from detkit.runtime.session import Placement
+    from detkit.runtime.session import SessionOptions
     from detkit.timing.plan import TimingPlan
 
     check_limit_has_baseline(max_regress, baseline)
@@ -100,7 +100,7 @@ def bench(
     report = time_models(
         tuple(models),
         runtime=runtime,
-        placement=Placement(device=device, threads=threads),
+        session_options=SessionOptions(device=device, threads=threads),
         batch=batch,
         plan=TimingPlan(
             min_seconds=seconds, min_runs=runs, chain_runs=min(runs, TimingPlan.chain_runs)
