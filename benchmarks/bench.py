@@ -90,10 +90,10 @@ def onnxruntime_loop(model: Path, args: argparse.Namespace) -> Iterator[Row]:
     yield compared(model, "onnxruntime loop", pairs) | {"cpu_ratio": round(median(cpu_ratios), 4)}
 
 
-def timed(model: Path, args: argparse.Namespace, runtime: str) -> ModelLatency:
+def timed(model: Path, args: argparse.Namespace, engine: str) -> ModelLatency:
     plan = TimingPlan(min_seconds=args.seconds, min_runs=20, chain_runs=1)
     session_options = SessionOptions(threads=args.threads)
-    return bench([model], runtime=runtime, session_options=session_options, plan=plan).models[0]
+    return bench([model], engine=engine, session_options=session_options, plan=plan).models[0]
 
 
 def openvino_app(model: Path, args: argparse.Namespace) -> Iterator[Row]:
@@ -177,7 +177,7 @@ class SlowedSession:
 
     def __init__(self, session: Session, share: float) -> None:
         self.session, self.share = session, share
-        self.manifest, self.runtime = session.manifest, session.runtime
+        self.manifest, self.engine = session.manifest, session.engine
 
     def run(self, images: Any) -> Any:
         began = time.thread_time()
@@ -237,7 +237,7 @@ def measured_baseline(model: Path, args: argparse.Namespace) -> Baseline:
 def bench_once(model: Path, args: argparse.Namespace, baseline: Baseline | None) -> BenchReport:
     return bench(
         [model],
-        runtime=args.runtime,
+        engine=args.runtime,
         session_options=SessionOptions(threads=args.threads),
         plan=TimingPlan(min_seconds=args.seconds, min_runs=100, chain_runs=10),
         scenario=args.scenario,

@@ -132,7 +132,7 @@ class Trainings:
             score = train_alone(config, run, StopSignal())
             assert score is not None
             path = Path(score.checkpoint)
-            session = open_session(path, runtime="torch", session_options=SessionOptions(threads=1))
+            session = open_session(path, engine="torch", session_options=SessionOptions(threads=1))
             report = evaluate(session, self.test, model=parent_of(path), data=str(self.args.data))
             write_text(run / "scores.json", json.dumps({"val": score.ap, "test": report.ap}))
         scores: dict[str, float] = json.loads((run / "scores.json").read_text(encoding="utf-8"))

@@ -93,7 +93,7 @@ def main() -> None:
     found = {}
     for precision in args.precisions:
         session_options = SessionOptions(threads=1)
-        setup = Setup(runtime=args.runtime, precision=precision, session_options=session_options)
+        setup = Setup(engine=args.runtime, precision=precision, session_options=session_options)
         profile = partial(measure_profile, space, setup, tell=lambda line: print(line, flush=True))
         found[precision] = assess(args.work, precision, profile, args)
     print(f"\n{'':6}{'':18}{'Spearman':>10}{'MAPE':>8}")

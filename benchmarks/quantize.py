@@ -130,7 +130,7 @@ def engines_of(
         path = folder / f"{engine}.onnx"
         write_onnx(for_target(raw, engine), manifest, path)
         sessions = [
-            open_session(p, runtime=engine, session_options=ONE_THREAD) for p in (twin, path)
+            open_session(p, engine=engine, session_options=ONE_THREAD) for p in (twin, path)
         ]
         calls = {
             label: caller(session, images[:1])
@@ -175,7 +175,7 @@ class Scorer:
         times = time_in_turns(calls, rounds=self.rounds)
         return {
             "name": name,
-            "engine": session.runtime,
+            "engine": session.engine,
             **self.aps(session),
             **ratios(times["float"], times["int8"]),
         }
@@ -199,7 +199,7 @@ def accuracy(args: argparse.Namespace) -> Iterator[Row]:
         parent = Path(
             detkit("export", "--to", "onnx", args.checkpoint, "-o", folder / "float.onnx")
         )
-        floats = {e: open_session(parent, runtime=e, session_options=ONE_THREAD) for e in ENGINES}
+        floats = {e: open_session(parent, engine=e, session_options=ONE_THREAD) for e in ENGINES}
         for engine in ENGINES:
             yield scorer.row("float", floats[engine], floats[engine])
         for method, flags in (("ptq", ()), ("qat", ("--qat", "--epochs", str(args.epochs)))):
@@ -238,7 +238,7 @@ def ours(
     for engine in ENGINES:
         graph = detkit("export", "--to", "onnx", "--target", engine, "--allow-slower", out,
                        "-o", folder / f"{method}.{engine}.onnx")  # fmt: skip
-        session = open_session(Path(graph), runtime=engine, session_options=ONE_THREAD)
+        session = open_session(Path(graph), engine=engine, session_options=ONE_THREAD)
         found = coverage(Path(graph), engine)
         yield {
             **scorer.row(f"detkit {method}", session, floats[engine]),
@@ -293,7 +293,7 @@ def static_quantization(
             **more,
         )
         write_onnx(onnx.load(plain), before.manifest, out)
-        session = open_session(out, runtime="onnxruntime", session_options=ONE_THREAD)
+        session = open_session(out, engine="onnxruntime", session_options=ONE_THREAD)
         found = coverage(out, "onnxruntime")
         yield {
             **scorer.row(f"ONNX Runtime static, {label}", session, before),
@@ -305,7 +305,7 @@ def static_quantization(
 class OpenVinoSession:
     """A model held in memory, for NNCF's result."""
 
-    runtime = "openvino"
+    engine = "openvino"
 
     def __init__(self, model: Any, manifest: Manifest) -> None:
         self.manifest = manifest
@@ -364,7 +364,7 @@ def rivals(args: argparse.Namespace) -> Iterator[Row]:
         for engine in ENGINES:
             path = Path(folder) / f"{engine}.onnx"
             write_onnx(for_target(raw, engine), manifest, path)
-            session = open_session(path, runtime=engine, session_options=ONE_THREAD)
+            session = open_session(path, engine=engine, session_options=ONE_THREAD)
             calls[f"{args.checkpoint.name} {engine}"] = caller(session, images)
         for file in args.files:
             request = compiled(the_core().read_model(file)).create_infer_request()

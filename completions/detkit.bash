@@ -134,7 +134,7 @@ _detkit() {
     'search --device'|\
     'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
     'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
-    'eval --engine') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
+    'eval --scorer') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
     'eval --outputs'|\
     'bench --outputs'|\
     'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
@@ -160,7 +160,7 @@ _detkit() {
     fi
     case $verb in
     'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
-    'eval') flags='--split --annotations --engine --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'eval') flags='--split --annotations --scorer --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;

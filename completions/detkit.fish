@@ -56,7 +56,7 @@ complete -c detkit -n '__detkit_is train' -s h -l help -d 'Show this text.'
 complete -c detkit -n '__detkit_is train' -F
 complete -c detkit -n '__detkit_is eval' -l split -x -a 'train val test' -d 'train, val or test. (default: val)'
 complete -c detkit -n '__detkit_is eval' -l annotations -r -F -d 'Annotation file, DATA being its image folder.'
-complete -c detkit -n '__detkit_is eval' -l engine -x -a 'fast pycocotools' -d 'faster-coco-eval or the reference; the figures are equal. (default: fast)'
+complete -c detkit -n '__detkit_is eval' -l scorer -x -a 'fast pycocotools' -d 'faster-coco-eval or the reference; the figures are equal. (default: fast)'
 complete -c detkit -n '__detkit_is eval' -l batch -x -d 'Images a batch. (default: 8)'
 complete -c detkit -n '__detkit_is eval' -l min-ap -x -d 'Exit 3 if AP is below.'
 complete -c detkit -n '__detkit_is eval' -l min-ap50 -x -d 'Exit 3 if AP50 is below.'

@@ -15,27 +15,25 @@ from detkit.untrained import Setup, write_untrained_model
 SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_int8_prototype_runs_its_convolutions_in_int8(tmp_path, runtime):
-    pytest.importorskip(runtime)
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_int8_prototype_runs_its_convolutions_in_int8(tmp_path, engine):
+    pytest.importorskip(engine)
     path = tmp_path / "p.onnx"
-    manifest = write_untrained_model(SPEC, path, runtime=runtime, precision="int8")
-    found = coverage(path, runtime)
+    manifest = write_untrained_model(SPEC, path, engine=engine, precision="int8")
+    found = coverage(path, engine)
     assert manifest.precision == "int8"
     assert found.int8 == found.total - 6  # all but the predictors
-    assert open_session(path, runtime=runtime).manifest.arch == SPEC
+    assert open_session(path, engine=engine).manifest.arch == SPEC
 
 
-@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "openvino"])
-def test_float_prototype_gives_the_same_on_every_engine(runtime):
-    pytest.importorskip(runtime)
+@pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
+def test_float_prototype_gives_the_same_on_every_engine(engine):
+    pytest.importorskip(engine)
     images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     session_options = SessionOptions(threads=1)
     found = [
-        Setup(runtime=name, precision="fp32", session_options=session_options)
-        .open(SPEC)
-        .run(images)
-        for name in ("torch", runtime)
+        Setup(engine=name, precision="fp32", session_options=session_options).open(SPEC).run(images)
+        for name in ("torch", engine)
     ]
     for expected, got in zip(*found, strict=True):
         np.testing.assert_allclose(got, expected, atol=2e-3)
@@ -45,7 +43,7 @@ def test_float_prototype_gives_the_same_on_every_engine(runtime):
 def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "p.engine"
-    manifest = write_untrained_model(SPEC, path, runtime="tensorrt-rtx", precision=precision)
+    manifest = write_untrained_model(SPEC, path, engine="tensorrt-rtx", precision=precision)
     record = read_record(path)
     assert (manifest.kind, manifest.precision) == ("tensorrt-rtx", precision)
     assert record.manifest == manifest
@@ -55,11 +53,11 @@ def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
 def test_engine_that_this_machine_cannot_build_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "tensorrt", None)
     with pytest.raises(BackendError, match="tensorrt is not installed"):
-        write_untrained_model(SPEC, tmp_path / "p.engine", runtime="tensorrt", precision="fp16")
+        write_untrained_model(SPEC, tmp_path / "p.engine", engine="tensorrt", precision="fp16")
 
 
 @pytest.mark.parametrize(
-    ("runtime", "precision", "reason"),
+    ("engine", "precision", "reason"),
     [
         ("openvino", "fp16", "computes in float32"),
         ("onnxruntime", "fp16", "compute in float32"),
@@ -68,9 +66,9 @@ def test_engine_that_this_machine_cannot_build_is_refused(tmp_path, monkeypatch)
         ("onnxrun", "fp32", "unknown engine 'onnxrun'"),
     ],
 )
-def test_what_cannot_be_timed_is_refused_with_the_reason(runtime, precision, reason):
+def test_what_cannot_be_timed_is_refused_with_the_reason(engine, precision, reason):
     with pytest.raises(UsageError, match=reason) as refused:
-        Setup(runtime=runtime, precision=precision, session_options=SessionOptions())
+        Setup(engine=engine, precision=precision, session_options=SessionOptions())
     assert refused.value.hint
 
 

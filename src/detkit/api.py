@@ -120,7 +120,7 @@ class Model:
     @property
     def engine(self) -> str:
         """The name of the engine that runs it."""
-        return self.session.runtime
+        return self.session.engine
 
     @overload  # a str is an iterable of str, too: this one is meant
     def predict(  # type: ignore[overload-overlap]
@@ -244,7 +244,7 @@ def load(
     spec = read_foreign_spec(os.fspath(outputs)) if isinstance(outputs, PATH_TYPES) else outputs
     session = open_session(
         path,
-        runtime=engine,
+        engine=engine,
         session_options=SessionOptions(device=device, threads=threads),
         foreign=with_class_names(spec) if spec else None,
     )

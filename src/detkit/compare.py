@@ -50,7 +50,7 @@ def compare(
     *,
     image_size: tuple[int, int] | None = None,
     precisions: Sequence[str] = PRECISIONS,
-    runtime: str = "",
+    engine: str = "",
     session_options: SessionOptions | None = None,
     plan: TimingPlan | None = None,
     batch: int = 1,
@@ -66,13 +66,13 @@ def compare(
         tell: called with a line on what happens next, and how long it will take.
 
     Raises:
-        UsageError: an unknown architecture or precision, one named twice, or a runtime that no
-            prototype can be made for.
-        BackendError: the runtime is not here.
+        UsageError: an unknown architecture or precision, one named twice, or an engine that no
+            untrained model can be made for.
+        BackendError: the engine is not here.
     """
     specs = [find_arch(name) for name in names]
     image_size = image_size or specs[0].image_size
-    engine = runtime or default_engine().name
+    engine = engine or default_engine().name
     specs = [dataclasses.replace(spec, image_size=image_size) for spec in specs]
     _check(specs, precisions, engine)
     plan, session_options = plan or TimingPlan(), session_options or SessionOptions()
@@ -82,7 +82,7 @@ def compare(
         paths = [file.path for file in files]
         report = bench(
             paths,
-            runtime=runtime,
+            engine=engine,
             session_options=session_options,
             batch=batch,
             plan=plan,
@@ -104,14 +104,14 @@ def compare(
     )
 
 
-def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], runtime: str) -> None:
+def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], engine: str) -> None:
     engines = measuring_engines()
-    if runtime not in engines:
-        raise UsageError(f"no untrained model for '{runtime}'", hint=did_you_mean(runtime, engines))
+    if engine not in engines:
+        raise UsageError(f"no untrained model for '{engine}'", hint=did_you_mean(engine, engines))
     for precision in precisions:
         if precision not in PRECISIONS:
             hint = did_you_mean(precision, PRECISIONS)
-            raise UsageError(f"no prototype in '{precision}'", hint=hint)
+            raise UsageError(f"no untrained model in '{precision}'", hint=hint)
     files = [_file_name(spec, precision) for spec in specs for precision in precisions]
     twice = [file for file in files if files.count(file) > 1]
     if twice:
@@ -119,14 +119,14 @@ def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], runtime: str) -
 
 
 def _write(
-    specs: Sequence[ArchSpec], precisions: Sequence[str], folder: Path, runtime: str, tell: Tell
+    specs: Sequence[ArchSpec], precisions: Sequence[str], folder: Path, engine: str, tell: Tell
 ) -> list[UntrainedModel]:
     files = []
     for spec in specs:
         cost = cost_of(spec)
         for precision in precisions:
             path = folder / _file_name(spec, precision)
-            write_untrained_model(spec, path, runtime=runtime, precision=precision)
+            write_untrained_model(spec, path, engine=engine, precision=precision)
             tell(f"{path.name}: {cost.macs / 1e9:.1f} GMACs, {size_of(path) / 1e6:.1f} MB")
             files.append(UntrainedModel(spec, precision, path, cost.macs))
     return files
@@ -137,11 +137,11 @@ def _file_name(spec: ArchSpec, precision: str) -> str:
 
 
 def _estimate(
-    files: Sequence[UntrainedModel], plan: TimingPlan, runtime: str, session_options: SessionOptions
+    files: Sequence[UntrainedModel], plan: TimingPlan, engine: str, session_options: SessionOptions
 ) -> str:
     """How long the measurement will take, by the speed of the first file."""
     first = files[0]
-    session = open_session(first.path, runtime=runtime, session_options=session_options)
+    session = open_session(first.path, engine=engine, session_options=session_options)
     images = synthetic_images(session.manifest.preprocess, 1)
     probe = warm_up(lambda _: session.run(images), PROBE_PLAN, time.perf_counter)
     shares = {"fp32": 1.0, "int8": INT8_SHARE}

@@ -35,18 +35,18 @@ CALIBRATION_IMAGES = 2
 PRECISIONS = ("fp32", "int8")  # that every engine of graphs computes in
 
 
-def check_untrained(runtime: str, precision: str) -> None:
+def check_untrained(engine: str, precision: str) -> None:
     """Raises UsageError for what no untrained model can be made in, with the reason."""
-    engine = find_engine(runtime)
-    if precision in engine.precisions:
+    record = find_engine(engine)
+    if precision in record.precisions:
         return
-    reason = dict(engine.without).get(precision, "")
+    reason = dict(record.without).get(precision, "")
     if not reason:
-        hint = did_you_mean(precision, engine.precisions)
+        hint = did_you_mean(precision, record.precisions)
         raise UsageError(f"unknown precision '{precision}'", hint=hint)
     raise UsageError(
-        f"no {precision} on {runtime}: {reason}",
-        hint=f"{runtime} can be timed in {' and '.join(engine.precisions)}",
+        f"no {precision} on {engine}: {reason}",
+        hint=f"{engine} can be timed in {' and '.join(record.precisions)}",
     )
 
 
@@ -61,46 +61,46 @@ class Setup:
         UsageError: see `check_untrained`.
     """
 
-    runtime: str
+    engine: str
     precision: str
     session_options: SessionOptions
 
     def __post_init__(self) -> None:
-        check_untrained(self.runtime, self.precision)
+        check_untrained(self.engine, self.precision)
 
     def open(self, spec: ArchSpec) -> Session:
         """The network of `spec` as its engine has loaded it; no file stays.
 
         Raises:
-            BackendError: the runtime or the device is not here.
+            BackendError: the engine or the device is not here.
         """
-        with tempfile.TemporaryDirectory(prefix="detkit-prototype-") as folder:
-            engine = find_engine(self.runtime)
-            suffix = engine.suffix if engine.build or engine.runs_checkpoints else ".onnx"
-            path = Path(folder) / f"prototype{suffix}"
-            write_untrained_model(spec, path, runtime=self.runtime, precision=self.precision)
-            return open_session(path, runtime=self.runtime, session_options=self.session_options)
+        with tempfile.TemporaryDirectory(prefix="detkit-untrained-") as folder:
+            record = find_engine(self.engine)
+            suffix = record.suffix if record.build or record.runs_checkpoints else ".onnx"
+            path = Path(folder) / f"model{suffix}"
+            write_untrained_model(spec, path, engine=self.engine, precision=self.precision)
+            return open_session(path, engine=self.engine, session_options=self.session_options)
 
     def open_reference(self) -> Session:
         """A network that stays the same: its times tell how steady the machine is."""
         return self.open(REFERENCE)
 
 
-def write_untrained_model(spec: ArchSpec, path: Path, *, runtime: str, precision: str) -> Manifest:
-    """Writes what `runtime` runs: ONNX, a fused checkpoint, or an engine built here.
+def write_untrained_model(spec: ArchSpec, path: Path, *, engine: str, precision: str) -> Manifest:
+    """Writes what `engine` runs: ONNX, a fused checkpoint, or an engine built here.
 
     Raises:
         UsageError: see `check_untrained`.
         BackendError: an engine is asked for, and its library or GPU is not here.
     """
-    check_untrained(runtime, precision)
-    engine = find_engine(runtime)
-    if engine.runs_checkpoints:
+    check_untrained(engine, precision)
+    record = find_engine(engine)
+    if record.runs_checkpoints:
         manifest = dataclasses.replace(_manifest(spec), kind="checkpoint")
         return save_checkpoint(path, fuse(new_detector(spec, 0).eval()), manifest)
-    graph, manifest = untrained_graph(spec, target=engine.int8_target, precision=precision)
-    if engine.build:
-        built: Manifest = engine.load(engine.build)(graph, manifest, path, runtime)
+    graph, manifest = untrained_graph(spec, target=record.int8_target, precision=precision)
+    if record.build:
+        built: Manifest = record.load(record.build)(graph, manifest, path, engine)
         return built
     return write_onnx(graph, manifest, path)
 

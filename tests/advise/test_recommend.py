@@ -12,7 +12,7 @@ from detkit.report import Variant
 FREE = Limits(max_drop=0.5, max_ms=None)
 
 
-def variant(runtime: str, precision: str, ms: float, *, drop: float = 0.0, **fields) -> Variant:
+def variant(engine: str, precision: str, ms: float, *, drop: float = 0.0, **fields) -> Variant:
     """Its times are against 10 ms, give or take 2 %."""
     ratio = ms / 10
     given = {
@@ -22,7 +22,7 @@ def variant(runtime: str, precision: str, ms: float, *, drop: float = 0.0, **fie
         "ratio_high": ratio * 1.02,
     }
     return Variant(
-        runtime=runtime,
+        engine=engine,
         precision=precision,
         ap=0.5 - drop / 100,
         drop=drop,
@@ -101,7 +101,7 @@ def test_limit_on_time_leaves_nothing_and_says_why():
 
 
 @pytest.mark.parametrize(
-    ("runtime", "precision", "expected"),
+    ("engine", "precision", "expected"),
     [
         ("torch", "fp32", ["detkit reparam 'a b.safetensors'"]),
         ("onnxruntime", "fp32", ["detkit export --to onnx 'a b.safetensors'"]),
@@ -117,6 +117,6 @@ def test_limit_on_time_leaves_nothing_and_says_why():
         ),
     ],
 )
-def test_commands_make_the_form(runtime, precision, expected):
-    made = commands(variant(runtime, precision, 1.0), Path("a b.safetensors"), Path("coco"))
+def test_commands_make_the_form(engine, precision, expected):
+    made = commands(variant(engine, precision, 1.0), Path("a b.safetensors"), Path("coco"))
     assert list(made) == expected

@@ -133,7 +133,7 @@ def test_models_are_matched_by_name_and_else_by_place(baseline, model):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"runtime": "openvino"}, "runtime text -> openvino"),
+        ({"engine": "openvino"}, "engine text -> openvino"),
         ({"precision": "int8"}, "precision text -> int8"),
         ({"image_size": (64, 32)}, "image size"),
         ({"batch": 77}, "batch"),
@@ -280,7 +280,7 @@ class Slowed:
 
     def __init__(self, session) -> None:
         self.session = session
-        self.manifest, self.runtime = session.manifest, session.runtime
+        self.manifest, self.engine = session.manifest, session.engine
 
     def run(self, images):
         began = time.thread_time()

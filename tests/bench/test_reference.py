@@ -23,11 +23,11 @@ def test_it_is_the_same_work_in_every_run():
     assert hashlib.sha256(_network()).hexdigest()[:16] == "67c8c62e86c413da"
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
-def test_each_engine_computes_what_numpy_does(runtime, tmp_path):
-    if runtime == "openvino":
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
+def test_each_engine_computes_what_numpy_does(engine, tmp_path):
+    if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed here")
-    with open_reference(runtime, SessionOptions(threads=1)) as make:
+    with open_reference(engine, SessionOptions(threads=1)) as make:
         (found,) = make()(0)
     assert found == pytest.approx(expected(), abs=1e-3)
 

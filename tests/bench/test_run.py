@@ -38,7 +38,7 @@ def test_the_report_names_models_machine_and_images(cell_model, images):
     path = cell_model()
     report = bench([path], plan=QUICK, data=images, session_options=SessionOptions(threads=1))
     (model,) = report.models
-    assert (model.file, model.runtime, model.precision) == (str(path), "onnxruntime", "fp32")
+    assert (model.file, model.engine, model.precision) == (str(path), "onnxruntime", "fp32")
     assert (model.image_size, model.batch, model.threads) == ((64, 64), 1, 1)
     assert model.bytes == path.stat().st_size
     assert model.latency_ms.count == len(model.samples_ms) == 10
@@ -86,11 +86,11 @@ def test_the_state_of_the_machine_is_taken_before_between_and_after(cell_model, 
     assert report.states[0].load_average >= 0
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
-    cell_model, images, runtime, monkeypatch
+    cell_model, images, engine, monkeypatch
 ):
-    if runtime == "openvino":
+    if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed here")
     monkeypatch.setattr(room, "usable_cpus", lambda: 3)
     plan = dataclasses.replace(QUICK, min_seconds=0.2)
@@ -99,7 +99,7 @@ def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
         plan=plan,
         data=images,
         batch=2,
-        runtime=runtime,
+        engine=engine,
         scenario="throughput",
     )
     (model,) = report.models
@@ -146,7 +146,7 @@ def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(checkpoint
 def test_an_engine_that_times_itself_is_told_apart_from_its_copies(cell_model, images, monkeypatch):
     path = cell_model()
     session = open_session(path)
-    monkeypatch.setattr(session, "engine", TimedByItself(session.engine))
+    monkeypatch.setattr(session, "runner", TimedByItself(session.runner))
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (session,))
     (model,) = bench([path], plan=QUICK, data=images).models
     assert (model.clock, model.latency_ms.p50, model.latency_ms.p99) == ("device", 3.0, 3.0)
@@ -158,22 +158,22 @@ def test_an_engine_that_times_itself_is_told_apart_from_its_copies(cell_model, i
 
 
 class TimedByItself:
-    """An engine that says it took 3 ms, and its copies 0.25 and 0.125."""
+    """A runner that says it took 3 ms, and its copies 0.25 and 0.125."""
 
-    runtime = "onnxruntime"
+    engine = "onnxruntime"
 
-    def __init__(self, engine) -> None:
-        self.engine = engine
-        self.output_names = engine.output_names
+    def __init__(self, runner) -> None:
+        self.runner = runner
+        self.output_names = runner.output_names
         self.last_times = DeviceTimes(upload=0.0, compute=0.0, download=0.0)
 
     def run(self, images, outputs):
-        found = self.engine.run(images, outputs)
+        found = self.runner.run(images, outputs)
         self.last_times = DeviceTimes(upload=0.25, compute=3.0, download=0.125)
         return found
 
 
-def test_energy_is_that_of_a_image(cell_model, images, monkeypatch):
+def test_energy_is_that_of_an_image(cell_model, images, monkeypatch):
     ticks = itertools.count()
 
     def joules(work, clock, **_):

@@ -37,7 +37,7 @@ def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
     assert code == 0, stderr
     report = from_json(AdviceReport, stdout)
     assert out.read_text() == stdout
-    variants = {(variant.runtime, variant.precision): variant for variant in report.variants}
+    variants = {(variant.engine, variant.precision): variant for variant in report.variants}
     assert {("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")} <= set(variants)
     assert variants["onnxruntime", "fp32"].drop == pytest.approx(0, abs=0.2)
     assert variants["onnxruntime", "int8"].bytes < variants["onnxruntime", "fp32"].bytes
@@ -53,6 +53,6 @@ def test_limit_that_nothing_meets_exits_3_with_the_table(run, settled, labelled)
     args = ("--data", labelled, "--threads", 1, "--max-ms", 0.0001)
     code, stdout, stderr = run("advise", settled(), *args)
     assert code == 3
-    assert stdout.split()[:2] == ["runtime", "precision"]
+    assert stdout.split()[:2] == ["engine", "precision"]
     assert "nothing meets the limits" in stderr
     assert json.dumps("limit 0.0001")[1:-1] in stderr

@@ -15,7 +15,7 @@ def test_two_models_are_set_side_by_side(detkit, cell_model, cell_folder):
     done = detkit("bench", str(first), str(second), *QUICK, "--data", str(cell_folder))
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].split()[:2] == ["model", "runtime"]
+    assert lines[0].split()[:2] == ["model", "engine"]
     assert lines[1].split()[:3] == ["cells.onnx", "onnxruntime", "fp32"]
     assert lines[2].startswith("nms.onnx")
     assert "unreliable: cells.onnx: p99 of 20 runs" in done.stderr

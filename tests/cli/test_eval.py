@@ -57,7 +57,7 @@ def test_an_annotation_file_may_be_named(detkit, cell_model, cell_folder, tmp_pa
     ("args", "code", "message"),
     [
         (("--split", "test"), 1, "no split 'test'"),
-        (("--engine", "coco"), 2, "engine"),
+        (("--scorer", "coco"), 2, "scorer"),
         (("--min-ap", "45"), 2, "min-ap"),
         (("--runtime", "onnx"), 2, "unknown engine 'onnx'"),
         (("--device", "cuda"), 4, "cuda"),

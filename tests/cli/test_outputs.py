@@ -14,21 +14,21 @@ def name_classes(model) -> None:
     model.metadata_props.add(key="names", value="{0: 'red', 1: 'green'}")
 
 
-@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("engine", RUNTIMES)
 @pytest.mark.parametrize(
     ("form", "images"),
     [("yolov8", "one"), ("yolov5", "plain"), ("torchvision", "no batch"), ("nms", "plain")],
 )
 def test_a_foreign_detector_scores_what_it_should(
-    detkit, foreign_graph, cell_folder, form, images, runtime
+    detkit, foreign_graph, cell_folder, form, images, engine
 ):
-    pytest.importorskip(runtime)
+    pytest.importorskip(engine)
     path = foreign_graph(form, images)
-    flags = ("--outputs", form, "--runtime", runtime, "--json")
+    flags = ("--outputs", form, "--runtime", engine, "--json")
     done = detkit("eval", str(path), str(cell_folder), *flags)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
-    assert (report["ap"], report["runtime"]) == (pytest.approx(1), runtime)
+    assert (report["ap"], report["engine"]) == (pytest.approx(1), engine)
     assert "are taken to be those of" in done.stderr
 
 

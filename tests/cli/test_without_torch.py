@@ -2,7 +2,7 @@
 
 So a Jetson with the system's TensorRT can do it. ONNX Runtime stands in for TensorRT here, whose
 session loads nothing else either (see `test_rooms`). Of the two COCO engines `eval` needs the one
-that `--engine` names.
+that `--scorer` names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 
 import pytest
 
-from detkit.evaluation.evaluate import ENGINES
+from detkit.evaluation.evaluate import SCORERS
 
 ABSENT = ("torch", "onnx", "onnxscript", "onnxsim", "onnxslim", "safetensors", "openvino", "rich")
 MODULES = {"fast": "faster_coco_eval", "pycocotools": "pycocotools"}
@@ -41,24 +41,24 @@ def test_bench_runs_an_exported_model(detkit, cell_model, cell_folder, nms):
     assert model["end_to_end_ms"]["preprocess"] > 0
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_eval_scores_an_exported_model_by_the_one_engine_there_is(
-    detkit, cell_model, cell_folder, engine
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_eval_scores_an_exported_model_by_the_one_scorer_there_is(
+    detkit, cell_model, cell_folder, scorer
 ):
-    (other,) = (module for name, module in MODULES.items() if name != engine)
-    flags = ("--engine", engine, "--json")
+    (other,) = (module for name, module in MODULES.items() if name != scorer)
+    flags = ("--scorer", scorer, "--json")
     args = ("eval", str(cell_model()), str(cell_folder), *flags)
     done = detkit(*args, script=script_without(*ABSENT, other))
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["ap"] == pytest.approx(1)
 
 
-def test_eval_without_its_engine_says_which_one_to_install(detkit, cell_model, cell_folder):
+def test_eval_without_its_scorer_says_which_one_to_install(detkit, cell_model, cell_folder):
     args = ("eval", str(cell_model()), str(cell_folder))
     done = detkit(*args, script=script_without(*ABSENT, "faster_coco_eval"))
     assert (done.returncode, done.stdout) == (4, "")
     assert "error: faster-coco-eval is not installed" in done.stderr
-    assert "hint: pip install faster-coco-eval, or --engine pycocotools" in done.stderr
+    assert "hint: pip install faster-coco-eval, or --scorer pycocotools" in done.stderr
 
 
 def test_predict_and_info_run_there_too(detkit, foreign_graph, cell_folder, tmp_path):

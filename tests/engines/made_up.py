@@ -20,9 +20,9 @@ from detkit.engines.engine import Engine
 from detkit.engines.exporting import ExportOptions
 from detkit.export.graph import write_onnx
 from detkit.report import ConversionReport
-from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import GraphSession
 from detkit.runtime.session import Pixels, SessionOptions
+from detkit.runtime.session_factory import make_session
 
 ENGINE = Engine(
     name="abacus",
@@ -41,9 +41,9 @@ ENGINE = Engine(
 
 
 class Abacus:
-    """See `runtime.graph_session.Engine`."""
+    """See `runtime.graph_session.GraphRunner`."""
 
-    runtime = "abacus"
+    engine = "abacus"
 
     def __init__(self, path: Path, session_options: SessionOptions) -> None:
         self.graph = ReferenceEvaluator(str(path))
@@ -55,7 +55,7 @@ class Abacus:
 
 
 def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
-    return session_of(Abacus(path, session_options), path, manifest)
+    return make_session(Abacus(path, session_options), path, manifest)
 
 
 def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:

@@ -122,7 +122,7 @@ def test_groups_in_float_are_float_in_the_engine_and_all_others_int8(int8, tmp_p
     found = coverage(path, target)
     assert (found.int8, found.total) == (70 - 12, 76)
     images = np.stack(draw_images(2, size=64)).transpose(0, 3, 1, 2).astype(np.float32) / 255
-    session = open_session(path, runtime=target)
+    session = open_session(path, engine=target)
     check_rounding(model, sealed, session, images, target, source="")  # raises where it strays
 
 
@@ -148,7 +148,7 @@ def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engin
     write_onnx(append_nms(graph, config), suppressing, tmp_path / "nms.onnx")
     images = network_input(draw_images(4, size=64))
     raw, inside = (
-        infer(open_session(tmp_path / name, runtime=engine), images).detections(config)
+        infer(open_session(tmp_path / name, engine=engine), images).detections(config)
         for name in ("raw.onnx", "nms.onnx")
     )
     assert coverage(tmp_path / "nms.onnx", engine) == coverage(tmp_path / "raw.onnx", engine)

@@ -83,7 +83,7 @@ def test_a_new_engine_goes_through_every_verb(abacus, run, settled, labelled, tm
     run("export", settled(), "--to", "beads", "-o", exported)
     assert read_manifest(exported).command == "beads"
     timed = json.loads(run("bench", exported, "--runtime", abacus, "--runs", 10, "--json"))
-    assert [model["runtime"] for model in timed["models"]] == [abacus]
+    assert [model["engine"] for model in timed["models"]] == [abacus]
     scored = [
         json.loads(run("eval", exported, labelled, "--runtime", name, "--json"))["ap"]
         for name in (abacus, find_engine("auto").name)
@@ -92,13 +92,13 @@ def test_a_new_engine_goes_through_every_verb(abacus, run, settled, labelled, tm
     profile = tmp_path / "profile.json"
     space = ("--space", "tiny", "--imgsz", 32, "--classes", 2, "--samples", 8)
     run(*PROFILE, *space, "--runtime", abacus, "-o", profile)
-    assert json.loads(profile.read_text())["runtime"] == abacus
+    assert json.loads(profile.read_text())["engine"] == abacus
 
 
 def test_advice_weighs_a_new_engine(abacus, run, settled, labelled):
     limits = ("--max-drop", 100, "--threads", 1)
     found = json.loads(run(*ADVISE, settled(), "--data", labelled, *limits, "--json"))
-    assert (abacus, "fp32") in {(form["runtime"], form["precision"]) for form in found["variants"]}
+    assert (abacus, "fp32") in {(form["engine"], form["precision"]) for form in found["variants"]}
     assert found["absent"][f"{abacus} int8"] == "its beads have no scales"
 
 

@@ -15,7 +15,7 @@ from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.data.coco.folder import open_folder
 from detkit.engines.opening import open_session
-from detkit.evaluation.evaluate import ENGINES, coco_figures, detect, evaluate, match_classes
+from detkit.evaluation.evaluate import SCORERS, coco_figures, detect, evaluate, match_classes
 from detkit.report import EvalReport
 
 NAMES = ("cat", "dog", "yak")
@@ -28,14 +28,14 @@ FIGURES = (
 @pytest.mark.parametrize("seed", range(6))
 def test_both_engines_give_equal_figures_on_random_sets(random_set, seed):
     records, found = random_set(seed, num_classes=3)
-    fast, slow = (coco_figures(records, NAMES, found, engine=engine) for engine in ENGINES)
+    fast, slow = (coco_figures(records, NAMES, found, scorer=scorer) for scorer in SCORERS)
     for name in FIGURES:
         assert getattr(fast, name) == pytest.approx(getattr(slow, name), abs=1e-12)
     for name in NAMES:
         assert fast.per_class[name].ap == pytest.approx(slow.per_class[name].ap, abs=1e-12)
         assert fast.per_class[name].ap50 == pytest.approx(slow.per_class[name].ap50, abs=1e-12)
     assert 0 < fast.ap < fast.ap50 < 1
-    assert (fast.engine, slow.engine) == ("fast", "pycocotools")
+    assert (fast.scorer, slow.scorer) == ("fast", "pycocotools")
 
 
 def test_the_figures_are_those_pycocotools_sums_up_itself(random_set):
@@ -76,24 +76,24 @@ def test_the_figures_are_those_pycocotools_sums_up_itself(random_set):
     )
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_ground_truth_as_detections_scores_one_and_shifted_a_known_share(make_record, engine):
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_ground_truth_as_detections_scores_one_and_shifted_a_known_share(make_record, scorer):
     boxes = [[0, 0, 100, 100], [200, 0, 300, 100]]
     record = make_record(boxes, [0, 1])
     shifted = np.array(boxes, np.float32) + [[0, 0, 0, 0], [25, 0, 25, 0]]  # IoU 1 and 0.6
     for found, expected in ((boxes, 1.0), (shifted, (10 + 3) / 20)):
         detections = Detections(np.array(found, np.float32), np.ones(2, np.float32), record.classes)
-        figures = coco_figures([record], ("cat", "dog"), [detections], engine=engine)
+        figures = coco_figures([record], ("cat", "dog"), [detections], scorer=scorer)
         assert figures.ap == pytest.approx(expected)
         assert figures.ap50 == pytest.approx(1)
         assert figures.ap_small is None  # nothing is small here, which is not a zero
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_no_detections_score_zero_and_have_no_precision(make_record, engine):
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_no_detections_score_zero_and_have_no_precision(make_record, scorer):
     record = make_record([[0, 0, 10, 10]], [0])
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
-    figures = coco_figures([record], ("cat", "dog"), [nothing], engine=engine)
+    figures = coco_figures([record], ("cat", "dog"), [nothing], scorer=scorer)
     assert (figures.ap, figures.recall, figures.f1) == (0, 0, 0)
     assert figures.precision is None
     assert figures.confidence is None
@@ -101,11 +101,11 @@ def test_no_detections_score_zero_and_have_no_precision(make_record, engine):
     assert figures.per_class["dog"].recall is None
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-def test_images_without_any_ground_truth_measure_nothing_and_do_not_crash(make_record, engine):
+@pytest.mark.parametrize("scorer", SCORERS)
+def test_images_without_any_ground_truth_measure_nothing_and_do_not_crash(make_record, scorer):
     record = make_record(np.zeros((0, 4)), [])
     found = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, int))
-    figures = coco_figures([record, record], ("cat",), [found, found], engine=engine)
+    figures = coco_figures([record, record], ("cat",), [found, found], scorer=scorer)
     assert figures.ap is None
     assert figures.precision is None
     assert (figures.images, figures.boxes, figures.detections) == (2, 0, 2)
@@ -121,9 +121,9 @@ def test_detections_that_are_not_finite_are_refused(make_record, bad, where):
         coco_figures([record], ("cat",), [Detections(boxes, scores, np.zeros(1, int))])
 
 
-def test_an_unknown_engine_is_a_usage_error(make_record):
-    with pytest.raises(UsageError, match="unknown engine 'coco'"):
-        coco_figures([make_record([[0, 0, 1, 1]], [0])], ("cat",), [], engine="coco")
+def test_an_unknown_scorer_is_a_usage_error(make_record):
+    with pytest.raises(UsageError, match="unknown scorer 'coco'"):
+        coco_figures([make_record([[0, 0, 1, 1]], [0])], ("cat",), [], scorer="coco")
 
 
 def test_classes_are_matched_by_name_whatever_their_order():
@@ -173,7 +173,7 @@ def test_the_report_says_what_was_measured_and_is_the_same_every_time(cell_model
     path = cell_model()
     report = score(path, cell_folder, batch_size=3)
     assert (report.model, report.model_sha256) == (path.name, parent_of(path).sha256)
-    assert (report.runtime, report.split, report.data) == ("onnxruntime", "val", "coco")
+    assert (report.engine, report.split, report.data) == ("onnxruntime", "val", "coco")
     assert (report.score_threshold, report.nms_iou, report.max_detections) == (0.01, 0.7, 300)
     assert report == score(path, cell_folder, batch_size=1)
     assert from_json(EvalReport, to_json(report)) == report

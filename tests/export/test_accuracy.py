@@ -15,12 +15,12 @@ from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import evaluate
 
 FORMS = [
-    (target, runtime) for target in exporters() for runtime in (e.name for e in engines_of(target))
+    (target, engine) for target in exporters() for engine in (e.name for e in engines_of(target))
 ]
 
 
-def ap_of(path: Path, split: CocoSplit, *, runtime: str = "") -> float:
-    session = open_session(path, runtime=runtime)
+def ap_of(path: Path, split: CocoSplit, *, engine: str = "") -> float:
+    session = open_session(path, engine=engine)
     found = evaluate(session, split, model=parent_of(path), data="labelled")
     assert found.ap is not None
     return found.ap
@@ -31,12 +31,12 @@ def split(labelled: Path) -> CocoSplit:
     return open_folder(labelled, splits=("val",)).split("val")
 
 
-@pytest.mark.parametrize(("target", "runtime"), FORMS)
-def test_ap_stays_within_a_thousandth_of_torch(settled, split, tmp_path, target, runtime):
-    if importlib.util.find_spec(runtime) is None or importlib.util.find_spec(target) is None:
-        pytest.skip(f"{target} or {runtime} is not installed here")
+@pytest.mark.parametrize(("target", "engine"), FORMS)
+def test_ap_stays_within_a_thousandth_of_torch(settled, split, tmp_path, target, engine):
+    if importlib.util.find_spec(engine) is None or importlib.util.find_spec(target) is None:
+        pytest.skip(f"{target} or {engine} is not installed here")
     path = tmp_path / f"m{exporters()[target].suffix}"
     load_exporter(target)(settled(), path, ExportOptions())
     wanted = ap_of(settled(), split)
     assert 0.1 < wanted < 0.9
-    assert abs(ap_of(path, split, runtime=runtime) - wanted) <= 1e-3
+    assert abs(ap_of(path, split, engine=engine) - wanted) <= 1e-3

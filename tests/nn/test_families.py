@@ -130,13 +130,13 @@ def test_gradients_reach_every_parameter(name: str) -> None:
     assert [n for n, p in model.named_parameters() if p.grad is None] == []
 
 
-@pytest.mark.parametrize("runtime", measuring_engines())
+@pytest.mark.parametrize("engine", measuring_engines())
 @pytest.mark.parametrize("name", ["yolov5-l", "yolov7", "yolov8-n"])
-def test_all_convolutions_but_the_predictors_run_in_int8(name, runtime, tmp_path) -> None:
-    pytest.importorskip(runtime)
+def test_all_convolutions_but_the_predictors_run_in_int8(name, engine, tmp_path) -> None:
+    pytest.importorskip(engine)
     path = tmp_path / "p.onnx"
-    write_untrained_model(narrow(ZOO[name]), path, runtime=runtime, precision="int8")
-    found = coverage(path, runtime)
+    write_untrained_model(narrow(ZOO[name]), path, engine=engine, precision="int8")
+    found = coverage(path, engine)
     assert found.int8 == found.total - 6
 
 

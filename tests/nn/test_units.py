@@ -57,7 +57,7 @@ def test_networks_of_units_run_in_int8(kind: str, tmp_path: Path) -> None:
         with_task(SPEC, 3, (64, 64)), block=kind, kernel=5, activation="silu"
     )
     path = tmp_path / "p.onnx"
-    write_untrained_model(spec, path, runtime="onnxruntime", precision="int8")
+    write_untrained_model(spec, path, engine="onnxruntime", precision="int8")
     found = coverage(path, "onnxruntime")
     assert found.int8 == found.total - 6  # all but the predictors
 

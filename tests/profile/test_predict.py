@@ -19,7 +19,7 @@ FIT = LatencyFit(
     mape=0.09,
     spearman=0.97,
 )
-WANTED = ProfileQuery(space=TINY, runtime="onnxruntime", precision="int8", threads=1)
+WANTED = ProfileQuery(space=TINY, engine="onnxruntime", precision="int8", threads=1)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def profile(sample, tmp_path):
         HardwareProfile,
         unit="ms",
         space_digest=TINY.digest,
-        runtime="onnxruntime",
+        engine="onnxruntime",
         precision="int8",
         threads=1,
         fit=FIT,
@@ -51,7 +51,7 @@ def test_profile_of_what_is_searched_gives_its_fit(profile):
     ("changes", "message"),
     [
         ({"space_digest": "0123"}, r"digest 0123\), not of this one"),
-        ({"runtime": "openvino"}, "of runtime openvino, the search is for onnxruntime"),
+        ({"engine": "openvino"}, "of runtime openvino, the search is for onnxruntime"),
         ({"precision": "fp32"}, "of precision fp32, the search is for int8"),
         ({"threads": 4}, "of threads 4, the search is for 1"),
         ({"unit": "s"}, "in 's', not ms"),

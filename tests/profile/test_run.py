@@ -11,14 +11,14 @@ import pytest
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.profile import run as room
-from detkit.profile.run import MEASUREMENTS, measure_profile, measurement_warnings, runtime_version
+from detkit.profile.run import MEASUREMENTS, engine_version, measure_profile, measurement_warnings
 from detkit.report import HardwareProfile, Measurement
 from detkit.runtime.session import SessionOptions
 from detkit.spec.space import SPACES
 from detkit.untrained import Setup
 
 TINY = SPACES["tiny"].for_task(3, (64, 64))
-SETUP = Setup(runtime="onnxruntime", precision="fp32", session_options=SessionOptions(threads=1))
+SETUP = Setup(engine="onnxruntime", precision="fp32", session_options=SessionOptions(threads=1))
 
 
 class KilledError(Exception):
@@ -111,7 +111,7 @@ def test_killed_campaign_goes_on_where_it_was(tmp_path, machine, visits_to_live)
     ("changes", "what"),
     [
         ({"precision": "int8"}, "precision was fp32, not int8"),
-        ({"runtime": "torch"}, "runtime was onnxruntime, not torch"),
+        ({"engine": "torch"}, "engine was onnxruntime, not torch"),
         ({"session_options": SessionOptions(threads=2)}, "threads was 1, not 2"),
         ({"space": SPACES["tiny"].for_task(4, (64, 64))}, "space_digest was"),
         ({"samples": 15}, "samples was 14, not 15"),
@@ -149,8 +149,8 @@ def test_fit_says_how_well_it_predicts(tmp_path, machine):
 
 
 def test_version_is_that_of_the_engine():
-    assert runtime_version("onnxruntime") == importlib.metadata.version("onnxruntime")
-    assert runtime_version("torch") == importlib.metadata.version("torch")
+    assert engine_version("onnxruntime") == importlib.metadata.version("onnxruntime")
+    assert engine_version("torch") == importlib.metadata.version("torch")
 
 
 def steady(wall_over_cpu: float = 1.0) -> Measurement:

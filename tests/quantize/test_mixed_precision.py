@@ -54,10 +54,10 @@ class FakeRig:
     def __init__(self) -> None:
         self.tried: list[frozenset[str]] = []
 
-    def draft(self, model: FakeModel, runtime: str) -> FakeDraft:
+    def draft(self, model: FakeModel, engine: str) -> FakeDraft:
         return FakeDraft(frozenset(model.kept))
 
-    def float_ap(self, runtime: str) -> float:
+    def float_ap(self, engine: str) -> float:
         return self.ap(frozenset(GROUPS))
 
     def ap(self, session: frozenset[str]) -> float:

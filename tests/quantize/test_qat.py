@@ -99,7 +99,7 @@ class TorchRig:
 
     manifest: Any
 
-    def draft(self, model: Detector, runtime: str) -> Any:
+    def draft(self, model: Detector, engine: str) -> Any:
         return types.SimpleNamespace(session=TorchSession(model, self.manifest, SessionOptions()))
 
 

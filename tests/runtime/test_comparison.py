@@ -26,7 +26,7 @@ def test_the_largest_difference_is_found_in_the_last_incomplete_batch(cell_model
 
 
 class Fixed:
-    runtime = "fixed"
+    engine = "fixed"
 
     def __init__(self, manifest, boxes, scores):
         self.manifest, self.outputs = manifest, (boxes, scores)

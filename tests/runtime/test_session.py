@@ -20,10 +20,10 @@ def test_every_engine_is_the_first_choice_for_the_files_that_it_writes():
 def test_a_runtime_that_is_not_for_this_file_is_a_usage_error(cell_model):
     path = cell_model()
     with pytest.raises(UsageError, match="torch cannot run") as caught:
-        open_session(path, runtime="torch")
+        open_session(path, engine="torch")
     assert caught.value.hint == "onnxruntime or openvino can"
     with pytest.raises(UsageError, match="unknown engine 'onnx'") as caught:
-        open_session(path, runtime="onnx")
+        open_session(path, engine="onnx")
     assert "onnxruntime" in caught.value.hint
 
 

@@ -59,13 +59,13 @@ def make_variants(
     aps: Sequence[Sequence[float]],
     sizes: Sequence[int],
 ) -> tuple[Variant, ...]:
-    """One for each (runtime, precision); the first is the checkpoint itself in float."""
+    """Makes one for each (engine, precision); the first is the checkpoint itself in float."""
     variants = []
-    for (runtime, precision), timing, scores, size in zip(names, timings, aps, sizes, strict=True):
+    for (engine, precision), timing, scores, size in zip(names, timings, aps, sizes, strict=True):
         drop, noise = drop_of(aps[0], scores)
         variants.append(
             Variant(
-                runtime=runtime,
+                engine=engine,
                 precision=precision,
                 ap=scores[0],
                 drop=drop,

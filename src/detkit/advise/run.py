@@ -110,7 +110,7 @@ def measure_variants(parent: Parent, request: Request, tell: Callable[[str], Non
             found = detect(variant.draft.session, records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
             aps.append(ap_by_folds(records, names, found))
         variants = make_variants(
-            [(variant.runtime, variant.precision) for variant in opened],
+            [(variant.engine, variant.precision) for variant in opened],
             timings,
             aps,
             [size(variant) for variant in opened],
@@ -124,6 +124,6 @@ def time_in_turns(
     """One image a run; in CPU time on one thread, which other programs do not lengthen."""
     inputs = timing_inputs(records, opened[0].draft.session.manifest.preprocess)
     calls = [cycle_inputs(variant.draft.session.run, inputs) for variant in opened]
-    on_cpu = not any(ENGINES[variant.runtime].build for variant in opened)
+    on_cpu = not any(ENGINES[variant.engine].build for variant in opened)
     clock = clock_of(SessionOptions(threads=threads)) if on_cpu else time.perf_counter
     return measure(calls, VARIANT_PLAN, clock)

@@ -27,7 +27,7 @@ MAX_BATCH = 8  # of an engine, as images are scored
 class OpenVariant:
     """One variant, ready to run."""
 
-    runtime: str
+    engine: str
     precision: str
     draft: ExportedGraph
 
@@ -83,7 +83,7 @@ def _in_torch(bench: Bench, engine: Engine) -> OpenVariant:
     session_options = SessionOptions(threads=bench.rig.threads)
     session = TorchSession(bench.parent.model, bench.parent.manifest, session_options)
     return OpenVariant(
-        runtime=engine.name, precision="fp32", draft=ExportedGraph(bench.checkpoint, session)
+        engine=engine.name, precision="fp32", draft=ExportedGraph(bench.checkpoint, session)
     )
 
 
@@ -92,7 +92,7 @@ def _on_cpu(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
     for precision in engine.precisions:
         is_int8 = precision == "int8"
         draft = bench.rig.draft(bench.int8, name) if is_int8 else bench.rig.float_draft(name)
-        yield OpenVariant(runtime=name, precision=precision, draft=draft)
+        yield OpenVariant(engine=name, precision=precision, draft=draft)
 
 
 def _engines(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
@@ -114,7 +114,7 @@ def _engines(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
         export(source, path, options)
         session = open_session(path, session_options=SessionOptions(device="cuda"))
         yield OpenVariant(
-            runtime=engine.name, precision=precision, draft=ExportedGraph(path, session)
+            engine=engine.name, precision=precision, draft=ExportedGraph(path, session)
         )
 
 

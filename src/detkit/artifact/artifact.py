@@ -9,7 +9,7 @@ The digest is the SHA-256 of the whole file with the digest's own 64 characters 
 
 An OpenVINO artifact is two files, NAME.xml and NAME.bin. Its digest is that of the .xml, whose
 manifest holds the SHA-256 of the .bin, so it covers both. A TensorRT engine has no room for a
-manifest, which lies beside it (see `runtime.engine_file`).
+manifest, which lies beside it (see `engines.tensorrt.engine_file`).
 """
 
 from __future__ import annotations

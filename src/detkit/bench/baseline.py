@@ -47,7 +47,7 @@ class MeasurementKey:
     """What must be the same of a model for its times to be compared, and its name."""
 
     name: str
-    runtime: str
+    engine: str
     precision: str
     device: str
     image_size: tuple[int, int]
@@ -115,7 +115,7 @@ def match(baseline: Baseline, subjects: Sequence[MeasurementKey]) -> list[ModelL
 def key_of(model: ModelLatency, scenario: str) -> MeasurementKey:
     return MeasurementKey(
         name=Path(model.file).name,
-        runtime=model.runtime,
+        engine=model.engine,
         precision=model.precision,
         device=model.device,
         image_size=model.image_size,

@@ -46,7 +46,7 @@ GPU_IN_FLIGHT = 2  # one is copied while the other is computed
 class Setting:
     """How everything in one run is measured."""
 
-    runtime: str
+    engine: str
     session_options: SessionOptions
     batch: int
     plan: TimingPlan
@@ -144,22 +144,22 @@ def place(session_options: SessionOptions, scenario: str) -> SessionOptions:
 
 
 def open_sessions(
-    path: Path, runtime: str, session_options: SessionOptions, foreign: ForeignSpec | None = None
+    path: Path, engine: str, session_options: SessionOptions, foreign: ForeignSpec | None = None
 ) -> tuple[Session, ...]:
     """One for each batch in flight.
 
     Raises:
         UsageError: several in flight, and the engine has no threads of ours.
     """
-    first = open_session(path, runtime=runtime, session_options=session_options, foreign=foreign)
-    concurrent = [engine.name for engine in ENGINES.values() if engine.concurrent]
-    if session_options.in_flight > 1 and first.runtime not in concurrent:
+    first = open_session(path, engine=engine, session_options=session_options, foreign=foreign)
+    concurrent = [record.name for record in ENGINES.values() if record.concurrent]
+    if session_options.in_flight > 1 and first.engine not in concurrent:
         raise UsageError(
-            f"{path.name}: {first.runtime} has no throughput scenario",
+            f"{path.name}: {first.engine} has no throughput scenario",
             hint=f"--scenario throughput works with {' and '.join(concurrent)}; else raise --batch",
         )
     others = (
-        open_session(path, runtime=runtime, session_options=session_options, foreign=foreign)
+        open_session(path, engine=engine, session_options=session_options, foreign=foreign)
         for _ in range(session_options.in_flight - 1)
     )
     return (first, *others)

@@ -21,7 +21,7 @@ import numpy as np
 
 from detkit.core.errors import DetkitError
 from detkit.engines import ENGINES, default_engine
-from detkit.runtime.graph_session import Engine
+from detkit.runtime.graph_session import GraphRunner
 from detkit.runtime.session import SessionOptions
 from detkit.timing.measure import TimedCall, cycle_inputs
 
@@ -32,7 +32,7 @@ FLOAT, INTS = 1, 7  # TensorProto.DataType, AttributeProto.AttributeType
 
 @contextlib.contextmanager
 def open_reference(
-    runtime: str, session_options: SessionOptions
+    engine: str, session_options: SessionOptions
 ) -> Iterator[Callable[[], TimedCall] | None]:
     """What makes runs of the reference work, each of an engine of its own.
 
@@ -45,24 +45,24 @@ def open_reference(
         path = Path(folder) / "reference.onnx"
         path.write_bytes(_network())
         try:
-            _open(path, runtime, session_options)
+            _open(path, engine, session_options)
         except (ImportError, DetkitError):
             yield None
         else:
-            yield lambda: _run_of(_open(path, runtime, session_options))
+            yield lambda: _call_of(_open(path, engine, session_options))
 
 
-def _open(path: Path, runtime: str, session_options: SessionOptions) -> Engine:
-    named = ENGINES.get(runtime)
-    engine = named if named is not None and named.open_graph else default_engine()
-    opened: Engine = engine.load(engine.open_graph)(path, session_options)
+def _open(path: Path, engine: str, session_options: SessionOptions) -> GraphRunner:
+    named = ENGINES.get(engine)
+    record = named if named is not None and named.open_graph else default_engine()
+    opened: GraphRunner = record.load(record.open_graph)(path, session_options)
     return opened
 
 
-def _run_of(engine: Engine) -> TimedCall:
+def _call_of(runner: GraphRunner) -> TimedCall:
     rng = np.random.default_rng(0)
     images = rng.random((2, 1, CHANNELS, SIDE, SIDE), np.float32)
-    return cycle_inputs(lambda image: engine.run(image, ("last",)), list(images))
+    return cycle_inputs(lambda image: runner.run(image, ("last",)), list(images))
 
 
 # --- the graph -----------------------------------------------------------------------------------

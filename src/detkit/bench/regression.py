@@ -27,7 +27,7 @@ def match_to_baseline(
     subjects = [
         MeasurementKey(
             name=model.path.name,
-            runtime=model.session.runtime,
+            engine=model.session.engine,
             precision=model.session.manifest.precision,
             device=setting.session_options.device,
             image_size=model.session.manifest.preprocess.size,
@@ -76,7 +76,7 @@ def _change_in_turns(
     limit: float,
     setting: Setting,
 ) -> Change:
-    sessions = open_sessions(path, model.session.runtime, setting.session_options, model.foreign)
+    sessions = open_sessions(path, model.session.engine, setting.session_options, model.foreign)
     opponent = replace(model, path=path, sessions=sessions)
     found = _ab_test(opponent.runs(), model.runs(), limit, setting)
     return earlier.change_of_ab_test(old, new, found, limit)

@@ -53,7 +53,7 @@ Tell = Callable[[str], None]
 def bench(
     paths: Sequence[Path],
     *,
-    runtime: str = "",
+    engine: str = "",
     session_options: SessionOptions | None = None,
     batch: int = 1,
     plan: TimingPlan | None = None,
@@ -77,12 +77,12 @@ def bench(
 
     Raises:
         ArtifactError: a file that cannot be opened, or not be run at this batch size.
-        BackendError: a runtime or device that is not here.
+        BackendError: an engine or device that is not here.
         DataError: no images.
         MeasurementError: the baseline is of another machine or other models.
     """
     setting = Setting(
-        runtime=runtime,
+        engine=engine,
         session_options=place(session_options or SessionOptions(), scenario),
         batch=batch,
         plan=plan or TimingPlan(),
@@ -94,7 +94,7 @@ def bench(
         check_same_machine(baseline, machine)
     specs = [(foreign or {}).get(path) for path in paths]
     opened = [
-        open_sessions(path, runtime, setting.session_options, spec)
+        open_sessions(path, engine, setting.session_options, spec)
         for path, spec in zip(paths, specs, strict=True)
     ]
     with image_files(data or trained_on(opened[0][0])) as (files, source):
@@ -122,7 +122,7 @@ def _measure_all(
     states = [read_state(gpu_index=setting.gpu)]
     before = cpu_use()
     tell(f"engines: warm-up, then at least {plan.min_seconds:g} s and {plan.min_runs} runs")
-    with open_reference(models[0].session.runtime, setting.session_options) as make_reference:
+    with open_reference(models[0].session.engine, setting.session_options) as make_reference:
         timings, reference = _measure_engines(models, make_reference, setting, states)
     tell(f"end to end: {plan.chain_runs} runs")
     chains = [measure_end_to_end(model, plan.chain_runs, setting.clock) for model in models]

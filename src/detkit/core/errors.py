@@ -8,7 +8,7 @@
     |- TrainingError       1   a run that diverged or cannot go on
     |- UsageError          2   a flag or a config value
     |- GateError           3   it ran, and a figure asked for was not met
-    |- BackendError        4   a runtime or device that is not here
+    |- BackendError        4   an engine or device that is not here
     `- MeasurementError    5   a measurement that is unreliable or cannot be compared
 
 Whatever else escapes is a bug of ours: exit 70 with a traceback.
@@ -63,7 +63,7 @@ class GateError(DetkitError):
 
 
 class BackendError(DetkitError):
-    """The runtime or the device asked for is not on this machine."""
+    """The engine or the device asked for is not on this machine."""
 
     exit_code = 4
 

@@ -26,7 +26,7 @@ class Engine:
         precisions: what it computes in, of fp32, fp16 and int8.
         without: precision -> why it is not to be had.
         open: (path, manifest, SessionOptions) -> Session.
-        open_graph: (path, SessionOptions) -> `runtime.graph_session.Engine` of any ONNX graph;
+        open_graph: (path, SessionOptions) -> `runtime.graph_session.GraphRunner` of any ONNX graph;
             empty for an engine that does not read ONNX files by itself.
         exported_as: what `--to` calls its file; empty where it runs checkpoints.
         suffix: how that file ends.

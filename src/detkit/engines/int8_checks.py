@@ -79,7 +79,7 @@ def check_speed(
     manifest: Manifest,
     graph: ModelProto,
     images: Array,
-    runtime: str,
+    engine: str,
     *,
     allow_slower: bool,
 ) -> Speed:
@@ -93,10 +93,10 @@ def check_speed(
         write_onnx(graph, manifest, folder / "int8.onnx")
         twin = build_graph(float_twin(model), manifest, uint8=takes_pixels(manifest))
         write_onnx(twin, manifest, folder / "float.onnx")
-        covered = coverage(folder / "int8.onnx", runtime)
+        covered = coverage(folder / "int8.onnx", engine)
         session_options = SessionOptions(threads=usable_cpus())
         sessions = [
-            open_session(folder / f"{form}.onnx", runtime=runtime, session_options=session_options)
+            open_session(folder / f"{form}.onnx", engine=engine, session_options=session_options)
             for form in ("float", "int8")
         ]
         inputs = [image[None] for image in images]
@@ -105,7 +105,7 @@ def check_speed(
     speed = Speed(covered, paired_ratio(after, before))
     if speed.latency_ratio > 1 and not allow_slower:
         raise GateError(
-            f"INT8 takes {speed.latency_ratio:.2f} times as long as float on {runtime} here"
+            f"INT8 takes {speed.latency_ratio:.2f} times as long as float on {engine} here"
             f" ({covered.int8} of {covered.total} convolutions in INT8)",
             hint="--allow-slower writes it all the same",
         )

@@ -17,7 +17,7 @@ from detkit.spec.foreign import ForeignSpec
 def open_session(
     path: StrPath,
     *,
-    runtime: str = "",
+    engine: str = "",
     session_options: SessionOptions | None = None,
     foreign: ForeignSpec | None = None,
 ) -> Session:
@@ -35,13 +35,13 @@ def open_session(
     path = Path(path)
     manifest = _manifest_of(path, foreign)
     suitable = engines_of(manifest.kind)
-    engine = find_engine(runtime) if runtime else suitable[0]
-    if engine not in suitable:
+    record = find_engine(engine) if engine else suitable[0]
+    if record not in suitable:
         raise UsageError(
-            f"{engine.name} cannot run {path.name}, a file of kind '{manifest.kind}'",
+            f"{record.name} cannot run {path.name}, a file of kind '{manifest.kind}'",
             hint=f"{' or '.join(able.name for able in suitable)} can",
         )
-    session: Session = engine.load(engine.open)(path, manifest, session_options or SessionOptions())
+    session: Session = record.load(record.open)(path, manifest, session_options or SessionOptions())
     return session
 
 

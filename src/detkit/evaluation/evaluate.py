@@ -1,9 +1,9 @@
 """The COCO figures of a model: run it on a split, hand its boxes to pycocotools or its fast twin.
 
-What lives here: detections in image pixels, the data both engines are given, and the figures read
-off their arrays. Both engines are silent about the same traps (ids from 0, missing areas, NaN
+What lives here: detections in image pixels, the data both scorers are given, and the figures read
+off their arrays. Both scorers are silent about the same traps (ids from 0, missing areas, NaN
 scores), so both are given numbered, complete, finite data. What does not: precision and recall of a
-confidence threshold (see `matching`). No torch: an exported model is scored where there is none.
+confidence threshold (see `operating_point`). No torch: exported models are scored without it.
 
 Legend: T IoU thresholds, R recall points, K classes, S size ranges (all, small, medium, large),
 M detection limits (1, 10, 100 an image and class).
@@ -33,7 +33,7 @@ from detkit.runtime.session import Session, SuppressingSession, detections_of
 
 Floats = npt.NDArray[np.float64]
 
-ENGINES = {"fast": "faster-coco-eval", "pycocotools": "pycocotools"}  # -> distribution
+SCORERS = {"fast": "faster-coco-eval", "pycocotools": "pycocotools"}  # -> distribution
 
 
 def evaluate(
@@ -44,7 +44,7 @@ def evaluate(
     data: str,
     batch_size: int = 8,
     nms: NmsConfig = EVAL_NMS,
-    engine: str = "fast",
+    scorer: str = "fast",
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> EvalReport:
     """Scores a model on a split.
@@ -56,9 +56,9 @@ def evaluate(
     Raises:
         DataError: an empty split, an image that cannot be read, or other classes than the model's.
         NonFiniteError: the model gives NaN or Inf.
-        BackendError: the engine is not installed.
+        BackendError: the scorer is not installed.
     """
-    _load_engine(engine)  # before minutes of work, not after
+    _load_scorer(scorer)  # before minutes of work, not after
     if not split.records:
         raise DataError(f"split '{split.name}' of {data} has no images")
     data_class = match_classes(session.manifest.class_names, split.class_names)
@@ -68,13 +68,13 @@ def evaluate(
             session, split.records, batch_size=batch_size, nms=nms, on_batch=on_batch
         )
     ]
-    figures = coco_figures(split.records, split.class_names, detections, engine=engine)
+    figures = coco_figures(split.records, split.class_names, detections, scorer=scorer)
     in_graph = isinstance(session, SuppressingSession)
     return EvalReport(
         **vars(figures),
         model=model.name,
         model_sha256=model.sha256,
-        runtime=session.runtime,
+        engine=session.engine,
         precision_mode=session.manifest.precision,
         data=data,
         split=split.name,
@@ -137,20 +137,20 @@ def coco_figures(
     class_names: Sequence[str],
     detections: Sequence[Detections],
     *,
-    engine: str = "fast",
+    scorer: str = "fast",
 ) -> Figures:
     """The figures of one `Detections` a record, whose classes index `class_names`.
 
     None where there is no ground truth to measure on (the -1 of pycocotools).
 
     Raises:
-        UsageError: an unknown engine.
+        UsageError: an unknown scorer.
         BackendError: one that is not installed.
         ArtifactError: NaN or Inf among the detections; pycocotools would score them 1.0.
     """
     if not all(np.isfinite(d.boxes_xyxy).all() and np.isfinite(d.scores).all() for d in detections):
         raise ArtifactError("detections hold NaN or Inf")
-    precision, recall = _run_engine(engine, records, class_names, detections)
+    precision, recall = _run_scorer(scorer, records, class_names, detections)
     best, per_class_best = best_f1(records, len(class_names), detections)
     totals = boxes_per_class(records, len(class_names))
     per_class = {
@@ -180,8 +180,8 @@ def coco_figures(
         images=len(records),
         boxes=int(totals.sum()),
         detections=sum(map(len, detections)),
-        engine=engine,
-        engine_version=importlib.metadata.version(ENGINES[engine]),
+        scorer=scorer,
+        scorer_version=importlib.metadata.version(SCORERS[scorer]),
     )
 
 
@@ -190,17 +190,17 @@ def _mean(values: Floats) -> float | None:
     return float(valid.mean()) if valid.size else None
 
 
-def _load_engine(engine: str) -> tuple[Any, Any]:
-    """The classes COCO and COCOeval of an engine, of which one is enough.
+def _load_scorer(scorer: str) -> tuple[Any, Any]:
+    """The classes COCO and COCOeval of a scorer, of which one is enough.
 
     Raises:
-        UsageError: an unknown engine.
+        UsageError: an unknown scorer.
         BackendError: one that is not installed.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"unknown engine '{engine}'", hint=did_you_mean(engine, ENGINES))
+    if scorer not in SCORERS:
+        raise UsageError(f"unknown scorer '{scorer}'", hint=did_you_mean(scorer, SCORERS))
     try:
-        if engine == "fast":
+        if scorer == "fast":
             from faster_coco_eval import COCO, COCOeval_faster
 
             return COCO, COCOeval_faster
@@ -209,24 +209,24 @@ def _load_engine(engine: str) -> tuple[Any, Any]:
 
         return COCO, COCOeval
     except ModuleNotFoundError as error:
-        other = next(name for name in ENGINES if name != engine)
+        other = next(name for name in SCORERS if name != scorer)
         raise BackendError(
-            f"{ENGINES[engine]} is not installed here",
-            hint=f"pip install {ENGINES[engine]}, or --engine {other}",
+            f"{SCORERS[scorer]} is not installed here",
+            hint=f"pip install {SCORERS[scorer]}, or --scorer {other}",
         ) from error
 
 
-def _run_engine(
-    engine: str,
+def _run_scorer(
+    scorer: str,
     records: Sequence[ImageRecord],
     class_names: Sequence[str],
     detections: Sequence[Detections],
 ) -> tuple[Floats, Floats]:
     """precision (T, R, K, S, M) and recall (T, K, S, M), -1 where nothing is measured."""
-    coco_class, scorer_class = _load_engine(engine)
+    coco_class, scorer_class = _load_scorer(scorer)
 
     def index(annotations: list[dict[str, Any]]) -> Any:
-        """Ids are ours, contiguous from 1: both engines lose the match of an annotation 0."""
+        """Ids are ours, contiguous from 1: both scorers lose the match of an annotation 0."""
         coco = coco_class()
         coco.dataset = {
             "images": [{"id": i} for i in range(1, len(records) + 1)],
@@ -237,12 +237,12 @@ def _run_engine(
         return coco
 
     with contextlib.redirect_stdout(io.StringIO()):  # both print as they go
-        scorer = scorer_class(
+        coco_eval = scorer_class(
             index(_truth_entries(records)), index(_found_entries(detections)), "bbox"
         )
-        scorer.evaluate()
-        scorer.accumulate()
-    return scorer.eval["precision"], scorer.eval["recall"]
+        coco_eval.evaluate()
+        coco_eval.accumulate()
+    return coco_eval.eval["precision"], coco_eval.eval["recall"]
 
 
 def _truth_entries(records: Sequence[ImageRecord]) -> list[dict[str, Any]]:

@@ -139,11 +139,11 @@ def _accuracy_table(run: Run) -> Table:
         "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large",
     )  # fmt: skip
     rows = [
-        (item.model, item.runtime, item.split, *(_share(getattr(item, key)) for key in keys))
+        (item.model, item.engine, item.split, *(_share(getattr(item, key)) for key in keys))
         for item in run.reports.values()
         if isinstance(item, EvalReport)
     ]
-    headers = ("model", "runtime", "split", *(_figure_name(key) for key in keys))
+    headers = ("model", "engine", "split", *(_figure_name(key) for key in keys))
     return Table(headers, rows)
 
 
@@ -185,12 +185,12 @@ def _latencies(run: Run) -> list[tuple[str, str, Table]]:
 
 def _bench_table(report: BenchReport) -> Table:
     headers = (
-        "model", "runtime", "precision", "input", "batch", "threads",
+        "model", "engine", "precision", "input", "batch", "threads",
         "p50 ms", "p90 ms", "p99 ms", "end to end ms", "images/s", "ratio",
     )  # fmt: skip
     rows = [
         (
-            item.file, item.runtime, item.precision, "x".join(map(str, item.image_size)),
+            item.file, item.engine, item.precision, "x".join(map(str, item.image_size)),
             str(item.batch), str(item.threads), f"{item.latency_ms.p50:.2f}",
             f"{item.latency_ms.p90:.2f}", f"{item.latency_ms.p99:.2f}",
             f"{item.end_to_end_ms.total:.2f}", f"{item.images_per_s:.1f}",

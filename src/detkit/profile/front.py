@@ -10,7 +10,7 @@ from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import convert, from_plain
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
-from detkit.profile.run import MEASUREMENTS, measure_in_turns, measurement_warnings, runtime_version
+from detkit.profile.run import MEASUREMENTS, engine_version, measure_in_turns, measurement_warnings
 from detkit.report import MeasuredFront, MeasuredPoint, Measurement, ParetoPoint
 from detkit.spec.arch import ArchSpec
 from detkit.timing.cpu_time import clock_name
@@ -38,7 +38,7 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
 
     Raises:
         ArtifactError: see `read_front`.
-        BackendError: the runtime or the device is not here.
+        BackendError: the engine or the device is not here.
     """
     points = read_front(path)
     specs = [from_plain(ArchSpec, point.arch, where=path.name) for point in points]
@@ -63,8 +63,8 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
             )
             for point, spec, seen in zip(points, specs, measurements, strict=True)
         ),
-        runtime=setup.runtime,
-        runtime_version=runtime_version(setup.runtime),
+        engine=setup.engine,
+        engine_version=engine_version(setup.engine),
         precision=setup.precision,
         device=setup.session_options.device,
         threads=setup.session_options.threads,

@@ -18,17 +18,17 @@ class ProfileQuery:
     """What a search needs a profile of."""
 
     space: SearchSpace
-    runtime: str
+    engine: str
     precision: str
     threads: int
 
 
-def open_profile(path: Path, wanted: ProfileQuery) -> LatencyFit:
+def open_profile(path: Path, query: ProfileQuery) -> LatencyFit:
     """The fit of the profile in a file.
 
     Raises:
         ArtifactError: no such file, damaged, or of another schema.
-        UsageError: not a profile, not finished, or of another space, runtime, precision or unit.
+        UsageError: not a profile, not finished, or of another space, engine, precision or unit.
     """
     kind, profile = read_record(path)
     if not isinstance(profile, HardwareProfile):
@@ -37,9 +37,12 @@ def open_profile(path: Path, wanted: ProfileQuery) -> LatencyFit:
         raise UsageError(f"{path}: its latencies are in '{profile.unit}', not ms")
     if profile.fit is None:
         raise UsageError(f"{path} is not finished", hint="detkit profile --resume goes on with it")
-    _check_space(path, profile, wanted.space)
-    for flag in ("runtime", "precision", "threads"):
-        was, now = getattr(profile, flag), getattr(wanted, flag)
+    _check_space(path, profile, query.space)
+    for flag, was, now in (
+        ("runtime", profile.engine, query.engine),
+        ("precision", profile.precision, query.precision),
+        ("threads", profile.threads, query.threads),
+    ):
         if was != now:
             raise UsageError(
                 f"{path} is of {flag} {was}, the search is for {now}", hint=f"--{flag} {was}"

@@ -35,7 +35,7 @@ GROUP = 10
 MEASUREMENTS = 3
 MAX_DRIFT = 0.10  # of the reference network
 MAX_WALL_OVER_CPU = 1.3
-SAME = ("space_digest", "runtime", "runtime_version", "precision", "device", "threads", "batch",
+SAME = ("space_digest", "engine", "engine_version", "precision", "device", "threads", "batch",
         "seed", "measurements", "power_mode")  # fmt: skip
 
 
@@ -81,9 +81,9 @@ def measure_profile(
         choose: which networks; by default from one end of the space to the other.
 
     Raises:
-        UsageError: a precision that the runtime does not compute in, a number of samples that makes
+        UsageError: a precision that the engine does not compute in, a number of samples that makes
             no sense, or a profile to resume that was begun with other settings.
-        BackendError: the runtime or the device is not here.
+        BackendError: the engine or the device is not here.
     """
     profile = begin(space, setup, seed=seed)
     if resume:
@@ -126,8 +126,8 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
         space_digest=space.digest,
         num_classes=space.base.num_classes,
         image_size="searched" if searched else f"{height}x{width}",
-        runtime=setup.runtime,
-        runtime_version=runtime_version(setup.runtime),
+        engine=setup.engine,
+        engine_version=engine_version(setup.engine),
         precision=setup.precision,
         device=setup.session_options.device,
         threads=setup.session_options.threads,
@@ -145,9 +145,9 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
     )
 
 
-def runtime_version(runtime: str) -> str:
+def engine_version(engine: str) -> str:
     """Of the engine that is installed, by any of the names it is packaged under."""
-    packages = ENGINES[runtime].packages
+    packages = ENGINES[engine].packages
     found = versions(*packages)
     return next((found[name] for name in packages if name in found), "")
 

@@ -91,34 +91,34 @@ class GraphScorer:
     ) -> None:
         self._folder.cleanup()
 
-    def draft(self, model: Detector, runtime: str) -> ExportedGraph:
-        """Exports for `runtime` and opens the graph there."""
+    def draft(self, model: Detector, engine: str) -> ExportedGraph:
+        """Exports for `engine` and opens the graph there."""
         raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
-        graph = for_target(raw, runtime) if isinstance(model, QuantizedDetector) else raw
+        graph = for_target(raw, engine) if isinstance(model, QuantizedDetector) else raw
         self._count += 1
         path = Path(self._folder.name) / f"{self._count}.onnx"
         write_onnx(graph, dataclasses.replace(self.manifest, kind="onnx", form="deployed"), path)
         session_options = SessionOptions(threads=self.threads)
         return ExportedGraph(
-            path, open_session(path, runtime=runtime, session_options=session_options)
+            path, open_session(path, engine=engine, session_options=session_options)
         )
 
-    def float_draft(self, runtime: str) -> ExportedGraph:
+    def float_draft(self, engine: str) -> ExportedGraph:
         """The parent on this engine, exported once."""
-        if runtime not in self._floats:
-            self._floats[runtime] = self.draft(self._parent, runtime)
-        return self._floats[runtime]
+        if engine not in self._floats:
+            self._floats[engine] = self.draft(self._parent, engine)
+        return self._floats[engine]
 
     def ap(self, session: Session) -> float:
         """AP 0..1 of the records; 0 where nothing is annotated."""
         found = detect(session, self.records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
         return coco_figures(self.records, self.class_names, found).ap or 0.0
 
-    def float_ap(self, runtime: str) -> float:
+    def float_ap(self, engine: str) -> float:
         """AP of the parent on this engine, scored once."""
-        if runtime not in self._float_aps:
-            self._float_aps[runtime] = self.ap(self.float_draft(runtime).session)
-        return self._float_aps[runtime]
+        if engine not in self._float_aps:
+            self._float_aps[engine] = self.ap(self.float_draft(engine).session)
+        return self._float_aps[engine]
 
     def ap_in_torch(self, model: Detector) -> float:
         return self.ap(TorchSession(model, self.manifest, SessionOptions(threads=self.threads)))
@@ -130,14 +130,14 @@ class GraphScorer:
         calls = [cycle_inputs(draft.session.run, self._inputs) for draft in drafts]
         return measure(calls, GRAPH_PLAN, time.perf_counter)
 
-    def figures(self, model: QuantizedDetector, runtime: str) -> EngineFigures:
+    def figures(self, model: QuantizedDetector, engine: str) -> EngineFigures:
         """INT8 beside float on one engine."""
-        parent, draft = self.float_draft(runtime), self.draft(model, runtime)
+        parent, draft = self.float_draft(engine), self.draft(model, engine)
         before, after = self.time([parent, draft])
-        covered = coverage(draft.path, runtime)
+        covered = coverage(draft.path, engine)
         return EngineFigures(
-            runtime=runtime,
-            ap_float=self.float_ap(runtime),
+            engine=engine,
+            ap_float=self.float_ap(engine),
             ap_int8=self.ap(draft.session),
             float_latency_ms=before.p50_ms,
             latency_ms=after.p50_ms,

@@ -30,7 +30,7 @@ def search_mixed_precision(
     model: QuantizedDetector,
     noise_db: dict[str, float],
     rig: GraphScorer,
-    runtime: str,
+    engine: str,
     *,
     max_drop: float,
     confirm: int,
@@ -45,7 +45,7 @@ def search_mixed_precision(
         noise_db: of each group, the noisiest first.
         confirm: so many of them are measured one by one.
     """
-    prober = _Prober(model, rig, runtime)
+    prober = _Prober(model, rig, engine)
     groups = [
         GroupSensitivity(group=name, convolutions=len(model.plan.groups[name]), noise_db=noise)
         for name, noise in noise_db.items()
@@ -63,17 +63,17 @@ def search_mixed_precision(
 class _Prober:
     """Measures choices of groups, their time in turns with the graph that is INT8 throughout."""
 
-    def __init__(self, model: QuantizedDetector, rig: GraphScorer, runtime: str) -> None:
-        self._model, self._rig, self._runtime = model, rig, runtime
-        self._ap_float = rig.float_ap(runtime)
+    def __init__(self, model: QuantizedDetector, rig: GraphScorer, engine: str) -> None:
+        self._model, self._rig, self._engine = model, rig, engine
+        self._ap_float = rig.float_ap(engine)
         model.keep_in_float(())
-        self._base_draft = rig.draft(model, runtime)
+        self._base_draft = rig.draft(model, engine)
         alone = rig.time([self._base_draft])[0]
         self.base = self._point((), self._base_draft, alone.p50_ms)
 
     def measure(self, kept: tuple[str, ...]) -> QuantPoint:
         self._model.keep_in_float(kept)
-        draft = self._rig.draft(self._model, self._runtime)
+        draft = self._rig.draft(self._model, self._engine)
         base, timing = self._rig.time([self._base_draft, draft])
         return self._point(kept, draft, self.base.latency_ms * paired_ratio(timing, base))
 

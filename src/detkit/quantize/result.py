@@ -34,8 +34,8 @@ def make_report(
 ) -> QuantReport:
     config = request.config
     others = [name for name in measuring_engines() if name != config.target]
-    runtimes = [config.target, *(name for name in others if ENGINES[name].is_installed)]
-    engines = tuple(rig.figures(model, runtime) for runtime in runtimes)
+    names = [config.target, *(name for name in others if ENGINES[name].is_installed)]
+    engines = tuple(rig.figures(model, engine) for engine in names)
     first = engines[0]
     return QuantReport(
         file=str(request.out),

@@ -9,7 +9,7 @@ from detkit.report.record import Report
 
 @dataclass(frozen=True, kw_only=True)
 class ClassScore:
-    """One class; precision, recall and F1 at its own best confidence (see `matching.best_f1`)."""
+    """One class; precision, recall and F1 at its own best confidence, see `best_f1`."""
 
     ap: float | None
     ap50: float | None
@@ -44,8 +44,8 @@ class Figures:
     images: int
     boxes: int
     detections: int
-    engine: str
-    engine_version: str
+    scorer: str
+    scorer_version: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class EvalReport(Figures, Report):
     """
 
     kind: str = "eval report"
-    schema_version: int = 1
+    schema_version: int = 2
     model: str
     model_sha256: str
-    runtime: str
+    engine: str
     precision_mode: str
     data: str
     split: str

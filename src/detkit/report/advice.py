@@ -16,7 +16,7 @@ class Variant:
     variant, within `ratio_low` to `ratio_high` in nine cases of ten.
     """
 
-    runtime: str
+    engine: str
     precision: str
     ap: float
     drop: float
@@ -45,7 +45,7 @@ class AdviceReport(Report):
     chosen: int | None
     advice: str
     commands: tuple[str, ...]
-    absent: dict[str, str]  # runtime and precision -> why it was not measured
+    absent: dict[str, str]  # engine and precision -> why it was not measured
     threads: int
     valid: bool
     warnings: tuple[str, ...]

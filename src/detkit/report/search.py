@@ -36,7 +36,7 @@ class SearchReport(Report):
     """`pareto` by ascending cost. `hypervolume` is of scaled score and cost, see `search.study`."""
 
     kind: str = "search report"
-    schema_version: int = 1
+    schema_version: int = 2
     pareto: tuple[ParetoPoint, ...]
     space: str
     space_digest: str
@@ -50,7 +50,7 @@ class SearchReport(Report):
     over_limit: int
     failed: int
     hypervolume: float
-    runtime: str
+    engine: str
     precision: str
     device: str = "cpu"
     threads: int
@@ -76,11 +76,11 @@ class MeasuredFront(Report):
     """The networks of a search timed on a device, for `detkit search --measured`."""
 
     kind: str = "measured front"
-    schema_version: int = 1
+    schema_version: int = 2
     unit: str = "ms"
     networks: tuple[MeasuredPoint, ...]
-    runtime: str
-    runtime_version: str
+    engine: str
+    engine_version: str
     precision: str
     device: str
     threads: int

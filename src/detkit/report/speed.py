@@ -72,7 +72,7 @@ class ModelLatency:
     file: str
     sha256: str
     bytes: int
-    runtime: str
+    engine: str
     precision: str
     form: str
     device: str

@@ -20,7 +20,7 @@ from detkit.core.boxes import EVAL_NMS, Array
 from detkit.core.errors import ArtifactError
 from detkit.foreign.shapes import check_shapes
 from detkit.foreign.signature import ForeignSignature
-from detkit.runtime.graph_session import Engine, GraphSession, to_pixels
+from detkit.runtime.graph_session import GraphRunner, GraphSession, to_pixels
 from detkit.runtime.session import Pixels, SuppressedOutputs, takes_pixels
 from detkit.spec.foreign import OutputSpec
 
@@ -33,9 +33,9 @@ class ForeignSession(GraphSession):
 
     manifest: ForeignSignature
 
-    def __init__(self, engine: Engine, path: Path, manifest: ForeignSignature) -> None:
+    def __init__(self, runner: GraphRunner, path: Path, manifest: ForeignSignature) -> None:
         self.outputs = tuple(manifest.tensors.values())
-        super().__init__(engine, path, manifest)
+        super().__init__(runner, path, manifest)
         kept = [label for label, index in enumerate(manifest.class_of) if index >= 0]
         self._kept = None if len(kept) == len(manifest.class_of) else kept
 

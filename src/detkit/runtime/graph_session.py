@@ -1,8 +1,8 @@
 """The Session of every exported graph; what an engine's own file adds is how a graph is run.
 
-An engine is loaded by its vendor's file (see `runtime.onnxruntime`, `runtime.openvino`) and knows
-neither manifests nor detections; here are the forms `detkit export` writes: raw outputs or NMS in
-the graph, float or uint8 input. Those of other tools are in `runtime.foreign`.
+A `GraphRunner` is made by an engine's own file (see `engines`) and knows neither manifests nor
+detections. Here are the graphs that `detkit export` writes: raw outputs or NMS in the graph, float
+or uint8 input. Those of other tools are in `runtime.foreign_session`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class EngineRefusalError(Exception):
     """An engine would not run this input; the text is its reason, in one line."""
 
 
-class Engine(Protocol):
-    """A graph loaded by one vendor's engine."""
+class GraphRunner(Protocol):
+    """A graph loaded by one vendor's engine, which runs it."""
 
-    runtime: str
+    engine: str
 
     @property
     def output_names(self) -> Collection[str]: ...
@@ -55,8 +55,8 @@ class DeviceTimes:
 
 
 @runtime_checkable
-class TimedEngine(Protocol):
-    """An engine whose device takes the time of each part of a run; `last_times` are of the last."""
+class TimedRunner(Protocol):
+    """A runner whose device takes the time of each part of a run; `last_times` are of the last."""
 
     last_times: DeviceTimes
 
@@ -66,17 +66,17 @@ class GraphSession:
 
     outputs: tuple[str, ...] = RAW
 
-    def __init__(self, engine: Engine, path: Path, manifest: Signature) -> None:
+    def __init__(self, runner: GraphRunner, path: Path, manifest: Signature) -> None:
         """Checks that the graph is one of ours.
 
         Raises:
             ArtifactError: without the outputs of the contract.
         """
-        self.engine = engine
+        self.runner = runner
         self.path = path
         self.manifest = manifest
-        self.runtime = engine.runtime
-        missing = set(self.outputs) - set(engine.output_names)
+        self.engine = runner.engine
+        missing = set(self.outputs) - set(runner.output_names)
         if missing:
             raise ArtifactError(f"{path}: the graph has no output {', '.join(sorted(missing))}")
 
@@ -93,7 +93,7 @@ class GraphSession:
         """
         feed = self.feed(images)
         try:
-            return self.engine.run(feed, self.outputs)
+            return self.runner.run(feed, self.outputs)
         except EngineRefusalError as error:
             shape = "x".join(map(str, feed.shape))
             raise ArtifactError(f"{self.path}: cannot run an input of {shape}: {error}") from error
@@ -122,9 +122,9 @@ class SuppressingGraphSession(GraphSession):
 
 
 def last_device_times(session: Session) -> DeviceTimes | None:
-    """Of the last run, where its engine is a `TimedEngine`."""
-    engine = session.engine if isinstance(session, GraphSession) else None
-    return engine.last_times if isinstance(engine, TimedEngine) else None
+    """The device's own times of the last run; None where the engine takes none."""
+    runner = session.runner if isinstance(session, GraphSession) else None
+    return runner.last_times if isinstance(runner, TimedRunner) else None
 
 
 def to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:

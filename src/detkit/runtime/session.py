@@ -38,7 +38,7 @@ class SessionOptions:
 class Session(Protocol):
     """An opened model. `run` is deterministic and keeps nothing between calls."""
 
-    runtime: str
+    engine: str
 
     @property
     def manifest(self) -> Signature: ...
@@ -55,7 +55,7 @@ class Session(Protocol):
 class SuppressingSession(Protocol):
     """A session whose graph holds the NMS; its `run` refuses, having no raw scores to give."""
 
-    runtime: str
+    engine: str
 
     @property
     def manifest(self) -> Signature: ...

@@ -12,4 +12,4 @@ def test_devices_that_are_not_here_are_told(cell_model):
     for device in ("cuda", "cuda:0", "tpu", "cuda:x", "cpu:1"):
         with pytest.raises(BackendError, match=device):
             open_session(path, session_options=SessionOptions(device=device))
-    assert open_session(path, session_options=SessionOptions(device="auto", threads=1)).runtime
+    assert open_session(path, session_options=SessionOptions(device="auto", threads=1)).engine

@@ -62,7 +62,7 @@ def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(checkpoint, tm
     assert (manifest.kind, manifest.form, manifest.precision) == ("openvino", "deployed", "fp32")
     assert manifest.outputs[0].shape == ("batch", 84, 4)
     assert "openvino" in manifest.versions
-    assert open_session(tmp_path / "m.xml").runtime == "openvino"
+    assert open_session(tmp_path / "m.xml").engine == "openvino"
 
 
 @pytest.mark.parametrize("uint8", [False, True])

@@ -25,7 +25,7 @@ needs_openvino = pytest.mark.skipif(
 
 
 def open_openvino(path: Path, **session_options):
-    return open_session(path, runtime="openvino", session_options=SessionOptions(**session_options))
+    return open_session(path, engine="openvino", session_options=SessionOptions(**session_options))
 
 
 @needs_openvino
@@ -42,7 +42,7 @@ def test_any_batch_gives_what_torch_gives(checkpoint, tmp_path, threads):
 
 @needs_openvino
 def test_threads_streams_and_precision_are_those_asked_for(cell_model):
-    graph = open_openvino(cell_model(), threads=1).engine.graph
+    graph = open_openvino(cell_model(), threads=1).runner.graph
     assert graph.get_property("INFERENCE_NUM_THREADS") == 1
     assert graph.get_property("NUM_STREAMS") == 1
     assert graph.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
@@ -59,8 +59,8 @@ def test_one_image_and_many_have_graphs_of_one_file_and_equal_results(cell_model
         alone = session.run(images[index : index + 1])
         assert np.array_equal(alone[0][0], boxes[index])
         assert np.allclose(alone[1][0], scores[index], atol=1e-6)
-    assert session.engine.graph.inputs[0].partial_shape[0].is_static
-    assert session.engine.graph_of_any_batch.inputs[0].partial_shape[0].is_dynamic
+    assert session.runner.graph.inputs[0].partial_shape[0].is_static
+    assert session.runner.graph_of_any_batch.inputs[0].partial_shape[0].is_dynamic
 
 
 @needs_openvino
@@ -137,10 +137,10 @@ def test_a_network_openvino_cannot_use_is_refused(cell_pair, before, after, mess
 
 
 @needs_openvino
-@pytest.mark.parametrize("runtime", ["onnxruntime", "torch"])
-def test_its_own_format_is_for_no_other_engine(cell_pair, runtime):
-    with pytest.raises(UsageError, match=f"{runtime} cannot run cells.xml") as caught:
-        open_session(cell_pair(), runtime=runtime)
+@pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
+def test_its_own_format_is_for_no_other_engine(cell_pair, engine):
+    with pytest.raises(UsageError, match=f"{engine} cannot run cells.xml") as caught:
+        open_session(cell_pair(), engine=engine)
     assert caught.value.hint == "openvino can"
 
 
@@ -152,7 +152,7 @@ faulthandler.enable()  # whose signal stack is the one in use
 signal.signal(signal.SIGCHLD, lambda *_: print("handled"))
 path, images = pathlib.Path(sys.argv[1]), np.zeros((2, 3, 64, 64), np.float32)
 for _ in range(3):
-    old, new = (open_session(path, runtime="openvino") for _ in range(2))
+    old, new = (open_session(path, engine="openvino") for _ in range(2))
     old.run(images), new.run(images)
     del old, new
     os.kill(os.getpid(), signal.SIGCHLD)
@@ -171,7 +171,7 @@ def test_devices_that_are_not_here_are_told(cell_model):
     for device in ("cuda", "gpu", "npu", "cpu:1"):
         with pytest.raises(BackendError, match=device):
             open_openvino(cell_model(), device=device)
-    assert open_openvino(cell_model(), device="auto").runtime == "openvino"
+    assert open_openvino(cell_model(), device="auto").engine == "openvino"
 
 
 @needs_openvino

@@ -31,11 +31,11 @@ from detkit.engines.tensorrt.build_machine import Machine
 from detkit.engines.tensorrt.device import BACK_ENDS, open_device
 from detkit.engines.tensorrt.engine_file import EngineRecord, write_engine
 from detkit.engines.tensorrt.plan import EnginePlan
-from detkit.engines.tensorrt.session import TensorrtEngine
+from detkit.engines.tensorrt.session import TensorrtRunner
 from detkit.machine.gpu import Gpu
-from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import GraphSession, last_device_times
 from detkit.runtime.session import SessionOptions
+from detkit.runtime.session_factory import make_session
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 from detkit.timing.plan import TimingPlan
@@ -218,8 +218,8 @@ class FakeDevice:
 def session(dtype: Any = np.float32) -> tuple[GraphSession, FakeEngine, FakeDevice]:
     engine, device = FakeEngine(dtype), FakeDevice()
     made = record(dtype=np.dtype(dtype).name)
-    runner = TensorrtEngine(made, engine, device)  # type: ignore[arg-type]
-    return session_of(runner, Path("m.engine"), made.manifest), engine, device
+    runner = TensorrtRunner(made, engine, device)  # type: ignore[arg-type]
+    return make_session(runner, Path("m.engine"), made.manifest), engine, device
 
 
 def images(batch: int) -> np.ndarray:
@@ -297,7 +297,7 @@ def test_bench_reports_the_gpu_s_own_time_and_its_copies(monkeypatch: Any, tmp_p
     session_options = SessionOptions(device="cuda")
     report = bench([tmp_path / "m.engine"], plan=plan, session_options=session_options)
     (model,) = report.models
-    assert (model.runtime, model.clock, model.latency_ms.p50) == ("tensorrt", "device", 3.0)
+    assert (model.engine, model.clock, model.latency_ms.p50) == ("tensorrt", "device", 3.0)
     assert (model.upload_ms, model.download_ms) == (0.5, 0.25)
     assert model.wall_ms is not None
     assert (model.end_to_end_ms.upload, model.end_to_end_ms.download) == (0.5, 0.25)

@@ -18,13 +18,11 @@ TINY = SPACES["tiny"].for_task(3, (64, 64))
 
 
 @pytest.mark.parametrize(
-    ("runtime", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("torch", "fp32")]
+    ("engine", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("torch", "fp32")]
 )
-def test_larger_network_takes_longer_whatever_else_runs(runtime, precision):
+def test_larger_network_takes_longer_whatever_else_runs(engine, precision):
     session_options = SessionOptions(threads=1)
-    meter = LatencyMeter(
-        Setup(runtime=runtime, precision=precision, session_options=session_options)
-    )
+    meter = LatencyMeter(Setup(engine=engine, precision=precision, session_options=session_options))
     small = with_task(ZOO["yolo-nas-p"], 3, (96, 96))
     large = dataclasses.replace(small, image_size=(192, 192))
     first, second = meter(small), meter(large)
@@ -51,7 +49,7 @@ def test_profile_predicts_and_says_how_well(tmp_path, sample):
         HardwareProfile,
         unit="ms",
         space_digest=TINY.digest,
-        runtime="tensorrt",
+        engine="tensorrt",
         precision="fp16",
         threads=1,
         fit=fit,

@@ -262,7 +262,7 @@ def measure_front(out: Path, sample, factor: float, **fields) -> Path:
         )
         for point in points
     )
-    given = {"runtime": "onnxruntime", "precision": "fp32", "threads": 1, "networks": networks}
+    given = {"engine": "onnxruntime", "precision": "fp32", "threads": 1, "networks": networks}
     path = out.with_suffix(".measured.json")
     path.write_text(to_json(sample(MeasuredFront, **{**given, **fields})))
     return path
@@ -322,7 +322,7 @@ def test_measured_network_over_the_limit_leaves_the_front(tmp_path, predicted, s
     ("fields", "message"),
     [
         ({"precision": "int8"}, "measured with precision int8, the search is for fp32"),
-        ({"runtime": "openvino"}, "measured with runtime openvino"),
+        ({"engine": "openvino"}, "measured with runtime openvino"),
         ({"networks": ()}, "none of the networks measured is a trial"),
     ],
 )

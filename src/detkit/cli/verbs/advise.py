@@ -62,7 +62,7 @@ def advise(
 
 def _lines(report: AdviceReport) -> list[str]:
     header = (
-        "runtime",
+        "engine",
         "precision",
         "AP",
         "drop",
@@ -81,7 +81,7 @@ def _lines(report: AdviceReport) -> list[str]:
 
 def _row(variant: Variant, chosen: bool) -> tuple[str, ...]:
     return (
-        variant.runtime,
+        variant.engine,
         variant.precision,
         f"{variant.ap:.4f}",
         f"{variant.drop:+.2f}",

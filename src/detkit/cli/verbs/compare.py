@@ -55,7 +55,7 @@ def compare(
     seconds: Seconds = 3.0,
     runs: Runs = 100,
     strict: Strict = False,
-    runtime: Runtime = "",
+    engine: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
     out: Out = None,
@@ -83,7 +83,7 @@ def compare(
         names,
         image_size=parse_image_size(imgsz) if imgsz else None,
         precisions=tuple(precision.split(",")),
-        runtime=runtime,
+        engine=engine,
         session_options=SessionOptions(device=device, threads=threads),
         plan=TimingPlan(min_seconds=seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
         batch=batch,
@@ -104,7 +104,7 @@ def _lines(report: CompareReport) -> list[str]:
     return [
         *console.table(_headers(precisions), [_row(model) for model in report.models]),
         "",
-        f"{height}x{width}, batch {first.batch}, {first.runtime}, {first.threads} threads,"
+        f"{height}x{width}, batch {first.batch}, {first.engine}, {first.threads} threads,"
         f" {machine['cpu']}; machine {machine['id']}",
         NOTE,
     ]

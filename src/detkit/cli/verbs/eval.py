@@ -37,9 +37,9 @@ AnnotationsFlag = Annotated[
     Path | None,
     typer.Option("--annotations", help="Annotation file, DATA being its image folder."),
 ]
-EngineFlag = Annotated[
+ScorerFlag = Annotated[
     Literal["fast", "pycocotools"],
-    typer.Option("--engine", help="faster-coco-eval or the reference; the figures are equal."),
+    typer.Option("--scorer", help="faster-coco-eval or the reference; the figures are equal."),
 ]
 BatchFlag = Annotated[int, typer.Option("--batch", min=1, help="Images a batch.")]
 MinApFlag = Annotated[
@@ -55,12 +55,12 @@ def eval_(
     data: DataArgument,
     split: SplitFlag = "val",
     annotations: AnnotationsFlag = None,
-    engine: EngineFlag = "fast",
+    scorer: ScorerFlag = "fast",
     batch: BatchFlag = 8,
     min_ap: MinApFlag = None,
     min_ap50: MinAp50Flag = None,
     outputs: Outputs = "",
-    runtime: Runtime = "",
+    engine: Runtime = "",
     device: Device = "auto",
     threads: Threads = 0,
     out: Out = None,
@@ -84,7 +84,7 @@ def eval_(
     check_report_file(out, force=force)
     session_options = SessionOptions(device=device, threads=threads)
     foreign = foreign_spec(outputs, model, data=annotations or data, split=split)
-    session = open_session(model, runtime=runtime, session_options=session_options, foreign=foreign)
+    session = open_session(model, engine=engine, session_options=session_options, foreign=foreign)
     chosen = _read_split(data, split, annotations)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
         report = evaluate(
@@ -93,7 +93,7 @@ def eval_(
             model=parent_of(model),
             data=str(data),
             batch_size=batch,
-            engine=engine,
+            scorer=scorer,
             on_batch=bar.advance,
         )
     emit_report(report, out, json=json, lines=_lines(report))
@@ -158,7 +158,7 @@ def _lines(report: EvalReport) -> list[str]:
         *console.table(headers, rows),
         "",
         f"{report.images} images of {report.split}, {report.detections} detections, "
-        f"{report.runtime}, {report.engine} ({report.engine_version}), {_limits(report)}",
+        f"{report.engine}, {report.scorer} ({report.scorer_version}), {_limits(report)}",
     ]
 
 

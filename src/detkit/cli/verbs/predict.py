@@ -40,7 +40,7 @@ def predict(
     conf: ConfFlag = 0.25,
     iou: IouFlag = None,
     outputs: Outputs = "",
-    runtime: Runtime = "",
+    engine: Runtime = "",
     device: Device = "auto",
     threads: Threads = 0,
     force: Force = False,
@@ -70,7 +70,7 @@ def predict(
     paths = [p for p in find_images(images) if not p.resolve().is_relative_to(made_here)]
     session_options = SessionOptions(device=device, threads=threads)
     foreign = foreign_spec(outputs, model)
-    session = open_session(model, runtime=runtime, session_options=session_options, foreign=foreign)
+    session = open_session(model, engine=engine, session_options=session_options, foreign=foreign)
     _check_model(session, model, iou)
     nms = dataclasses.replace(
         PREDICT_NMS,

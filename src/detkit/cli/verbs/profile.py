@@ -62,7 +62,7 @@ def profile(
     max_ms: MaxMs = None,
     resume: ResumeFlag = False,
     seed: Seed = 0,
-    runtime: Runtime = "",
+    engine: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 1,
     out: Out = None,
@@ -86,7 +86,7 @@ def profile(
     from detkit.untrained import Setup
 
     setup = Setup(
-        runtime=runtime or default_engine().name,
+        engine=engine or default_engine().name,
         precision=precision,
         session_options=SessionOptions(device=device, threads=threads or 1),
     )
@@ -141,7 +141,7 @@ def _profile_lines(report: HardwareProfile) -> list[str]:
     times = [sample.latency_ms for sample in report.samples]
     return [
         f"{len(times)} networks of {report.space}, {min(times):.2f} to {max(times):.2f} ms in"
-        f" {report.precision} on {report.runtime} {report.runtime_version}",
+        f" {report.precision} on {report.engine} {report.engine_version}",
         f"a network left out is predicted to {report.fit.mape:.1%} on average, ranks agree to"
         f" {report.fit.spearman:.3f} (Spearman)",
     ]
@@ -184,7 +184,7 @@ def _front_lines(report: MeasuredFront) -> list[str]:
     return [
         *console.table(("network", "digest", "searched ms", "measured ms", "off by"), rows),
         "",
-        f"{report.precision} on {report.runtime} {report.runtime_version},"
+        f"{report.precision} on {report.engine} {report.engine_version},"
         f" {report.threads} threads, {report.clock} time; machine {report.fingerprint['id']}",
     ]
 

@@ -15,10 +15,10 @@ from detkit.artifact.artifact import Signature
 from detkit.artifact.embedded import protobuf_messages
 from detkit.core.boxes import Array
 from detkit.core.errors import ArtifactError, BackendError
-from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
 from detkit.runtime.session import Pixels, SessionOptions
+from detkit.runtime.session_factory import make_session
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 SILENT = 4  # only fatal errors; the others arrive as exceptions
@@ -34,10 +34,10 @@ _REFUSALS = (
 )
 
 
-class OnnxRuntimeEngine:
-    """See `runtime.graph.Engine`."""
+class OnnxRuntimeRunner:
+    """See `runtime.graph_session.GraphRunner`."""
 
-    runtime = "onnxruntime"
+    engine = "onnxruntime"
 
     def __init__(self, path: Path, session_options: SessionOptions) -> None:
         """Loads the graph.
@@ -61,8 +61,8 @@ class OnnxRuntimeEngine:
 
 
 def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
-    """Opens an ONNX artifact; see `runtime.open_session`."""
-    return session_of(OnnxRuntimeEngine(path, session_options), path, manifest)
+    """Opens an ONNX artifact; see `engines.opening.open_session`."""
+    return make_session(OnnxRuntimeRunner(path, session_options), path, manifest)
 
 
 # Operator of the graph as ONNX Runtime runs it -> the precision of that convolution.

@@ -14,24 +14,24 @@ from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array
 from detkit.core.errors import ArtifactError, BackendError
 from detkit.engines.openvino.api import hint, ov, properties, the_core
-from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
 from detkit.runtime.session import Pixels, SessionOptions
+from detkit.runtime.session_factory import make_session
 
 DEVICES = ("auto", "cpu")
 _PREAMBLE = ("Exception from", "Check ", "FrontEnd API", "Model wasn't", "Summary:")
 
 
-class OpenVinoEngine:
-    """See `runtime.graph.Engine`.
+class OpenVinoRunner:
+    """See `runtime.graph_session.GraphRunner`.
 
     One image has a graph of its own, which spares the work that a free batch size costs in every
     run: 13 % of the time of yolo-nas-n in INT8 at 320 px, 22 % of yolo-nas-p at 64 px, measured in
     turns on one thread.
     """
 
-    runtime = "openvino"
+    engine = "openvino"
 
     def __init__(self, path: Path, session_options: SessionOptions) -> None:
         """Loads the graph and compiles it for one image.
@@ -67,8 +67,8 @@ class OpenVinoEngine:
 
 
 def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
-    """Opens an ONNX or OpenVINO artifact; see `runtime.open_session`."""
-    return session_of(OpenVinoEngine(path, session_options), path, manifest)
+    """Opens an ONNX or OpenVINO artifact; see `engines.opening.open_session`."""
+    return make_session(OpenVinoRunner(path, session_options), path, manifest)
 
 
 def precision_of_convolutions(source: Path | GraphSession) -> dict[str, int]:
@@ -82,8 +82,8 @@ def precision_of_convolutions(source: Path | GraphSession) -> dict[str, int]:
     if isinstance(source, Path):
         graph = _compile(_read(source), source, num_images=1)
     else:
-        assert isinstance(source.engine, OpenVinoEngine), "a session of another engine"
-        graph = source.engine.graph
+        assert isinstance(source.runner, OpenVinoRunner), "a session of another engine"
+        graph = source.runner.graph
     layers = [layer.get_rt_info() for layer in graph.get_runtime_model().get_ops()]
     precisions = Counter(
         info["runtimePrecision"].astype(str)

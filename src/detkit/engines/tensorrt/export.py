@@ -224,7 +224,7 @@ class _AnyBatch:
     """A session fed with as many images at a time as its engine takes."""
 
     def __init__(self, session: Session, batches: tuple[int, int, int]) -> None:
-        self.manifest, self.runtime = session.manifest, session.runtime
+        self.manifest, self.engine = session.manifest, session.engine
         self._session, (self._least, _, self._most) = session, batches
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:

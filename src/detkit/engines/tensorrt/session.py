@@ -21,16 +21,16 @@ from detkit.engines.tensorrt.build_machine import load, machine_here
 from detkit.engines.tensorrt.device import Device, open_device
 from detkit.engines.tensorrt.engine_file import EngineRecord, check_fits, read_record
 from detkit.machine.gpu import gpu_index
-from detkit.runtime.forms import session_of
 from detkit.runtime.graph_session import DeviceTimes, EngineRefusalError, GraphSession
 from detkit.runtime.session import Pixels, SessionOptions
+from detkit.runtime.session_factory import make_session
 
 
-class TensorrtEngine:
-    """See `runtime.graph.Engine` and `TimedEngine`."""
+class TensorrtRunner:
+    """See `runtime.graph_session.GraphRunner` and `TimedRunner`."""
 
     def __init__(self, record: EngineRecord, engine: Engine, device: Device) -> None:
-        self.runtime = record.machine.library
+        self.engine = record.machine.library
         self.last_times = DeviceTimes(upload=0.0, compute=0.0, download=0.0)
         self._engine, self._device = engine, device
         (self._input,) = (tensor for tensor in engine.tensors if tensor.is_input)
@@ -88,7 +88,7 @@ def _bytes(tensor: EngineTensor, batch: int) -> int:
 
 
 def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:
-    """Opens an engine; see `runtime.open_session`.
+    """Opens an engine; see `engines.opening.open_session`.
 
     Raises:
         BackendError: no GPU, no TensorRT, or the engine is for another.
@@ -99,5 +99,5 @@ def open_session(path: Path, manifest: Signature, session_options: SessionOption
     record = read_record(path)
     check_fits(path, record, machine_here(manifest.kind, trt, index))
     device = open_device(index)
-    engine = TensorrtEngine(record, Engine(trt, path.read_bytes()), device)
-    return session_of(engine, path, manifest)
+    engine = TensorrtRunner(record, Engine(trt, path.read_bytes()), device)
+    return make_session(engine, path, manifest)

@@ -21,7 +21,7 @@ from detkit.runtime.session import SessionOptions
 class TorchSession:
     """Runs a detector in float32; see `runtime.Session`."""
 
-    runtime = "torch"
+    engine = "torch"
 
     def __init__(
         self, model: Detector, manifest: Manifest, session_options: SessionOptions
@@ -43,7 +43,7 @@ class TorchSession:
 
 
 def open_session(path: Path, manifest: Manifest, session_options: SessionOptions) -> TorchSession:
-    """Opens a checkpoint; see `runtime.open_session`."""
+    """Opens a checkpoint; see `engines.opening.open_session`."""
     model, _ = load_checkpoint(path, manifest)
     return TorchSession(model, manifest, session_options)
 

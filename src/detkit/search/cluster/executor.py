@@ -101,7 +101,7 @@ class LocalExecutor:
     slots = 1
 
     def __init__(self, config: SearchConfig, evaluator: Evaluator) -> None:
-        """Raises UsageError for a precision that the runtime does not compute in."""
+        """Raises UsageError for a precision that the engine does not compute in."""
         self.setup, self.evaluator = setup_of(config), evaluator
         self.waiting: deque[Task] = deque()
 

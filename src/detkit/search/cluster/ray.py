@@ -46,7 +46,7 @@ class RayExecutor:
     """Tasks on the nodes of a running cluster, of which this machine is one.
 
     Raises:
-        UsageError: a precision that the runtime does not compute in, or no address.
+        UsageError: a precision that the engine does not compute in, or no address.
         BackendError: there is no such cluster.
     """
 

@@ -56,11 +56,11 @@ def setup_of(config: SearchConfig) -> Setup:
     """What candidates are timed as.
 
     Raises:
-        UsageError: a precision the runtime does not compute in.
+        UsageError: a precision the engine does not compute in.
     """
     session_options = SessionOptions(device=config.device, threads=config.threads)
     return Setup(
-        runtime=find_engine(config.runtime).name,
+        engine=find_engine(config.runtime).name,
         precision=config.precision,
         session_options=session_options,
     )
@@ -76,7 +76,7 @@ def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor
         return None
     wanted = ProfileQuery(
         space=space,
-        runtime=find_engine(config.runtime).name,
+        engine=find_engine(config.runtime).name,
         precision=config.precision,
         threads=config.threads,
     )

@@ -32,9 +32,11 @@ def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
             f"{path} is a {kind}, not a measured front",
             hint="detkit profile OUT/pareto.json -o FILE",
         )
-    config = dataclasses.replace(config, runtime=find_engine(config.runtime).name)
-    for flag in ("runtime", "precision", "threads"):
-        was, now = getattr(found, flag), getattr(config, flag)
+    for flag, was, now in (
+        ("runtime", found.engine, find_engine(config.runtime).name),
+        ("precision", found.precision, config.precision),
+        ("threads", found.threads, config.threads),
+    ):
         if was != now:
             raise UsageError(
                 f"{path} was measured with {flag} {was}, the search is for {now}",

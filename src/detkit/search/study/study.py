@@ -236,7 +236,7 @@ class Study:
                 math.isnan(t.figures["score"]) and not is_over(self.config, t.figures) for t in told
             ),
             hypervolume=volume_of(self.config, told, front),
-            runtime=find_engine(self.config.runtime).name,
+            engine=find_engine(self.config.runtime).name,
             precision=self.config.precision,
             device=self.config.device,
             threads=self.config.threads,
@@ -335,7 +335,7 @@ def make_executor(config: SearchConfig, out: Path, hooks: Hooks, evaluator: Eval
     """This process, or the Ray cluster that the settings name.
 
     Raises:
-        UsageError: no address, or a precision that the runtime does not compute in.
+        UsageError: no address, or a precision that the engine does not compute in.
         BackendError: Ray, or the cluster, is not there.
     """
     if not config.ray.address:

@@ -65,7 +65,7 @@ def bench(
     max_regress: MaxRegress = None,
     strict: Strict = False,
     outputs: OutputsOfEach = None,
-    runtime: Runtime = "",
+    engine: Runtime = "",
     device: Device = "cpu",
     threads: Threads = 0,
     out: Out = None,
@@ -99,7 +99,7 @@ def bench(
     check_report_file(out, force=force)
     report = time_models(
         tuple(models),
-        runtime=runtime,
+        engine=engine,
         session_options=SessionOptions(device=device, threads=threads),
         batch=batch,
         plan=TimingPlan(

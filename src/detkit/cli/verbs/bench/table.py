@@ -28,7 +28,7 @@ def lines_of(report: BenchReport) -> list[str]:
 
 def _engine_table(models: Sequence[ModelLatency]) -> list[str]:
     headers = (
-        "model", "runtime", "precision", "size", "batch", "threads", "p50 ms", "95 % interval",
+        "model", "engine", "precision", "size", "batch", "threads", "p50 ms", "95 % interval",
         "p90 ms", "p95 ms", "p99 ms", "ratio", "images/s",
     )  # fmt: skip
     return _without_empty_columns(
@@ -42,7 +42,7 @@ def _engine_row(model: ModelLatency) -> tuple[str, ...]:
     copies = model.clock == "device" and (model.upload_ms or 0) + (model.download_ms or 0)
     return (
         Path(model.file).name,
-        model.runtime,
+        model.engine,
         model.precision,
         f"{height}x{width}",
         f"{model.batch}",
