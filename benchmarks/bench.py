@@ -37,7 +37,7 @@ from unittest import mock
 import numpy as np
 
 from detkit.artifact.artifact import read_manifest, write_artifact
-from detkit.bench import candidate
+from detkit.bench import timed_model
 from detkit.bench.baseline import Baseline, read_baseline
 from detkit.bench.run import bench
 from detkit.core.serialization import to_json
@@ -225,7 +225,7 @@ def slowed(path: Path, share: float) -> Any:
         session = open_session(file, **settings)
         return SlowedSession(session, share) if share and file == path else session
 
-    return mock.patch.object(candidate, "open_session", opened)
+    return mock.patch.object(timed_model, "open_session", opened)
 
 
 def measured_baseline(model: Path, args: argparse.Namespace) -> Baseline:

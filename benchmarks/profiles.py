@@ -29,7 +29,7 @@ from detkit.report import HardwareProfile
 from detkit.runtime.session import SessionOptions
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, find_space
-from detkit.untrained import Setup
+from detkit.untrained import EngineSetup
 
 Profile = Callable[..., HardwareProfile]
 FIT_SEED, HELD_OUT_SEED = 0, 100
@@ -93,8 +93,10 @@ def main() -> None:
     found = {}
     for precision in args.precisions:
         session_options = SessionOptions(threads=1)
-        setup = Setup(engine=args.runtime, precision=precision, session_options=session_options)
-        profile = partial(measure_profile, space, setup, tell=lambda line: print(line, flush=True))
+        setup = EngineSetup(
+            engine=args.runtime, precision=precision, session_options=session_options
+        )
+        profile = partial(measure_profile, space, setup, log=lambda line: print(line, flush=True))
         found[precision] = assess(args.work, precision, profile, args)
     print(f"\n{'':6}{'':18}{'Spearman':>10}{'MAPE':>8}")
     for precision, rows in found.items():

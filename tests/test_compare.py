@@ -46,14 +46,14 @@ def slim_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told() -> list[str]:
+def lines() -> list[str]:
     return []
 
 
 @pytest.fixture(scope="module")
-def report(slim_file: Path, told: list[str]) -> CompareReport:
+def report(slim_file: Path, lines: list[str]) -> CompareReport:
     names = ["yolo-nas-p", str(slim_file)]
-    return compare(names, image_size=(64, 64), plan=PLAN, tell=told.append)
+    return compare(names, image_size=(64, 64), plan=PLAN, log=lines.append)
 
 
 def test_networks_keep_their_order_and_have_their_costs(report: CompareReport):
@@ -88,9 +88,9 @@ def test_too_few_runs_are_a_reason_not_to_trust_it(report: CompareReport):
     assert any("p99 of 10 runs" in warning for warning in report.warnings)
 
 
-def test_it_says_beforehand_how_long_it_will_take(report: CompareReport, told: list[str]):
-    assert next(line for line in told if "GMACs" in line).startswith("yolo-nas-p.fp32.onnx: ")
-    assert sum("will take about" in line for line in told) == 1
+def test_it_says_beforehand_how_long_it_will_take(report: CompareReport, lines: list[str]):
+    assert next(line for line in lines if "GMACs" in line).startswith("yolo-nas-p.fp32.onnx: ")
+    assert sum("will take about" in line for line in lines) == 1
 
 
 def test_report_survives_json(report: CompareReport):

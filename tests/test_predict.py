@@ -93,5 +93,5 @@ def test_progress_counts_unreadable_images_too(cell_model, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"")
     seen = []
     results = iter([Unreadable(tmp_path / "bad.jpg", "empty")])
-    write_predictions(results, [Path("bad.jpg")], (), tmp_path / "out", on_image=seen.append)
+    write_predictions(results, [Path("bad.jpg")], (), tmp_path / "out", on_progress=seen.append)
     assert seen == [1]

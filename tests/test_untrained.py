@@ -10,13 +10,13 @@ from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.engine_file import read_record
 from detkit.runtime.session import SessionOptions
 from detkit.spec.zoo import ZOO, with_task
-from detkit.untrained import Setup, write_untrained_model
+from detkit.untrained import EngineSetup, write_untrained_model
 
 SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
-def test_int8_prototype_runs_its_convolutions_in_int8(tmp_path, engine):
+def test_int8_untrained_model_runs_its_convolutions_in_int8(tmp_path, engine):
     pytest.importorskip(engine)
     path = tmp_path / "p.onnx"
     manifest = write_untrained_model(SPEC, path, engine=engine, precision="int8")
@@ -27,12 +27,14 @@ def test_int8_prototype_runs_its_convolutions_in_int8(tmp_path, engine):
 
 
 @pytest.mark.parametrize("engine", ["torch", "onnxruntime", "openvino"])
-def test_float_prototype_gives_the_same_on_every_engine(engine):
+def test_float_untrained_model_gives_the_same_on_every_engine(engine):
     pytest.importorskip(engine)
     images = np.random.default_rng(0).random((1, 3, 64, 64), np.float32)
     session_options = SessionOptions(threads=1)
     found = [
-        Setup(engine=name, precision="fp32", session_options=session_options).open(SPEC).run(images)
+        EngineSetup(engine=name, precision="fp32", session_options=session_options)
+        .open(SPEC)
+        .run(images)
         for name in ("torch", engine)
     ]
     for expected, got in zip(*found, strict=True):
@@ -68,7 +70,7 @@ def test_engine_that_this_machine_cannot_build_is_refused(tmp_path, monkeypatch)
 )
 def test_what_cannot_be_timed_is_refused_with_the_reason(engine, precision, reason):
     with pytest.raises(UsageError, match=reason) as refused:
-        Setup(engine=engine, precision=precision, session_options=SessionOptions())
+        EngineSetup(engine=engine, precision=precision, session_options=SessionOptions())
     assert refused.value.hint
 
 

@@ -32,7 +32,7 @@ from detkit.untrained import PRECISIONS, write_untrained_model
 
 INT8_SHARE = 0.5  # of the time of float, for the estimate alone
 UNTIMED_RUNS = 20  # of warming up and of taking turns
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def compare(
     plan: TimingPlan | None = None,
     batch: int = 1,
     data: Path | None = None,
-    tell: Tell = lambda _: None,
+    log: Log = lambda _: None,
 ) -> CompareReport:
     """Sets networks side by side; ratios are to the first.
 
@@ -63,7 +63,7 @@ def compare(
         names: of architectures, or their JSON files.
         image_size: for all; by default that of the first.
         data: a folder of images to time on; by default drawn ones.
-        tell: called with a line on what happens next, and how long it will take.
+        log: called with a line on what happens next, and how long it will take.
 
     Raises:
         UsageError: an unknown architecture or precision, one named twice, or an engine that no
@@ -77,8 +77,8 @@ def compare(
     _check(specs, precisions, engine)
     plan, session_options = plan or TimingPlan(), session_options or SessionOptions()
     with tempfile.TemporaryDirectory(prefix="detkit-compare-") as folder:
-        files = _write(specs, precisions, Path(folder), engine, tell)
-        tell(_estimate(files, plan, engine, session_options))
+        files = _write(specs, precisions, Path(folder), engine, log)
+        log(_estimate(files, plan, engine, session_options))
         paths = [file.path for file in files]
         report = bench(
             paths,
@@ -87,7 +87,7 @@ def compare(
             batch=batch,
             plan=plan,
             data=data,
-            tell=tell,
+            log=log,
         )
     measured = {
         Path(latency.file).name: dataclasses.replace(latency, file=Path(latency.file).name)
@@ -119,7 +119,7 @@ def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], engine: str) ->
 
 
 def _write(
-    specs: Sequence[ArchSpec], precisions: Sequence[str], folder: Path, engine: str, tell: Tell
+    specs: Sequence[ArchSpec], precisions: Sequence[str], folder: Path, engine: str, log: Log
 ) -> list[UntrainedModel]:
     files = []
     for spec in specs:
@@ -127,7 +127,7 @@ def _write(
         for precision in precisions:
             path = folder / _file_name(spec, precision)
             write_untrained_model(spec, path, engine=engine, precision=precision)
-            tell(f"{path.name}: {cost.macs / 1e9:.1f} GMACs, {size_of(path) / 1e6:.1f} MB")
+            log(f"{path.name}: {cost.macs / 1e9:.1f} GMACs, {size_of(path) / 1e6:.1f} MB")
             files.append(UntrainedModel(spec, precision, path, cost.macs))
     return files
 

@@ -54,10 +54,10 @@ def predict(
         except DataError as error:
             yield Unreadable(path, str(error))
             continue
-        padded, place = letterbox(image, session.manifest.preprocess)
+        padded, geometry = letterbox(image, session.manifest.preprocess)
         images = network_input([padded], session.manifest.preprocess)
         (found,) = detections_of(session, images, nms)
-        yield Prediction(path, image, in_image(found, place))
+        yield Prediction(path, image, in_image(found, geometry))
 
 
 def write_predictions(
@@ -66,13 +66,13 @@ def write_predictions(
     class_names: Sequence[str],
     folder: Path,
     *,
-    on_image: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> PredictReport:
     """Draws every result into `folder` and writes the two JSON files there.
 
     Args:
         names: of each result, its distinct relative path, which names the drawn image.
-        on_image: called with 1 after each.
+        on_progress: called with 1 after each.
 
     Raises:
         DetkitError: the folder cannot be written to.
@@ -80,7 +80,7 @@ def write_predictions(
     drawn, skipped, images, entries = [], [], [], []
     rows = zip(results, names, drawn_names(names), strict=True)
     for image_id, (result, name, drawn_name) in enumerate(rows, 1):
-        on_image(1)
+        on_progress(1)
         if isinstance(result, Unreadable):
             skipped.append(result.reason)
             continue
@@ -122,7 +122,7 @@ def _image_entry(image_id: int, name: Path, image: Pixels) -> dict[str, Any]:
 def _detection_entries(
     image_id: int, name: Path, found: Detections, class_names: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """In COCO's result format; category ids count from 1 in the order of the class names."""
+    """Detections in COCO's result format; category ids count from 1, in the order of the names."""
     boxes_xywh = xywh_from_xyxy(found.boxes_xyxy).tolist()
     rows = zip(found.classes.tolist(), boxes_xywh, found.scores.tolist(), strict=True)
     return [

@@ -16,7 +16,7 @@ from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import cost_metrics, fuse
 from detkit.report import ConversionReport
-from detkit.runtime.comparison import compare
+from detkit.runtime.comparison import compare_raw
 from detkit.runtime.session import SessionOptions
 
 NUM_IMAGES = 8
@@ -38,7 +38,7 @@ def reparam(checkpoint: Path, out: Path, *, data: Path | None = None) -> Convers
     )
     before = TorchSession(model, parent, SessionOptions())
     after = TorchSession(deployed, parent, SessionOptions())
-    difference = compare(before, after, images, source=source)
+    difference = compare_raw(before, after, images, source=source)
     cost = cost_metrics(parent.arch)
     metrics = {"difference_score": difference.score, "difference_box_px": difference.box_px}
     manifest = dataclasses.replace(

@@ -50,12 +50,12 @@ def check_untrained(engine: str, precision: str) -> None:
     )
 
 
-REFERENCE = with_task(ZOO["yolo-nas-p"], 80, (160, 160))  # timed beside others: see `Setup`
+REFERENCE = with_task(ZOO["yolo-nas-p"], 80, (160, 160))  # timed beside others: see `EngineSetup`
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setup:
-    """What networks are timed as.
+class EngineSetup:
+    """On which engine, in which precision and how untrained networks are timed.
 
     Raises:
         UsageError: see `check_untrained`.

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from detkit.advise.recommend import Limits, commands, recommend
+from detkit.advise.recommend import VariantLimits, commands, recommend
 from detkit.report import Variant
 
-FREE = Limits(max_drop=0.5, max_ms=None)
+FREE = VariantLimits(max_drop=0.5, max_ms=None)
 
 
 def variant(engine: str, precision: str, ms: float, *, drop: float = 0.0, **fields) -> Variant:
@@ -35,7 +35,7 @@ def variant(engine: str, precision: str, ms: float, *, drop: float = 0.0, **fiel
 FLOATS = (variant("torch", "fp32", 20.0), variant("onnxruntime", "fp32", 10.0))
 
 
-def told(*others: Variant, limits: Limits = FREE) -> str:
+def advice_on(*others: Variant, limits: VariantLimits = FREE) -> str:
     return recommend((*FLOATS, *others), limits, images=87).advice
 
 
@@ -49,31 +49,33 @@ def test_fast_and_good_int8_is_shipped():
 
 def test_int8_that_loses_too_much_is_not():
     int8 = variant("openvino", "int8", 3.0, drop=1.3, drop_noise=0.2)
-    assert told(int8) == (
+    assert advice_on(int8) == (
         "stay in fp32 on onnxruntime: int8 on openvino would lose 1.3 +- 0.2 points, limit 0.5"
     )
-    assert told(int8, limits=Limits(max_drop=2, max_ms=None)).startswith("ship int8 on openvino")
+    assert advice_on(int8, limits=VariantLimits(max_drop=2, max_ms=None)).startswith(
+        "ship int8 on openvino"
+    )
 
 
 def test_int8_slower_than_float_is_never_shipped():
     slow = variant("onnxruntime", "int8", 13.0)
-    assert told(slow) == (
+    assert advice_on(slow) == (
         "stay in fp32 on onnxruntime: int8 on onnxruntime is slower than fp32 on onnxruntime"
     )
 
 
 def test_int8_whose_gain_is_noise_is_not_shipped_and_that_is_said():
     near = variant("onnxruntime", "int8", 9.9, ratio_low=0.95, ratio_high=1.03)
-    assert "is within the noise as slow as" in told(near)
+    assert "is within the noise as slow as" in advice_on(near)
 
 
 def test_drop_within_the_noise_of_the_images_is_said():
-    line = told(variant("openvino", "int8", 4.0, drop=0.2, drop_noise=0.15))
+    line = advice_on(variant("openvino", "int8", 4.0, drop=0.2, drop_noise=0.15))
     assert line.endswith("0.2 points below float, which is within the noise of 87 images")
 
 
 def test_two_that_cannot_be_told_apart_are_both_named():
-    line = told(
+    line = advice_on(
         variant("openvino", "int8", 4.0, drop=-0.2),
         variant("onnxruntime", "int8", 4.05),
         variant("tensorrt", "int8", 5.0),
@@ -92,7 +94,7 @@ def test_fastest_float_is_what_the_others_are_held_against():
 def test_limit_on_time_leaves_nothing_and_says_why():
     found = recommend(
         (*FLOATS, variant("openvino", "int8", 4.0, drop=2)),
-        Limits(max_drop=0.5, max_ms=5),
+        VariantLimits(max_drop=0.5, max_ms=5),
         images=87,
     )
     assert found.chosen is None

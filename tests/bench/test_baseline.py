@@ -9,7 +9,7 @@ import pytest
 
 from detkit.artifact.artifact import sha256_of
 from detkit.bench import ab_test as ab_test
-from detkit.bench import candidate
+from detkit.bench import timed_model
 from detkit.bench.baseline import (
     Baseline,
     MeasurementKey,
@@ -17,7 +17,7 @@ from detkit.bench.baseline import (
     check_same_machine,
     file_to_time_again,
     key_of,
-    match,
+    match_models,
     read_baseline,
     verdict_of,
 )
@@ -121,13 +121,13 @@ def test_models_are_matched_by_name_and_else_by_place(baseline, model):
         return [dataclasses.replace(first, name=name) for name in names]
 
     def matched(*names: str) -> list[str]:
-        return [found.file for found in match(old, subjects(*names))]
+        return [found.file for found in match_models(old, subjects(*names))]
 
     assert matched("b.onnx", "a.onnx") == ["x/b.onnx", "x/a.onnx"]
     assert matched("b.onnx") == ["x/b.onnx"]
     assert matched("new.onnx", "newer.onnx") == ["x/a.onnx", "x/b.onnx"]
     with pytest.raises(MeasurementError, match=r"has no new\.onnx, but a\.onnx, b\.onnx"):
-        match(old, subjects("new.onnx"))
+        match_models(old, subjects("new.onnx"))
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_model_measured_in_another_way_is_refused(baseline, model, change, mes
     old = baseline(model())
     subject = key_of(old.report.models[0], old.report.scenario)
     with pytest.raises(MeasurementError, match=f"cannot be compared .*{message.split()[0]}"):
-        match(old, [dataclasses.replace(subject, **change)])
+        match_models(old, [dataclasses.replace(subject, **change)])
 
 
 def test_the_old_file_is_timed_again_only_if_it_is_the_old_one_and_not_the_new(
@@ -302,8 +302,8 @@ def test_a_model_that_became_slower_is_caught_in_turns_with_the_old_file(
         session = open_session(path, **settings)
         return Slowed(session) if path == new else session
 
-    monkeypatch.setattr(candidate, "open_session", opened)
-    monkeypatch.setattr(ab_test, "FLOW_SECONDS", 0.01)
+    monkeypatch.setattr(timed_model, "open_session", opened)
+    monkeypatch.setattr(ab_test, "TURN_SECONDS", 0.01)
     before = measured(old, scenario=scenario)
     report = measured(new, before, scenario=scenario)
     (change,) = report.baseline.changes

@@ -9,9 +9,9 @@ import threading
 import numpy as np
 import pytest
 
-from detkit.bench import candidate as room
-from detkit.bench.candidate import Candidate, image_files, place
+from detkit.bench import timed_model as room
 from detkit.bench.run import bench
+from detkit.bench.timed_model import TimedModel, fill_options, image_files
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.data.draw import save_image
@@ -113,10 +113,14 @@ def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
 
 def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
     monkeypatch.setattr(room, "usable_cpus", lambda: 8)
-    assert place(SessionOptions(threads=3), "throughput") == SessionOptions(threads=3, in_flight=2)
-    assert place(SessionOptions(threads=9), "throughput") == SessionOptions(threads=9, in_flight=1)
-    assert place(SessionOptions(), "latency") == SessionOptions(threads=8)
-    assert place(SessionOptions(device="cuda"), "throughput").in_flight == 2
+    assert fill_options(SessionOptions(threads=3), "throughput") == SessionOptions(
+        threads=3, in_flight=2
+    )
+    assert fill_options(SessionOptions(threads=9), "throughput") == SessionOptions(
+        threads=9, in_flight=1
+    )
+    assert fill_options(SessionOptions(), "latency") == SessionOptions(threads=8)
+    assert fill_options(SessionOptions(device="cuda"), "throughput").in_flight == 2
 
 
 def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, images):
@@ -191,7 +195,7 @@ def test_energy_is_that_of_an_image(cell_model, images, monkeypatch):
 def test_neighbouring_runs_get_different_images_never_zeros(cell_model, images, batch, uint8):
     path = cell_model(uint8=uint8)
     with image_files(images) as (files, _):
-        model = Candidate(path, (open_session(path),), files, batch)
+        model = TimedModel(path, (open_session(path),), files, batch)
         batches = [model.prepare(number) for number in range(4)]
     assert batches[0].dtype == (np.uint8 if uint8 else np.float32)
     assert batches[0].shape == ((batch, 64, 64, 3) if uint8 else (batch, 3, 64, 64))

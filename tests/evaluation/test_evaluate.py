@@ -184,7 +184,7 @@ def test_the_report_says_what_was_measured_and_is_the_same_every_time(cell_model
 
 def test_progress_counts_every_image_once(cell_model, cell_folder):
     done = []
-    score(cell_model(), cell_folder, batch_size=3, on_batch=done.append)
+    score(cell_model(), cell_folder, batch_size=3, on_progress=done.append)
     assert done == [3, 1]
 
 

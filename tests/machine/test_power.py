@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from detkit.machine.power import Joules, find_counters, measure_joules, read_rails, total_w
+from detkit.machine.power import RaplCounter, find_counters, measure_joules, read_rails, total_w
 
 RAPL = "sys/class/powercap/intel-rapl:0/energy_uj"
 
@@ -20,7 +20,7 @@ def test_only_packages_are_counted_not_their_parts(desktop):
 
 
 def test_a_counter_that_started_again_is_followed(desktop):
-    counter = Joules(desktop / RAPL, range_uj=1000e6)
+    counter = RaplCounter(desktop / RAPL, range_uj=1000e6)
     assert counter.between(100e6, 350e6) == 250
     assert counter.between(900e6, 100e6) == 200
 

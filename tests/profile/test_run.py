@@ -15,10 +15,12 @@ from detkit.profile.run import MEASUREMENTS, engine_version, measure_profile, me
 from detkit.report import HardwareProfile, Measurement
 from detkit.runtime.session import SessionOptions
 from detkit.spec.space import SPACES
-from detkit.untrained import Setup
+from detkit.untrained import EngineSetup
 
 TINY = SPACES["tiny"].for_task(3, (64, 64))
-SETUP = Setup(engine="onnxruntime", precision="fp32", session_options=SessionOptions(threads=1))
+SETUP = EngineSetup(
+    engine="onnxruntime", precision="fp32", session_options=SessionOptions(threads=1)
+)
 
 
 class KilledError(Exception):
@@ -32,7 +34,7 @@ class FakeMachine:
         self.seen: list[int] = []
         self.visits_to_live = visits_to_live
 
-    def visit(self, macs: int, *, session_options: SessionOptions) -> Measurement:
+    def measurement(self, macs: int, *, session_options: SessionOptions) -> Measurement:
         if len(self.seen) == self.visits_to_live:
             raise KilledError
         self.seen.append(macs)
@@ -44,8 +46,8 @@ class FakeMachine:
 def machine(monkeypatch):
     def install(visits_to_live: int = 10**9) -> FakeMachine:
         fake = FakeMachine(visits_to_live)
-        monkeypatch.setattr(Setup, "open", lambda self, spec: room.macs_of(spec))
-        monkeypatch.setattr(room, "measure_session", fake.visit)
+        monkeypatch.setattr(EngineSetup, "open", lambda self, spec: room.macs_of(spec))
+        monkeypatch.setattr(room, "measure_session", fake.measurement)
         return fake
 
     return install
@@ -60,7 +62,7 @@ def measure(out: Path, *, resume: bool = False, **changes) -> HardwareProfile:
         samples=changes.get("samples", 14),
         seed=changes.get("seed", 0),
         resume=resume,
-        tell=lambda _: None,
+        log=lambda _: None,
     )
 
 
@@ -78,7 +80,7 @@ def test_every_network_is_visited_in_turns_beside_the_reference(tmp_path, machin
     assert len(set(first_round)) > 5
     assert fake.seen[12:22] == first_round  # then the same networks again
     for sample in profile.samples:
-        assert sample.latency_ms == min(visit.least_ms for visit in sample.measurements)
+        assert sample.latency_ms == min(measurement.least_ms for measurement in sample.measurements)
 
 
 @pytest.mark.parametrize("visits_to_live", [0, 5, 17, 33, 40])

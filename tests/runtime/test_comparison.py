@@ -6,14 +6,14 @@ import pytest
 from detkit.core.boxes import EVAL_NMS
 from detkit.core.errors import ArtifactError
 from detkit.engines.opening import open_session
-from detkit.runtime.comparison import compare, compare_suppressed
+from detkit.runtime.comparison import compare_raw, compare_suppressed
 
 IMAGES = np.random.default_rng(0).random((5, 3, 64, 64), dtype=np.float32)
 
 
 def test_a_model_does_not_stray_from_itself(cell_model):
     session = open_session(cell_model())
-    found = compare(session, session, IMAGES, source="noise")
+    found = compare_raw(session, session, IMAGES, source="noise")
     assert (found.score, found.box_px, found.images, found.source) == (0, 0, 5, "noise")
 
 
@@ -21,7 +21,7 @@ def test_the_largest_difference_is_found_in_the_last_incomplete_batch(cell_model
     images = np.zeros_like(IMAGES)
     images[4, 0] = 0.9
     steep = open_session(cell_model("steep.onnx", score_factor=2.1))
-    found = compare(open_session(cell_model()), steep, images, source="", batch_size=2)
+    found = compare_raw(open_session(cell_model()), steep, images, source="", batch_size=2)
     assert found.score == pytest.approx(0.1 * 0.9, abs=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_outputs_that_cannot_be_compared_are_told(cell_model, boxes, scores, mes
     session = open_session(cell_model())
     other = Fixed(session.manifest, boxes.astype(np.float32), scores.astype(np.float32))
     with pytest.raises(ArtifactError, match=message):
-        compare(session, other, IMAGES, source="")
+        compare_raw(session, other, IMAGES, source="")
 
 
 def test_boxes_where_nothing_is_seen_can_be_left_out(cell_model):
@@ -58,7 +58,7 @@ def test_boxes_where_nothing_is_seen_can_be_left_out(cell_model):
     boxes[0, 0], boxes[0, 3] = boxes[0, 0] + 2, boxes[0, 3] + 9
     moved = Fixed(session.manifest, boxes, scores)
     found = [
-        compare(session, moved, images, source="", least_score=least).box_px
+        compare_raw(session, moved, images, source="", least_score=least).box_px
         for least in (0.0, 0.5, 0.6)
     ]
     assert found == [9, 2, 0]
@@ -67,7 +67,7 @@ def test_boxes_where_nothing_is_seen_can_be_left_out(cell_model):
 def test_no_images_is_an_error_not_a_difference_of_zero(cell_model):
     session = open_session(cell_model())
     with pytest.raises(ArtifactError, match="no images"):
-        compare(session, session, IMAGES[:0], source="")
+        compare_raw(session, session, IMAGES[:0], source="")
 
 
 def test_suppression_in_the_graph_is_that_outside(cell_model):

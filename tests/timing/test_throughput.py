@@ -8,7 +8,12 @@ import time
 import pytest
 
 from detkit.timing.plan import TimingPlan
-from detkit.timing.throughput import ThroughputRunner, ThroughputTiming, measure_throughput, warm_up
+from detkit.timing.throughput import (
+    ThroughputRunner,
+    ThroughputTiming,
+    measure_throughput,
+    warm_up_throughput,
+)
 
 QUICK = TimingPlan(min_seconds=0.2, min_runs=20, blocks=4, warmup_seconds=0)
 
@@ -19,9 +24,9 @@ def nap(index: int) -> None:
 
 def test_sessions_run_at_the_same_time():
     together = threading.Barrier(3, timeout=5)
-    with ThroughputRunner([lambda index: together.wait()] * 3, time.perf_counter) as flow:
-        load = flow.flow(seconds=0, least_runs=4)
-    assert len(load.ms) == 12
+    with ThroughputRunner([lambda index: together.wait()] * 3, time.perf_counter) as runner:
+        block = runner.run_for(seconds=0, least_runs=4)
+    assert len(block.ms) == 12
 
 
 def test_the_rate_grows_with_the_batches_in_flight_and_not_their_time():
@@ -29,15 +34,15 @@ def test_the_rate_grows_with_the_batches_in_flight_and_not_their_time():
         ThroughputRunner([nap], time.perf_counter) as one,
         ThroughputRunner([nap] * 4, time.perf_counter) as four,
     ):
-        alone, crowd = one.flow(0.3), four.flow(0.3)
+        alone, crowd = one.run_for(0.3), four.run_for(0.3)
     assert alone.ms_per_batch / crowd.ms_per_batch == pytest.approx(4, rel=0.3)
     assert min(crowd.ms) >= 5
 
 
 def test_no_thread_gets_the_inputs_of_another():
     seen: list[list[int]] = [[], []]
-    with ThroughputRunner([seen[0].append, seen[1].append], time.perf_counter) as flow:
-        flow.flow(seconds=0, least_runs=3)
+    with ThroughputRunner([seen[0].append, seen[1].append], time.perf_counter) as runner:
+        runner.run_for(seconds=0, least_runs=3)
     assert set(seen[0]).isdisjoint(seen[1])
     assert sorted(seen[0] + seen[1]) == list(range(2, 8))
 
@@ -59,8 +64,8 @@ def test_flows_take_turns_for_the_longer_of_both_floors():
 
 
 def test_the_warm_up_ends_when_the_rate_no_longer_rises():
-    with ThroughputRunner([nap], time.perf_counter) as flow:
-        found = warm_up(flow, TimingPlan(warmup_seconds=0, max_warmup_seconds=2))
+    with ThroughputRunner([nap], time.perf_counter) as runner:
+        found = warm_up_throughput(runner, TimingPlan(warmup_seconds=0, max_warmup_seconds=2))
     assert found.steady
     assert found.runs >= 20
 
@@ -70,7 +75,7 @@ def test_an_error_in_a_thread_is_told():
         raise ValueError("no batch")
 
     with (
-        ThroughputRunner([fail], time.perf_counter) as flow,
+        ThroughputRunner([fail], time.perf_counter) as runner,
         pytest.raises(ValueError, match="no batch"),
     ):
-        flow.flow(0)
+        runner.run_for(0)

@@ -13,7 +13,7 @@ from detkit.report import Variant
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits:
+class VariantLimits:
     """`max_drop` in points of AP; `max_ms` None is no limit."""
 
     max_drop: float
@@ -29,7 +29,7 @@ class Recommendation:
     advice: str
 
 
-def recommend(variants: Sequence[Variant], limits: Limits, *, images: int) -> Recommendation:
+def recommend(variants: Sequence[Variant], limits: VariantLimits, *, images: int) -> Recommendation:
     """The fastest variant that keeps the limits, and a lower precision only where it is faster."""
     reference = fastest_float(variants)
     judged = tuple(
@@ -50,7 +50,7 @@ def fastest_float(variants: Sequence[Variant]) -> int:
     return min(floats, key=lambda index: variants[index].latency_ms)
 
 
-def _rejection(variant: Variant, reference: Variant, limits: Limits) -> str:
+def _rejection(variant: Variant, reference: Variant, limits: VariantLimits) -> str:
     """Why this variant is not to be shipped; empty where nothing speaks against it."""
     if variant.drop > limits.max_drop:
         noise = f"{variant.drop:.1f} +- {variant.drop_noise:.1f}"
@@ -94,8 +94,8 @@ def _ties(variants: Sequence[Variant], chosen: int) -> str:
 
 
 def _nothing(variants: Sequence[Variant]) -> str:
-    told = "; ".join(f"{_name(variant)} {variant.rejected}" for variant in variants)
-    return f"nothing meets the limits: {told}"
+    rejections = "; ".join(f"{_name(variant)} {variant.rejected}" for variant in variants)
+    return f"nothing meets the limits: {rejections}"
 
 
 def _name(variant: Variant) -> str:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.advise.metrics import ap_by_folds, make_variants
-from detkit.advise.recommend import Limits, commands, recommend
-from detkit.advise.variants import Bench, OpenVariant, open_variants, size
+from detkit.advise.recommend import VariantLimits, commands, recommend
+from detkit.advise.variants import OpenVariant, VariantSources, open_variants, size
 from detkit.config import QuantizeConfig
 from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.split_reader import ImageRecord
@@ -35,12 +35,12 @@ class AdviseRequest:
 
     checkpoint: Path
     data: Path
-    limits: Limits
+    limits: VariantLimits
     threads: int  # 0 is all usable CPUs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measured:
+class MeasuredVariants:
     """Variants, why others are `absent`, and `warnings` where the times are unreliable."""
 
     variants: tuple[Variant, ...]
@@ -49,35 +49,35 @@ class Measured:
     warnings: tuple[str, ...]
 
 
-def advise(question: AdviseRequest, tell: Callable[[str], None]) -> AdviceReport:
+def advise(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
     """Quantizes by calibration alone; nothing is left on disk.
 
     Raises:
         ArtifactError: not a float detkit checkpoint.
         DataError: no images to calibrate or to score on, or classes of another model.
     """
-    config = QuantizeConfig(threads=question.threads or usable_cpus())
+    config = QuantizeConfig(threads=request.threads or usable_cpus())
     with tempfile.TemporaryDirectory(prefix="detkit-advise-") as name:
-        request = Request(
-            checkpoint=question.checkpoint,
+        quantize_request = Request(
+            checkpoint=request.checkpoint,
             out=Path(name) / "int8.safetensors",
-            data=question.data,
+            data=request.data,
             config=config,
         )
-        found = measure_variants(open_parent(request), request, tell)
-    decision = recommend(found.variants, question.limits, images=found.images)
+        found = measure_variants(open_parent(quantize_request), quantize_request, log)
+    decision = recommend(found.variants, request.limits, images=found.images)
     variant = None if decision.chosen is None else decision.variants[decision.chosen]
     return AdviceReport(
-        checkpoint=str(question.checkpoint),
-        data=str(question.data),
+        checkpoint=str(request.checkpoint),
+        data=str(request.data),
         split=config.split,
         images=found.images,
-        max_drop=question.limits.max_drop,
-        max_ms=question.limits.max_ms,
+        max_drop=request.limits.max_drop,
+        max_ms=request.limits.max_ms,
         variants=decision.variants,
         chosen=decision.chosen,
         advice=decision.advice,
-        commands=commands(variant, question.checkpoint, question.data) if variant else (),
+        commands=commands(variant, request.checkpoint, request.data) if variant else (),
         absent=found.absent,
         threads=config.threads,
         valid=not found.warnings,
@@ -86,28 +86,30 @@ def advise(question: AdviseRequest, tell: Callable[[str], None]) -> AdviceReport
     )
 
 
-def measure_variants(parent: Parent, request: Request, tell: Callable[[str], None]) -> Measured:
+def measure_variants(
+    parent: Parent, quantize_request: Request, log: Callable[[str], None]
+) -> MeasuredVariants:
     """Every variant that runs here."""
-    split = parent.folder.splits[request.config.split]
-    records = spread(split.records, request.config.eval_images)
-    names, threads = split.class_names, request.config.threads
-    with GraphScorer(parent.model, parent.manifest, records, names, threads=threads) as rig:
-        bench = Bench(
-            checkpoint=request.checkpoint,
+    split = parent.folder.splits[quantize_request.config.split]
+    records = spread(split.records, quantize_request.config.eval_images)
+    names, threads = split.class_names, quantize_request.config.threads
+    with GraphScorer(parent.model, parent.manifest, records, names, threads=threads) as scorer:
+        sources = VariantSources(
+            checkpoint=quantize_request.checkpoint,
             parent=parent,
-            int8=calibrated(parent, request, tell)[0],
-            rig=rig,
-            folder=request.out.parent,
+            int8=calibrated(parent, quantize_request, log)[0],
+            scorer=scorer,
+            folder=quantize_request.out.parent,
         )
-        opened, absent = open_variants(bench, tell)
+        opened, absent = open_variants(sources, log)
         before = cpu_use()
-        tell(f"timing {len(opened)} variants in turns")
+        log(f"timing {len(opened)} variants in turns")
         timings = time_in_turns(opened, records, threads)
         warnings = tuple(warning.message for warning in load_warnings(before, cpu_use()))
-        tell(f"scoring them on {len(records)} images of {split.name}")
+        log(f"scoring them on {len(records)} images of {split.name}")
         aps = []
         for variant in opened:
-            found = detect(variant.draft.session, records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
+            found = detect(variant.graph.session, records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
             aps.append(ap_by_folds(records, names, found))
         variants = make_variants(
             [(variant.engine, variant.precision) for variant in opened],
@@ -115,15 +117,17 @@ def measure_variants(parent: Parent, request: Request, tell: Callable[[str], Non
             aps,
             [size(variant) for variant in opened],
         )
-    return Measured(variants=variants, absent=absent, images=len(records), warnings=warnings)
+    return MeasuredVariants(
+        variants=variants, absent=absent, images=len(records), warnings=warnings
+    )
 
 
 def time_in_turns(
     opened: Sequence[OpenVariant], records: Sequence[ImageRecord], threads: int
 ) -> list[Timing]:
     """One image a run; in CPU time on one thread, which other programs do not lengthen."""
-    inputs = timing_inputs(records, opened[0].draft.session.manifest.preprocess)
-    calls = [cycle_inputs(variant.draft.session.run, inputs) for variant in opened]
+    inputs = timing_inputs(records, opened[0].graph.session.manifest.preprocess)
+    calls = [cycle_inputs(variant.graph.session.run, inputs) for variant in opened]
     on_cpu = not any(ENGINES[variant.engine].build for variant in opened)
     clock = clock_of(SessionOptions(threads=threads)) if on_cpu else time.perf_counter
     return measure(calls, VARIANT_PLAN, clock)

@@ -29,22 +29,22 @@ class OpenVariant:
 
     engine: str
     precision: str
-    draft: ExportedGraph
+    graph: ExportedGraph
 
 
 @dataclass(frozen=True, kw_only=True)
-class Bench:
+class VariantSources:
     """What variants are made from."""
 
     checkpoint: Path
     parent: Parent
     int8: QuantizedDetector
-    rig: GraphScorer
+    scorer: GraphScorer
     folder: Path  # temporary
 
 
 def open_variants(
-    bench: Bench, tell: Callable[[str], None]
+    sources: VariantSources, log: Callable[[str], None]
 ) -> tuple[tuple[OpenVariant, ...], dict[str, str]]:
     """Every variant that runs here, torch in float first; and of the others why not."""
     absent = {
@@ -55,68 +55,69 @@ def open_variants(
     found: list[OpenVariant] = []
     for engine in ENGINES.values():
         if engine.runs_checkpoints:
-            found.append(_in_torch(bench, engine))
+            found.append(_torch_variant(sources, engine))
         elif engine.build:
-            found += _built(bench, engine, tell, absent)
+            found += _built_variants(sources, engine, log, absent)
         elif engine.is_installed:
-            tell(f"making {' and '.join(engine.precisions)} for {engine.name}")
-            found += _on_cpu(bench, engine)
+            log(f"making {' and '.join(engine.precisions)} for {engine.name}")
+            found += _cpu_variants(sources, engine)
         else:
             absent[engine.name] = "not installed"
     return tuple(found), absent
 
 
-def _built(
-    bench: Bench, engine: Engine, tell: Callable[[str], None], absent: dict[str, str]
+def _built_variants(
+    sources: VariantSources, engine: Engine, log: Callable[[str], None], absent: dict[str, str]
 ) -> list[OpenVariant]:
     """The variants of an engine whose files are built here; where it cannot run, why not."""
     try:
         engine.load(engine.check)(engine.name)
-        tell(f"building fp32, fp16 and int8 engines of {engine.name}")
-        return list(_engines(bench, engine))
+        log(f"building fp32, fp16 and int8 engines of {engine.name}")
+        return list(_engine_files(sources, engine))
     except BackendError as error:
         absent[engine.name] = str(error)
         return []
 
 
-def _in_torch(bench: Bench, engine: Engine) -> OpenVariant:
-    session_options = SessionOptions(threads=bench.rig.threads)
-    session = TorchSession(bench.parent.model, bench.parent.manifest, session_options)
+def _torch_variant(sources: VariantSources, engine: Engine) -> OpenVariant:
+    session_options = SessionOptions(threads=sources.scorer.threads)
+    session = TorchSession(sources.parent.model, sources.parent.manifest, session_options)
     return OpenVariant(
-        engine=engine.name, precision="fp32", draft=ExportedGraph(bench.checkpoint, session)
+        engine=engine.name, precision="fp32", graph=ExportedGraph(sources.checkpoint, session)
     )
 
 
-def _on_cpu(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
+def _cpu_variants(sources: VariantSources, engine: Engine) -> Iterator[OpenVariant]:
     name = engine.name
     for precision in engine.precisions:
         is_int8 = precision == "int8"
-        draft = bench.rig.draft(bench.int8, name) if is_int8 else bench.rig.float_draft(name)
-        yield OpenVariant(engine=name, precision=precision, draft=draft)
+        scorer = sources.scorer
+        graph = scorer.draft(sources.int8, name) if is_int8 else scorer.float_draft(name)
+        yield OpenVariant(engine=name, precision=precision, graph=graph)
 
 
-def _engines(bench: Bench, engine: Engine) -> Iterator[OpenVariant]:
+def _engine_files(sources: VariantSources, engine: Engine) -> Iterator[OpenVariant]:
     """By the exporter itself, so that what is timed is what would be shipped."""
-    int8 = bench.folder / "int8.safetensors"
+    int8 = sources.folder / "int8.safetensors"
     save_checkpoint(
-        int8, bench.int8, make_manifest(bench.int8, bench.parent, bench.checkpoint, None)
+        int8, sources.int8, make_manifest(sources.int8, sources.parent, sources.checkpoint, None)
     )
     export = load_exporter(engine.exported_as)
     for precision, source in (
-        ("fp32", bench.checkpoint),
-        ("fp16", bench.checkpoint),
+        ("fp32", sources.checkpoint),
+        ("fp16", sources.checkpoint),
         ("int8", int8),
     ):
-        path = bench.folder / f"{engine.name}-{precision}{engine.suffix}"
+        path = sources.folder / f"{engine.name}-{precision}{engine.suffix}"
         options = ExportOptions(
             half=precision != "fp32", engine=engine.int8_target, batches=(1, 1, MAX_BATCH)
         )
         export(source, path, options)
         session = open_session(path, session_options=SessionOptions(device="cuda"))
         yield OpenVariant(
-            engine=engine.name, precision=precision, draft=ExportedGraph(path, session)
+            engine=engine.name, precision=precision, graph=ExportedGraph(path, session)
         )
 
 
 def size(opened: OpenVariant) -> int:
-    return size_of(opened.draft.path)
+    return size_of(opened.graph.path)

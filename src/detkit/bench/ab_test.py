@@ -25,7 +25,7 @@ from detkit.timing.throughput import ThroughputRunner
 PAIRS = 10  # calls of each model in a group
 LEAST_GROUPS = 20
 MAX_TIMES_LONGER = 5  # than the plan, while nothing is decided
-FLOW_SECONDS = 0.1  # of one turn of a model with several batches in flight
+TURN_SECONDS = 0.1  # of one turn of a model with several batches in flight
 
 
 @dataclass
@@ -103,8 +103,8 @@ def ab_test_of_throughput(
 
     def take_turns(number: int) -> None:
         both = [(old, found.old), (new, found.new)]
-        for flow, times in both if number % 2 else reversed(both):
-            times.wall.append([flow.flow(FLOW_SECONDS).ms_per_batch])
+        for runner, times in both if number % 2 else reversed(both):
+            times.wall.append([runner.run_for(TURN_SECONDS).ms_per_batch])
 
     _until_decided(found, take_turns, limit, min_seconds, clock, lambda: False)
     return found

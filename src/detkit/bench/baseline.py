@@ -89,8 +89,8 @@ def check_same_machine(baseline: Baseline, fingerprint: dict[str, str]) -> None:
     )
 
 
-def match(baseline: Baseline, subjects: Sequence[MeasurementKey]) -> list[ModelLatency]:
-    """The earlier model for each one: that of the same file name, else that in its place.
+def match_models(baseline: Baseline, keys: Sequence[MeasurementKey]) -> list[ModelLatency]:
+    """Finds the earlier model for each one: by its file name, else by its position.
 
     Raises:
         MeasurementError: there is none, or it was measured in another way.
@@ -98,16 +98,16 @@ def match(baseline: Baseline, subjects: Sequence[MeasurementKey]) -> list[ModelL
     old = baseline.report.models
     names = [Path(model.file).name for model in old]
     found = []
-    for place, subject in enumerate(subjects):
-        if names.count(subject.name) == 1:
-            model = old[names.index(subject.name)]
-        elif len(old) == len(subjects):
-            model = old[place]
+    for position, key in enumerate(keys):
+        if names.count(key.name) == 1:
+            model = old[names.index(key.name)]
+        elif len(old) == len(keys):
+            model = old[position]
         else:
             raise MeasurementError(
-                f"{baseline.path} has no {subject.name}, but {', '.join(names)}", hint=AGAIN
+                f"{baseline.path} has no {key.name}, but {', '.join(names)}", hint=AGAIN
             )
-        _check_same_way(subject, key_of(model, baseline.report.scenario), baseline.path)
+        _check_same_way(key, key_of(model, baseline.report.scenario), baseline.path)
         found.append(model)
     return found
 
@@ -163,7 +163,7 @@ def change_of_runs(
     models: tuple[ModelLatency, ModelLatency],
     limit: float,
 ) -> Change:
-    """From the times of the two runs, over those of the reference work where both have it.
+    """Compares the times of the two runs, over those of the reference work where both have it.
 
     Args:
         reports: the old and the new one.
@@ -210,7 +210,7 @@ def _blocks_of(times: ModelLatency | ReferenceTimes, by_cpu: bool) -> tuple[floa
 def _over_reference(
     report: BenchReport, model: ModelLatency, has_reference: bool, *, by_cpu: bool, seed: int
 ) -> tuple[float, Floats]:
-    """The model's time over that of the reference work, or as it is; and drawn again."""
+    """Divides the model's time by the reference work's, where there is one; also as drawn again."""
     blocks = _blocks_of(model, by_cpu)
     below = (1.0,) * len(blocks)
     if has_reference and report.reference is not None:
@@ -263,7 +263,7 @@ def _change(
 
 
 def verdict_of(interval: Interval, limit: float) -> tuple[str, str]:
-    """What the interval says, and why if it says nothing.
+    """Gives the verdict that the interval allows, and why if it is unknown.
 
     One that holds the limit and is wider than it to either side could hide twice the limit.
     """

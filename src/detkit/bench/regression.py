@@ -9,61 +9,67 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from detkit.bench import baseline as earlier
 from detkit.bench.ab_test import ABTest, ab_test, ab_test_of_throughput
-from detkit.bench.baseline import Baseline, MeasurementKey
-from detkit.bench.candidate import Candidate, Setting, open_sessions
+from detkit.bench.baseline import (
+    Baseline,
+    MeasurementKey,
+    change_of_ab_test,
+    change_of_runs,
+    file_to_time_again,
+    match_models,
+    reference_change,
+)
+from detkit.bench.timed_model import BenchSettings, TimedModel, open_sessions
 from detkit.report import BaselineComparison, BenchReport, Change, ModelLatency
 from detkit.timing.measure import Clocks, TimedCall, warm_up
-from detkit.timing.throughput import ThroughputRunner
-from detkit.timing.throughput import warm_up as warm_up_flow
+from detkit.timing.throughput import ThroughputRunner, warm_up_throughput
 from detkit.timing.validity import cpu_use, load_warnings
 
 
 def match_to_baseline(
-    baseline: Baseline, models: Sequence[Candidate], setting: Setting
+    baseline: Baseline, models: Sequence[TimedModel], settings: BenchSettings
 ) -> list[ModelLatency]:
-    """The earlier model of each; see `baseline.match`."""
-    subjects = [
+    """Finds the earlier model of each; see `match_models`."""
+    keys = [
         MeasurementKey(
             name=model.path.name,
             engine=model.session.engine,
             precision=model.session.manifest.precision,
-            device=setting.session_options.device,
+            device=settings.session_options.device,
             image_size=model.session.manifest.preprocess.size,
             batch=model.batch,
-            threads=setting.session_options.threads,
-            scenario=setting.scenario,
+            threads=settings.session_options.threads,
+            scenario=settings.scenario,
         )
         for model in models
     ]
-    return earlier.match(baseline, subjects)
+    return match_models(baseline, keys)
 
 
-def compare(
+def compare_with_baseline(
     baseline: Baseline,
     old_models: Sequence[ModelLatency],
-    models: Sequence[Candidate],
+    models: Sequence[TimedModel],
     report: BenchReport,
-    setting: Setting,
+    settings: BenchSettings,
 ) -> BaselineComparison:
-    """Decides on every model.
+    """Decides for every model whether it became slower.
 
     Args:
-        old_models: the partner of each model.
+        old_models: the earlier row of each model.
         report: what this run measured of them.
     """
     limit, changes = baseline.max_regress, []
     for old, new, model in zip(old_models, report.models, models, strict=True):
-        path = earlier.file_to_time_again(old, model.path)
+        path = file_to_time_again(old, model.path)
         if path is not None:
-            changes.append(_change_in_turns(path, old, new, model, limit, setting))
+            changes.append(_change_in_turns(path, old, new, model, limit, settings))
         else:
-            changes.append(earlier.change_of_runs((baseline.report, report), (old, new), limit))
+            changes.append(change_of_runs((baseline.report, report), (old, new), limit))
     return BaselineComparison(
         file=str(baseline.path),
         max_regress=limit,
-        reference_change=earlier.reference_change(baseline.report, report),
+        reference_change=reference_change(baseline.report, report),
         changes=tuple(changes),
     )
 
@@ -72,24 +78,24 @@ def _change_in_turns(
     path: Path,
     old: ModelLatency,
     new: ModelLatency,
-    model: Candidate,
+    model: TimedModel,
     limit: float,
-    setting: Setting,
+    settings: BenchSettings,
 ) -> Change:
-    sessions = open_sessions(path, model.session.engine, setting.session_options, model.foreign)
-    opponent = replace(model, path=path, sessions=sessions)
-    found = _ab_test(opponent.runs(), model.runs(), limit, setting)
-    return earlier.change_of_ab_test(old, new, found, limit)
+    sessions = open_sessions(path, model.session.engine, settings.session_options, model.foreign)
+    old_model = replace(model, path=path, sessions=sessions)
+    found = _ab_test(old_model.runs(), model.runs(), limit, settings)
+    return change_of_ab_test(old, new, found, limit)
 
 
 def _ab_test(
-    old: Sequence[TimedCall], new: Sequence[TimedCall], limit: float, setting: Setting
+    old: Sequence[TimedCall], new: Sequence[TimedCall], limit: float, settings: BenchSettings
 ) -> ABTest:
-    plan, clock = setting.plan, setting.clock
-    if setting.scenario == "throughput":
+    plan, clock = settings.plan, settings.clock
+    if settings.scenario == "throughput":
         with ThroughputRunner(old, clock) as first, ThroughputRunner(new, clock) as second:
-            for flow in (first, second):
-                warm_up_flow(flow, plan)
+            for runner in (first, second):
+                warm_up_throughput(runner, plan)
             return ab_test_of_throughput(
                 first, second, limit=limit, min_seconds=plan.min_seconds, clock=clock
             )
@@ -101,6 +107,6 @@ def _ab_test(
         new[0],
         limit=limit,
         min_seconds=plan.min_seconds,
-        clocks=Clocks(clock, setting.cpu_clock),
+        clocks=Clocks(clock, settings.cpu_clock),
         is_disturbed=lambda: any(load_warnings(before, cpu_use())),
     )

@@ -2,7 +2,7 @@
 
 Engine time is measured on inputs already in the engine's form, and copies to and from its device
 are part of it, unless the engine times its computation itself; end-to-end time goes from an image
-file to detections, stage by stage. What is timed of a model is in `bench.candidate`.
+file to detections, stage by stage. What is timed of a model is in `bench.timed_model`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from detkit.bench import regression as rematch
 from detkit.bench.baseline import Baseline, check_same_machine
-from detkit.bench.candidate import (
-    Candidate,
-    Setting,
+from detkit.bench.reference import NAME, open_reference
+from detkit.bench.regression import compare_with_baseline, match_to_baseline
+from detkit.bench.summary import headline, measure_end_to_end, model_latency, reference_times
+from detkit.bench.timed_model import (
+    BenchSettings,
+    TimedModel,
     cpu_clock_for,
+    fill_options,
     image_files,
     open_sessions,
-    place,
     trained_on,
 )
-from detkit.bench.reference import NAME, open_reference
-from detkit.bench.summary import headline, measure_end_to_end, model_latency, reference_times
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.machine.nvml import read_gpu
@@ -47,7 +47,7 @@ from detkit.timing.validity import (
 
 REFERENCE_SHARE = 0.2  # of the time of a model
 ENERGY_SECONDS = 2.0
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 def bench(
@@ -62,7 +62,7 @@ def bench(
     scenario: str = "latency",
     baseline: Baseline | None = None,
     clock: Clock = time.perf_counter,
-    tell: Tell = lambda _: None,
+    log: Log = lambda _: None,
 ) -> BenchReport:
     """Times the models side by side.
 
@@ -73,7 +73,7 @@ def bench(
             still there, else synthetic images.
         foreign: what each of the models that another tool made takes and gives.
         baseline: an earlier report to compare with.
-        tell: called with a line on what happens next.
+        log: called with a line on what happens next.
 
     Raises:
         ArtifactError: a file that cannot be opened, or not be run at this batch size.
@@ -81,9 +81,9 @@ def bench(
         DataError: no images.
         MeasurementError: the baseline is of another machine or other models.
     """
-    setting = Setting(
+    settings = BenchSettings(
         engine=engine,
-        session_options=place(session_options or SessionOptions(), scenario),
+        session_options=fill_options(session_options or SessionOptions(), scenario),
         batch=batch,
         plan=plan or TimingPlan(),
         scenario=scenario,
@@ -94,41 +94,41 @@ def bench(
         check_same_machine(baseline, machine)
     specs = [(foreign or {}).get(path) for path in paths]
     opened = [
-        open_sessions(path, engine, setting.session_options, spec)
+        open_sessions(path, engine, settings.session_options, spec)
         for path, spec in zip(paths, specs, strict=True)
     ]
     with image_files(data or trained_on(opened[0][0])) as (files, source):
-        tell(f"{len(files)} images from {source}")
+        log(f"{len(files)} images from {source}")
         rows = zip(paths, opened, specs, strict=True)
-        models = [Candidate(path, own, files, batch, spec) for path, own, spec in rows]
-        setting = replace(setting, cpu_clock=cpu_clock_for(models, setting.session_options))
+        models = [TimedModel(path, own, files, batch, spec) for path, own, spec in rows]
+        settings = replace(settings, cpu_clock=cpu_clock_for(models, settings.session_options))
         if baseline is None:
-            return _measure_all(models, setting, machine, source, tell)
-        match_to_baseline = rematch.match_to_baseline(baseline, models, setting)
-        report = _measure_all(models, setting, machine, source, tell)
-        tell(f"against {baseline.path}")
-        comparison = rematch.compare(baseline, match_to_baseline, models, report, setting)
+            return _measure_all(models, settings, machine, source, log)
+        old_models = match_to_baseline(baseline, models, settings)
+        report = _measure_all(models, settings, machine, source, log)
+        log(f"against {baseline.path}")
+        comparison = compare_with_baseline(baseline, old_models, models, report, settings)
         return replace(report, baseline=comparison)
 
 
 def _measure_all(
-    models: Sequence[Candidate],
-    setting: Setting,
+    models: Sequence[TimedModel],
+    settings: BenchSettings,
     machine: dict[str, str],
     source: str,
-    tell: Tell,
+    log: Log,
 ) -> BenchReport:
-    plan = setting.plan
-    states = [read_state(gpu_index=setting.gpu)]
+    plan = settings.plan
+    states = [read_state(gpu_index=settings.gpu)]
     before = cpu_use()
-    tell(f"engines: warm-up, then at least {plan.min_seconds:g} s and {plan.min_runs} runs")
-    with open_reference(models[0].session.engine, setting.session_options) as make_reference:
-        timings, reference = _measure_engines(models, make_reference, setting, states)
-    tell(f"end to end: {plan.chain_runs} runs")
-    chains = [measure_end_to_end(model, plan.chain_runs, setting.clock) for model in models]
+    log(f"engines: warm-up, then at least {plan.min_seconds:g} s and {plan.min_runs} runs")
+    with open_reference(models[0].session.engine, settings.session_options) as make_reference:
+        timings, reference = _measure_engines(models, make_reference, settings, states)
+    log(f"end to end: {plan.chain_runs} runs")
+    chains = [measure_end_to_end(model, plan.chain_runs, settings.clock) for model in models]
     after = cpu_use()
-    states.append(read_state(gpu_index=setting.gpu))
-    energies = [_energy_mj_per_image(model, setting) for model in models]
+    states.append(read_state(gpu_index=settings.gpu))
+    energies = [_energy_mj_per_image(model, settings) for model in models]
     warnings = [
         *(warning for pair in zip(models, timings, strict=True) for warning in _warnings_of(*pair)),
         *load_warnings(before, after),
@@ -136,9 +136,9 @@ def _measure_all(
     ]
     rows = zip(models, timings, chains, energies, strict=True)
     return BenchReport(
-        scenario=setting.scenario,
+        scenario=settings.scenario,
         models=tuple(
-            model_latency(model, setting.session_options, timing, timings[0], chain, energy)
+            model_latency(model, settings.session_options, timing, timings[0], chain, energy)
             for model, timing, chain, energy in rows
         ),
         reference=reference,
@@ -153,35 +153,35 @@ def _measure_all(
 
 
 def _measure_engines(
-    models: Sequence[Candidate],
+    models: Sequence[TimedModel],
     make_reference: Callable[[], TimedCall] | None,
-    setting: Setting,
+    settings: BenchSettings,
     states: list[MachineState],
 ) -> tuple[list[Timing], ReferenceTimes | None]:
     """The timings of the models, and of the reference work in turns with them."""
-    plan, clock = setting.plan, setting.clock
+    plan, clock = settings.plan, settings.clock
     runs = [model.runs() for model in models]
     if make_reference is not None:
-        runs.append([make_reference() for _ in range(setting.session_options.in_flight)])
+        runs.append([make_reference() for _ in range(settings.session_options.in_flight)])
 
-    def look() -> None:
-        states.append(read_state(gpu_index=setting.gpu))
+    def record_state() -> None:
+        states.append(read_state(gpu_index=settings.gpu))
 
     timings: list[Timing]
-    if setting.scenario == "throughput":
+    if settings.scenario == "throughput":
         with ExitStack() as stack:
-            flows = [stack.enter_context(ThroughputRunner(own, clock)) for own in runs]
-            timings = [*measure_throughput(flows, plan, look)]
+            runners = [stack.enter_context(ThroughputRunner(own, clock)) for own in runs]
+            timings = [*measure_throughput(runners, plan, record_state)]
     else:
         short = replace(plan, min_seconds=plan.min_seconds * REFERENCE_SHARE)
         plans = [plan] * len(models) + [short] * (len(runs) - len(models))
-        timings = measure([own[0] for own in runs], plans, clock, look, setting.cpu_clock)
+        timings = measure([own[0] for own in runs], plans, clock, record_state, settings.cpu_clock)
     if make_reference is None:
         return timings, None
     return timings[:-1], reference_times(NAME, timings[-1])
 
 
-def _warnings_of(model: Candidate, timing: Timing) -> Iterator[TimingWarning]:
+def _warnings_of(model: TimedModel, timing: Timing) -> Iterator[TimingWarning]:
     return timing_warnings(
         model.path.name,
         steady=timing.warmup.steady,
@@ -191,18 +191,18 @@ def _warnings_of(model: Candidate, timing: Timing) -> Iterator[TimingWarning]:
     )
 
 
-def _energy_mj_per_image(model: Candidate, setting: Setting) -> float | None:
-    """Of batches one after the other; None where nothing measures it."""
-    run, clock, done = model.runs()[0], setting.clock, [0]
+def _energy_mj_per_image(model: TimedModel, settings: BenchSettings) -> float | None:
+    """Measures the energy of batches one after the other; None where nothing measures it."""
+    run, clock, done = model.runs()[0], settings.clock, [0]
 
     def work() -> None:
-        end = clock() + min(ENERGY_SECONDS, setting.plan.min_seconds)
+        end = clock() + min(ENERGY_SECONDS, settings.plan.min_seconds)
         while not done[0] or clock() < end:
             run(done[0])
             done[0] += 1
 
     def gpu_w() -> float | None:
-        return None if setting.gpu is None else read_gpu(setting.gpu).power_w
+        return None if settings.gpu is None else read_gpu(settings.gpu).power_w
 
     joules = measure_joules(work, gpu_w=gpu_w, clock=clock)
     return None if joules is None else joules * 1e3 / (done[0] * model.batch)

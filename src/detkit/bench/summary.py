@@ -7,7 +7,7 @@ from statistics import median
 from typing import Any
 
 from detkit.artifact.artifact import sha256_of, size_of
-from detkit.bench.candidate import Candidate
+from detkit.bench.timed_model import TimedModel
 from detkit.core.boxes import PREDICT_NMS, Detections
 from detkit.report import EndToEnd, ModelLatency, ReferenceTimes, Throughput
 from detkit.runtime.graph_session import DeviceTimes, last_device_times
@@ -17,12 +17,12 @@ from detkit.timing.statistics import latency_stats, mean_interval
 from detkit.timing.throughput import ThroughputTiming
 
 
-def measure_end_to_end(model: Candidate, runs: int, clock: Clock) -> EndToEnd:
+def measure_end_to_end(model: TimedModel, runs: int, clock: Clock) -> EndToEnd:
     """One batch after the other, from image files to detections."""
     copies: list[DeviceTimes | None] = []
 
     def engine(images: Any) -> RawOutputs | SuppressedOutputs:
-        outputs = model.engine(images)
+        outputs = model.infer(images)
         copies.append(last_device_times(model.session))
         return outputs
 
@@ -50,14 +50,14 @@ def measure_end_to_end(model: Candidate, runs: int, clock: Clock) -> EndToEnd:
 
 
 def model_latency(
-    model: Candidate,
+    model: TimedModel,
     session_options: SessionOptions,
     timing: Timing,
     first: Timing,
     chain: EndToEnd,
     energy_mj_per_image: float | None,
 ) -> ModelLatency:
-    manifest, told = model.session.manifest, headline(timing)
+    manifest, main_times = model.session.manifest, headline(timing)
     wall = latency_stats(timing.blocks_ms)
     has_device_times = bool(timing.device)
     throughput = _throughput(timing, model) if isinstance(timing, ThroughputTiming) else None
@@ -73,7 +73,7 @@ def model_latency(
         batch=model.batch,
         threads=session_options.threads,
         clock="device" if has_device_times else "wall",
-        latency_ms=latency_stats(told.blocks_ms) if has_device_times else wall,
+        latency_ms=latency_stats(main_times.blocks_ms) if has_device_times else wall,
         wall_ms=wall if has_device_times else None,
         upload_ms=_median_on_device(timing, "upload") if has_device_times else None,
         download_ms=_median_on_device(timing, "download") if has_device_times else None,
@@ -81,12 +81,12 @@ def model_latency(
         images_per_s=throughput.images_per_s if throughput else model.batch / wall.p50 * 1e3,
         throughput=throughput,
         energy_mj_per_image=energy_mj_per_image,
-        ratio_to_first=paired_ratio(told, headline(first)),
-        block_spread=told.block_spread,
-        block_ms=_rounded(told.block_ms),
+        ratio_to_first=paired_ratio(main_times, headline(first)),
+        block_spread=main_times.block_spread,
+        block_ms=_rounded(main_times.block_ms),
         block_cpu_ms=_rounded(timing.block_cpu_ms),
         warmup_runs=timing.warmup.runs,
-        samples_ms=_rounded(told.samples_ms),
+        samples_ms=_rounded(main_times.samples_ms),
     )
 
 
@@ -103,7 +103,7 @@ def _median_on_device(timing: Timing, part: str) -> float:
     return median(values)
 
 
-def _throughput(timing: ThroughputTiming, model: Candidate) -> Throughput:
+def _throughput(timing: ThroughputTiming, model: TimedModel) -> Throughput:
     """Of all blocks; each lasted equally long, so the mean of their rates is the rate."""
     rates = [model.batch * 1e3 / ms for ms in timing.ms_per_batch]
     interval = mean_interval(rates)

@@ -37,7 +37,7 @@ from detkit.nn.checkpoint import input_output, load_checkpoint
 from detkit.nn.detector import Detector, cost_metrics, fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import ConversionReport, Difference
-from detkit.runtime.comparison import compare, compare_suppressed
+from detkit.runtime.comparison import compare_raw, compare_suppressed
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import check_image_size
 from detkit.spec.zoo import with_task
@@ -49,7 +49,7 @@ NUM_IMAGES = 8
 class Limits:
     """How far an export may stray from torch: of a score, and of a box in input pixels.
 
-    `least_score` is as in `runtime.compare.compare`.
+    `least_score` is as in `runtime.comparison.compare_raw`.
     """
 
     score: float
@@ -144,7 +144,7 @@ def _check_exactness(
     """How far a float graph strays; GateError beyond the target's limits."""
     reference = TorchSession(model, manifest, SessionOptions())
     least = target.limits.least_score
-    difference = compare(reference, draft, images, source=source, least_score=least)
+    difference = compare_raw(reference, draft, images, source=source, least_score=least)
     check_limits(difference, target.limits)
     return difference
 

@@ -23,7 +23,7 @@ from detkit.export.graph import build_graph, write_onnx
 from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.report import Difference
-from detkit.runtime.comparison import compare
+from detkit.runtime.comparison import compare_raw
 from detkit.runtime.session import Session, SessionOptions, takes_pixels
 from detkit.timing.measure import cycle_inputs, measure, paired_ratio
 from detkit.timing.plan import GRAPH_PLAN
@@ -59,8 +59,8 @@ def check_rounding(
     """
     rounded = TorchSession(model, manifest, SessionOptions())
     exact = TorchSession(float_twin(model), manifest, SessionOptions())
-    noise = compare(exact, rounded, images, source=source, least_score=LEAST_SCORE)
-    found = compare(rounded, draft, images, source=source, least_score=LEAST_SCORE)
+    noise = compare_raw(exact, rounded, images, source=source, least_score=LEAST_SCORE)
+    found = compare_raw(rounded, draft, images, source=source, least_score=LEAST_SCORE)
     share = ENGINES[target].int8_noise_share
     for value, allowed, unit in (
         (found.score, max(noise.score, FLOOR.score) * share, "of a score"),

@@ -45,13 +45,13 @@ def evaluate(
     batch_size: int = 8,
     nms: NmsConfig = EVAL_NMS,
     scorer: str = "fast",
-    on_batch: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> EvalReport:
     """Scores a model on a split.
 
     Args:
         model, data: the artifact file and the folder, as the report names them.
-        on_batch: called with the number of images just done.
+        on_progress: called with the number of images just done.
 
     Raises:
         DataError: an empty split, an image that cannot be read, or other classes than the model's.
@@ -65,7 +65,7 @@ def evaluate(
     detections = [
         Detections(found.boxes_xyxy, found.scores, data_class[found.classes])
         for found in detect(
-            session, split.records, batch_size=batch_size, nms=nms, on_batch=on_batch
+            session, split.records, batch_size=batch_size, nms=nms, on_progress=on_progress
         )
     ]
     figures = coco_figures(split.records, split.class_names, detections, scorer=scorer)
@@ -113,7 +113,7 @@ def detect(
     *,
     batch_size: int = 8,
     nms: NmsConfig = EVAL_NMS,
-    on_batch: Callable[[int], None] = lambda _: None,
+    on_progress: Callable[[int], None] = lambda _: None,
 ) -> list[Detections]:
     """One for each record, in its image's pixels, cut to the image (see `in_image`).
 
@@ -125,7 +125,7 @@ def detect(
     for batch in eval_batches(records, session.manifest.preprocess, batch_size):
         in_network = detections_of(session, batch.images, nms)
         found += map(in_image, in_network, batch.letterboxes)
-        on_batch(len(batch.records))
+        on_progress(len(batch.records))
     return found
 
 

@@ -47,7 +47,7 @@ def fingerprint(packages: Sequence[str], root: Path = ROOT) -> dict[str, str]:
 
 
 def usable_cpus() -> int:
-    """CPUs this process may run on; on which an engine told nothing runs that many threads."""
+    """CPUs that this process may run on: as many threads an engine runs by default."""
     return len(os.sched_getaffinity(0))
 
 

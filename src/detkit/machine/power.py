@@ -15,7 +15,8 @@ from pathlib import Path
 
 from detkit.machine.sysfs import ROOT, number_of, text_of
 
-TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")  # what the board draws; where it is told, others are parts
+# What the board draws; where it is known, others are parts of it.
+TOTAL_RAILS = ("VDD_IN", "POM_5V_IN")
 SAMPLES_PER_SECOND = 50
 JETSON_IIO = "sys/bus/i2c/drivers/ina3221x/*/iio:device*/in_power*_input"
 Rails = dict[str, float]  # name -> W
@@ -53,7 +54,7 @@ def total_w(rails: Rails) -> float:
 
 
 @dataclass(frozen=True)
-class Joules:
+class RaplCounter:
     """A counter of RAPL; it starts again from 0 at `range_uj`."""
 
     path: Path
@@ -68,12 +69,14 @@ class Joules:
         return (used if used >= 0 else used + self.range_uj) / 1e6
 
 
-def find_counters(root: Path = ROOT) -> list[Joules]:
+def find_counters(root: Path = ROOT) -> list[RaplCounter]:
     """One of each processor package that this user may read."""
     found = []
     for folder in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
         is_package = text_of(folder / "name").startswith("package")
-        counter = Joules(folder / "energy_uj", number_of(folder / "max_energy_range_uj") or 0.0)
+        counter = RaplCounter(
+            folder / "energy_uj", number_of(folder / "max_energy_range_uj") or 0.0
+        )
         if is_package and counter.read() is not None:
             found.append(counter)
     return found
@@ -102,7 +105,7 @@ def measure_joules(
     return _counted(counters, work) if counters else None
 
 
-def _counted(counters: list[Joules], work: Callable[[], object]) -> float:
+def _counted(counters: list[RaplCounter], work: Callable[[], object]) -> float:
     before = [counter.read() or 0.0 for counter in counters]
     work()
     pairs = zip(counters, before, strict=True)

@@ -12,7 +12,7 @@ from detkit.nn.layers import ConvLayer, conv_layers
 from detkit.spec.arch import ArchSpec
 
 LANES = 16  # channels that a vector unit takes at a time
-FREE = ("network", "macs", "moved")  # the rates that are not held back
+FREE = ("network", "macs", "moved")  # the rates that hardly feel the penalty
 
 
 def features_of(spec: ArchSpec) -> dict[str, float]:

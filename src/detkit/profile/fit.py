@@ -23,8 +23,8 @@ FREE_SHARE = 1e-3  # of the penalty, for the rates of the whole network
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A ridge of one penalty: weights of scaled features, and predictions without each sample."""
+class RidgeFit:
+    """One ridge regression: weights of scaled features, and predictions without each sample."""
 
     penalty: float
     weights: Floats
@@ -56,13 +56,13 @@ def fit_latency(
     )
 
 
-def ridge(shares_nf: Floats, held_f: Floats, penalty: float) -> Trial:
-    """Weights that make every row sum up to 1."""
+def ridge(shares_nf: Floats, held_f: Floats, penalty: float) -> RidgeFit:
+    """Finds weights that make every row sum up to 1."""
     gram = shares_nf.T @ shares_nf + np.diag(penalty * held_f)
     weights = np.linalg.solve(gram, shares_nf.sum(axis=0))
     leverage = np.einsum("nf,fn->n", shares_nf, np.linalg.solve(gram, shares_nf.T))
     residual = 1 - shares_nf @ weights
-    return Trial(penalty, weights, 1 - residual / np.maximum(1 - leverage, 1e-9))
+    return RidgeFit(penalty, weights, 1 - residual / np.maximum(1 - leverage, 1e-9))
 
 
 def spearman(a: Floats, b: Floats) -> float:
@@ -74,7 +74,7 @@ def spearman(a: Floats, b: Floats) -> float:
 
 
 def _ranks(values: Floats) -> Floats:
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    ranks: Floats = (last - (counts - 1) / 2)[place]
+    ranks: Floats = (last - (counts - 1) / 2)[group]
     return ranks

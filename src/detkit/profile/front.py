@@ -14,7 +14,7 @@ from detkit.profile.run import MEASUREMENTS, engine_version, measure_in_turns, m
 from detkit.report import MeasuredFront, MeasuredPoint, Measurement, ParetoPoint
 from detkit.spec.arch import ArchSpec
 from detkit.timing.cpu_time import clock_name
-from detkit.untrained import Setup
+from detkit.untrained import EngineSetup
 
 
 def read_front(path: Path) -> tuple[ParetoPoint, ...]:
@@ -33,7 +33,7 @@ def read_front(path: Path) -> tuple[ParetoPoint, ...]:
     return points
 
 
-def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> MeasuredFront:
+def measure_front(path: Path, setup: EngineSetup, log: Callable[[str], None]) -> MeasuredFront:
     """Times every network of a front, untrained, in turns.
 
     Raises:
@@ -44,15 +44,15 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
     specs = [from_plain(ArchSpec, point.arch, where=path.name) for point in points]
     measurements: list[list[Measurement]] = [[] for _ in specs]
     reference: list[float] = []
-    for turn in measure_in_turns(specs, [0] * len(specs), setup):
-        if turn.sample is None:
-            reference.append(round(turn.visit.least_ms, 4))
+    for found in measure_in_turns(specs, [0] * len(specs), setup):
+        if found.sample is None:
+            reference.append(round(found.measurement.least_ms, 4))
             continue
-        measurements[turn.sample].append(turn.visit)
-        if len(measurements[turn.sample]) == MEASUREMENTS:
-            name, least = points[turn.sample].name, _least(measurements[turn.sample])
+        measurements[found.sample].append(found.measurement)
+        if len(measurements[found.sample]) == MEASUREMENTS:
+            name, least = points[found.sample].name, _least(measurements[found.sample])
             done = sum(len(seen) == MEASUREMENTS for seen in measurements)
-            tell(f"{done}/{len(points)}  {name}  {least} ms")
+            log(f"{done}/{len(points)}  {name}  {least} ms")
     return MeasuredFront(
         networks=tuple(
             MeasuredPoint(
@@ -71,11 +71,13 @@ def measure_front(path: Path, setup: Setup, tell: Callable[[str], None]) -> Meas
         clock=clock_name(setup.session_options),
         reference_ms=tuple(reference),
         warnings=tuple(
-            measurement_warnings(reference, [visit for seen in measurements for visit in seen])
+            measurement_warnings(
+                reference, [measurement for seen in measurements for measurement in seen]
+            )
         ),
         fingerprint=fingerprint(engine_packages()),
     )
 
 
 def _least(measurements: list[Measurement]) -> float:
-    return round(min(visit.least_ms for visit in measurements), 4)
+    return round(min(measurement.least_ms for measurement in measurements), 4)

@@ -27,9 +27,9 @@ from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.timing.cpu_time import clock_name, measure_session
 from detkit.timing.validity import state_warnings
-from detkit.untrained import REFERENCE, Setup
+from detkit.untrained import REFERENCE, EngineSetup
 
-Choice = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
+NetworkSampler = Callable[[SearchSpace, int, int], list[ArchSpec]]  # space, how many, seed
 
 GROUP = 10
 MEASUREMENTS = 3
@@ -40,40 +40,42 @@ SAME = ("space_digest", "engine", "engine_version", "precision", "device", "thre
 
 
 @dataclass(frozen=True)
-class Turn:
-    """One visit of a campaign: of the sample of this number, or of the reference (None)."""
+class NetworkMeasurement:
+    """One measurement of the sample of this number, or of the reference network (None)."""
 
     sample: int | None
-    visit: Measurement
+    measurement: Measurement
 
 
 def measure_in_turns(
-    specs: Sequence[ArchSpec], done: Sequence[int], setup: Setup
-) -> Iterator[Turn]:
+    specs: Sequence[ArchSpec], done: Sequence[int], setup: EngineSetup
+) -> Iterator[NetworkMeasurement]:
     """Measures every network `MEASUREMENTS` times; `done` says how many it had before."""
     reference = setup.open_reference()
     waiting = [number for number, count in enumerate(done) if count < MEASUREMENTS]
     for start in range(0, len(waiting), GROUP):
         group = {number: setup.open(specs[number]) for number in waiting[start : start + GROUP]}
         for round_ in range(MEASUREMENTS):
-            yield Turn(None, measure_session(reference, session_options=setup.session_options))
+            yield NetworkMeasurement(
+                None, measure_session(reference, session_options=setup.session_options)
+            )
             for number, session in group.items():
                 if done[number] <= round_:
-                    yield Turn(
+                    yield NetworkMeasurement(
                         number, measure_session(session, session_options=setup.session_options)
                     )
 
 
 def measure_profile(
     space: SearchSpace,
-    setup: Setup,
+    setup: EngineSetup,
     out: Path,
     *,
     samples: int,
     seed: int,
     resume: bool,
-    tell: Callable[[str], None],
-    choose: Choice = choose_networks,
+    log: Callable[[str], None],
+    choose: NetworkSampler = choose_networks,
 ) -> HardwareProfile:
     """Measures, or goes on measuring, `samples` networks of the space, and fits the rest.
 
@@ -89,34 +91,34 @@ def measure_profile(
     if resume:
         profile = _resumed(profile, out, samples)
     if not profile.samples:
-        tell(f"choosing {samples} of {space.size:.3g} networks of space {space.name}")
+        log(f"choosing {samples} of {space.size:.3g} networks of space {space.name}")
         chosen = choose(space, samples, seed)
         profile = dataclasses.replace(profile, samples=tuple(map(_sample, chosen)))
         _write(profile, out)
-    profile = _visit_all(profile, setup, out, tell)
+    profile = _measure_missing(profile, setup, out, log)
     _write(profile, out)
     return profile
 
 
-def _visit_all(
-    profile: HardwareProfile, setup: Setup, out: Path, tell: Callable[[str], None]
+def _measure_missing(
+    profile: HardwareProfile, setup: EngineSetup, out: Path, log: Callable[[str], None]
 ) -> HardwareProfile:
     """Makes the measurements that are missing, each one written at once; then the fit."""
     specs = [from_plain(ArchSpec, sample.arch) for sample in profile.samples]
     done = [len(sample.measurements) for sample in profile.samples]
     states = [read_state()]
-    for turn in measure_in_turns(specs, done, setup):
-        profile = _with(profile, turn)
+    for found in measure_in_turns(specs, done, setup):
+        profile = _with(profile, found)
         _write(profile, out)
-        if turn.sample is None:
+        if found.sample is None:
             states.append(read_state())
-        elif len(profile.samples[turn.sample].measurements) == MEASUREMENTS:
-            tell(_line(profile, turn.sample))
-    found = state_warnings([*states, read_state()], profile.fingerprint)
-    return _finished(profile, specs, [warning.message for warning in found])
+        elif len(profile.samples[found.sample].measurements) == MEASUREMENTS:
+            log(_line(profile, found.sample))
+    warnings = state_warnings([*states, read_state()], profile.fingerprint)
+    return _finished(profile, specs, [warning.message for warning in warnings])
 
 
-def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
+def begin(space: SearchSpace, setup: EngineSetup, *, seed: int) -> HardwareProfile:
     """A profile without samples."""
     machine = fingerprint(engine_packages())
     searched = "image_size" in space.knobs
@@ -146,7 +148,7 @@ def begin(space: SearchSpace, setup: Setup, *, seed: int) -> HardwareProfile:
 
 
 def engine_version(engine: str) -> str:
-    """Of the engine that is installed, by any of the names it is packaged under."""
+    """The version of the engine that is installed, by any of the names it is packaged under."""
     packages = ENGINES[engine].packages
     found = versions(*packages)
     return next((found[name] for name in packages if name in found), "")
@@ -172,7 +174,9 @@ def _finished(
 ) -> HardwareProfile:
     """The profile with its fit and all warnings: `warnings`, and those of its measurements."""
     latencies_ms = [sample.latency_ms for sample in profile.samples]
-    measurements = [visit for sample in profile.samples for visit in sample.measurements]
+    measurements = [
+        measurement for sample in profile.samples for measurement in sample.measurements
+    ]
     return dataclasses.replace(
         profile,
         fit=fit_latency([features_of(spec) for spec in specs], latencies_ms),
@@ -199,14 +203,14 @@ def _sample(spec: ArchSpec) -> ProfileSample:
     return ProfileSample(arch=to_plain(spec), digest=spec.digest, macs=macs_of(spec))
 
 
-def _with(profile: HardwareProfile, turn: Turn) -> HardwareProfile:
-    if turn.sample is None:
-        times = (*profile.reference_ms, round(turn.visit.least_ms, 4))
+def _with(profile: HardwareProfile, found: NetworkMeasurement) -> HardwareProfile:
+    if found.sample is None:
+        times = (*profile.reference_ms, round(found.measurement.least_ms, 4))
         return dataclasses.replace(profile, reference_ms=times)
     samples = list(profile.samples)
-    before = samples[turn.sample]
-    measurements = (*before.measurements, turn.visit)
-    samples[turn.sample] = dataclasses.replace(
+    before = samples[found.sample]
+    measurements = (*before.measurements, found.measurement)
+    samples[found.sample] = dataclasses.replace(
         before, measurements=measurements, latency_ms=min(seen.least_ms for seen in measurements)
     )
     return dataclasses.replace(profile, samples=tuple(samples))

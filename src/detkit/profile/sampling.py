@@ -49,8 +49,8 @@ def draw(space: SearchSpace, size: float, rng: np.random.Generator) -> ArchSpec:
     """A network whose knobs lie around `size`, 0 being the least value of each and 1 the last."""
     point = {}
     for path, values in space.knobs.items():
-        place = min(max(size + rng.normal(0.0, SCATTER), 0.0), 1.0)
-        point[path] = values[round(place * (len(values) - 1))]
+        position = min(max(size + rng.normal(0.0, SCATTER), 0.0), 1.0)
+        point[path] = values[round(position * (len(values) - 1))]
     return space.to_arch(point)
 
 
@@ -59,7 +59,7 @@ def macs_of(spec: ArchSpec) -> int:
 
 
 def _spread(specs: list[ArchSpec], ends: list[ArchSpec], count: int) -> list[ArchSpec]:
-    """The nearest to each of `count` sizes, evenly spaced between the ends in log MACs."""
+    """Picks the nearest to each of `count` sizes, evenly spaced between the ends in log MACs."""
     low, high = (math.log(macs_of(spec)) for spec in ends)
     left = [(math.log(macs_of(spec)), spec) for spec in specs]
     picked = []

@@ -26,7 +26,7 @@ class ProfileSample:
     digest: str
     macs: int
     measurements: tuple[Measurement, ...] = ()
-    latency_ms: float = 0.0  # 0 before the first visit
+    latency_ms: float = 0.0  # 0 before the first measurement
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""How far one form of a model strays from another on the same images."""
+"""How far the outputs of two models of one network differ on the same images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from detkit.runtime.session import Session, infer
 VANISHED_PX = 1.0  # no box of the class so near: the detection is not there
 
 
-def compare(
+def compare_raw(
     reference: Session,
     other: Session,
     images_bchw: Array,
@@ -22,7 +22,7 @@ def compare(
     least_score: float = 0.0,
     batch_size: int = 4,
 ) -> Difference:
-    """The largest absolute differences of raw scores and boxes (input pixels).
+    """Measures the largest absolute differences of raw scores and boxes (input pixels).
 
     Args:
         images_bchw: (N, 3, H, W) float32 RGB 0..1, run in batches.
@@ -50,7 +50,11 @@ def compare(
 
 
 def _differences(a: Array, b: Array, what: str) -> npt.NDArray[np.float64]:
-    """Absolute, and all finite."""
+    """Absolute differences, all of them finite.
+
+    Raises:
+        ArtifactError: other shapes, or NaN or Inf.
+    """
     if a.shape != b.shape:
         raise ArtifactError(f"the two models cannot be compared: {what} {a.shape} and {b.shape}")
     differences: npt.NDArray[np.float64] = np.abs(a.astype(np.float64) - b)
@@ -68,7 +72,7 @@ def compare_suppressed(
     source: str,
     batch_size: int = 4,
 ) -> Difference:
-    """The same for detections after NMS, where `other` does it in its graph.
+    """Measures the largest differences of detections after NMS, which `other` has in its graph.
 
     Each detection is held against the nearest of its class on the other side. One that has no
     counterpart counts with the score it must have lost to vanish.

@@ -180,24 +180,24 @@ def _batched(tensor: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
 
 def _columns(rows: npt.NDArray[Any], spec: OutputSpec, num_images: int) -> Tensors:
     """The rows of numbers by column, those of an image together, padded with score -1."""
-    places = _places(spec)
-    if "image" in places and rows.ndim == 2:
-        images = rows[:, places["image"]][:, 0].astype(np.int64)
-        rows = _grouped(rows, images, num_images, places["score"])
+    slices = _column_slices(spec)
+    if "image" in slices and rows.ndim == 2:
+        images = rows[:, slices["image"]][:, 0].astype(np.int64)
+        rows = _grouped(rows, images, num_images, slices["score"])
     rows = _batched(rows, 3)
     return {
-        "boxes": rows[..., places["box"]],
-        "scores": rows[..., places["score"]][..., 0],
-        "labels": rows[..., places["label"]][..., 0],
+        "boxes": rows[..., slices["box"]],
+        "scores": rows[..., slices["score"]][..., 0],
+        "labels": rows[..., slices["label"]][..., 0],
     }
 
 
-def _places(spec: OutputSpec) -> dict[str, slice]:
-    places, start = {}, 0
+def _column_slices(spec: OutputSpec) -> dict[str, slice]:
+    slices, start = {}, 0
     for column in spec.columns:
         end = start + (4 if column == "box" else 1)
-        places[column], start = slice(start, end), end
-    return places
+        slices[column], start = slice(start, end), end
+    return slices
 
 
 def _grouped(

@@ -35,7 +35,7 @@ def cycle_inputs(call: Callable[[Input], object], inputs: Sequence[Input]) -> Ti
 
 @dataclass(frozen=True)
 class Warmup:
-    """What it took until the times no longer fell, and the median there in seconds."""
+    """How many runs it took until the times no longer fell, and their median there in seconds."""
 
     runs: int
     seconds_per_run: float
@@ -74,12 +74,12 @@ class Timing:
 
     @property
     def block_cpu_ms(self) -> tuple[float, ...]:
-        """The same of CPU time; empty where it was not taken."""
+        """The lower quartile of each block in CPU time; empty where it was not taken."""
         return _lower_quartiles(self.cpu_ms)
 
     @property
     def block_spread(self) -> float:
-        """Between the tenths of the block medians at either end, over their median.
+        """Spread of the block medians from their 10th to their 90th percentile, over their median.
 
         So one block that was disturbed is not held against all others.
         """
@@ -107,15 +107,15 @@ class Clocks:
 
 
 @dataclass
-class _Lane:
-    """A model in its turns."""
+class _BlockTimer:
+    """Times one model, a block whenever it is its turn."""
 
     run: TimedCall
     warmup: Warmup
     runs_per_block: int
     blocks: list[_Block] = field(default_factory=list)
 
-    def take_turn(self, clocks: Clocks) -> None:
+    def time_block(self, clocks: Clocks) -> None:
         done = len(self.blocks) * self.runs_per_block
         self.blocks.append(_time_block(self.run, done, self.runs_per_block, clocks))
 
@@ -144,19 +144,19 @@ def measure(
         cpu_clock: of the calling thread.
     """
     plans = [plan] * len(models) if isinstance(plan, TimingPlan) else list(plan)
-    lanes = []
+    timers = []
     for run, own in zip(models, plans, strict=True):
         warmup = warm_up(run, own, clock)
-        lanes.append(_Lane(run, warmup, _runs_per_block(warmup, own)))
-    turns, clocks = list(lanes), Clocks(clock, cpu_clock)
+        timers.append(_BlockTimer(run, warmup, _runs_per_block(warmup, own)))
+    turns, clocks = list(timers), Clocks(clock, cpu_clock)
     for _ in range(plans[0].blocks):
-        for lane in turns:
-            if len(lanes) > 1:
-                lane.run(0)  # untimed: its caches and threads were the last model's
-            lane.take_turn(clocks)
+        for timer in turns:
+            if len(timers) > 1:
+                timer.run(0)  # untimed: its caches and threads were the last model's
+            timer.time_block(clocks)
         turns.reverse()
         between()
-    return [lane.timing for lane in lanes]
+    return [timer.timing for timer in timers]
 
 
 def warm_up(run: TimedCall, plan: TimingPlan, clock: Clock) -> Warmup:
@@ -181,7 +181,7 @@ def _runs_per_block(warmup: Warmup, plan: TimingPlan) -> int:
 
 
 def time_run(run: TimedCall, index: int, clocks: Clocks) -> tuple[float, float, object]:
-    """Milliseconds of wall time and of the thread's CPU time, 0 without its clock; the result."""
+    """Times one call: ms of wall time, ms of the thread's CPU time or 0, and its result."""
     cpu = clocks.cpu or (lambda: 0.0)
     cpu_start, start = cpu(), clocks.wall()
     found = run(index)
@@ -190,7 +190,7 @@ def time_run(run: TimedCall, index: int, clocks: Clocks) -> tuple[float, float, 
 
 
 def _time_block(run: TimedCall, first: int, count: int, clocks: Clocks) -> _Block:
-    """Of `count` calls, on the inputs numbered from `first`."""
+    """Times `count` calls, on the inputs numbered from `first`."""
     times, cpu_times, device = [], [], []
     for index in range(first, first + count):
         wall_ms, cpu_ms, found = time_run(run, index, clocks)
@@ -204,8 +204,9 @@ def _time_block(run: TimedCall, first: int, count: int, clocks: Clocks) -> _Bloc
 def measure_chain(
     stages: Sequence[Callable[[Any], Any]], runs: int, clock: Clock
 ) -> list[tuple[float, ...]]:
-    """Milliseconds of each stage, run by run. The first stage gets the run's number, each other
-    stage what the one before returned. One untimed run goes first.
+    """Milliseconds of each stage, run by run; one untimed run goes first.
+
+    The first stage gets the run's number, each other stage what the one before returned.
     """
     rows = []
     for index in range(-1, runs):

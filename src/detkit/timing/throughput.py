@@ -19,7 +19,7 @@ WINDOW_SECONDS = 0.2  # of the warm-up
 
 
 @dataclass(frozen=True)
-class Load:
+class ThroughputBlock:
     """Milliseconds of each batch under load, and of wall time for each batch done."""
 
     ms: tuple[float, ...]
@@ -55,7 +55,7 @@ class ThroughputRunner:
     def __exit__(self, *_: object) -> None:
         self._pool.shutdown()
 
-    def flow(self, seconds: float, least_runs: int = 1) -> Load:
+    def run_for(self, seconds: float, least_runs: int = 1) -> ThroughputBlock:
         """Runs until the time is over and every thread has done its `least_runs`."""
         together = threading.Barrier(self.in_flight)
 
@@ -71,41 +71,41 @@ class ThroughputRunner:
         marks = [thread.result() for thread in threads]
         rate = sum((len(own) - 1) / max(own[-1] - own[0], 1e-9) for own in marks)
         times = [(b - a) * 1e3 for own in marks for a, b in itertools.pairwise(own)]
-        return Load(tuple(times), 1e3 / rate)
+        return ThroughputBlock(tuple(times), 1e3 / rate)
 
 
 def measure_throughput(
-    flows: Sequence[ThroughputRunner],
+    runners: Sequence[ThroughputRunner],
     plan: TimingPlan,
     between: Callable[[], object] = lambda: None,
 ) -> list[ThroughputTiming]:
-    """Warms every flow up, then lets them take turns, block by block, as `measure` does."""
-    warmups = [warm_up(flow, plan) for flow in flows]
-    blocks: list[list[Load]] = [[] for _ in flows]
-    turns = list(range(len(flows)))
+    """Warms every runner up, then lets them take turns, block by block, as `measure` does."""
+    warmups = [warm_up_throughput(runner, plan) for runner in runners]
+    blocks: list[list[ThroughputBlock]] = [[] for _ in runners]
+    turns = list(range(len(runners)))
     for _ in range(plan.blocks):
         for index in turns:
-            own_runs = -(-plan.min_runs_per_block // flows[index].in_flight)
-            blocks[index].append(flows[index].flow(plan.min_seconds / plan.blocks, own_runs))
+            own_runs = -(-plan.min_runs_per_block // runners[index].in_flight)
+            blocks[index].append(runners[index].run_for(plan.min_seconds / plan.blocks, own_runs))
         turns.reverse()
         between()
     return [
         ThroughputTiming(
             warmup,
-            tuple(load.ms for load in loads),
-            ms_per_batch=tuple(load.ms_per_batch for load in loads),
+            tuple(block.ms for block in blocks_of_model),
+            ms_per_batch=tuple(block.ms_per_batch for block in blocks_of_model),
         )
-        for warmup, loads in zip(warmups, blocks, strict=True)
+        for warmup, blocks_of_model in zip(warmups, blocks, strict=True)
     ]
 
 
-def warm_up(flow: ThroughputRunner, plan: TimingPlan) -> Warmup:
+def warm_up_throughput(runner: ThroughputRunner, plan: TimingPlan) -> Warmup:
     """Runs until the rate no longer rises, within the plan's time."""
     runs, seconds, previous = 0, 0.0, float("inf")
     while True:
-        load = flow.flow(WINDOW_SECONDS)
-        runs, seconds = runs + len(load.ms), seconds + WINDOW_SECONDS
-        steady = load.ms_per_batch >= previous * (1 - plan.steady)
+        block = runner.run_for(WINDOW_SECONDS)
+        runs, seconds = runs + len(block.ms), seconds + WINDOW_SECONDS
+        steady = block.ms_per_batch >= previous * (1 - plan.steady)
         if (steady and seconds >= plan.warmup_seconds) or seconds >= plan.max_warmup_seconds:
-            return Warmup(runs, load.ms_per_batch / 1e3, steady)
-        previous = load.ms_per_batch
+            return Warmup(runs, block.ms_per_batch / 1e3, steady)
+        previous = block.ms_per_batch

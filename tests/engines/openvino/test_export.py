@@ -21,7 +21,7 @@ from detkit.engines.exporting import ExportOptions, load_exporter
 from detkit.engines.opening import open_session
 from detkit.export.graph import build_graph
 from detkit.report import ConversionReport
-from detkit.runtime.comparison import compare, compare_suppressed
+from detkit.runtime.comparison import compare_raw, compare_suppressed
 from detkit.runtime.session import SuppressedOutputs, infer
 
 pytestmark = pytest.mark.skipif(
@@ -69,7 +69,7 @@ def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(checkpoint, tm
 def test_any_batch_gives_what_torch_gives(checkpoint, exported, uint8):
     ours, theirs = open_session(checkpoint), open_session(exported(uint8=uint8))
     for count in (1, 2, 5):
-        found = compare(ours, theirs, images(count), source="", batch_size=count)
+        found = compare_raw(ours, theirs, images(count), source="", batch_size=count)
         assert found.score <= 1e-4
         assert found.box_px <= 1e-2
     if uint8:
@@ -98,7 +98,7 @@ def test_half_halves_the_file_and_moves_nothing_seen_far(exported):
     assert half < 0.51 * whole
     assert read_manifest(paths[1]).precision == "fp16-weights"
     sessions = [open_session(path) for path in paths]
-    found = compare(*sessions, images(), source="", least_score=0.25)
+    found = compare_raw(*sessions, images(), source="", least_score=0.25)
     assert 0 < found.score < 0.05
     assert 0 < found.box_px < 8.0
 

@@ -12,7 +12,7 @@ from detkit.runtime.session import SessionOptions
 from detkit.search.scoring.latency import LatencyMeter, latency_text, open_predictor, setup_of
 from detkit.spec.space import SPACES
 from detkit.spec.zoo import ZOO, with_task
-from detkit.untrained import Setup
+from detkit.untrained import EngineSetup
 
 TINY = SPACES["tiny"].for_task(3, (64, 64))
 
@@ -22,7 +22,9 @@ TINY = SPACES["tiny"].for_task(3, (64, 64))
 )
 def test_larger_network_takes_longer_whatever_else_runs(engine, precision):
     session_options = SessionOptions(threads=1)
-    meter = LatencyMeter(Setup(engine=engine, precision=precision, session_options=session_options))
+    meter = LatencyMeter(
+        EngineSetup(engine=engine, precision=precision, session_options=session_options)
+    )
     small = with_task(ZOO["yolo-nas-p"], 3, (96, 96))
     large = dataclasses.replace(small, image_size=(192, 192))
     first, second = meter(small), meter(large)

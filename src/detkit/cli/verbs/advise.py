@@ -41,7 +41,7 @@ def advise(
     and says which to ship with the commands that make it. Exits with 3 if none meets the limits.
     """
     console.setup(quiet, verbose)
-    from detkit.advise.recommend import Limits
+    from detkit.advise.recommend import VariantLimits
     from detkit.advise.run import AdviseRequest
     from detkit.advise.run import advise as find_advice
     from detkit.cli.reliability_output import print_warnings
@@ -49,9 +49,9 @@ def advise(
     from detkit.core.errors import GateError
 
     check_report_file(out, force=force)
-    limits = Limits(max_drop=max_drop, max_ms=max_ms)
-    question = AdviseRequest(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
-    report = find_advice(question, console.log)
+    limits = VariantLimits(max_drop=max_drop, max_ms=max_ms)
+    request = AdviseRequest(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
+    report = find_advice(request, console.log)
     emit_report(report, out, json=json, lines=_lines(report))
     for what, why in report.absent.items():
         console.detail(f"{what}: {why}")

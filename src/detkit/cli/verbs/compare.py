@@ -88,7 +88,7 @@ def compare(
         plan=TimingPlan(min_seconds=seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
         batch=batch,
         data=data,
-        tell=console.log,
+        log=console.log,
     )
     emit_report(report, out, json=json, lines=_lines(report))
     print_warnings(report.warnings, report.remedies)

@@ -94,7 +94,7 @@ def eval_(
             data=str(data),
             batch_size=batch,
             scorer=scorer,
-            on_batch=bar.advance,
+            on_progress=bar.advance,
         )
     emit_report(report, out, json=json, lines=_lines(report))
     check_gates(report, {"ap": min_ap, "ap50": min_ap50})

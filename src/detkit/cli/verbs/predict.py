@@ -83,7 +83,7 @@ def predict(
             names_below_common_folder(images, paths),
             session.manifest.class_names,
             out,
-            on_image=bar.advance,
+            on_progress=bar.advance,
         )
     console.emit(report, json=json, lines=[report.detections_file, *report.drawn])
     for reason in report.skipped:

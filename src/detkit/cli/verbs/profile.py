@@ -25,7 +25,7 @@ from detkit.cli.options import (
 if TYPE_CHECKING:
     from detkit.report import HardwareProfile, MeasuredFront
     from detkit.spec.space import SearchSpace
-    from detkit.untrained import Setup
+    from detkit.untrained import EngineSetup
 
 EXAMPLES = {
     "profile": (
@@ -83,9 +83,9 @@ def profile(
     from detkit.runtime.session import SessionOptions
     from detkit.spec.arch import parse_image_size
     from detkit.spec.space import find_space
-    from detkit.untrained import Setup
+    from detkit.untrained import EngineSetup
 
-    setup = Setup(
+    setup = EngineSetup(
         engine=engine or default_engine().name,
         precision=precision,
         session_options=SessionOptions(device=device, threads=threads or 1),
@@ -110,7 +110,7 @@ def profile(
 
 def _measure_space(
     space: SearchSpace,
-    setup: Setup,
+    setup: EngineSetup,
     out: Path,
     *,
     samples: int,
@@ -128,7 +128,7 @@ def _measure_space(
         raise UsageError(f"{out}: there is no profile to resume")
     check_report_file(out, force=force or resume)
     report = measure_profile(
-        space, setup, out, samples=samples, seed=seed, resume=resume, tell=console.log
+        space, setup, out, samples=samples, seed=seed, resume=resume, log=console.log
     )
     for line in _profile_lines(report):
         console.log(line)
@@ -148,7 +148,13 @@ def _profile_lines(report: HardwareProfile) -> list[str]:
 
 
 def _time_front(
-    front: Path, setup: Setup, max_ms: float | None, out: Path | None, *, force: bool, json: bool
+    front: Path,
+    setup: EngineSetup,
+    max_ms: float | None,
+    out: Path | None,
+    *,
+    force: bool,
+    json: bool,
 ) -> None:
     """Times the networks of a search's pareto.json.
 

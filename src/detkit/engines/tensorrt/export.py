@@ -36,7 +36,7 @@ from detkit.export.half import to_half
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import ConversionReport, Difference
-from detkit.runtime.comparison import compare
+from detkit.runtime.comparison import compare_raw
 from detkit.runtime.session import Session, SessionOptions
 
 # A run in FP32 sums in another order than torch; FP16 moves a trained yolo-nas-n, with every tensor
@@ -215,7 +215,7 @@ def _difference(
     limits = HALF_LIMITS if options.half else FLOAT_LIMITS
     reference = TorchSession(model, manifest, SessionOptions())
     least_score = limits.least_score
-    found = compare(reference, session, images, source=source, least_score=least_score)
+    found = compare_raw(reference, session, images, source=source, least_score=least_score)
     check_limits(found, limits)
     return found
 

@@ -24,7 +24,7 @@ from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator,
 from detkit.search.scoring.latency import LatencyMeter
 from detkit.spec.arch import ArchSpec
 from detkit.train.loop import StopSignal
-from detkit.untrained import Setup
+from detkit.untrained import EngineSetup
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +67,12 @@ def ping(data: str) -> WorkerInfo:
 
 
 @functools.lru_cache(maxsize=1)
-def meter_of(setup: Setup) -> LatencyMeter:
+def meter_of(setup: EngineSetup) -> LatencyMeter:
     """One a worker process, for its reference network takes longer to build than to time."""
     return LatencyMeter(setup)
 
 
-def measure(setup: Setup, spec: ArchSpec) -> TaskResult:
+def measure(setup: EngineSetup, spec: ArchSpec) -> TaskResult:
     return TaskResult(figures=meter_of(setup)(spec), machine=fingerprint(engine_packages()))
 
 

@@ -21,13 +21,13 @@ from detkit.search.scoring.objective import with_bound
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.timing.cpu_time import least_cpu_ms
-from detkit.untrained import Setup
+from detkit.untrained import EngineSetup
 
 
 class LatencyMeter:
     """Times one network after the other."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: EngineSetup) -> None:
         """Raises BackendError where the engine or the device is not here."""
         self.setup = setup
         self.reference = setup.open_reference()
@@ -52,14 +52,14 @@ class LatencyPredictor:
         return {**found, "reference_ms": math.nan}
 
 
-def setup_of(config: SearchConfig) -> Setup:
+def setup_of(config: SearchConfig) -> EngineSetup:
     """What candidates are timed as.
 
     Raises:
         UsageError: a precision the engine does not compute in.
     """
     session_options = SessionOptions(device=config.device, threads=config.threads)
-    return Setup(
+    return EngineSetup(
         engine=find_engine(config.runtime).name,
         precision=config.precision,
         session_options=session_options,

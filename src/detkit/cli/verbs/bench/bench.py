@@ -109,7 +109,7 @@ def bench(
         foreign=foreign_specs(tuple(outputs or ()), tuple(models)),
         scenario=scenario,
         baseline=read_baseline(baseline, limit) if baseline else None,
-        tell=console.log,
+        log=console.log,
     )
     emit_report(report, out, json=json, lines=lines_of(report))
     print_warnings(report.warnings, report.remedies)

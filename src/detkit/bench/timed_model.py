@@ -43,8 +43,8 @@ GPU_IN_FLIGHT = 2  # one is copied while the other is computed
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
-    """How everything in one run is measured."""
+class BenchSettings:
+    """How every model of one bench is measured."""
 
     engine: str
     session_options: SessionOptions
@@ -62,7 +62,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class TimedModel:
     """One model with as many sessions as batches are in flight, and its image files."""
 
     path: Path
@@ -84,11 +84,11 @@ class Candidate:
             return network_pixels(images, preprocess)
         return network_input(images, preprocess)
 
-    def engine(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
+    def infer(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
         return infer(self.session, images)
 
     def runs(self) -> list[TimedCall]:
-        """The engine alone, one run for each session, on inputs prepared beforehand.
+        """Makes calls of the engine alone, one a session, on inputs prepared beforehand.
 
         A run returns its device's own times, where the engine takes them.
         """
@@ -101,17 +101,17 @@ class Candidate:
         return [cycle_inputs(partial(infer_timed, session), inputs) for session in self.sessions]
 
     def _distinct_batches(self) -> int:
-        """At least 2, at most so many that every image is used once."""
+        """How many batches differ: at least 2, at most so many that every image is used once."""
         return max(2, len(self.files) // self.batch)
 
 
 def _batch_of(files: Sequence[Path], size: int, number: int) -> list[Path]:
-    """The files in turn; neighbouring batches differ, also where each holds every file."""
+    """Picks files in turn; neighbouring batches differ, also where each holds every file."""
     step = size if size % len(files) else size + 1
     return [files[(number * step + i) % len(files)] for i in range(size)]
 
 
-def cpu_clock_for(models: Sequence[Candidate], session_options: SessionOptions) -> Clock | None:
+def cpu_clock_for(models: Sequence[TimedModel], session_options: SessionOptions) -> Clock | None:
     """The clock of the calling thread, if its CPU time tells how long each model takes."""
     if session_options.device != "cpu":
         return None
@@ -128,8 +128,8 @@ def _works_in_caller(run: TimedCall, threads: int) -> bool:
     return time.thread_time() - own >= share / 2
 
 
-def place(session_options: SessionOptions, scenario: str) -> SessionOptions:
-    """Threads and batches in flight for the usable CPUs.
+def fill_options(session_options: SessionOptions, scenario: str) -> SessionOptions:
+    """Fills in threads and batches in flight for the usable CPUs.
 
     With latency one batch has all of them, so that engines are comparable; with throughput a
     batch has one thread, and there is one for each CPU, or two on a GPU. Threads that were asked
@@ -146,7 +146,7 @@ def place(session_options: SessionOptions, scenario: str) -> SessionOptions:
 def open_sessions(
     path: Path, engine: str, session_options: SessionOptions, foreign: ForeignSpec | None = None
 ) -> tuple[Session, ...]:
-    """One for each batch in flight.
+    """Opens a session for each batch in flight.
 
     Raises:
         UsageError: several in flight, and the engine has no threads of ours.
@@ -169,14 +169,14 @@ def open_sessions(
 
 
 def trained_on(session: Session) -> Path | None:
-    """The folder its manifest names, if it is still there."""
+    """The folder of images that its manifest names, if it is still there."""
     folder = Path(session.manifest.data)
     return folder if session.manifest.data and folder.is_dir() else None
 
 
 @contextlib.contextmanager
 def image_files(folder: Path | None) -> Iterator[tuple[tuple[Path, ...], str]]:
-    """Up to `NUM_IMAGES` files spread over the folder, or drawn ones; and what they are.
+    """Yields up to `NUM_IMAGES` files spread over the folder, or synthetic ones, and their source.
 
     Raises:
         DataError: fewer than two images in the folder.
