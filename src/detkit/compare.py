@@ -37,7 +37,7 @@ Log = Callable[[str], None]
 
 @dataclass(frozen=True)
 class UntrainedModel:
-    """One file to time."""
+    """An untrained model written to a file, to be timed."""
 
     spec: ArchSpec
     precision: str
@@ -139,7 +139,7 @@ def _file_name(spec: ArchSpec, precision: str) -> str:
 def _estimate(
     files: Sequence[UntrainedModel], plan: TimingPlan, engine: str, session_options: SessionOptions
 ) -> str:
-    """How long the measurement will take, by the speed of the first file."""
+    """Estimates how long the measurement will take, by the speed of the first file."""
     first = files[0]
     session = open_session(first.path, engine=engine, session_options=session_options)
     images = synthetic_images(session.manifest.preprocess, 1)

@@ -43,7 +43,7 @@ class Unreadable:
 def predict(
     session: Session, paths: Sequence[Path], nms: NmsConfig = PREDICT_NMS
 ) -> Iterator[Prediction | Unreadable]:
-    """One result for each path, in order.
+    """Detects objects in each image; yields one result for each path, in order.
 
     Raises:
         ArtifactError: the model gives NaN or Inf.
@@ -103,7 +103,7 @@ def write_predictions(
 
 
 def drawn_names(names: Sequence[Path]) -> list[Path]:
-    """`a/b.png` -> `a/b.jpg`; where that is taken, `a/b.png.jpg`."""
+    """Names the drawn images: `a/b.jpg` for `a/b.png`; where that is taken, `a/b.png.jpg`."""
     taken: dict[Path, None] = {}
     for name in names:
         target = name.with_suffix(".jpg")

@@ -69,7 +69,7 @@ class EngineSetup:
         check_untrained(self.engine, self.precision)
 
     def open(self, spec: ArchSpec) -> Session:
-        """The network of `spec` as its engine has loaded it; no file stays.
+        """Opens the network of `spec` as its engine loads it; no file stays.
 
         Raises:
             BackendError: the engine or the device is not here.
@@ -82,7 +82,7 @@ class EngineSetup:
             return open_session(path, engine=self.engine, session_options=self.session_options)
 
     def open_reference(self) -> Session:
-        """A network that stays the same: its times tell how steady the machine is."""
+        """Opens a network that stays the same: its times say how steady the machine is."""
         return self.open(REFERENCE)
 
 
@@ -106,7 +106,7 @@ def write_untrained_model(spec: ArchSpec, path: Path, *, engine: str, precision:
 
 
 def untrained_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[ModelProto, Manifest]:
-    """The graph in the form that `target` fuses and its manifest."""
+    """Builds the graph as `target` fuses it, and its manifest."""
     manifest = dataclasses.replace(_manifest(spec), precision=precision)
     fused = fuse(new_detector(spec, 0).eval())
     if precision != "int8":

@@ -21,7 +21,7 @@ TAIL = 2  # blocks left out at either end: the median of 10 lies within the rest
 def ap_by_folds(
     records: Sequence[ImageRecord], names: Sequence[str], found: Sequence[Detections]
 ) -> tuple[float, ...]:
-    """AP 0..1 of all images, then without each of `FOLDS` parts of them."""
+    """Scores all images, then leaves out each of `FOLDS` parts of them in turn: AP 0..1 each."""
     folds = min(FOLDS, len(records))
     everything = range(len(records))
     kept = [[i for i in everything if i % folds != fold] for fold in range(folds)]
@@ -46,7 +46,7 @@ def drop_of(float_aps: Sequence[float], aps: Sequence[float]) -> tuple[float, fl
 
 
 def ratios(timing: Timing, reference: Timing) -> tuple[float, float, float]:
-    """Median, low and high of this variant's block medians over those of `reference`."""
+    """Compares block by block with `reference`: median, low and high of the ratios of medians."""
     pairs = zip(timing.blocks_ms, reference.blocks_ms, strict=True)
     found = sorted(median(mine) / median(theirs) for mine, theirs in pairs)
     tail = min(TAIL, (len(found) - 1) // 2)
@@ -59,7 +59,7 @@ def make_variants(
     aps: Sequence[Sequence[float]],
     sizes: Sequence[int],
 ) -> tuple[Variant, ...]:
-    """Makes one for each (engine, precision); the first is the checkpoint itself in float."""
+    """Makes a variant for each (engine, precision); the first is the checkpoint itself in float."""
     variants = []
     for (engine, precision), timing, scores, size in zip(names, timings, aps, sizes, strict=True):
         drop, noise = drop_of(aps[0], scores)

@@ -1,4 +1,4 @@
-"""From measured variants to one line of advice. No measuring here."""
+"""Advice in one line, from measured variants; nothing is measured here."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from detkit.report import Variant
 
 @dataclass(frozen=True, kw_only=True)
 class VariantLimits:
-    """`max_drop` in points of AP; `max_ms` None is no limit."""
+    """What a variant must keep: `max_drop` in points of AP; `max_ms` None is no limit."""
 
     max_drop: float
     max_ms: float | None
@@ -22,7 +22,7 @@ class VariantLimits:
 
 @dataclass(frozen=True, kw_only=True)
 class Recommendation:
-    """`chosen` is an index in `variants`, which say why the others are not."""
+    """The variant to ship: `chosen` is an index in `variants`, which say why others are not."""
 
     variants: tuple[Variant, ...]
     chosen: int | None
@@ -30,7 +30,7 @@ class Recommendation:
 
 
 def recommend(variants: Sequence[Variant], limits: VariantLimits, *, images: int) -> Recommendation:
-    """The fastest variant that keeps the limits, and a lower precision only where it is faster."""
+    """Picks the fastest variant within the limits; a lower precision only where it is faster."""
     reference = fastest_float(variants)
     judged = tuple(
         dataclasses.replace(variant, rejected=_rejection(variant, variants[reference], limits))
@@ -51,7 +51,7 @@ def fastest_float(variants: Sequence[Variant]) -> int:
 
 
 def _rejection(variant: Variant, reference: Variant, limits: VariantLimits) -> str:
-    """Why this variant is not to be shipped; empty where nothing speaks against it."""
+    """Says why this variant is not to be shipped; empty where it may be."""
     if variant.drop > limits.max_drop:
         noise = f"{variant.drop:.1f} +- {variant.drop_noise:.1f}"
         return f"would lose {noise} points, limit {limits.max_drop:g}"
@@ -83,7 +83,7 @@ def _drop(variant: Variant, images: int) -> str:
 
 
 def _ties(variants: Sequence[Variant], chosen: int) -> str:
-    """The other accepted variants whose times cannot be told from the chosen one's."""
+    """Names the other accepted variants whose times equal the chosen one's within the noise."""
     best = variants[chosen]
     equal = [
         _name(variant)
@@ -103,7 +103,7 @@ def _name(variant: Variant) -> str:
 
 
 def commands(variant: Variant, checkpoint: Path, data: Path) -> tuple[str, ...]:
-    """What makes the variant, to be copied into a shell."""
+    """Gives the commands that make the variant, to be copied into a shell."""
     engine = ENGINES[variant.engine]
     if engine.runs_checkpoints:
         return (f"detkit reparam {shlex.quote(str(checkpoint))}",)

@@ -31,7 +31,7 @@ from detkit.timing.validity import cpu_use, load_warnings
 
 @dataclass(frozen=True, kw_only=True)
 class AdviseRequest:
-    """Which variant of the checkpoint to ship."""
+    """A question to `advise`: which variant of the checkpoint to ship within the limits."""
 
     checkpoint: Path
     data: Path
@@ -41,7 +41,7 @@ class AdviseRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class MeasuredVariants:
-    """Variants, why others are `absent`, and `warnings` where the times are unreliable."""
+    """The variants, why others are `absent`, and `warnings` where the times are unreliable."""
 
     variants: tuple[Variant, ...]
     absent: dict[str, str]
@@ -50,7 +50,7 @@ class MeasuredVariants:
 
 
 def advise(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
-    """Quantizes by calibration alone; nothing is left on disk.
+    """Recommends a variant, INT8 by calibration alone; nothing is left on disk.
 
     Raises:
         ArtifactError: not a float detkit checkpoint.
@@ -89,7 +89,7 @@ def advise(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
 def measure_variants(
     parent: Parent, quantize_request: Request, log: Callable[[str], None]
 ) -> MeasuredVariants:
-    """Every variant that runs here."""
+    """Makes, times and scores every variant that runs here."""
     split = parent.folder.splits[quantize_request.config.split]
     records = spread(split.records, quantize_request.config.eval_images)
     names, threads = split.class_names, quantize_request.config.threads
@@ -125,7 +125,7 @@ def measure_variants(
 def time_in_turns(
     opened: Sequence[OpenVariant], records: Sequence[ImageRecord], threads: int
 ) -> list[Timing]:
-    """One image a run; in CPU time on one thread, which other programs do not lengthen."""
+    """Times the variants interleaved, one image a run; by CPU time where one thread works."""
     inputs = timing_inputs(records, opened[0].graph.session.manifest.preprocess)
     calls = [cycle_inputs(variant.graph.session.run, inputs) for variant in opened]
     on_cpu = not any(ENGINES[variant.engine].build for variant in opened)

@@ -25,7 +25,7 @@ MAX_BATCH = 8  # of an engine, as images are scored
 
 @dataclass(frozen=True, kw_only=True)
 class OpenVariant:
-    """One variant, ready to run."""
+    """A variant whose graph is open, ready to run."""
 
     engine: str
     precision: str
@@ -34,7 +34,7 @@ class OpenVariant:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantSources:
-    """What variants are made from."""
+    """The checkpoint, its INT8 network and the folder that variants are made from and in."""
 
     checkpoint: Path
     parent: Parent
@@ -46,7 +46,7 @@ class VariantSources:
 def open_variants(
     sources: VariantSources, log: Callable[[str], None]
 ) -> tuple[tuple[OpenVariant, ...], dict[str, str]]:
-    """Every variant that runs here, torch in float first; and of the others why not."""
+    """Opens every variant that runs here, torch in float first; says why others do not."""
     absent = {
         f"{engine.name} {precision}": reason
         for engine in ENGINES.values()
@@ -69,7 +69,7 @@ def open_variants(
 def _built_variants(
     sources: VariantSources, engine: Engine, log: Callable[[str], None], absent: dict[str, str]
 ) -> list[OpenVariant]:
-    """The variants of an engine whose files are built here; where it cannot run, why not."""
+    """Builds the variants of an engine that builds its files here; notes why where it cannot."""
     try:
         engine.load(engine.check)(engine.name)
         log(f"building fp32, fp16 and int8 engines of {engine.name}")
@@ -97,7 +97,7 @@ def _cpu_variants(sources: VariantSources, engine: Engine) -> Iterator[OpenVaria
 
 
 def _engine_files(sources: VariantSources, engine: Engine) -> Iterator[OpenVariant]:
-    """By the exporter itself, so that what is timed is what would be shipped."""
+    """Builds each precision by the exporter itself, so that what is timed is what is shipped."""
     int8 = sources.folder / "int8.safetensors"
     save_checkpoint(
         int8, sources.int8, make_manifest(sources.int8, sources.parent, sources.checkpoint, None)

@@ -1,1 +1,1 @@
-"""Latency of models on this machine: the only room that reads a clock to measure."""
+"""Latency and throughput of models on this machine, and the regression check against a baseline."""

@@ -1,4 +1,4 @@
-"""Two models in turns until one is known to be slower by more than a limit, or not.
+"""An interleaved A/B test: two models in turns until it is known which one is slower.
 
 They alternate call by call (A B B A), so both meet the same machine, also a busy one. Compared is
 the lower quartile of their calls, which other programs lengthen least; its interval is a bootstrap
@@ -38,7 +38,7 @@ class Times:
 
 @dataclass
 class ABTest:
-    """What was measured, and by which time it is judged."""
+    """The times of both models, and by which of them they are judged."""
 
     old: Times = field(default_factory=Times)
     new: Times = field(default_factory=Times)
@@ -46,7 +46,7 @@ class ABTest:
 
     @property
     def change(self) -> float:
-        """New / old - 1."""
+        """The change of time: new / old - 1."""
         return quartile_ratio(*self._judged()) - 1
 
     @property
@@ -60,7 +60,7 @@ class ABTest:
 
 
 def is_decided(interval: Interval, limit: float) -> bool:
-    """The interval lies on one side of the limit."""
+    """Whether the interval lies on one side of the limit."""
     return interval.low > limit or interval.high < limit
 
 

@@ -1,4 +1,4 @@
-"""New times against those of an earlier report: may they be compared, and what do they say.
+"""Times of this run against an earlier report: whether they may be compared, and the verdict.
 
 A file of the earlier run that is still there is timed again, in turns with the new one (see
 `bench.ab_test`); that decides best. Else times are compared over those of the reference work in the
@@ -44,7 +44,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class MeasurementKey:
-    """What must be the same of a model for its times to be compared, and its name."""
+    """The name of a model, and what must be the same for its times to be compared."""
 
     name: str
     engine: str
@@ -139,7 +139,7 @@ def _check_same_way(new: MeasurementKey, old: MeasurementKey, path: Path) -> Non
 
 
 def file_to_time_again(old: ModelLatency, new: Path) -> Path | None:
-    """The earlier file, if it is still there as it was and is not the new one."""
+    """Finds the earlier file, if it is still there as it was and is not the new one."""
     path = Path(old.file)
     try:
         digest = sha256_of(path)
@@ -230,7 +230,7 @@ def _dated_warnings(report: BenchReport, when: str) -> list[str]:
 def reference_change(
     before: BenchReport, after: BenchReport, *, by_cpu: bool = False
 ) -> float | None:
-    """New / old - 1 of the reference work; None where a run has none, or another one."""
+    """Change of the reference work, new / old - 1; None where a run has none, or another one."""
     old, new = before.reference, after.reference
     if old is None or new is None or old.name != new.name:
         return None

@@ -34,7 +34,7 @@ FLOAT, INTS = 1, 7  # TensorProto.DataType, AttributeProto.AttributeType
 def open_reference(
     engine: str, session_options: SessionOptions
 ) -> Iterator[Callable[[], TimedCall] | None]:
-    """What makes runs of the reference work, each of an engine of its own.
+    """Opens the reference work; yields a function that makes calls of it, each on a new runner.
 
     None where it would not tell of the device: on a GPU, or without ONNX Runtime.
     """

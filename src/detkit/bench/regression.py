@@ -1,4 +1,4 @@
-"""The models of this run against those of a baseline, by the best way that each one allows.
+"""The regression check: each model against its baseline, by the best way that it allows.
 
 What may be compared, and what the figures say, is in `bench.baseline`.
 """

@@ -158,7 +158,7 @@ def _measure_engines(
     settings: BenchSettings,
     states: list[MachineState],
 ) -> tuple[list[Timing], ReferenceTimes | None]:
-    """The timings of the models, and of the reference work in turns with them."""
+    """Times the models, and the reference work in turns with them."""
     plan, clock = settings.plan, settings.clock
     runs = [model.runs() for model in models]
     if make_reference is not None:

@@ -1,4 +1,4 @@
-"""What was measured of a model -> its row in the report."""
+"""The row of a model in the report, from what was measured of it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from detkit.timing.throughput import ThroughputTiming
 
 
 def measure_end_to_end(model: TimedModel, runs: int, clock: Clock) -> EndToEnd:
-    """One batch after the other, from image files to detections."""
+    """Times one batch after the other, from image files to detections."""
     copies: list[DeviceTimes | None] = []
 
     def engine(images: Any) -> RawOutputs | SuppressedOutputs:
@@ -91,7 +91,7 @@ def model_latency(
 
 
 def headline(timing: Timing) -> Timing:
-    """The computation on the device where the engine times it, else the wall time."""
+    """Gives the times of the device where the engine takes them, else the wall times."""
     if not timing.device:
         return timing
     blocks_ms = tuple(tuple(times.compute for times in block) for block in timing.device)
@@ -104,7 +104,7 @@ def _median_on_device(timing: Timing, part: str) -> float:
 
 
 def _throughput(timing: ThroughputTiming, model: TimedModel) -> Throughput:
-    """Of all blocks; each lasted equally long, so the mean of their rates is the rate."""
+    """Averages the rates of all blocks, which lasted equally long each."""
     rates = [model.batch * 1e3 / ms for ms in timing.ms_per_batch]
     interval = mean_interval(rates)
     return Throughput(

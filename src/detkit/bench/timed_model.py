@@ -112,7 +112,7 @@ def _batch_of(files: Sequence[Path], size: int, number: int) -> list[Path]:
 
 
 def cpu_clock_for(models: Sequence[TimedModel], session_options: SessionOptions) -> Clock | None:
-    """The clock of the calling thread, if its CPU time tells how long each model takes."""
+    """Gives the clock of the calling thread, if its CPU time says how long each model takes."""
     if session_options.device != "cpu":
         return None
     works = [_works_in_caller(model.runs()[0], session_options.threads) for model in models]

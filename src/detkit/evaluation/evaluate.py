@@ -23,6 +23,7 @@ import numpy.typing as npt
 from detkit.artifact.artifact import Parent
 from detkit.core.boxes import EVAL_NMS, Detections, Indices, NmsConfig
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
+from detkit.core.lazy_import import install_hint
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
@@ -85,7 +86,7 @@ def evaluate(
 
 
 def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> Indices:
-    """(K,) index in `data_names` of each class of the model; the order may differ.
+    """Finds each class of the model in `data_names`: (K,) indices; the order may differ.
 
     Raises:
         DataError: the names are not the same set.
@@ -115,7 +116,7 @@ def detect(
     nms: NmsConfig = EVAL_NMS,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> list[Detections]:
-    """One for each record, in its image's pixels, cut to the image (see `in_image`).
+    """Detects objects in each record's image, in its pixels, cut to the image (see `in_image`).
 
     Raises:
         DataError: an image that cannot be read.
@@ -139,7 +140,7 @@ def coco_figures(
     *,
     scorer: str = "fast",
 ) -> Figures:
-    """The figures of one `Detections` a record, whose classes index `class_names`.
+    """Computes the figures of one `Detections` a record, whose classes index `class_names`.
 
     None where there is no ground truth to measure on (the -1 of pycocotools).
 
@@ -191,7 +192,7 @@ def _mean(values: Floats) -> float | None:
 
 
 def _load_scorer(scorer: str) -> tuple[Any, Any]:
-    """The classes COCO and COCOeval of a scorer, of which one is enough.
+    """Imports the classes COCO and COCOeval of a scorer, of which one is enough.
 
     Raises:
         UsageError: an unknown scorer.
@@ -212,7 +213,7 @@ def _load_scorer(scorer: str) -> tuple[Any, Any]:
         other = next(name for name in SCORERS if name != scorer)
         raise BackendError(
             f"{SCORERS[scorer]} is not installed here",
-            hint=f"pip install {SCORERS[scorer]}, or --scorer {other}",
+            hint=f"{install_hint(SCORERS[scorer])}, or --scorer {other}",
         ) from error
 
 
@@ -222,11 +223,11 @@ def _run_scorer(
     class_names: Sequence[str],
     detections: Sequence[Detections],
 ) -> tuple[Floats, Floats]:
-    """precision (T, R, K, S, M) and recall (T, K, S, M), -1 where nothing is measured."""
+    """Computes precision (T, R, K, S, M) and recall (T, K, S, M), -1 where nothing is measured."""
     coco_class, scorer_class = _load_scorer(scorer)
 
     def index(annotations: list[dict[str, Any]]) -> Any:
-        """Ids are ours, contiguous from 1: both scorers lose the match of an annotation 0."""
+        """Indexes annotations by ids from 1: both scorers lose the match of an annotation 0."""
         coco = coco_class()
         coco.dataset = {
             "images": [{"id": i} for i in range(1, len(records) + 1)],

@@ -25,7 +25,7 @@ MAX_PER_CLASS = 100  # detections of an image and class that count, as in COCO
 
 @dataclass(frozen=True, kw_only=True)
 class OperatingPoint:
-    """What a confidence threshold gives; `precision` is None where nothing is detected."""
+    """Precision, recall and F1 at a confidence; `precision` is None where nothing is detected."""
 
     precision: float | None
     recall: float | None
@@ -40,7 +40,7 @@ NOTHING_FOUND = OperatingPoint(precision=None, recall=0.0, f1=0.0, confidence=No
 def best_f1(
     records: Sequence[ImageRecord], num_classes: int, detections: Sequence[Detections]
 ) -> tuple[OperatingPoint, list[OperatingPoint]]:
-    """The operating point of all classes together, and that of each class by itself.
+    """Finds the operating point of all classes together, and that of each class by itself.
 
     Detections are matched as COCO does at IoU 0.5: best score first, each ground truth once, those
     on a crowd left out. A threshold c keeps detections with score >= c; of several best ones the
@@ -117,7 +117,7 @@ def _first_of_class(classes: Indices) -> npt.NDArray[np.bool_]:
 def _match_image(
     record: ImageRecord, found: Detections, first: npt.NDArray[np.bool_]
 ) -> npt.NDArray[np.int8]:
-    """(D,) 1 matched to a ground truth, -1 only to a crowd, 0 to nothing."""
+    """Matches detections: (D,) 1 for a match to a ground truth, -1 to a crowd only, else 0."""
     state = np.zeros(len(found), np.int8)
     iou = _coco_iou(coco_boxes(found.boxes_xyxy), coco_boxes(record.boxes_xyxy), record.crowd)
     same_class = found.classes[:, None] == record.classes
@@ -134,7 +134,7 @@ def _match_image(
 
 
 def _coco_iou(found_d4: Floats, truth_g4: Floats, crowd_g: npt.NDArray[np.bool_]) -> Floats:
-    """(D, G) of xywh boxes; for a crowd the union is the detection alone, as COCO has it."""
+    """IoU (D, G) of xywh boxes; for a crowd the union is the detection alone, as COCO has it."""
     ends_d2, ends_g2 = found_d4[:, :2] + found_d4[:, 2:], truth_g4[:, :2] + truth_g4[:, 2:]
     starts_d2, starts_g2 = found_d4[:, :2], truth_g4[:, :2]
     sides = np.minimum(ends_d2[:, None], ends_g2) - np.maximum(starts_d2[:, None], starts_g2)
@@ -146,14 +146,14 @@ def _coco_iou(found_d4: Floats, truth_g4: Floats, crowd_g: npt.NDArray[np.bool_]
 
 
 def coco_boxes(boxes_xyxy: npt.NDArray[np.float32]) -> Floats:
-    """(N, 4) xyxy -> left, top, width, height; float64 holds the difference of float32 exactly."""
+    """Converts (N, 4) xyxy to xywh; float64 holds the difference of two float32 exactly."""
     corners = boxes_xyxy.astype(np.float64)
     xywh: Floats = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
     return xywh
 
 
 def boxes_per_class(records: Sequence[ImageRecord], num_classes: int) -> Indices:
-    """(K,) ground truths that count: all but crowds."""
+    """Counts the ground truths (K,) of each class, crowds left out."""
     counts = [np.bincount(r.classes[~r.crowd], minlength=num_classes) for r in records]
     totals: Indices = np.sum(counts, axis=0, dtype=np.int64)
     return totals

@@ -22,7 +22,7 @@ PATIENCE_SECONDS = 5
 
 
 def fingerprint(packages: Sequence[str], root: Path = ROOT) -> dict[str, str]:
-    """What latency depends on; `id` is a digest of all but the load of the moment.
+    """Describes what latency depends on; `id` is a digest of all but the load of the moment.
 
     Args:
         packages: distributions whose versions count beside numpy's: those of the engines.
@@ -57,19 +57,19 @@ def _gpus(root: Path) -> list[str]:
 
 
 def l4t_release(text: str) -> str:
-    """`36.4.3` of the line that begins `# R36 (release), REVISION: 4.3, ...`."""
+    """Reads `36.4.3` from the line that begins `# R36 (release), REVISION: 4.3, ...`."""
     found = re.search(r"R(\d+) \(release\), REVISION: ([\d.]+)", text)
     return f"{found[1]}.{found[2]}" if found else ""
 
 
 def power_mode(text: str) -> str:
-    """`MAXN` of what `nvpmodel -q` prints."""
+    """Reads the mode, such as `MAXN`, from what `nvpmodel -q` prints."""
     found = re.search(r"NV Power Mode: *(\S+)", text)
     return found[1] if found else ""
 
 
 def _ask_nvpmodel() -> str:
-    """What `nvpmodel -q` prints; nothing where it is not installed or does not answer."""
+    """Runs `nvpmodel -q`; gives nothing where it is not installed or does not answer."""
     program = shutil.which("nvpmodel")
     if program is None:
         return ""

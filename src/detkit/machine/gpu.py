@@ -17,7 +17,7 @@ NAME_BYTES = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Gpu:
-    """`driver` is the newest CUDA version that the driver can run, such as 12.6."""
+    """An NVIDIA GPU; `driver` is the newest CUDA version that the driver can run, such as 12.6."""
 
     name: str
     compute_capability: str
@@ -25,7 +25,7 @@ class Gpu:
 
 
 def find_gpu(index: int = 0) -> Gpu:
-    """The GPU of this number, as CUDA counts them.
+    """Finds the GPU of this number, as CUDA counts them.
 
     Raises:
         BackendError: no driver, or no such GPU.
@@ -50,7 +50,7 @@ def find_gpu(index: int = 0) -> Gpu:
 
 
 def gpu_index(device: str) -> int:
-    """N of `cuda:N`, 0 of `cuda` and `auto`.
+    """Reads the GPU's number from a device: N of `cuda:N`, 0 of `cuda` and `auto`.
 
     Raises:
         BackendError: any other device, also the CPU.

@@ -35,7 +35,7 @@ NO_GPU = GpuState()
 
 
 def read_gpu(index: int, library: Any = None) -> GpuState:
-    """What the card of this number says; nothing where there is no driver.
+    """Reads the state of the card of this number; `NO_GPU` where there is no driver.
 
     Args:
         library: NVML, by default the one of this machine.
@@ -58,7 +58,7 @@ def read_gpu(index: int, library: Any = None) -> GpuState:
 
 
 def _number(function: Any, handle: ctypes.c_void_p, *args: int) -> float | None:
-    """The unsigned int a function gives; None where the card does not support it."""
+    """Calls a function for an unsigned int; None where the card does not support it."""
     value = ctypes.c_uint()
     code = function(handle, *args, ctypes.byref(value))
     return None if code else float(value.value)

@@ -23,7 +23,7 @@ Rails = dict[str, float]  # name -> W
 
 
 def read_rails(root: Path = ROOT) -> Rails:
-    """Watts of each rail an INA3221 watches; empty where there is none."""
+    """Reads the watts of each rail that an INA3221 watches; empty where there is none."""
     return dict(_hwmon_rails(root)) | dict(_iio_rails(root))
 
 
@@ -48,14 +48,14 @@ def _iio_rails(root: Path) -> Iterator[tuple[str, float]]:
 
 
 def total_w(rails: Rails) -> float:
-    """What all rails draw, none of it twice."""
+    """Adds up the watts of all rails, none of them twice."""
     whole = [watts for name, watts in rails.items() if name in TOTAL_RAILS]
     return sum(whole) if whole else sum(rails.values())
 
 
 @dataclass(frozen=True)
 class RaplCounter:
-    """A counter of RAPL; it starts again from 0 at `range_uj`."""
+    """An energy counter (RAPL), which starts again from 0 at `range_uj`."""
 
     path: Path
     range_uj: float
@@ -64,13 +64,13 @@ class RaplCounter:
         return number_of(self.path)
 
     def between(self, before: float, after: float) -> float:
-        """Joules used, if the counter has gone round once at most."""
+        """Joules used between two readings, if the counter has gone round once at most."""
         used = after - before
         return (used if used >= 0 else used + self.range_uj) / 1e6
 
 
 def find_counters(root: Path = ROOT) -> list[RaplCounter]:
-    """One of each processor package that this user may read."""
+    """Finds the counter of each processor package that this user may read."""
     found = []
     for folder in sorted((root / "sys/class/powercap").glob("intel-rapl:*")):
         is_package = text_of(folder / "name").startswith("package")
@@ -89,7 +89,7 @@ def measure_joules(
     gpu_w: Callable[[], float | None] = lambda: None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> float | None:
-    """Joules that the machine uses while `work` runs; None where nothing measures it.
+    """Measures the joules used while `work` runs; None where nothing measures them.
 
     A board's rails hold all of it. Else it is that of the processors that count, and of the GPU.
     """
@@ -115,7 +115,7 @@ def _counted(counters: list[RaplCounter], work: Callable[[], object]) -> float:
 def _integrated(
     watts: Callable[[], float], work: Callable[[], object], clock: Callable[[], float]
 ) -> float:
-    """Mean power over the samples a thread takes meanwhile, times the duration."""
+    """Integrates power: the mean of samples that a thread takes meanwhile, times the duration."""
     samples, done = [watts()], threading.Event()
 
     def sample() -> None:

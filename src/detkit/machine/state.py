@@ -20,7 +20,7 @@ PLAUSIBLE_C = (0.0, 150.0)
 
 
 def read_state(root: Path = ROOT, gpu_index: int | None = None) -> MachineState:
-    """The state of the moment; `gpu_index` asks for that NVIDIA card too."""
+    """Reads the state of the moment; with `gpu_index`, that of an NVIDIA card too."""
     gpu = read_gpu(gpu_index) if gpu_index is not None else NO_GPU
     return MachineState(
         load_average=float(text_of(root / "proc/loadavg").split(" ")[0] or 0),
@@ -38,7 +38,7 @@ def _of_gpu(gpu: GpuState) -> dict[str, float]:
 
 
 def cpu_mhz(root: Path) -> float | None:
-    """Of the fastest core: the one that was busy. None where nothing says so."""
+    """Clock of the fastest core, which was the busy one; None where nothing says so."""
     files = (root / CPUS).glob("cpu[0-9]*/cpufreq/scaling_cur_freq")
     khz = [value for value in map(number_of, files) if value]
     if khz:
@@ -49,7 +49,7 @@ def cpu_mhz(root: Path) -> float | None:
 
 
 def devfreq_gpu_mhz(root: Path) -> float | None:
-    """Of a GPU that shares the board's memory, as on a Jetson."""
+    """Clock of a GPU that shares the board's memory, as on a Jetson."""
     files = sorted((root / "sys/class/devfreq").glob("*gpu*/cur_freq"))
     files += sorted((root / "sys/class/devfreq").glob("*gv11b*/cur_freq"))
     hertz = [value for value in map(number_of, files) if value]
@@ -57,13 +57,13 @@ def devfreq_gpu_mhz(root: Path) -> float | None:
 
 
 def cpu_throttles(root: Path) -> int:
-    """Times since boot that cores were slowed down for their heat."""
+    """Counts how often cores were throttled for their heat since boot."""
     files = (root / CPUS).glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
     return sum(int(number_of(path) or 0) for path in files)
 
 
 def temperatures_c(root: Path) -> dict[str, float]:
-    """By the name of the zone or the chip and its sensor."""
+    """Reads temperatures, by the name of the zone or of the chip and its sensor."""
     found = dict(_zones(root)) | dict(_chips(root))
     low, high = PLAUSIBLE_C
     return {name: value for name, value in found.items() if low < value < high}

@@ -8,7 +8,7 @@ ROOT = Path("/")
 
 
 def text_of(path: Path) -> str:
-    """The file's text, or nothing where this machine does not show it."""
+    """Reads the file's text; empty where this machine does not show it."""
     try:
         return path.read_text(encoding="utf-8", errors="replace").strip("\0\n ")
     except OSError:
@@ -16,7 +16,7 @@ def text_of(path: Path) -> str:
 
 
 def number_of(path: Path) -> float | None:
-    """The one number in the file; None where there is no such file, or something else in it."""
+    """Reads the one number in the file; None where there is no such file or no number."""
     try:
         return float(text_of(path))
     except ValueError:
@@ -24,7 +24,7 @@ def number_of(path: Path) -> float | None:
 
 
 def fields_of(path: Path) -> dict[str, str]:
-    """The first value of each `name : value` line."""
+    """Reads `name : value` lines: the first value of each name."""
     fields: dict[str, str] = {}
     for line in text_of(path).splitlines():
         name, _, value = line.partition(":")

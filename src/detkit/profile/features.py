@@ -16,7 +16,7 @@ FREE = ("network", "macs", "moved")  # the rates that hardly feel the penalty
 
 
 def features_of(spec: ArchSpec) -> dict[str, float]:
-    """Multiply-adds in billions, values in millions."""
+    """Sums up the features of a network: multiply-adds in billions, values in millions."""
     found: dict[str, float] = defaultdict(float)
     for layer in conv_layers(spec):
         for name, value in _of_layer(layer):

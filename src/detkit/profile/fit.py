@@ -38,7 +38,7 @@ class RidgeFit:
 def fit_latency(
     features: Sequence[Mapping[str, float]], latencies_ms: Sequence[float]
 ) -> LatencyFit:
-    """The ridge whose penalty leaves the least error; every network has its features and its ms."""
+    """Fits the ridge whose penalty leaves the least error; each network has features and ms."""
     names = tuple(sorted({name for found in features for name in found}))
     measured = np.array(latencies_ms)
     shares = np.array([[found.get(name, 0.0) for name in names] for found in features])

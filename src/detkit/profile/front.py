@@ -18,7 +18,7 @@ from detkit.untrained import EngineSetup
 
 
 def read_front(path: Path) -> tuple[ParetoPoint, ...]:
-    """The points of a pareto.json.
+    """Reads the points of a pareto.json.
 
     Raises:
         ArtifactError: not one, damaged, or empty.

@@ -15,7 +15,7 @@ from detkit.spec.space import SearchSpace
 
 @dataclass(frozen=True, kw_only=True)
 class ProfileQuery:
-    """What a search needs a profile of."""
+    """What a profile must be about to serve a search."""
 
     space: SearchSpace
     engine: str
@@ -24,7 +24,7 @@ class ProfileQuery:
 
 
 def open_profile(path: Path, query: ProfileQuery) -> LatencyFit:
-    """The fit of the profile in a file.
+    """Reads the fit of the profile in a file, if it is about what the search needs.
 
     Raises:
         ArtifactError: no such file, damaged, or of another schema.
@@ -64,7 +64,7 @@ def _check_space(path: Path, profile: HardwareProfile, space: SearchSpace) -> No
 
 
 def predict_ms(fit: LatencyFit, spec: ArchSpec) -> float:
-    """Never below a tenth of a millisecond, where a fit has nothing to say."""
+    """Predicts latency; never below a tenth of a millisecond, where a fit has nothing to say."""
     found = features_of(spec)
     total = sum(w * found[name] for name, w in zip(fit.features, fit.weights_ms, strict=True))
     return max(total, 0.1)

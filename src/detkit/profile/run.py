@@ -119,7 +119,7 @@ def _measure_missing(
 
 
 def begin(space: SearchSpace, setup: EngineSetup, *, seed: int) -> HardwareProfile:
-    """A profile without samples."""
+    """Begins a profile, which has no samples yet."""
     machine = fingerprint(engine_packages())
     searched = "image_size" in space.knobs
     height, width = space.base.image_size
@@ -172,7 +172,7 @@ def measurement_warnings(
 def _finished(
     profile: HardwareProfile, specs: Sequence[ArchSpec], warnings: Sequence[str]
 ) -> HardwareProfile:
-    """The profile with its fit and all warnings: `warnings`, and those of its measurements."""
+    """Completes the profile by its fit and all warnings: `warnings`, and those of measurements."""
     latencies_ms = [sample.latency_ms for sample in profile.samples]
     measurements = [
         measurement for sample in profile.samples for measurement in sample.measurements
@@ -185,7 +185,7 @@ def _finished(
 
 
 def _resumed(fresh: HardwareProfile, out: Path, samples: int) -> HardwareProfile:
-    """The profile in `out`, if it was begun with the settings of `fresh`."""
+    """Reads the profile in `out`, if it was begun with the settings of `fresh`."""
     kind, found = read_record(out)
     if not isinstance(found, HardwareProfile):
         raise UsageError(f"{out} is a {kind}, no profile to resume")

@@ -21,7 +21,7 @@ LEAST_SAMPLES = 8
 
 
 def choose_networks(space: SearchSpace, count: int, seed: int) -> list[ArchSpec]:
-    """`count` different networks, both ends included, in the order to measure them.
+    """Chooses `count` different networks, both ends included, in the order to measure them.
 
     The order is random, so that what was measured before an interruption covers the space too.
 
@@ -46,7 +46,7 @@ def choose_networks(space: SearchSpace, count: int, seed: int) -> list[ArchSpec]
 
 
 def draw(space: SearchSpace, size: float, rng: np.random.Generator) -> ArchSpec:
-    """A network whose knobs lie around `size`, 0 being the least value of each and 1 the last."""
+    """Draws a network whose knobs lie around `size`: 0 is the first value of each, 1 the last."""
     point = {}
     for path, values in space.knobs.items():
         position = min(max(size + rng.normal(0.0, SCATTER), 0.0), 1.0)

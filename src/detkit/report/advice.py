@@ -1,4 +1,4 @@
-"""In which precision, on which engine, a checkpoint should be shipped."""
+"""The advice in which precision, on which engine, to ship a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Variant:
 
 @dataclass(frozen=True, kw_only=True)
 class AdviceReport(Report):
-    """`chosen` is an index in `variants`, None where none meets the limits."""
+    """The variant to ship: `chosen` is its index in `variants`, None if none meets the limits."""
 
     kind: str = "advice report"
     schema_version: int = 2

@@ -1,4 +1,4 @@
-"""How far one form of a model is from the next."""
+"""How far a converted model is from its parent."""
 
 from __future__ import annotations
 

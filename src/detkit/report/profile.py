@@ -10,7 +10,7 @@ from detkit.report.record import Report
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """A few runs in a row. `wall_over_cpu` is 1 where only wall time is measured."""
+    """The times of a few runs in a row; `wall_over_cpu` is 1 where only wall time is measured."""
 
     least_ms: float
     p50_ms: float
@@ -31,7 +31,7 @@ class ProfileSample:
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyFit:
-    """latency_ms = sum of weights_ms * features; the errors are those of leaving one sample out.
+    """A linear fit, latency_ms = sum of weights_ms * features; errors are of samples left out.
 
     `mape` is a share: 0.08 is 8 %.
     """

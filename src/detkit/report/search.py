@@ -33,7 +33,7 @@ class ParetoPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchReport(Report):
-    """`pareto` by ascending cost. `hypervolume` is of scaled score and cost, see `search.study`."""
+    """What a search found: `pareto` by ascending cost; `hypervolume` of scaled score and cost."""
 
     kind: str = "search report"
     schema_version: int = 2

@@ -12,7 +12,7 @@ from detkit.report.record import Report
 
 @dataclass(frozen=True, kw_only=True)
 class LatencyStats:
-    """Milliseconds over `count` runs.
+    """Statistics of `count` runs, in milliseconds.
 
     `p50_low` to `p50_high` is the 95 % interval of p50, from whole blocks drawn again and again:
     runs of one block are not independent. `mad` is the median distance from p50, `iqr` p75 - p25.
@@ -147,7 +147,7 @@ class Change:
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineComparison:
-    """`reference_change` is by how much the machine itself is slower: new / old - 1."""
+    """Each model against a baseline; `reference_change` is that of the machine, new / old - 1."""
 
     file: str
     max_regress: float  # share, 0.05 for 5 %

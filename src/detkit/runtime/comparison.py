@@ -93,7 +93,7 @@ def compare_suppressed(
 
 
 def _floor(found: Detections, config: NmsConfig) -> float:
-    """The least score that would have been among `found`."""
+    """The least score that a detection needed to be among `found`."""
     is_full = len(found) == config.max_detections
     return float(found.scores.min()) if is_full else config.score_threshold
 

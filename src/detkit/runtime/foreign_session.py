@@ -29,7 +29,7 @@ MAX_DETECTIONS = EVAL_NMS.max_detections  # of a set of predictions that needs n
 
 
 class ForeignSession(GraphSession):
-    """A graph whose raw predictions are left to detkit's NMS; see `runtime.Session`."""
+    """A graph whose raw predictions are left to detkit's NMS; see `runtime.session.Session`."""
 
     manifest: ForeignSignature
 
@@ -40,7 +40,7 @@ class ForeignSession(GraphSession):
         self._kept = None if len(kept) == len(manifest.class_of) else kept
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        """As `Session.run`; the graph may be fed as `GraphSession.run` says."""
+        """Runs a batch as `Session.run` does; it may be fed as `GraphSession.run` says."""
         tensors = self.run_roles(images_bchw)
         spec = self.manifest.spec
         boxes, scores = _split(tensors["joint"], spec) if "joint" in tensors else _pair(tensors)
@@ -52,7 +52,7 @@ class ForeignSession(GraphSession):
         return boxes, scores.astype(np.float32, copy=False)
 
     def run_roles(self, images: Array | Pixels) -> Tensors:
-        """The outputs by role.
+        """Runs a batch; gives the outputs by role.
 
         Raises:
             ArtifactError: the graph refuses this batch, or gives shapes that do not fit.
@@ -70,7 +70,7 @@ class ForeignSession(GraphSession):
         return tensors
 
     def feed(self, images: Array | Pixels) -> npt.NDArray[Any]:
-        """The batch in the layout and type of the graph's input, which may have no batch."""
+        """Converts the batch to layout and type of the graph's input, which may have no batch."""
         (tensor,) = self.manifest.inputs
         pixels = takes_pixels(self.manifest)
         batch: npt.NDArray[Any] = to_pixels(images) if pixels else images.astype(tensor.dtype)
@@ -84,7 +84,7 @@ class ForeignSession(GraphSession):
 
 
 class SuppressingForeignSession(ForeignSession):
-    """A graph whose predictions are final; see `runtime.SuppressingSession`."""
+    """A graph whose predictions are final; see `runtime.session.SuppressingSession`."""
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
         raise ArtifactError(f"{self.path} gives final detections, so there are no raw scores")
@@ -109,7 +109,7 @@ class SuppressingForeignSession(ForeignSession):
         )
 
     def _classes(self, labels: npt.NDArray[Any], scores: Array) -> npt.NDArray[np.int64]:
-        """The class of each label, -1 of the background and of numbers that no class has.
+        """Maps labels to classes; -1 for the background and for numbers that no class has.
 
         Raises:
             ArtifactError: a label beyond the names.
@@ -131,13 +131,13 @@ class SuppressingForeignSession(ForeignSession):
 
 
 def _split(joint: npt.NDArray[Any], spec: OutputSpec) -> tuple[npt.NDArray[Any], ...]:
-    """boxes (B, A, 4) and scores (B, A, L)."""
+    """Splits joint rows into boxes (B, A, 4) and scores (B, A, L)."""
     rows = joint.swapaxes(1, 2) if spec.anchors_last else joint
     return rows[..., :4], rows[..., 4 + spec.objectness :]
 
 
 def _objectness(joint: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]:
-    """(B, A, 1)"""
+    """The column of objectness, (B, A, 1), of joint rows."""
     rows = joint.swapaxes(1, 2) if spec.anchors_last else joint
     return rows[..., 4:5]
 
@@ -157,7 +157,7 @@ def _activated(raw: npt.NDArray[Any], activation: str) -> npt.NDArray[Any]:
 
 
 def _best(boxes: Array, scores: Array) -> SuppressedOutputs:
-    """The best (query, class) pairs of each image."""
+    """Keeps the best (query, class) pairs of each image."""
     num_images, _, num_classes = scores.shape
     flat = scores.reshape(num_images, -1)
     pairs = np.argsort(-flat, axis=1, kind="stable")[:, :MAX_DETECTIONS]
@@ -174,12 +174,12 @@ def _best(boxes: Array, scores: Array) -> SuppressedOutputs:
 
 
 def _batched(tensor: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
-    """With the dimension of the batch, which graphs of one image leave out."""
+    """Adds the dimension of the batch, which graphs of one image leave out."""
     return tensor[None] if tensor.ndim == rank - 1 else tensor
 
 
 def _columns(rows: npt.NDArray[Any], spec: OutputSpec, num_images: int) -> Tensors:
-    """The rows of numbers by column, those of an image together, padded with score -1."""
+    """Groups rows by image, padded with score -1, and splits them into columns."""
     slices = _column_slices(spec)
     if "image" in slices and rows.ndim == 2:
         images = rows[:, slices["image"]][:, 0].astype(np.int64)
@@ -203,7 +203,7 @@ def _column_slices(spec: OutputSpec) -> dict[str, slice]:
 def _grouped(
     rows: npt.NDArray[Any], images: npt.NDArray[np.int64], num_images: int, score: slice
 ) -> npt.NDArray[Any]:
-    """(N, width) rows of any image -> (B, M, width)."""
+    """Groups (N, width) rows of any image to (B, M, width)."""
     most = int(np.bincount(images, minlength=1).max())
     groups = np.zeros((num_images, most, rows.shape[1]), np.float32)
     groups[..., score] = -1
@@ -217,7 +217,7 @@ def _grouped(
 
 
 def to_xyxy(boxes: npt.NDArray[Any], spec: OutputSpec, size: tuple[int, int]) -> Array:
-    """(..., 4) as the description says -> float32 corners in input pixels.
+    """Converts boxes (..., 4), as described, to float32 corners in input pixels.
 
     Args:
         size: (height, width) of the input.

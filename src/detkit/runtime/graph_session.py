@@ -37,7 +37,7 @@ class GraphRunner(Protocol):
     def output_names(self) -> Collection[str]: ...
 
     def run(self, images: npt.NDArray[Any], outputs: Sequence[str]) -> list[Any]:
-        """The outputs of these names, in arrays that later calls leave alone.
+        """Runs the graph; gives the outputs of these names, in arrays that later calls leave alone.
 
         Raises:
             EngineRefusalError: an input of another shape or type than the graph takes.
@@ -62,7 +62,7 @@ class TimedRunner(Protocol):
 
 
 class GraphSession:
-    """A graph with raw outputs; see `runtime.Session`."""
+    """A graph with raw outputs; see `runtime.session.Session`."""
 
     outputs: tuple[str, ...] = RAW
 
@@ -81,12 +81,12 @@ class GraphSession:
             raise ArtifactError(f"{path}: the graph has no output {', '.join(sorted(missing))}")
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        """As `Session.run`; a graph that `takes_pixels` is also fed with (B, H, W, 3) uint8."""
+        """Runs a batch as `Session.run` does; where `takes_pixels`, also of (B, H, W, 3) uint8."""
         boxes, scores = self.run_graph(images_bchw)
         return boxes, scores
 
     def run_graph(self, images: Array | Pixels) -> list[Any]:
-        """The outputs in the order of `outputs`.
+        """Runs a batch; gives the outputs in the order of `outputs`.
 
         Raises:
             ArtifactError: the graph refuses this batch.
@@ -99,12 +99,12 @@ class GraphSession:
             raise ArtifactError(f"{self.path}: cannot run an input of {shape}: {error}") from error
 
     def feed(self, images: Array | Pixels) -> npt.NDArray[Any]:
-        """The batch as the graph's input takes it."""
+        """Converts the batch to what the graph's input takes."""
         return to_pixels(images) if takes_pixels(self.manifest) else images
 
 
 class SuppressingGraphSession(GraphSession):
-    """A graph with NMS inside; see `runtime.SuppressingSession`."""
+    """A graph with NMS inside; see `runtime.session.SuppressingSession`."""
 
     outputs = SUPPRESSED
 
@@ -128,7 +128,7 @@ def last_device_times(session: Session) -> DeviceTimes | None:
 
 
 def to_pixels(images: Array | Pixels) -> npt.NDArray[np.uint8]:
-    """The contract's (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
+    """Converts (B, 3, H, W) 0..1 back to the (B, H, W, 3) uint8 it was made of, exactly."""
     if images.dtype == np.uint8:
         return np.asarray(images, np.uint8)
     return np.ascontiguousarray(np.rint(images * 255).astype(np.uint8).transpose(0, 2, 3, 1))

@@ -34,7 +34,7 @@ _DATA_LOCATION, _EXTERNAL_DATA = 14, 13
 
 
 def read_onnx(path: Path) -> bytes:
-    """The whole file.
+    """Reads the whole file, if it holds all of its tensors.
 
     Raises:
         ArtifactError: cut short, or with tensors in other files; old engines follow any path.
@@ -54,7 +54,7 @@ def read_onnx(path: Path) -> bytes:
 
 
 def _external_tensors(data: bytes | memoryview, message: str) -> Iterator[bool]:
-    """True for each sign of a tensor stored elsewhere."""
+    """Yields True for each sign of a tensor stored elsewhere."""
     for number, value in protobuf_fields(data):
         if message == "tensor" and number in (_DATA_LOCATION, _EXTERNAL_DATA):
             yield value != 0

@@ -1,6 +1,6 @@
-"""One Session per engine: open an artifact, run a batch, get decoded boxes and scores.
+"""What an opened model can do: run a batch, whose boxes and scores become detections.
 
-`RUNTIMES` is the plug-in table: name -> "module:function". A new engine is a new file and a line.
+The sessions themselves are opened by `engines.opening`, each by its engine.
 `infer` is what verbs call that must work with every artifact: it gives raw outputs, or those of a
 graph that suppresses by itself, and both turn into `Detections` the same way.
 
@@ -44,7 +44,7 @@ class Session(Protocol):
     def manifest(self) -> Signature: ...
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        """(B, 3, H, W) -> boxes (B, A, 4) xyxy input pixels, scores (B, A, C).
+        """Runs (B, 3, H, W): boxes (B, A, 4) xyxy input pixels, scores (B, A, C).
 
         The images are float32 as the manifest's `preprocess` says: RGB 0..1 where it is native.
         """
@@ -63,7 +63,7 @@ class SuppressingSession(Protocol):
     def run(self, images_bchw: Array) -> tuple[Array, Array]: ...
 
     def run_suppressed(self, images_bchw: Array) -> SuppressedOutputs:
-        """As `Session.run`, to detections in input pixels."""
+        """Runs a batch as `Session.run` does; gives detections in input pixels."""
         ...
 
 
@@ -75,7 +75,7 @@ class RawOutputs:
     scores: Array
 
     def detections(self, config: NmsConfig) -> list[Detections]:
-        """One for each image, in input pixels.
+        """Suppresses overlapping boxes; gives detections in input pixels for each image.
 
         Raises:
             NonFiniteError: NaN or Inf, which suppression would drop without a word.
@@ -94,7 +94,7 @@ class SuppressedOutputs:
     classes: npt.NDArray[np.int64]  # (B, M)
 
     def detections(self, config: NmsConfig) -> list[Detections]:
-        """As those of `RawOutputs`; of `config` only the score threshold and the count apply."""
+        """Gives detections as `RawOutputs` does, by score threshold and count of `config` alone."""
         _check_finite(self.boxes, self.scores)
         return [self._image(index, config) for index in range(len(self.counts))]
 
@@ -131,7 +131,7 @@ def takes_pixels(manifest: Signature) -> bool:
 
 
 def detections_of(session: Session, images: Array, config: NmsConfig) -> list[Detections]:
-    """One for each image of `infer`, whatever batch size the graph takes."""
+    """Detects objects in each image by `infer`, whatever batch size the graph takes."""
     manifest = session.manifest
     only = manifest.only_batch if isinstance(manifest, ForeignSignature) else 0
     size = only or len(images)

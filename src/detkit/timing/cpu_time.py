@@ -20,7 +20,7 @@ from detkit.timing.plan import SAMPLE_PLAN, TRIAL_PLAN, TimingPlan
 
 
 def clock_name(session_options: SessionOptions) -> str:
-    """`cpu` where one CPU thread does all the work, else `wall`."""
+    """Names the clock: `cpu` where one CPU thread does all the work, else `wall`."""
     return "cpu" if session_options.threads == 1 and session_options.device == "cpu" else "wall"
 
 
@@ -31,7 +31,7 @@ def clock_of(session_options: SessionOptions) -> Clock:
 def least_cpu_ms(
     sessions: Sequence[Session], *, session_options: SessionOptions, plan: TimingPlan = TRIAL_PLAN
 ) -> list[float]:
-    """Milliseconds of the fastest run of each session, which take turns; one image a run."""
+    """Times the sessions interleaved, one image a run; gives ms of the fastest run of each."""
     timings = measure([_call_of(session) for session in sessions], plan, clock_of(session_options))
     return [min(timing.samples_ms) for timing in timings]
 

@@ -100,7 +100,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class Clocks:
-    """`wall` times runs; `cpu`, where there is one, the calling thread in them."""
+    """The clocks of a measurement: `wall` times runs, `cpu` (where there is one) their thread."""
 
     wall: Clock
     cpu: Clock | None = None
@@ -204,7 +204,7 @@ def _time_block(run: TimedCall, first: int, count: int, clocks: Clocks) -> _Bloc
 def measure_chain(
     stages: Sequence[Callable[[Any], Any]], runs: int, clock: Clock
 ) -> list[tuple[float, ...]]:
-    """Milliseconds of each stage, run by run; one untimed run goes first.
+    """Times each stage in ms, run by run; one untimed run goes first.
 
     The first stage gets the run's number, each other stage what the one before returned.
     """
@@ -221,6 +221,6 @@ def measure_chain(
 
 
 def paired_ratio(timing: Timing, first: Timing) -> float:
-    """Median over the blocks of this model's block median over the first model's."""
+    """Median of the ratios, block by block, of this model's median to the first model's."""
     pairs = zip(timing.block_medians_ms, first.block_medians_ms, strict=True)
     return median(mine / theirs for mine, theirs in pairs)

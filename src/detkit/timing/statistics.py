@@ -33,7 +33,7 @@ class Interval:
 
 
 def latency_stats(blocks_ms: Blocks) -> LatencyStats:
-    """Percentiles by linear interpolation of all runs, and the interval of p50 over the blocks."""
+    """Computes percentiles (by linear interpolation) of all runs, and the interval of p50."""
     samples = np.concatenate([np.asarray(block, np.float64) for block in blocks_ms])
     p25, p50, p75, p90, p95, p99 = np.percentile(samples, [25, 50, 75, 90, 95, 99]).tolist()
     interval = median_interval(blocks_ms)
@@ -53,7 +53,7 @@ def latency_stats(blocks_ms: Blocks) -> LatencyStats:
 
 
 def median_interval(blocks: Blocks) -> Interval:
-    """Of the median of all values, whole blocks being drawn with replacement.
+    """Bootstraps the median of all values; whole blocks are drawn with replacement.
 
     The median of a draw is that of the values weighted by how often their block was drawn.
     """
@@ -66,7 +66,7 @@ def median_interval(blocks: Blocks) -> Interval:
 
 
 def _weighted_median(values: Floats, weights: Floats) -> float:
-    """The mean of the two middle ones where the middle falls between them; values are sorted."""
+    """Median of sorted values; the mean of two where the middle falls between them."""
     reached = np.cumsum(weights)
     middle = reached[-1] / 2
     lower = np.searchsorted(reached, middle, side="left")
@@ -75,13 +75,13 @@ def _weighted_median(values: Floats, weights: Floats) -> float:
 
 
 def mean_interval(values: Sequence[float]) -> Interval:
-    """Of the mean of values that stand for a block each."""
+    """Bootstraps the mean of values that stand for a block each."""
     drawn = _times_drawn(len(values)) @ np.asarray(values, np.float64) / len(values)
     return interval_of(drawn)
 
 
 def _times_drawn(count: int) -> Floats:
-    """(DRAWS, count): how often each block is in each draw."""
+    """Draws with replacement: (DRAWS, count), how often each block is in each draw."""
     rng = np.random.default_rng(SEED)
     drawn: Floats = rng.multinomial(count, np.full(count, 1 / count), DRAWS).astype(np.float64)
     return drawn
@@ -94,7 +94,7 @@ def quartile_ratio(rounds: Blocks, others: Blocks) -> float:
 
 
 def quartile_ratios_drawn(rounds: Blocks, others: Blocks, *, seed: int = SEED) -> Floats:
-    """(DRAWS,) `quartile_ratio` of rounds drawn with replacement, the same ones on both sides.
+    """Bootstraps `quartile_ratio`, (DRAWS,): the same rounds are drawn on both sides.
 
     Args:
         rounds: (R, N) values of N runs in each of R rounds; `others` as well.
@@ -105,12 +105,12 @@ def quartile_ratios_drawn(rounds: Blocks, others: Blocks, *, seed: int = SEED) -
 
 
 def over_sessions(ratios: Floats) -> Floats:
-    """Drawn ratios as other sessions of the same files would give them."""
+    """Widens drawn ratios by the noise between sessions of the same files."""
     noise: Floats = np.random.default_rng(SEED).normal(0, BETWEEN_SESSIONS, len(ratios))
     return ratios * np.exp(noise)
 
 
 def interval_of(drawn: Floats) -> Interval:
-    """95 % of what was drawn lies in it."""
+    """The interval that holds the middle 95 % of what was drawn."""
     low, high = np.percentile(drawn, [LOW, HIGH]).tolist()
     return Interval(low, high)

@@ -28,7 +28,7 @@ class ThroughputBlock:
 
 @dataclass(frozen=True)
 class ThroughputTiming(Timing):
-    """`blocks_ms` are times of batches under load; what a block says is its time per batch done."""
+    """Times under load: `blocks_ms` of single batches, `ms_per_batch` of a block per batch done."""
 
     ms_per_batch: tuple[float, ...] = ()
 

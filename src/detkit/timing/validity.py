@@ -31,7 +31,7 @@ GPU_CLOCKS = "sudo nvidia-smi -pm 1 && sudo nvidia-smi --lock-gpu-clocks=tdp,tdp
 
 @dataclass(frozen=True)
 class TimingWarning:
-    """`of_others`: other programs lengthened the wall time; CPU times are none the worse."""
+    """A message and its remedy; `of_others`: other programs lengthened wall time, not CPU time."""
 
     message: str
     remedy: str
@@ -62,7 +62,7 @@ def cpu_use(root: Path = ROOT) -> CpuUse:
 
 
 def load_warnings(before: CpuUse, after: CpuUse) -> Iterator[TimingWarning]:
-    """What else ran between the two moments."""
+    """Yields warnings of what else ran between the two moments."""
     elapsed = max(after.total - before.total, 1e-9)
     others = (after.busy - before.busy - (after.own - before.own)) / elapsed
     stolen = (after.stolen - before.stolen) / elapsed
@@ -82,7 +82,7 @@ def load_warnings(before: CpuUse, after: CpuUse) -> Iterator[TimingWarning]:
 def state_warnings(
     states: Sequence[MachineState], machine: Mapping[str, str]
 ) -> Iterator[TimingWarning]:
-    """What clocks and heat say; the states are before, between the blocks, and after.
+    """Yields warnings of clocks and heat; states are before, between the blocks, and after.
 
     Args:
         machine: a fingerprint, by which remedies for this machine are chosen.
@@ -123,7 +123,7 @@ def _rises(states: Sequence[MachineState]) -> Iterator[tuple[str, float]]:
 def timing_warnings(
     name: str, *, steady: bool, warmup_runs: int, block_spread: float, runs: int
 ) -> Iterator[TimingWarning]:
-    """What the times of one model say against trusting them."""
+    """Yields warnings of what the times of one model say against trusting them."""
     if not steady:
         message = f"{name}: still getting faster after {warmup_runs} warm-up runs"
         yield TimingWarning(message, LONGER)

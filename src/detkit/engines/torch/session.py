@@ -19,7 +19,7 @@ from detkit.runtime.session import SessionOptions
 
 
 class TorchSession:
-    """Runs a detector in float32; see `runtime.Session`."""
+    """Runs a detector in float32; see `runtime.session.Session`."""
 
     engine = "torch"
 
