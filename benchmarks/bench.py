@@ -91,7 +91,7 @@ def onnxruntime_loop(model: Path, args: argparse.Namespace) -> Iterator[Row]:
 
 
 def timed(model: Path, args: argparse.Namespace, engine: str) -> ModelLatency:
-    plan = TimingPlan(min_seconds=args.seconds, min_runs=20, chain_runs=1)
+    plan = TimingPlan(min_seconds=args.seconds, min_runs=20, max_chain_runs=1)
     session_options = SessionOptions(threads=args.threads)
     return bench([model], engine=engine, session_options=session_options, plan=plan).models[0]
 
@@ -239,7 +239,7 @@ def bench_once(model: Path, args: argparse.Namespace, baseline: Baseline | None)
         [model],
         engine=args.runtime,
         session_options=SessionOptions(threads=args.threads),
-        plan=TimingPlan(min_seconds=args.seconds, min_runs=100, chain_runs=10),
+        plan=TimingPlan(min_seconds=args.seconds, min_runs=100, max_chain_runs=10),
         scenario=args.scenario,
         baseline=baseline,
     )

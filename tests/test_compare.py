@@ -16,7 +16,7 @@ from detkit.spec.zoo import ZOO, with_task
 from detkit.timing.plan import TimingPlan
 
 PLAN = TimingPlan(
-    min_seconds=0, min_runs=10, blocks=2, warmup_seconds=0, max_warmup_seconds=0.1, chain_runs=1
+    min_seconds=0, min_runs=10, blocks=2, warmup_seconds=0, max_warmup_seconds=0.1, max_chain_runs=1
 )
 
 

@@ -32,7 +32,7 @@ from detkit.runtime.session import SessionOptions
 from detkit.timing.plan import TimingPlan
 from detkit.timing.statistics import Interval
 
-QUICK = TimingPlan(min_seconds=0.1, min_runs=100, blocks=5, warmup_seconds=0, chain_runs=3)
+QUICK = TimingPlan(min_seconds=0.1, min_runs=100, blocks=5, warmup_seconds=0, max_chain_runs=3)
 LIMIT = 0.05
 
 

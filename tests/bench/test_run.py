@@ -21,7 +21,7 @@ from detkit.runtime.graph_session import DeviceTimes
 from detkit.runtime.session import SessionOptions
 from detkit.timing.plan import TimingPlan
 
-QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, chain_runs=3)
+QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, max_chain_runs=3)
 
 
 @pytest.fixture

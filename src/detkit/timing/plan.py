@@ -16,11 +16,15 @@ class TimingPlan:
     warmup_seconds: float = 0.5
     max_warmup_seconds: float = 10.0
     steady: float = 0.02  # the warm-up ends when a window is not faster by more than this
-    chain_runs: int = 50  # of the end-to-end chain
+    max_chain_runs: int = 50  # of the end-to-end chain; it never runs more often than `min_runs`
 
     @property
     def min_runs_per_block(self) -> int:
         return math.ceil(self.min_runs / self.blocks)
+
+    @property
+    def chain_runs(self) -> int:
+        return min(self.min_runs, self.max_chain_runs)
 
 
 # A variant of a checkpoint among all others that engines here can run.

@@ -293,7 +293,7 @@ def test_bench_reports_the_gpu_s_own_time_and_its_copies(monkeypatch: Any, tmp_p
     monkeypatch.setattr(device, "elapsed_ms", lambda start, end: next(parts))
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (runner,))
     write_engine(tmp_path / "m.engine", b"engine", record())
-    plan = TimingPlan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0, chain_runs=3)
+    plan = TimingPlan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0, max_chain_runs=3)
     session_options = SessionOptions(device="cuda")
     report = bench([tmp_path / "m.engine"], plan=plan, session_options=session_options)
     (model,) = report.models

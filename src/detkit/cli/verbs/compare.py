@@ -85,7 +85,7 @@ def compare(
         precisions=tuple(precision.split(",")),
         engine=engine,
         session_options=SessionOptions(device=device, threads=threads),
-        plan=TimingPlan(min_seconds=seconds, min_runs=runs, chain_runs=CHAIN_RUNS),
+        plan=TimingPlan(min_seconds=seconds, min_runs=runs, max_chain_runs=CHAIN_RUNS),
         batch=batch,
         data=data,
         log=console.log,

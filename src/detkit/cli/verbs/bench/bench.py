@@ -102,9 +102,7 @@ def bench(
         engine=engine,
         session_options=SessionOptions(device=device, threads=threads),
         batch=batch,
-        plan=TimingPlan(
-            min_seconds=seconds, min_runs=runs, chain_runs=min(runs, TimingPlan.chain_runs)
-        ),
+        plan=TimingPlan(min_seconds=seconds, min_runs=runs),
         data=data,
         foreign=foreign_specs(tuple(outputs or ()), tuple(models)),
         scenario=scenario,
