@@ -19,12 +19,11 @@ import numpy as np
 
 from detkit.runtime.graph_session import DeviceTimes
 from detkit.timing.plan import TimingPlan
+from detkit.timing.statistics import LOWER_QUARTILE, Blocks
 
 Clock = Callable[[], float]  # seconds
 TimedCall = Callable[[int], object]  # one call, on the input of this number
 Input = TypeVar("Input")
-Blocks = Sequence[Sequence[float]]
-LOWER_QUARTILE = 25
 WINDOW = 5  # runs of the warm-up whose medians are compared
 
 
@@ -220,7 +219,12 @@ def measure_chain(
     return rows
 
 
-def paired_ratio(timing: Timing, first: Timing) -> float:
-    """Median of the ratios, block by block, of this model's median to the first model's."""
+def block_ratios(timing: Timing, first: Timing) -> list[float]:
+    """Ratios, block by block, of this model's median to the first model's."""
     pairs = zip(timing.block_medians_ms, first.block_medians_ms, strict=True)
-    return median(mine / theirs for mine, theirs in pairs)
+    return [mine / theirs for mine, theirs in pairs]
+
+
+def paired_ratio(timing: Timing, first: Timing) -> float:
+    """Median of the ratios of the blocks."""
+    return median(block_ratios(timing, first))

@@ -20,7 +20,7 @@ DRAWS = 1000
 # Relative standard deviation of one session's times to another's of the same file: where its memory
 # lies. Nine pairs, one thread: 0.6 %, where the blocks of a pair promised 0.25 %.
 BETWEEN_SESSIONS = 0.005
-QUARTILE = 25
+LOWER_QUARTILE = 25
 LOW, HIGH = 2.5, 97.5  # percentiles that bound a 95 % interval
 Floats = npt.NDArray[np.float64]
 Blocks = Sequence[Sequence[float]] | Floats
@@ -89,7 +89,7 @@ def _times_drawn(count: int) -> Floats:
 
 def quartile_ratio(rounds: Blocks, others: Blocks) -> float:
     """Lower quartile of all values over that of all the other values."""
-    mine, theirs = (np.percentile(np.asarray(both), QUARTILE) for both in (rounds, others))
+    mine, theirs = (np.percentile(np.asarray(both), LOWER_QUARTILE) for both in (rounds, others))
     return float(mine / theirs)
 
 
