@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -11,10 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from fixtures.walks import WALKS, blocks, new_file
+
 ROOT = Path(__file__).parents[1]
-TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-WALKS = dict(re.findall(r"^## (Add [^\n]+)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 
 
 def change(path: Path, lines: list[str]) -> None:
@@ -53,18 +51,12 @@ def test_there_are_three_walks() -> None:
 @pytest.mark.parametrize("title", WALKS)
 def test_a_walk_works_as_it_is_written(title: str, copy: Path, settled) -> None:
     shutil.copyfile(settled(), copy / "best.safetensors")
-    commands = []
-    for language, body in BLOCK.findall(WALKS[title]):
-        if language == "sh":
-            commands.append(body)
-            continue
-        first, _, rest = body.partition("\n")
-        path = copy / first.removeprefix("# ")
-        if language == "python":
-            assert not path.exists()
-            path.write_text(rest, encoding="utf-8")
-        else:
-            change(path, rest.splitlines())
+    file, code = new_file(title)
+    assert not (copy / file).exists()
+    (copy / file).write_text(code, encoding="utf-8")
+    commands = [body for language, body in blocks(title) if language == "sh"]
+    for first, *lines in (body.splitlines() for kind, body in blocks(title) if kind == "diff"):
+        change(copy / first.removeprefix("# "), lines)
     assert len(commands) == 1
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", commands[0]],

@@ -32,23 +32,12 @@ from detkit.artifact.artifact import (
 )
 from detkit.artifact.embedded import MAX_HEADER_BYTES
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.protobuf import bytes_field, int_field
 from detkit.core.serialization import to_json
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
 SUFFIXES = (".safetensors", ".onnx", ".xml")
-
-
-def varint(number: int) -> bytes:
-    out = b""
-    while number >= 0x80:
-        out += bytes([number & 0x7F | 0x80])
-        number >>= 7
-    return out + bytes([number])
-
-
-def field(number: int, payload: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
 
 
 def safetensors_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
@@ -58,9 +47,11 @@ def safetensors_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
 
 def onnx_bytes(text: str, tensors: bytes = b"weights " * 100) -> bytes:
     """A ModelProto: ir_version, a graph, another tool's metadata, ours."""
-    other = field(1, b"author") + field(2, b"somebody")
-    ours = field(1, METADATA_KEY.encode()) + field(2, text.encode())
-    return b"\x08\x0a" + field(7, tensors) + field(14, other) + field(14, ours)
+    other = bytes_field(1, b"author") + bytes_field(2, b"somebody")
+    ours = bytes_field(1, METADATA_KEY.encode()) + bytes_field(2, text.encode())
+    return (
+        int_field(1, 10) + bytes_field(7, tensors) + bytes_field(14, other) + bytes_field(14, ours)
+    )
 
 
 def xml_bytes(text: str) -> bytes:
@@ -165,14 +156,18 @@ def test_verification_may_be_skipped(tmp_path, manifest, suffix):
         ("x.safetensors", safetensors_bytes('{"schema_version": 1}'), "unreadable manifest"),
         ("x.safetensors", safetensors_bytes('{"schema_version": 2}'), "made by a newer detkit"),
         ("x.onnx", b"", "is empty"),
-        ("x.onnx", field(7, b""), "carries no detkit manifest"),
+        ("x.onnx", bytes_field(7, b""), "carries no detkit manifest"),
         ("x.onnx", b"\x08", "not an ONNX file, or is cut short"),
         ("x.onnx", b"\xff" * 20, "not an ONNX file, or is cut short"),
         ("x.onnx", b"\x72\xff\xff\xff\xff\x0f", "not an ONNX file, or is cut short"),
         ("x.onnx", b"\x0b", "not an ONNX file, or is cut short"),
-        ("x.onnx", field(14, field(1, b"author")), "holds no graph"),
-        ("x.onnx", field(7, b"") + field(14, field(1, b"author")), "carries no detkit manifest"),
-        ("x.onnx", field(14, field(1, b"detkit")), "not an ONNX file, or is cut short"),
+        ("x.onnx", bytes_field(14, bytes_field(1, b"author")), "holds no graph"),
+        (
+            "x.onnx",
+            bytes_field(7, b"") + bytes_field(14, bytes_field(1, b"author")),
+            "carries no detkit manifest",
+        ),
+        ("x.onnx", bytes_field(14, bytes_field(1, b"detkit")), "not an ONNX file, or is cut short"),
         ("x.onnx", onnx_bytes("{"), "unreadable manifest"),
         ("x.xml", b"", "is empty"),
         ("x.xml", b"<", "not an OpenVINO file, or is cut short"),

@@ -20,7 +20,7 @@ def test_without_the_library_it_exits_4_and_names_it(detkit, checkpoint, tmp_pat
     done = detkit(*args, script=NO_TENSORRT + MAIN)
     assert (done.returncode, done.stdout) == (4, "")
     assert f"error: {library} is not installed here" in done.stderr
-    assert "hint: pip install tensorrt" in done.stderr
+    assert f"hint: pip install 'detkit[{library}]'" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

@@ -1,4 +1,7 @@
-"""An engine is one record: named nowhere else, and a new one is one file and one line."""
+"""An engine is one record: named nowhere else, and a new one is one file and one line.
+
+The new one is that of CONTRIBUTING.md, where `tests/test_contributing.py` adds it in its own place.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,8 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 
@@ -20,8 +25,11 @@ from detkit.core.errors import UsageError
 from detkit.engines import ENGINES, engine_packages, find_engine
 from detkit.timing import cpu_time
 from detkit.timing.plan import TimingPlan
+from fixtures import walks
 
 ROOT = Path(detkit.__file__).parent
+NAME = "reference"
+MODULE = f"detkit.engines.{NAME}"
 QUICK = TimingPlan(min_seconds=0, min_runs=2, blocks=2, warmup_seconds=0, max_warmup_seconds=0)
 
 # Where a name means something else than the engine.
@@ -49,17 +57,27 @@ def test_no_engine_is_named_outside_engines() -> None:
 
 
 @pytest.fixture
-def abacus(monkeypatch: pytest.MonkeyPatch) -> str:
+def new_file(tmp_path: Path) -> Path:
+    path, code = walks.new_file("Add an inference engine")
+    assert path == Path("src", *MODULE.split(".")).with_suffix(".py")
+    file = tmp_path / path.name
+    file.write_text(code, encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def added(new_file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The one file, imported, and the one line."""
     assert options.ENGINES is ENGINES  # its flags are made before the line is there
-    spec = importlib.util.spec_from_file_location("made_up", Path(__file__).with_name("made_up.py"))
+    spec = importlib.util.spec_from_file_location(MODULE, new_file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "made_up", module)
+    monkeypatch.setitem(sys.modules, MODULE, module)
     spec.loader.exec_module(module)
-    monkeypatch.setitem(ENGINES, "abacus", module.ENGINE)  # the line
-    return "abacus"
+    monkeypatch.setattr(module, "export", Mock(wraps=module.export))
+    monkeypatch.setitem(ENGINES, NAME, module.ENGINE)  # the line
+    return module
 
 
 @pytest.fixture
@@ -78,36 +96,37 @@ def run(monkeypatch, capfd):
     return call
 
 
-def test_a_new_engine_goes_through_every_verb(abacus, run, settled, labelled, tmp_path):
+def test_a_new_engine_goes_through_every_verb(added, run, settled, labelled, tmp_path):
     exported = tmp_path / "m.onnx"
-    run("export", settled(), "--to", "beads", "-o", exported)
-    assert read_manifest(exported).command == "beads"
-    timed = json.loads(run("bench", exported, "--runtime", abacus, "--runs", 10, "--json"))
-    assert [model["engine"] for model in timed["models"]] == [abacus]
+    run("export", settled(), "--to", added.ENGINE.exported_as, "-o", exported)
+    added.export.assert_called_once()
+    assert read_manifest(exported).kind == "onnx"
+    timed = json.loads(run("bench", exported, "--runtime", NAME, "--runs", 10, "--json"))
+    assert [model["engine"] for model in timed["models"]] == [NAME]
     scored = [
         json.loads(run("eval", exported, labelled, "--runtime", name, "--json"))["ap"]
-        for name in (abacus, find_engine("auto").name)
+        for name in (NAME, find_engine("auto").name)
     ]
     assert scored[0] == pytest.approx(scored[1], abs=1e-3)
     profile = tmp_path / "profile.json"
     space = ("--space", "tiny", "--imgsz", 32, "--classes", 2, "--samples", 8)
-    run(*PROFILE, *space, "--runtime", abacus, "-o", profile)
-    assert json.loads(profile.read_text())["engine"] == abacus
+    run(*PROFILE, *space, "--runtime", NAME, "-o", profile)
+    assert json.loads(profile.read_text())["engine"] == NAME
 
 
-def test_advice_weighs_a_new_engine(abacus, run, settled, labelled):
+def test_advice_weighs_a_new_engine(added, run, settled, labelled):
     limits = ("--max-drop", 100, "--threads", 1)
     found = json.loads(run(*ADVISE, settled(), "--data", labelled, *limits, "--json"))
-    assert (abacus, "fp32") in {(form["engine"], form["precision"]) for form in found["variants"]}
-    assert found["absent"][f"{abacus} int8"] == "its beads have no scales"
+    assert (NAME, "fp32") in {(form["engine"], form["precision"]) for form in found["variants"]}
+    assert found["absent"][f"{NAME} int8"] == dict(added.ENGINE.without)["int8"]
 
 
-def test_help_and_completions_name_a_new_engine() -> None:
+def test_help_and_completions_name_a_new_engine(new_file: Path) -> None:
     """In a process of its own, for flags are made when they are first imported."""
     script = (
-        "import sys, made_up\n"
+        f"import sys, {NAME}\n"
         "from detkit.engines import ENGINES\n"
-        "ENGINES['abacus'] = made_up.ENGINE\n"
+        f"ENGINES['{NAME}'] = {NAME}.ENGINE\n"
         "from detkit.cli.app import main\n"
         "from detkit.cli.completion import bash, command_tree\n"
         "print(bash(command_tree()))\n"
@@ -115,22 +134,22 @@ def test_help_and_completions_name_a_new_engine() -> None:
     )
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env={**os.environ, "PYTHONPATH": f"{Path(__file__).parent}:{ROOT.parent}"},
+        env={**os.environ, "PYTHONPATH": f"{new_file.parent}:{ROOT.parent}"},
         capture_output=True,
         text=True,
         timeout=120,
     )
     assert done.returncode == 0, done.stderr
     completions, _, helped = done.stdout.partition("detkit bench")
-    assert "abacus" in completions
-    assert "abacus" in helped
+    assert NAME in completions
+    assert NAME in helped
 
 
-def test_fingerprints_and_errors_name_a_new_engine(abacus):
+def test_fingerprints_and_errors_name_a_new_engine(added):
     assert "onnx" in engine_packages()
-    with pytest.raises(UsageError, match="unknown engine 'abcus'") as caught:
-        find_engine("abcus")
-    assert abacus in str(caught.value.hint)
+    with pytest.raises(UsageError, match="unknown engine 'refrence'") as caught:
+        find_engine("refrence")
+    assert NAME in str(caught.value.hint)
 
 
 PROFILE = ("profile",)

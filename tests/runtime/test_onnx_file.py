@@ -9,24 +9,15 @@ import pytest
 
 from detkit.artifact.artifact import read_manifest, write_artifact
 from detkit.core.errors import ArtifactError
-
-
-def field(number: int, content: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    length, size = b"", len(content)
-    while True:
-        size, low = size >> 7, size & 0x7F
-        length += bytes([low | (0x80 if size else 0)])
-        if not size:
-            return bytes([number << 3 | 2]) + length + content
+from detkit.core.protobuf import bytes_field
 
 
 def write_nested(path: Path, manifest_json: str) -> None:
     graph = b""
     for _ in range(1500):
-        graph = field(1, field(5, field(6, graph)))  # node, attribute, graph
-    entry = field(1, b"detkit") + field(2, manifest_json.encode())
-    path.write_bytes(field(7, graph) + field(14, entry))
+        graph = bytes_field(1, bytes_field(5, bytes_field(6, graph)))  # node, attribute, graph
+    entry = bytes_field(1, b"detkit") + bytes_field(2, manifest_json.encode())
+    path.write_bytes(bytes_field(7, graph) + bytes_field(14, entry))
 
 
 @pytest.mark.parametrize("location", ["weights.bin", "../secret.bin", "/etc/passwd"])

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import xml.parsers.expat
-from collections.abc import Iterator
 from pathlib import Path
 
 from detkit.core.errors import ArtifactError, ForeignFileError
 from detkit.core.memory import available_memory
+from detkit.core.protobuf import read_fields
 
 MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header; of an XML file, too
 
@@ -83,10 +83,10 @@ def _onnx_metadata(path: Path, key: str) -> str | None:
     """Walks the protobuf fields of ModelProto; metadata_props is field 14 (onnx.proto3)."""
     data, has_graph = path.read_bytes(), False
     try:
-        for number, value in protobuf_fields(data):
+        for number, value in read_fields(data):
             has_graph = has_graph or (number == 7 and isinstance(value, memoryview))
             if number == 14 and isinstance(value, memoryview):
-                entry = {n: bytes(v) for n, v in protobuf_fields(value) if not isinstance(v, int)}
+                entry = {n: bytes(v) for n, v in read_fields(value) if not isinstance(v, int)}
                 if entry.get(1) == key.encode():
                     return entry[2].decode()
     except (IndexError, ValueError, KeyError) as error:
@@ -138,45 +138,3 @@ def _sidecar_manifest(path: Path) -> str:
         ) from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{sidecar} is damaged: {error!r}") from error
-
-
-def protobuf_fields(data: bytes | memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """(field number, integer or bytes) in wire order; ValueError where the bytes make no sense."""
-    view, at = memoryview(data), 0
-    while at < len(view):
-        tag, at = _varint(view, at)
-        number, wire_type = tag >> 3, tag & 7
-        if wire_type == 0:
-            value, at = _varint(view, at)
-            yield number, value
-            continue
-        fixed = {1: 8, 5: 4}
-        if wire_type == 2:
-            length, at = _varint(view, at)
-        elif wire_type in fixed:
-            length = fixed[wire_type]
-        else:
-            raise ValueError("unknown wire type")
-        if at + length > len(view):
-            raise ValueError("cut short")
-        yield number, view[at : at + length]
-        at += length
-
-
-def protobuf_messages(data: bytes | memoryview, wanted: int) -> Iterator[memoryview]:
-    """The values of all fields of this number that hold bytes, in wire order."""
-    fields = protobuf_fields(data)
-    return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
-
-
-def _varint(view: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while True:
-        byte = view[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            return value, at
-        if shift > 63:
-            raise ValueError("endless number")

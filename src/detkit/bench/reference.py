@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.core.errors import DetkitError
+from detkit.core.protobuf import bytes_field, int_field, text_field
 from detkit.engines import ENGINES, default_engine
 from detkit.runtime.graph_session import GraphRunner
 from detkit.runtime.session import SessionOptions
@@ -71,51 +72,47 @@ def _call_of(runner: GraphRunner) -> TimedCall:
 def _network() -> bytes:
     rng = np.random.default_rng(0)
     scale = np.float32(np.sqrt(2 / (CHANNELS * 9)))
-    graph, name = _text(2, "reference"), "first"
+    graph, name = text_field(2, "reference"), "first"
     for layer in range(LAYERS):
         weight = rng.standard_normal((CHANNELS, CHANNELS, 3, 3), np.float32) * scale
-        graph += _bytes(5, _tensor(f"weight{layer}", weight))
+        graph += bytes_field(5, _tensor(f"weight{layer}", weight))
         out = "last" if layer == LAYERS - 1 else f"layer{layer}"
-        pads = _text(1, "pads") + b"".join(_int(8, 1) for _ in range(4)) + _int(20, INTS)
-        graph += _bytes(1, _node("Conv", (name, f"weight{layer}"), f"sum{layer}", _bytes(5, pads)))
-        graph += _bytes(1, _node("Relu", (f"sum{layer}",), out))
+        pads = (
+            text_field(1, "pads")
+            + b"".join(int_field(8, 1) for _ in range(4))
+            + int_field(20, INTS)
+        )
+        graph += bytes_field(
+            1, _node("Conv", (name, f"weight{layer}"), f"sum{layer}", bytes_field(5, pads))
+        )
+        graph += bytes_field(1, _node("Relu", (f"sum{layer}",), out))
         name = out
-    graph += _bytes(11, _value("first")) + _bytes(12, _value("last"))
-    opset = _text(1, "") + _int(2, 17)
-    return _int(1, 8) + _bytes(7, graph) + _bytes(8, opset)
+    graph += bytes_field(11, _value("first")) + bytes_field(12, _value("last"))
+    opset = text_field(1, "") + int_field(2, 17)
+    return int_field(1, 8) + bytes_field(7, graph) + bytes_field(8, opset)
 
 
 def _node(kind: str, inputs: tuple[str, ...], output: str, attributes: bytes = b"") -> bytes:
     return (
-        b"".join(_text(1, name) for name in inputs) + _text(2, output) + _text(4, kind) + attributes
+        b"".join(text_field(1, name) for name in inputs)
+        + text_field(2, output)
+        + text_field(4, kind)
+        + attributes
     )
 
 
 def _tensor(name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> bytes:
-    dims = b"".join(_int(1, size) for size in values.shape)
-    return dims + _int(2, FLOAT) + _text(8, name) + _bytes(9, values.astype("<f4").tobytes())
+    dims = b"".join(int_field(1, size) for size in values.shape)
+    return (
+        dims
+        + int_field(2, FLOAT)
+        + text_field(8, name)
+        + bytes_field(9, values.astype("<f4").tobytes())
+    )
 
 
 def _value(name: str) -> bytes:
-    dims = b"".join(_bytes(1, _int(1, size)) for size in (1, CHANNELS, SIDE, SIDE))
-    return _text(1, name) + _bytes(2, _bytes(1, _int(1, FLOAT) + _bytes(2, dims)))
-
-
-def _text(field: int, text: str) -> bytes:
-    return _bytes(field, text.encode())
-
-
-def _bytes(field: int, payload: bytes) -> bytes:
-    return _varint(field << 3 | 2) + _varint(len(payload)) + payload
-
-
-def _int(field: int, value: int) -> bytes:
-    return _varint(field << 3) + _varint(value)
-
-
-def _varint(value: int) -> bytes:
-    found = bytearray()
-    while value > 0x7F:
-        found.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes((*found, value))
+    dims = b"".join(bytes_field(1, int_field(1, size)) for size in (1, CHANNELS, SIDE, SIDE))
+    return text_field(1, name) + bytes_field(
+        2, bytes_field(1, int_field(1, FLOAT) + bytes_field(2, dims))
+    )

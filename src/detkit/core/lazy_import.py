@@ -30,7 +30,7 @@ def load_plugin(name: str, target: str) -> Any:
 
 
 def install_hint(module: str) -> str:
-    """The line to type where `module` is not here: detkit's extra that brings it, if one does."""
+    """The line to type where a module or package is missing: detkit's extra with it, if any."""
     top = module.split(".")[0]
     try:
         requirements = importlib.metadata.requires("detkit") or []

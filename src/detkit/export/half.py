@@ -35,7 +35,8 @@ FLOAT_INPUTS = {"Resize": (1, 2)}  # region of interest and scales: float32 by d
 FIRST_HALF_QDQ_OPSET = 19  # before it, Q/DQ took float32 only
 FLOAT, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 SUFFIX: dict[int, str] = {FLOAT: "/float", HALF: "/half"}
-LEAST_SCALE = float(np.finfo(np.float16).tiny)
+LARGEST_HALF = float(np.finfo(np.float16).max)  # 65504
+LEAST_NORMAL_HALF = float(np.finfo(np.float16).tiny)  # 6.1e-5; below, digits are lost
 
 
 def to_half(graph: ModelProto) -> ModelProto:
@@ -148,11 +149,11 @@ def _without_fp16_constants(model: ModelProto) -> set[int]:
 
 
 def _fits(tensor: TensorProto) -> bool:
-    return bool((np.abs(numpy_helper.to_array(tensor)) <= np.finfo(np.float16).max).all())
+    return bool((np.abs(numpy_helper.to_array(tensor)) <= LARGEST_HALF).all())
 
 
 def _underflows(scale: TensorProto) -> bool:
-    return bool((numpy_helper.to_array(scale) < LEAST_SCALE).any())
+    return bool((numpy_helper.to_array(scale) < LEAST_NORMAL_HALF).any())
 
 
 # --- rewriting -----------------------------------------------------------------------------------

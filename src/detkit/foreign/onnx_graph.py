@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact.artifact import TensorInfo
-from detkit.artifact.embedded import check_readable, protobuf_fields, protobuf_messages
+from detkit.artifact.embedded import check_readable
 from detkit.core.errors import ArtifactError
+from detkit.core.protobuf import read_bytes, read_fields
 
 # TensorProto.DataType (onnx.proto3) as numpy calls them
 DTYPES = {
@@ -67,16 +68,16 @@ def read_graph(path: Path) -> OnnxGraph:
 
 
 def _graph(model: memoryview) -> OnnxGraph:
-    (graph,) = protobuf_messages(model, 7)
-    weights = [_text(tensor, 8) for tensor in protobuf_messages(graph, 5)]
-    dtypes = [_number(tensor, 2) for tensor in protobuf_messages(graph, 5)]
-    operators = {_text(node, 4) for node in protobuf_messages(graph, 1)}
-    inputs = [_tensor(value) for value in protobuf_messages(graph, 11)]
+    (graph,) = read_bytes(model, 7)
+    weights = [_text(tensor, 8) for tensor in read_bytes(graph, 5)]
+    dtypes = [_number(tensor, 2) for tensor in read_bytes(graph, 5)]
+    operators = {_text(node, 4) for node in read_bytes(graph, 1)}
+    inputs = [_tensor(value) for value in read_bytes(graph, 11)]
     return OnnxGraph(
         inputs=tuple(tensor for tensor in inputs if tensor.name not in weights),
-        outputs=tuple(_tensor(value) for value in protobuf_messages(graph, 12)),
+        outputs=tuple(_tensor(value) for value in read_bytes(graph, 12)),
         precision=_precision(operators, dtypes),
-        metadata={_text(entry, 1): _text(entry, 2) for entry in protobuf_messages(model, 14)},
+        metadata={_text(entry, 1): _text(entry, 2) for entry in read_bytes(model, 14)},
     )
 
 
@@ -94,7 +95,7 @@ def _tensor(value: memoryview) -> TensorInfo:
     return TensorInfo(
         name=_text(value, 1),
         dtype=DTYPES.get(dtype, f"type {dtype}"),
-        shape=tuple(_dimension(dim) for dim in protobuf_messages(shape, 1)),
+        shape=tuple(_dimension(dim) for dim in read_bytes(shape, 1)),
     )
 
 
@@ -104,7 +105,7 @@ def _dimension(dim: memoryview) -> int | str:
 
 
 def _message(data: memoryview, wanted: int) -> memoryview:
-    return next(protobuf_messages(data, wanted), memoryview(b""))
+    return next(read_bytes(data, wanted), memoryview(b""))
 
 
 def _text(data: memoryview, wanted: int) -> str:
@@ -112,5 +113,5 @@ def _text(data: memoryview, wanted: int) -> str:
 
 
 def _number(data: memoryview, wanted: int) -> int:
-    found = [v for number, v in protobuf_fields(data) if number == wanted and isinstance(v, int)]
+    found = [v for number, v in read_fields(data) if number == wanted and isinstance(v, int)]
     return found[0] if found else 0

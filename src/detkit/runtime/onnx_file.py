@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from detkit.artifact.embedded import check_readable, protobuf_fields
+from detkit.artifact.embedded import check_readable
 from detkit.core.errors import ArtifactError
+from detkit.core.protobuf import read_fields
 
 # Where tensors hide in an ONNX file: message -> field number -> message (onnx.proto3).
 _MESSAGES = {
@@ -55,7 +56,7 @@ def read_onnx(path: Path) -> bytes:
 
 def _external_tensors(data: bytes | memoryview, message: str) -> Iterator[bool]:
     """Yields True for each sign of a tensor stored elsewhere."""
-    for number, value in protobuf_fields(data):
+    for number, value in read_fields(data):
         if message == "tensor" and number in (_DATA_LOCATION, _EXTERNAL_DATA):
             yield value != 0
         elif number in _MESSAGES[message] and isinstance(value, memoryview):

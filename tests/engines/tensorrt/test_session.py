@@ -121,22 +121,24 @@ def test_without_any_package_for_gpu_memory_both_are_named(monkeypatch: Any) -> 
     with pytest.raises(BackendError, match="no way to the memory of the GPU") as raised:
         open_device(0)
     assert [name for name in BACK_ENDS if f"{name}: " in str(raised.value)] == list(BACK_ENDS)
+    wanted = "pip install 'detkit[tensorrt]'; on a Jetson: pip install 'detkit[jetson]'"
+    assert raised.value.hint == wanted
 
 
 @pytest.mark.parametrize(
-    ("library", "module", "package"),
+    ("library", "module"),
     [
-        ("tensorrt", "tensorrt", "tensorrt"),
-        ("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx-cu13"),
+        ("tensorrt", "tensorrt"),
+        ("tensorrt-rtx", "tensorrt_rtx"),
     ],
 )
 def test_tensorrt_that_is_not_installed_is_named(
-    library: str, module: str, package: str, monkeypatch: Any
+    library: str, module: str, monkeypatch: Any
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendError, match=f"{library} is not installed here") as raised:
         machine.load(library)
-    assert raised.value.hint.startswith(f"pip install {package};")
+    assert raised.value.hint.startswith(f"pip install 'detkit[{library}]';")
 
 
 # --- running -------------------------------------------------------------------------------------

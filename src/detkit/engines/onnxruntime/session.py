@@ -12,9 +12,9 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from detkit.artifact.artifact import Signature
-from detkit.artifact.embedded import protobuf_messages
 from detkit.core.boxes import Array
 from detkit.core.errors import ArtifactError, BackendError
+from detkit.core.protobuf import read_bytes
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import read_onnx
 from detkit.runtime.session import Pixels, SessionOptions
@@ -95,9 +95,9 @@ def precision_of_convolutions(path: Path) -> dict[str, int]:
 
 def _operators(data: bytes) -> Iterator[str]:
     """The op_type (field 4) of each node (1) of the graph (7) of a ModelProto (onnx.proto3)."""
-    for graph in protobuf_messages(data, 7):
-        for node in protobuf_messages(graph, 1):
-            yield from (bytes(name).decode() for name in protobuf_messages(node, 4))
+    for graph in read_bytes(data, 7):
+        for node in read_bytes(graph, 1):
+            yield from (bytes(name).decode() for name in read_bytes(node, 4))
 
 
 # --- loading -------------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from detkit.core.errors import BackendError
+from detkit.core.lazy_import import install_hint
 from detkit.engines.tensorrt import ENGINE, ENGINE_RTX
 from detkit.machine.gpu import find_gpu
 
 RTX = ENGINE_RTX.name
-PACKAGES = {engine.name: engine.package for engine in (ENGINE, ENGINE_RTX)}
+MODULES = {engine.name: engine.module for engine in (ENGINE, ENGINE_RTX)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Machine:
     gpu: str = ""
     compute_capability: str = ""
     driver: str = ""  # newest CUDA version it can run
-    library: str  # a key of PACKAGES
+    library: str  # a key of MODULES
     version: str
 
 
@@ -39,7 +40,7 @@ def load(library: str) -> Any:
     except (ImportError, OSError) as error:
         raise BackendError(
             f"{library} is not installed here: {error}",
-            hint=f"pip install {PACKAGES[library]}; on a Jetson it comes with JetPack",
+            hint=f"{install_hint(MODULES[library])}; on a Jetson it comes with JetPack",
         ) from error
     return trt
 

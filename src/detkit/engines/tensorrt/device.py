@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy.typing as npt
 
 from detkit.core.errors import BackendError
+from detkit.core.lazy_import import install_hint
 
 HostArray = npt.NDArray[Any]  # C-contiguous
 
@@ -164,5 +165,5 @@ def open_device(index: int) -> Device:
             reasons.append(f"{name}: {error}")
     raise BackendError(
         f"no way to the memory of the GPU ({'; '.join(reasons)})",
-        hint="pip install 'detkit[tensorrt]'; on a Jetson: pip install 'detkit[jetson]'",
+        hint=f"{install_hint('cuda-bindings')}; on a Jetson: {install_hint('pycuda')}",
     )
