@@ -55,7 +55,7 @@ _detkit() {
     'data synth -o'|'data synth --out'|\
     'report -o'|'report --out') compopt -o default; return ;;
     'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l' -- "$cur")); return ;;
-    'train --freeze'|\
+    'train --freeze') COMPREPLY=($(compgen -W 'backbone backbone+neck' -- "$cur")); return ;;
     'train --imgsz'|\
     'train --epochs'|\
     'train --batch'|\
@@ -71,7 +71,6 @@ _detkit() {
     'quantize --epochs'|\
     'quantize --max-drop'|\
     'quantize --pick'|\
-    'quantize --target'|\
     'quantize --images'|\
     'quantize --calibrator'|\
     'quantize --weight-bits'|\
@@ -98,7 +97,6 @@ _detkit() {
     'advise --max-ms'|\
     'advise --max-drop'|\
     'advise --threads'|\
-    'profile --space'|\
     'profile --imgsz'|\
     'profile --classes'|\
     'profile --samples'|\
@@ -144,9 +142,11 @@ _detkit() {
     'profile --runtime'|\
     'search --runtime'|\
     'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
+    'quantize --target') COMPREPLY=($(compgen -W 'onnxruntime openvino' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
     'bench --scenario') COMPREPLY=($(compgen -W 'latency throughput' -- "$cur")); return ;;
+    'profile --space'|\
     'search --space') COMPREPLY=($(compgen -W 'yolo-nas full tiny' -- "$cur")); return ;;
     'search --searcher') COMPREPLY=($(compgen -W 'surrogate evolution rl gradient random' -- "$cur")); return ;;
     'search --evaluator') COMPREPLY=($(compgen -W 'proxy supernet train' -- "$cur")); return ;;

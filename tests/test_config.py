@@ -14,6 +14,7 @@ from detkit.config import (
     resolve,
     to_toml,
 )
+from detkit.config.fields import Settings, setting
 from detkit.core.errors import UsageError
 
 SECTIONS = [AugmentConfig, LossConfig, OptimConfig]
@@ -142,6 +143,29 @@ def test_set_takes_text_as_it_is_and_trims_blanks():
 def test_value_out_of_range_is_refused_on_construction(cls, key, value):
     with pytest.raises(UsageError, match=key):
         cls(**{key: value})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OneSided(Settings):
+    least: float = setting(1.0, "a number", least=0.5)
+    most: float = setting(1.0, "a number", most=1.5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("least", 0.4, "least: 0.4 is not 0.5 or more"),
+        ("most", 1.6, "most: 1.6 is not 1.5 or less"),
+    ],
+)
+def test_one_bound_is_enough(key, value, message):
+    with pytest.raises(UsageError) as caught:
+        OneSided(**{key: value})
+    assert str(caught.value) == message
+    assert OneSided(least=1e9, most=-1e9) == OneSided(least=1e9, most=-1e9)
+    text = "\n".join(help_lines(OneSided))
+    assert "(from 0.5)" in text
+    assert "(up to 1.5)" in text
 
 
 def test_every_setting_has_its_help_and_every_help_is_printed():

@@ -5,9 +5,14 @@ from __future__ import annotations
 import shlex
 
 import pytest
+import typer
 
 from detkit.cli.command import build
 from detkit.cli.verb_table import VERBS
+from detkit.engines import measuring_engines
+from detkit.search.strategies import SEARCHERS
+from detkit.spec.space import SPACES
+from detkit.spec.zoo import ZOO
 
 HEAVY = ("torch", "numpy", "PIL", "rich", "onnx", "onnxruntime", "pycocotools", "safetensors")
 NAMES = {
@@ -54,6 +59,30 @@ def test_line_of_the_table_opens_the_help_of_the_verb(name):
     command = build(name, VERBS[name])
     assert (command.help or "").startswith(VERBS[name].help.rstrip("."))
     assert len(VERBS[name].help) <= 70
+
+
+@pytest.mark.parametrize(
+    ("name", "flag", "words"),
+    [
+        ("train", "--model", ZOO),
+        ("train", "--freeze", ("backbone", "backbone+neck")),
+        ("search", "--space", SPACES),
+        ("search", "--searcher", SEARCHERS),
+        ("profile", "--space", SPACES),
+        ("quantize", "--target", measuring_engines()),
+    ],
+)
+def test_help_and_completions_list_what_a_flag_takes(name, flag, words):
+    (found,) = (item for item in build(name, VERBS[name]).flags() if flag in item.names)
+    assert found.words() == tuple(words)
+    assert all(word in found.help for word in words)
+
+
+def test_a_flag_is_held_to_the_bounds_of_its_setting():
+    command = build("train", VERBS["train"])
+    for epochs, bound in (("0", "1"), ("1000001", "1000000")):
+        with pytest.raises(typer.TyperException, match=f"equal to {bound}$"):
+            command.make_context("train", ["--epochs", epochs])
 
 
 @pytest.mark.parametrize("name", VERBS)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,17 +33,28 @@ def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
     return ["Settings (-c FILE.toml, --set key=value):", *(f"  {line}" for line in (*shown, *more))]
 
 
-def field_option(config: type, name: str, **more: Any) -> Any:
-    """The flag that sets a field of a config: its help, bounds and default are the field's own."""
-    from detkit.config.fields import bounds_text
+def field_option(config: type, name: str, *, words: Iterable[str] = (), **more: Any) -> Any:
+    """The flag that sets a field of a config: help, bounds, choices and default are the field's.
+
+    Args:
+        words: names that it takes beside others, such as those of a table; the verb checks them.
+    """
+    from detkit.config.fields import allowed_text, either
 
     (item,) = (item for item in dataclasses.fields(config) if item.name == name)
-    text: str = item.metadata["help"]
-    known = (bounds_text(item.metadata), "" if item.default in ("", None) else f"{item.default}")
-    notes = [f"{label}{note}" for label, note in zip(("", "default: "), known, strict=True) if note]
-    suffix = f" ({', '.join(notes)})" if notes else ""
-    help_text = f"{text[0].upper()}{text[1:]}{suffix}."
-    return typer.Option(f"--{name.replace('_', '-')}", help=help_text, **more)
+    text, known = item.metadata["help"], item.metadata
+    names = tuple(words) or tuple(filter(None, known["choices"]))
+    allowed = either(names) if names else allowed_text(known)
+    default = f"default: {item.default}" if item.default not in ("", None) else ""
+    notes = "; ".join(filter(None, (allowed, default)))
+    return typer.Option(
+        f"--{name.replace('_', '-')}",
+        help=f"{text[0].upper()}{text[1:]}{f' ({notes})' if notes else ''}.",
+        min=known["least"],
+        max=known["most"],
+        autocompletion=(lambda: list(names)) if names else None,
+        **more,
+    )
 
 
 def settings_given(config: type, given: Mapping[str, object]) -> dict[str, object]:

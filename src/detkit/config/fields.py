@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -22,17 +22,17 @@ def setting(
     most: float | None = None,
     choices: tuple[str, ...] = (),
 ) -> Any:
-    """A field with its help and its bounds, both included, beside it."""
+    """A field with its help beside it, and the values it may have: bounds included, or choices."""
     known = {"help": help_text, "least": least, "most": most, "choices": choices}
     return field(default=default, metadata=known)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """A table of settings that are held to the bounds beside their fields.
+    """A table of settings that are held to the bounds and choices beside their fields.
 
     Raises:
-        UsageError: a value out of bounds, with its key and the bounds.
+        UsageError: a value that is not allowed, with its key and those that are.
     """
 
     section: ClassVar[str] = ""  # what stands before a key on the command line
@@ -44,23 +44,43 @@ class Settings:
 
 def _check(key: str, value: Any, known: Mapping[str, Any]) -> None:
     least, most, choices = (known.get(name) for name in ("least", "most", "choices"))
-    if least is not None and not least <= value <= most:
-        raise UsageError(f"{key}: {value} is not within {least}..{most}")
+    is_high_enough = least is None or value >= least
+    is_low_enough = most is None or value <= most
+    if not (is_high_enough and is_low_enough):
+        raise UsageError(f"{key}: {value} is not {_range_text(least, most)}")
     if choices and value not in choices:
-        words = [word for word in choices if word]
-        expected = f"{', '.join(words[:-1])} or {words[-1]}"
-        raise UsageError(f"{key}: expected {expected}, got '{value}'")
+        raise UsageError(f"{key}: expected {either(choices)}, got '{value}'")
 
 
-def bounds_text(known: Mapping[str, Any]) -> str:
-    """`0 to 1` of a field's metadata; nothing where any value will do, or just a lower bound does.
+def _range_text(least: float | None, most: float | None) -> str:
+    if most is None:
+        return f"{least} or more"
+    return f"{most} or less" if least is None else f"within {least}..{most}"
 
-    >>> bounds_text({"least": 0, "most": 1})
+
+def allowed_text(known: Mapping[str, Any]) -> str:
+    """What a field with this metadata may be, in words for its help; empty where all is allowed.
+
+    >>> allowed_text({"least": 0, "most": 1})
     '0 to 1'
-    >>> bounds_text({"least": 1, "most": 1_000_000})
+    >>> allowed_text({"least": 1, "most": 1_000_000})
     'from 1'
+    >>> allowed_text({"choices": ("auto", "on", "off")})
+    'auto, on or off'
     """
     least, most = known.get("least"), known.get("most")
-    if least is None or most is None:
-        return ""
-    return f"from {least:g}" if most >= MANY else f"{least:g} to {most:g}"
+    if known.get("choices"):
+        return either(known["choices"])
+    if least is None:
+        return "" if most is None else f"up to {most:g}"
+    return f"from {least:g}" if most is None or most >= MANY else f"{least:g} to {most:g}"
+
+
+def either(words: Iterable[str]) -> str:
+    """The words that are not empty as a list in a sentence.
+
+    >>> either(["", "backbone", "backbone+neck"])
+    'backbone or backbone+neck'
+    """
+    *rest, last = (word for word in words if word)
+    return f"{', '.join(rest)} or {last}" if rest else last

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detkit.config.fields import bounds_text
+from detkit.config.fields import allowed_text
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.core.serialization import field_types, from_plain, to_plain
 
@@ -114,7 +114,7 @@ def help_lines(cls: type[Any], prefix: str = "") -> list[str]:
             lines += help_lines(typing.cast(type, kind), f"{prefix}{item.name}.")
         else:
             value = f"{prefix}{item.name}={json.dumps(item.default)}"
-            bounds = bounds_text(item.metadata)
-            text = f"{item.metadata['help']} ({bounds})" if bounds else item.metadata["help"]
+            allowed = allowed_text(item.metadata)
+            text = f"{item.metadata['help']} ({allowed})" if allowed else item.metadata["help"]
             lines.append(f"{value:<34}{text}")
     return lines

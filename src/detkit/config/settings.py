@@ -83,7 +83,7 @@ class TrainConfig(Settings):
     init: str = setting("", "checkpoint to start from")
     freeze: str = setting(
         "",
-        "parts kept as they are: backbone, or backbone+neck",
+        "parts kept as they are",
         choices=("", "backbone", "backbone+neck"),
     )
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else the architecture's own")
@@ -97,10 +97,8 @@ class TrainConfig(Settings):
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
     workers: int = setting(1, "processes that prepare images; 0 is in-process", least=0, most=1024)
     threads: int = setting(0, "CPU threads; 0 is all cores", least=0, most=4096)
-    amp: str = setting("auto", "mixed precision: auto (where it pays), on or off", choices=SWITCH)
-    cache: str = setting(
-        "auto", "decoded images in memory: auto (when they fit), on or off", choices=SWITCH
-    )
+    amp: str = setting("auto", "mixed precision; auto is where it pays", choices=SWITCH)
+    cache: str = setting("auto", "decoded images in memory; auto is when they fit", choices=SWITCH)
     checkpoint_minutes: float = setting(
         5.0, "minutes between states saved within an epoch", least=0, most=1e6
     )
@@ -147,7 +145,9 @@ class QuantizeConfig(Settings):
     """Everything an INT8 checkpoint depends on beside its parent and the data."""
 
     target: str = setting("auto", "engine that AP and time are measured on")
-    calibrator: str = setting("auto", "auto, max, percentile, mse or entropy")
+    calibrator: str = setting(
+        "auto", "how ranges are chosen: auto, max, percentile, mse or entropy"
+    )
     images: int = setting(256, "calibration images, of the training split", least=1, most=1_000_000)
     weight_bits: int = setting(8, "7 for CPUs without VNNI, whose sums saturate")
     bias_correction: bool = setting(True, "take out the mean error of the rounded weights")

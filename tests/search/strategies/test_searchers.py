@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from detkit.core.errors import UsageError
-from detkit.search.strategies import SEARCHERS, Searcher, make_searcher
+from detkit.search.strategies import SEARCHERS, make_searcher
 from detkit.search.strategies.hypervolume import hypervolume
+from detkit.search.strategies.searcher import Searcher
 from fixtures.small_space import KNOBS, Flat, figures
 
 GOAL = {"maximize": ("accuracy",), "minimize": ("latency_ms",)}

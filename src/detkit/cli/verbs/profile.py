@@ -21,6 +21,9 @@ from detkit.cli.options import (
     UntrainedSize,
     Verbose,
 )
+from detkit.config import SearchConfig
+from detkit.config.fields import either
+from detkit.spec.space import SPACES
 
 if TYPE_CHECKING:
     from detkit.report import HardwareProfile, MeasuredFront
@@ -40,7 +43,12 @@ FrontArgument = Annotated[
     typer.Argument(metavar="PARETO.json", help="Front of a search: time its networks instead."),
 ]
 SpaceFlag = Annotated[
-    str, typer.Option("--space", help="Search space: yolo-nas, full, tiny or a JSON file.")
+    str,
+    typer.Option(
+        "--space",
+        help=f"Search space: {either([*SPACES, 'a JSON file'])}.",
+        autocompletion=lambda: list(SPACES),
+    ),
 ]
 ClassesFlag = Annotated[int, typer.Option("--classes", min=1, help="Classes of the networks.")]
 SamplesFlag = Annotated[
@@ -54,7 +62,7 @@ ResumeFlag = Annotated[bool, typer.Option("--resume", help="Continue an interrup
 
 def profile(
     front: FrontArgument = None,
-    space: SpaceFlag = "yolo-nas",
+    space: SpaceFlag = SearchConfig.space,
     imgsz: UntrainedSize = "",
     classes: ClassesFlag = 80,
     samples: SamplesFlag = 48,

@@ -28,6 +28,7 @@ from detkit.cli.options import (
 from detkit.cli.training_output import handle_signals, printer
 from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
+from detkit.engines import measuring_engines
 
 if TYPE_CHECKING:
     from detkit.quantize.request import Request
@@ -68,7 +69,7 @@ PickFlag = Annotated[
 ]
 TargetFlag = Annotated[
     str | None,
-    typer.Option("--target", help="onnxruntime or openvino: where AP and time are measured."),
+    field_option(QuantizeConfig, "target", words=measuring_engines()),
 ]
 ImagesFlag = Annotated[int | None, field_option(QuantizeConfig, "images")]
 CalibratorFlag = Annotated[str | None, field_option(QuantizeConfig, "calibrator")]

@@ -27,6 +27,8 @@ from detkit.cli.options import (
 )
 from detkit.cli.training_output import handle_signals, line_printer
 from detkit.config import SearchConfig
+from detkit.search.strategies import SEARCHERS
+from detkit.spec.space import SPACES
 
 if TYPE_CHECKING:
     from detkit.report import SearchReport
@@ -47,29 +49,13 @@ def EPILOG() -> list[str]:  # noqa: N802
     return settings_epilog("SearchConfig", trains, without="train.")
 
 
-def _spaces() -> list[str]:
-    from detkit.spec.space import SPACES
-
-    return list(SPACES)
-
-
 def _words(*words: str) -> Callable[[], list[str]]:
     return lambda: list(words)
 
 
 DataArgument = Annotated[Path | None, typer.Argument(help="COCO folder; a proxy needs none.")]
-SpaceFlag = Annotated[
-    str | None,
-    typer.Option("--space", help="yolo-nas, full, tiny or a JSON file.", autocompletion=_spaces),
-]
-SearcherFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--searcher",
-        help="surrogate, evolution, rl, gradient or random.",
-        autocompletion=_words("surrogate", "evolution", "rl", "gradient", "random"),
-    ),
-]
+SpaceFlag = Annotated[str | None, field_option(SearchConfig, "space", words=SPACES)]
+SearcherFlag = Annotated[str | None, field_option(SearchConfig, "searcher", words=SEARCHERS)]
 EvaluatorFlag = Annotated[
     str | None,
     typer.Option(

@@ -52,11 +52,7 @@ ValImagesFlag = Annotated[
 ]
 ModelFlag = Annotated[
     str | None,
-    typer.Option(
-        "--model",
-        help="yolo-nas-p, n, s, m, l or an ArchSpec JSON file.",
-        autocompletion=lambda: list(ZOO),
-    ),
+    field_option(TrainConfig, "model", words=ZOO),
 ]
 InitFlag = Annotated[
     Path | None, typer.Option("--init", help="Checkpoint to start from, of any classes.")

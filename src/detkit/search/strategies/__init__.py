@@ -1,45 +1,35 @@
 """Searchers of finite spaces, and the `search` verb that uses them on detectors.
 
-    from detkit.search import make_searcher
+    from detkit.search.strategies import make_searcher
     searcher = make_searcher("evolution", knobs={"depth": (1, 2, 3), "width": (16, 32, 64)},
                              maximize=("accuracy",), minimize=("latency_ms",), seed=0)
     points = searcher.ask(8)
     searcher.tell(points[0], {"accuracy": 0.41, "latency_ms": 7.2})
     searcher.front()
 
-A searcher knows nothing of detectors. `SEARCHERS` is the plug-in table: name -> Strategy.
+A searcher knows nothing of detectors. `SEARCHERS` is the plug-in table: name -> "module:class" of a
+Strategy, imported when it is first asked for, so that help and completions stay quick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.search.strategies.evolution import Evolution
-from detkit.search.strategies.goal import Limit, make_goal
-from detkit.search.strategies.gradient import Gradient
-from detkit.search.strategies.grid import Grid, Point
-from detkit.search.strategies.random import RandomStrategy
-from detkit.search.strategies.rl import Reinforce
-from detkit.search.strategies.searcher import (
-    Relaxation,
-    Searcher,
-    Setup,
-    Store,
-    Strategy,
-    Watch,
-    keep_nothing,
-    say_nothing,
-)
-from detkit.search.strategies.surrogate import Surrogate
 
-SEARCHERS: dict[str, Callable[[Setup], Strategy]] = {
-    "surrogate": Surrogate,
-    "evolution": Evolution,
-    "rl": Reinforce,
-    "gradient": Gradient,
-    "random": RandomStrategy,
+if TYPE_CHECKING:
+    from detkit.search.strategies.goal import Limit
+    from detkit.search.strategies.grid import Point
+    from detkit.search.strategies.searcher import Relaxation, Searcher, Store, Watch
+
+SEARCHERS: dict[str, str] = {
+    "surrogate": "detkit.search.strategies.surrogate:Surrogate",
+    "evolution": "detkit.search.strategies.evolution:Evolution",
+    "rl": "detkit.search.strategies.rl:Reinforce",
+    "gradient": "detkit.search.strategies.gradient:Gradient",
+    "random": "detkit.search.strategies.random:RandomStrategy",
 }
 
 
@@ -53,8 +43,8 @@ def make_searcher(
     seed: int = 0,
     start: Sequence[Point] = (),
     relaxation: Relaxation | None = None,
-    store: Store = keep_nothing,
-    watch: Watch = say_nothing,
+    store: Store | None = None,
+    watch: Watch | None = None,
 ) -> Searcher:
     """A searcher over all combinations of the knobs' values.
 
@@ -80,7 +70,18 @@ def make_searcher(
         raise UsageError(f"unknown searcher '{name}'", hint=did_you_mean(name, SEARCHERS))
     if seed < 0:
         raise UsageError(f"seed {seed}: 0 or more")
+    from detkit.search.strategies.goal import make_goal
+    from detkit.search.strategies.grid import Grid
+    from detkit.search.strategies.searcher import Searcher, Setup, keep_nothing, say_nothing
+
     grid, goal = Grid(knobs), make_goal(maximize, minimize, constraints)
-    setup = Setup(goal=goal, seed=seed, relaxation=relaxation, store=store, watch=watch)
-    strategy = SEARCHERS[name](setup)
+    setup = Setup(
+        goal=goal,
+        seed=seed,
+        relaxation=relaxation,
+        store=store or keep_nothing,
+        watch=watch or say_nothing,
+    )
+    module, _, strategy_name = SEARCHERS[name].partition(":")
+    strategy = getattr(importlib.import_module(module), strategy_name)(setup)
     return Searcher(grid, goal, strategy, seed=seed, start=start)
