@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from detkit.nn.blocks import FusedConv
-from detkit.nn.qarep import BLOCKS, PointConv, identity_kernel
+from detkit.nn.qarep import REPARAM_BLOCKS, PointConv, identity_kernel
 from detkit.spec.arch import KERNELS
 
 SHAPES = [(8, 8, 1, True), (8, 8, 1, False), (8, 12, 1, False), (3, 16, 2, False)]
@@ -29,7 +29,7 @@ def settled(block: nn.Module) -> nn.Module:
     return block.eval()
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", REPARAM_BLOCKS)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(("c_in", "c_out", "stride", "residual"), SHAPES)
 def test_fused_block_equals_branches(
@@ -37,7 +37,7 @@ def test_fused_block_equals_branches(
 ) -> None:
     torch.manual_seed(0)
     block = settled(
-        BLOCKS[kind](
+        REPARAM_BLOCKS[kind](
             c_in, c_out, kernel=kernel, stride=stride, residual=residual, activation="relu"
         )
     ).double()
@@ -50,10 +50,10 @@ def test_fused_block_equals_branches(
         assert block(x).abs().max() > 0.5
 
 
-@pytest.mark.parametrize("kind", BLOCKS)
+@pytest.mark.parametrize("kind", REPARAM_BLOCKS)
 def test_residual_needs_equal_shapes(kind: str) -> None:
     with pytest.raises(AssertionError):
-        BLOCKS[kind](8, 8, stride=2, residual=True, activation="relu")
+        REPARAM_BLOCKS[kind](8, 8, stride=2, residual=True, activation="relu")
 
 
 def test_point_conv_equals_a_strided_1x1_convolution() -> None:
@@ -72,8 +72,8 @@ def test_narrow_strided_blocks_do_not_corrupt_the_heap() -> None:
     """torch 2.13 on CPU crashes in the backward of a strided, narrow, channels_last 1x1."""
     script = """
 import torch
-from detkit.nn.qarep import BLOCKS
-for kind in BLOCKS.values():
+from detkit.nn.qarep import REPARAM_BLOCKS
+for kind in REPARAM_BLOCKS.values():
     for c_in, c_out in ((3, 4), (3, 16), (4, 8), (8, 8), (12, 16)):
         for stride in (1, 2):
             block = kind(c_in, c_out, stride=stride, activation="relu")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.nn.blocks import FusedConv
-from detkit.nn.qarep import BLOCKS
+from detkit.nn.qarep import REPARAM_BLOCKS
 from detkit.nn.quantization.fake_quant import Quantizer, quantize_weight
 
 CHANNELS, QUIET = 32, 4  # channels of the block, and those of them that rarely fire
@@ -29,7 +29,7 @@ def per_tensor(weight: Tensor) -> Tensor:
 def settled(kind: str, x: Tensor) -> nn.Module:
     """A block whose every batch-norm has the statistics of `x`."""
     torch.manual_seed(0)
-    block = BLOCKS[kind](CHANNELS, CHANNELS, residual=True, activation="relu").train()
+    block = REPARAM_BLOCKS[kind](CHANNELS, CHANNELS, residual=True, activation="relu").train()
     for layer in block.modules():
         if isinstance(layer, nn.BatchNorm2d):
             layer.momentum, layer.eps = 1.0, 1e-5
@@ -70,7 +70,7 @@ def rounded_to_range(x: Tensor, like: Tensor | None = None) -> Tensor:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_both_blocks_are_fine_while_all_channels_fire(form):
-    for kind in BLOCKS:
+    for kind in REPARAM_BLOCKS:
         assert decibels(kind, 1.0, form) > 25
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from detkit.nn.blocks import SPP, SPPF, CSPLayer, QuantGroup, Step
-from detkit.nn.units import strided
+from detkit.nn.plain_blocks import strided_block
 from detkit.spec.arch import ArchSpec, StageSpec
 
 
@@ -26,7 +26,7 @@ class Stage(QuantGroup):
 
     def __init__(self, c_in: int, stage: StageSpec, spec: ArchSpec, step: Step) -> None:
         super().__init__()
-        self.downsample = strided(spec, c_in, stage.out)
+        self.downsample = strided_block(spec, c_in, stage.out)
         self.blocks = CSPLayer(
             stage.out,
             stage.out,

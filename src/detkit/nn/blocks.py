@@ -1,8 +1,8 @@
-"""Plain building blocks: convolution units, bottlenecks, CSP layer, SPP.
+"""Building blocks of all families: convolutions, bottlenecks, CSP layer, pyramid pooling.
 
 Attribute names are the published tensor names of YOLO-NAS (super-gradients 3.7.1), so that a
-foreign state dict loads strictly. Every unit with a batch-norm knows how to `fuse()` into a
-`FusedConv`, the only kind of unit a deployed network has.
+published state dict loads strictly. Every block with a batch-norm knows how to `fuse()` into a
+`FusedConv`, the only kind of block a deployed network has.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
     "hardswish": lambda: nn.Hardswish(inplace=True),
 }
 
-Unit = Callable[[int, int], nn.Module]  # (in channels, out channels) -> a block of stride 1
+MakeBlock = Callable[[int, int], nn.Module]  # (in channels, out channels) -> a block of stride 1
 Step = Callable[[int], nn.Module]  # channels -> one step of a CSP layer's long path
 Sides = int | tuple[int, int]  # of a kernel; two are height and width
 
@@ -64,10 +64,10 @@ def fuse_shapes(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> N
 
 def conv_macs(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, y: Tensor) -> int:
     """Multiply-adds of a convolution that makes `y` (B, C, H, W) of `x`."""
-    # A transposed convolution touches every input once for each of its kernel's places.
-    cells = (x if isinstance(conv, nn.ConvTranspose2d) else y).shape
-    places = cells[0] * cells[2] * cells[3] * math.prod(conv.kernel_size)
-    return places * conv.in_channels * conv.out_channels // conv.groups
+    # A transposed convolution touches every input once for each weight of its kernel.
+    batch, _, height, width = (x if isinstance(conv, nn.ConvTranspose2d) else y).shape
+    products = batch * height * width * math.prod(conv.kernel_size)
+    return products * conv.in_channels * conv.out_channels // conv.groups
 
 
 class QuantGroup(nn.Module):
@@ -153,7 +153,7 @@ class Conv(ConvBN):
 
 
 class SeqConv(nn.Module):
-    """The same unit under the heads' published keys, `seq.conv.weight` and `seq.bn.*`."""
+    """A `Conv` under the heads' published keys, `seq.conv.weight` and `seq.bn.*`."""
 
     def __init__(self, c_in: int, c_out: int, kernel: int, *, activation: str) -> None:
         super().__init__()
@@ -167,10 +167,10 @@ class SeqConv(nn.Module):
 class Bottleneck(nn.Module):
     """`alpha * x + cv2(cv1(x))`; alpha is learnt and scales the shortcut."""
 
-    def __init__(self, channels: int, unit: Unit) -> None:
+    def __init__(self, channels: int, make_block: MakeBlock) -> None:
         super().__init__()
-        self.cv1 = unit(channels, channels)
-        self.cv2 = unit(channels, channels)
+        self.cv1 = make_block(channels, channels)
+        self.cv2 = make_block(channels, channels)
         self.alpha = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -191,7 +191,7 @@ class Residual(nn.Module):
 
 
 class CSPLayer(QuantGroup):
-    """Two 1x1 paths, one through `blocks` steps; concatenated and mixed by a third 1x1.
+    """Two 1x1 paths, one through `blocks` steps; concatenated and joined by a third 1x1.
 
     With `concat` every intermediate result is concatenated, otherwise only the last.
     """

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_inside, fuse_shapes
 from detkit.nn.families import FAMILIES
 from detkit.nn.head import Heads
-from detkit.nn.qarep import BLOCKS
+from detkit.nn.qarep import REPARAM_BLOCKS
 from detkit.spec.arch import ArchSpec
 
 
@@ -73,7 +73,7 @@ def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
     """
     model = build(spec, "training").eval()
     if form == "deployed":
-        fuse_shapes(model, tuple(BLOCKS.values()))
+        fuse_shapes(model, tuple(REPARAM_BLOCKS.values()))
     counted: list[int] = []
     for module in model.modules():
         if isinstance(module, CONVOLUTIONS):

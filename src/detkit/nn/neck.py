@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detkit.nn.blocks import Bottleneck, Conv, CSPLayer, QuantGroup
-from detkit.nn.units import unit_of
+from detkit.nn.plain_blocks import block_maker
 from detkit.spec.arch import ArchSpec, NeckSpec
 
 
@@ -31,7 +31,7 @@ class UpStage(QuantGroup):
             hidden=stage.hidden,
             blocks=stage.blocks,
             concat=stage.concat,
-            step=lambda channels: Bottleneck(channels, unit_of(spec)),
+            step=lambda channels: Bottleneck(channels, block_maker(spec)),
             activation=spec.activation,
         )
 

@@ -4,8 +4,8 @@ RepVGG: Ding et al., CVPR 2021, arXiv 2101.03697. QARepVGG: Chu et al., AAAI 202
 2212.01593, in the YOLO-NAS form (the 1x1 branch has a bias and no batch-norm). The sums are the
 same for any odd kernel; `branch_3x3` is the published tensor name, whatever the kernel's side.
 
-`BLOCKS` is the plug-in table: the `block` of an ArchSpec -> class. Kinds without branches are in
-`nn.units`.
+`REPARAM_BLOCKS` is the plug-in table: the `block` of an ArchSpec -> class. Kinds without branches
+are in `nn.plain_blocks`.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def identity_kernel(like: Tensor) -> Tensor:
     return torch.eye(channels, dtype=like.dtype, device=like.device)[:, :, None, None]
 
 
-BLOCKS: dict[str, type[QARepVGGBlock | RepVGGBlock]] = {
+REPARAM_BLOCKS: dict[str, type[QARepVGGBlock | RepVGGBlock]] = {
     "qarepvgg": QARepVGGBlock,
     "repvgg": RepVGGBlock,
 }

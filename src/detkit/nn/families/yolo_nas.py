@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from detkit.nn.backbone import Backbone
 from detkit.nn.blocks import SPP, Bottleneck
-from detkit.nn.units import strided, unit_of
+from detkit.nn.plain_blocks import block_maker, strided_block
 from detkit.spec.arch import ArchSpec
 
 
 def backbone(spec: ArchSpec) -> Backbone:
     return Backbone(
         spec,
-        stem=strided(spec, 3, spec.stem),
-        step=lambda channels: Bottleneck(channels, unit_of(spec)),
+        stem=strided_block(spec, 3, spec.stem),
+        step=lambda channels: Bottleneck(channels, block_maker(spec)),
         pooling=SPP,
     )

@@ -14,7 +14,7 @@ from detkit.nn.backbone import Backbone
 from detkit.nn.blocks import SPPF, Conv, QuantGroup, Residual
 from detkit.nn.families.pan import PAN
 from detkit.nn.head import class_predictor, distance_predictor
-from detkit.nn.units import unit_of
+from detkit.nn.plain_blocks import block_maker
 from detkit.spec.arch import ArchSpec
 
 
@@ -35,7 +35,7 @@ def neck(spec: ArchSpec) -> PAN:
 def _bottleneck(spec: ArchSpec, channels: int) -> tuple[nn.Module, nn.Module]:
     return (
         Conv(channels, channels, 1, activation=spec.activation),
-        unit_of(spec)(channels, channels),
+        block_maker(spec)(channels, channels),
     )
 
 

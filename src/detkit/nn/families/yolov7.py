@@ -6,6 +6,8 @@ before the predictors: "repvgg" in YOLOv7, "conv" in YOLOv7-X. As in `nn.familie
 predictors stand for the anchors' one; the auxiliary head, which is only trained with, is left out.
 
 The `hidden` of a stage is the width of its 3x3 convolutions, `blocks` the number of pairs of them.
+Attributes are the names of tensors in checkpoints: `bypass` is a shortcut, `mix` the convolution of
+the output.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from torch import Tensor, nn
 from detkit.nn.backbone import Stem
 from detkit.nn.blocks import Conv, QuantGroup
 from detkit.nn.head import class_predictor, distance_predictor
-from detkit.nn.units import unit_of
+from detkit.nn.plain_blocks import block_maker
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 
 
@@ -191,7 +193,7 @@ class Head(QuantGroup):
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:
         super().__init__()
-        self.conv = unit_of(spec)(c_in, width)
+        self.conv = block_maker(spec)(c_in, width)
         self.cls_pred = class_predictor(width, spec)
         self.reg_pred = distance_predictor(width, spec)
 

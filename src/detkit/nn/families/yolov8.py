@@ -14,14 +14,14 @@ from detkit.nn.backbone import Backbone
 from detkit.nn.blocks import SPPF, Conv, QuantGroup, Residual
 from detkit.nn.families.pan import PAN
 from detkit.nn.head import class_predictor, distance_predictor
-from detkit.nn.units import strided, unit_of
+from detkit.nn.plain_blocks import block_maker, strided_block
 from detkit.spec.arch import ArchSpec
 
 
 def backbone(spec: ArchSpec) -> Backbone:
     return Backbone(
         spec,
-        stem=strided(spec, 3, spec.stem),
+        stem=strided_block(spec, 3, spec.stem),
         step=lambda channels: Residual(*_bottleneck(spec, channels)),
         pooling=SPPF,
     )
@@ -35,8 +35,8 @@ def neck(spec: ArchSpec) -> PAN:
 
 
 def _bottleneck(spec: ArchSpec, channels: int) -> tuple[nn.Module, nn.Module]:
-    unit = unit_of(spec)
-    return unit(channels, channels), unit(channels, channels)
+    make_block = block_maker(spec)
+    return make_block(channels, channels), make_block(channels, channels)
 
 
 class Head(QuantGroup):

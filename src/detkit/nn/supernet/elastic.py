@@ -23,7 +23,7 @@ from detkit.nn.blocks import SPP, Conv, CSPLayer
 from detkit.nn.checkpoint import assign_strictly
 from detkit.nn.detector import Detector, build
 from detkit.nn.neck import DownStage, UpStage
-from detkit.nn.units import CSPUnit
+from detkit.nn.plain_blocks import CSPBlock
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 
@@ -165,8 +165,8 @@ def _concatenated(small: nn.Module, large: nn.Module) -> Iterator[tuple[str, lis
     elif isinstance(small, SPP):
         assert isinstance(large, SPP)
         yield "cv2", _equal_runs(small.cv1, large.cv1, 4)
-    elif isinstance(small, CSPUnit):
-        assert isinstance(large, CSPUnit)
+    elif isinstance(small, CSPBlock):
+        assert isinstance(large, CSPBlock)
         yield "mix", _equal_runs(small.reduce, large.reduce, 2)
     elif isinstance(small, UpStage):
         assert isinstance(large, UpStage)

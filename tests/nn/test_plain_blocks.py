@@ -11,8 +11,8 @@ from torch import nn
 
 from detkit.engines.coverage import coverage
 from detkit.nn.blocks import Conv, FusedConv, fuse_inside
-from detkit.nn.qarep import BLOCKS
-from detkit.nn.units import UNITS, strided, unit_of
+from detkit.nn.plain_blocks import PLAIN_BLOCKS, block_maker, strided_block
+from detkit.nn.qarep import REPARAM_BLOCKS
 from detkit.spec.arch import BLOCK_KINDS, KERNELS
 from detkit.spec.zoo import ZOO, with_task
 from detkit.untrained import write_untrained_model
@@ -21,22 +21,22 @@ SPEC = ZOO["yolo-nas-p"]
 
 
 def test_the_two_tables_hold_every_kind_once() -> None:
-    assert sorted([*UNITS, *BLOCKS]) == sorted(BLOCK_KINDS)
+    assert sorted([*PLAIN_BLOCKS, *REPARAM_BLOCKS]) == sorted(BLOCK_KINDS)
 
 
-@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("kind", PLAIN_BLOCKS)
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize(("c_in", "c_out"), [(8, 8), (3, 7), (1, 1)])
 def test_fused_unit_equals_the_trained_one(kind: str, kernel: int, c_in: int, c_out: int) -> None:
     torch.manual_seed(0)
-    unit = UNITS[kind](c_in, c_out, kernel=kernel, activation="silu").double()
+    block = PLAIN_BLOCKS[kind](c_in, c_out, kernel=kernel, activation="silu").double()
     x = 1 + 2 * torch.randn(2, c_in, 10, 14, dtype=torch.float64)
     for _ in range(20):
-        unit.train()(x)  # moves the statistics away from 0 and 1
-    unit.eval()
-    fused = nn.Sequential(unit)
+        block.train()(x)  # moves the statistics away from 0 and 1
+    block.eval()
+    fused = nn.Sequential(block)
     with torch.no_grad():
-        expected = unit(x)
+        expected = block(x)
         fuse_inside(fused)
         assert torch.allclose(fused.double()(x), expected, atol=1e-5)
     assert expected.shape == (2, c_out, 10, 14)
@@ -44,14 +44,14 @@ def test_fused_unit_equals_the_trained_one(kind: str, kernel: int, c_in: int, c_
     assert any(isinstance(layer, FusedConv) for layer in fused.modules())
 
 
-@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("kind", PLAIN_BLOCKS)
 def test_gradients_reach_every_weight(kind: str) -> None:
-    unit = UNITS[kind](4, 6, kernel=3, activation="silu").train()
-    unit(torch.randn(2, 4, 8, 8)).square().mean().backward()
-    assert all(parameter.grad is not None for parameter in unit.parameters())
+    block = PLAIN_BLOCKS[kind](4, 6, kernel=3, activation="silu").train()
+    block(torch.randn(2, 4, 8, 8)).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in block.parameters())
 
 
-@pytest.mark.parametrize("kind", UNITS)
+@pytest.mark.parametrize("kind", PLAIN_BLOCKS)
 def test_networks_of_units_run_in_int8(kind: str, tmp_path: Path) -> None:
     spec = dataclasses.replace(
         with_task(SPEC, 3, (64, 64)), block=kind, kernel=5, activation="silu"
@@ -63,9 +63,9 @@ def test_networks_of_units_run_in_int8(kind: str, tmp_path: Path) -> None:
 
 
 def weights(kind: str, kernel: int) -> int:
-    """Of the convolutions of a unit of 64 channels."""
-    unit = UNITS[kind](64, 64, kernel=kernel, activation="relu")
-    return sum(conv.weight.numel() for conv in unit.modules() if isinstance(conv, nn.Conv2d))
+    """Of the convolutions of a block of 64 channels."""
+    block = PLAIN_BLOCKS[kind](64, 64, kernel=kernel, activation="relu")
+    return sum(conv.weight.numel() for conv in block.modules() if isinstance(conv, nn.Conv2d))
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_units_cost_what_counting_by_hand_gives(kind: str, shares: dict[int, flo
 @pytest.mark.parametrize("kind", BLOCK_KINDS)
 def test_downsampling_is_of_the_kind_only_where_that_is_reparameterizable(kind: str) -> None:
     spec = dataclasses.replace(SPEC, block=kind)
-    block = strided(spec, 4, 8)
-    assert type(block) is BLOCKS.get(kind, Conv)
+    block = strided_block(spec, 4, 8)
+    assert type(block) is REPARAM_BLOCKS.get(kind, Conv)
     assert block(torch.randn(2, 4, 8, 8)).shape == (2, 8, 4, 4)
-    assert unit_of(spec)(4, 8)(torch.randn(2, 4, 8, 8)).shape == (2, 8, 8, 8)
+    assert block_maker(spec)(4, 8)(torch.randn(2, 4, 8, 8)).shape == (2, 8, 8, 8)

@@ -1,8 +1,11 @@
-"""Which block an ArchSpec builds its CSP layers and its downsampling of, and the plain kinds.
+"""Blocks without branches, and which block an ArchSpec builds its CSP layers and downsampling of.
 
-`UNITS` is the plug-in table of kinds that are deployed as they are trained: the `block` of an
-ArchSpec -> class, (in channels, out channels) of stride 1. With the re-parameterizable kinds of
-`nn.qarep` it makes up `BLOCK_KINDS`. Plain kinds leave stem and downsampling ordinary convolutions.
+`PLAIN_BLOCKS` is the plug-in table of kinds that are deployed as they are trained: the `block` of
+an ArchSpec -> class, (in channels, out channels) of stride 1. With `REPARAM_BLOCKS` of `nn.qarep`
+it makes up `BLOCK_KINDS`. Plain kinds leave stem and downsampling ordinary convolutions.
+
+Attributes are the names of tensors in checkpoints; of a CSP block `bypass` is the shortcut and
+`mix` the output convolution.
 """
 
 from __future__ import annotations
@@ -10,19 +13,19 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Conv, Unit
-from detkit.nn.qarep import BLOCKS
+from detkit.nn.blocks import Conv, MakeBlock
+from detkit.nn.qarep import REPARAM_BLOCKS
 from detkit.spec.arch import ArchSpec
 
 
-class ConvUnit(Conv):
+class ConvBlock(Conv):
     """One convolution, batch-norm, activation."""
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
         super().__init__(c_in, c_out, kernel, activation=activation)
 
 
-class BottleneckUnit(nn.Module):
+class BottleneckBlock(nn.Module):
     """1x1 to half the channels, then the convolution (YOLOv3's: arXiv 1804.02767)."""
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
@@ -36,8 +39,8 @@ class BottleneckUnit(nn.Module):
         return out
 
 
-class CSPUnit(nn.Module):
-    """Two halves by 1x1, one of them convolved, mixed by a third 1x1 (CSPNet: arXiv 1911.11929)."""
+class CSPBlock(nn.Module):
+    """Two halves by 1x1, one of them convolved, joined by a third (CSPNet: arXiv 1911.11929)."""
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class CSPUnit(nn.Module):
         return out
 
 
-class LowRankUnit(nn.Module):
+class LowRankBlock(nn.Module):
     """The convolution in two factors, a column and a row (Jaderberg et al.: arXiv 1405.3866)."""
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
@@ -66,33 +69,36 @@ class LowRankUnit(nn.Module):
         return out
 
 
-UNITS: dict[str, type[ConvUnit | BottleneckUnit | CSPUnit | LowRankUnit]] = {
-    "conv": ConvUnit,
-    "bottleneck": BottleneckUnit,
-    "csp": CSPUnit,
-    "lowrank": LowRankUnit,
+PLAIN_BLOCKS: dict[str, type[ConvBlock | BottleneckBlock | CSPBlock | LowRankBlock]] = {
+    "conv": ConvBlock,
+    "bottleneck": BottleneckBlock,
+    "csp": CSPBlock,
+    "lowrank": LowRankBlock,
 }
 
 
 def half(channels: int) -> int:
+    """Half the channels, but at least one."""
     return max(1, channels // 2)
 
 
-def unit_of(spec: ArchSpec) -> Unit:
-    """The block that CSP layers are made of; re-parameterizable ones with their identity branch."""
+def block_maker(spec: ArchSpec) -> MakeBlock:
+    """What makes the blocks of CSP layers; re-parameterizable ones with their identity branch."""
 
-    def unit(c_in: int, c_out: int) -> nn.Module:
-        if spec.block in UNITS:
-            return UNITS[spec.block](c_in, c_out, kernel=spec.kernel, activation=spec.activation)
-        return BLOCKS[spec.block](
+    def make(c_in: int, c_out: int) -> nn.Module:
+        if spec.block in PLAIN_BLOCKS:
+            return PLAIN_BLOCKS[spec.block](
+                c_in, c_out, kernel=spec.kernel, activation=spec.activation
+            )
+        return REPARAM_BLOCKS[spec.block](
             c_in, c_out, kernel=spec.kernel, residual=c_in == c_out, activation=spec.activation
         )
 
-    return unit
+    return make
 
 
-def strided(spec: ArchSpec, c_in: int, c_out: int) -> nn.Module:
+def strided_block(spec: ArchSpec, c_in: int, c_out: int) -> nn.Module:
     """The 3x3 block of stride 2 of stem and stages, re-parameterizable where the others are."""
-    if spec.block in BLOCKS:
-        return BLOCKS[spec.block](c_in, c_out, stride=2, activation=spec.activation)
+    if spec.block in REPARAM_BLOCKS:
+        return REPARAM_BLOCKS[spec.block](c_in, c_out, stride=2, activation=spec.activation)
     return Conv(c_in, c_out, 3, 2, activation=spec.activation)
