@@ -43,7 +43,7 @@ from detkit.machine.fingerprint import fingerprint
 from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
-from detkit.quantize.calibrate import collect_stats, load_images, set_ranges, spread
+from detkit.quantize.calibrate import collect_stats, load_images, set_ranges, subsample_evenly
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
@@ -249,7 +249,7 @@ def ours(
 
 def calibration(folder: CocoFolder, preprocess: Preprocess) -> list[Any]:
     """The images `detkit quantize` calibrates on, one a batch."""
-    records = spread(folder.splits["train"].records, CALIBRATION_IMAGES)
+    records = subsample_evenly(folder.splits["train"].records, CALIBRATION_IMAGES)
     return list(load_images(records, preprocess, 1))
 
 

@@ -7,7 +7,7 @@ from detkit.core.errors import BackendError, UsageError
 from detkit.engines import ENGINES
 from detkit.engines.coverage import coverage
 from detkit.engines.opening import open_session
-from detkit.engines.tensorrt.engine_file import read_record
+from detkit.engines.tensorrt.engine_file import read_sidecar
 from detkit.runtime.session import SessionOptions
 from detkit.spec.zoo import ZOO, with_task
 from detkit.untrained import EngineSetup, write_untrained_model
@@ -46,7 +46,7 @@ def test_engine_is_built_in_the_precision_asked_for(tmp_path, precision):
     pytest.importorskip("tensorrt_rtx")
     path = tmp_path / "p.engine"
     manifest = write_untrained_model(SPEC, path, engine="tensorrt-rtx", precision=precision)
-    record = read_record(path)
+    record = read_sidecar(path)
     assert (manifest.kind, manifest.precision) == ("tensorrt-rtx", precision)
     assert record.manifest == manifest
     assert record.batches == (1, 1, 1)

@@ -10,7 +10,7 @@ import pytest
 
 from detkit.artifact.artifact import Manifest
 from detkit.engines.tensorrt.build_machine import Machine
-from detkit.engines.tensorrt.engine_file import EngineRecord, write_engine
+from detkit.engines.tensorrt.engine_file import EngineSidecar, write_engine
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
 
@@ -143,7 +143,7 @@ def test_an_engine_of_another_gpu(run, tmp_path):
     built_on = Machine(
         gpu="RTX 4090", compute_capability="8.9", library="tensorrt", version="10.3.0"
     )
-    record = EngineRecord(
+    record = EngineSidecar(
         manifest=manifest, machine=built_on, batches=(1, 1, 8), graph_sha256="0" * 64
     )
     path: Path = tmp_path / "m.engine"

@@ -22,7 +22,7 @@ from detkit.artifact.artifact import (
 from detkit.config import TrainConfig, to_toml
 from detkit.core.serialization import from_plain, to_json
 from detkit.engines.tensorrt.build_machine import Machine
-from detkit.engines.tensorrt.engine_file import EngineRecord, write_engine
+from detkit.engines.tensorrt.engine_file import EngineSidecar, write_engine
 from detkit.inspection.inspect import FileInfo
 from detkit.report import BenchReport, TrainReport
 from detkit.spec.preprocess import Preprocess
@@ -105,7 +105,7 @@ def test_openvino_pair_is_described_by_its_xml_and_weighed_with_its_bin(
 
 def test_an_engine_is_described_by_either_of_its_two_files(detkit, checkpoint, tmp_path):
     manifest = dataclasses.replace(read_manifest(checkpoint), kind="tensorrt")
-    record = EngineRecord(
+    record = EngineSidecar(
         manifest=manifest,
         machine=Machine(gpu="Orin", compute_capability="8.7", library="tensorrt", version="10.3"),
         batches=(1, 1, 8),

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from detkit.core.errors import ArtifactError
-from detkit.importing.unpickle import Record, read_checkpoint
+from detkit.importing.unpickle import InertObject, read_checkpoint
 
 
 class Bomb:
@@ -38,7 +38,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path) -> None:
     torch.save({"net": {"w": torch.ones(2)}, "evil": Bomb(marker)}, tmp_path / "x.pth")
     found = read_checkpoint(tmp_path / "x.pth")
     assert not marker.exists()
-    assert isinstance(found["evil"], Record)
+    assert isinstance(found["evil"], InertObject)
     assert found["evil"].origin == f"{os.system.__module__}.system"
     assert torch.equal(found["net"]["w"], torch.ones(2))
 
@@ -46,7 +46,7 @@ def test_a_hostile_pickle_runs_nothing(tmp_path: Path) -> None:
 def test_builtins_are_not_reachable(tmp_path: Path) -> None:
     torch.save({"evil": Getter()}, tmp_path / "x.pth")
     evil = read_checkpoint(tmp_path / "x.pth")["evil"]
-    assert isinstance(evil, Record)
+    assert isinstance(evil, InertObject)
     assert evil.origin == "__builtin__.getattr"
 
 

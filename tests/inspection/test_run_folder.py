@@ -4,7 +4,7 @@ import pytest
 
 from detkit.core.errors import ArtifactError
 from detkit.core.serialization import to_json, to_plain
-from detkit.inspection.run_folder import REPORTS, kind_of, read_record, read_run
+from detkit.inspection.run_folder import REPORTS, kind_of, read_json_file, read_run_folder
 
 
 @pytest.mark.parametrize("kind", sorted(REPORTS))
@@ -12,7 +12,7 @@ def test_every_report_is_recognised_by_its_kind(kind, sample, tmp_path):
     report = sample(REPORTS[kind])
     path = tmp_path / "x.json"
     path.write_text(to_json(report), encoding="utf-8")
-    assert read_record(path) == (kind, report)
+    assert read_json_file(path) == (kind, report)
 
 
 @pytest.mark.parametrize("plain", [None, 1, "x", [], {}, {"ap": 1}, {"images": [], "name": "x"}])
@@ -23,7 +23,7 @@ def test_other_json_is_no_record(plain):
 def test_epoch_trained_again_after_resume_counts_once(tmp_path):
     lines = ['{"epoch": 1, "ap": 0.1}', '{"epoch": 2, "ap": 0.2}', '{"epoch": 2, "ap": 0.3}']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    assert [(e.number, e.values) for e in read_run(tmp_path).epochs] == [
+    assert [(e.number, e.values) for e in read_run_folder(tmp_path).epochs] == [
         (1, {"ap": 0.1}),
         (2, {"ap": 0.3}),
     ]
@@ -31,7 +31,7 @@ def test_epoch_trained_again_after_resume_counts_once(tmp_path):
 
 def test_last_line_cut_by_a_kill_is_left_out(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo', encoding="utf-8")
-    assert len(read_run(tmp_path).epochs) == 1
+    assert len(read_run_folder(tmp_path).epochs) == 1
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_last_line_cut_by_a_kill_is_left_out(tmp_path):
 def test_damaged_line_inside_names_its_place(tmp_path, line):
     (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"epoch": 1}}\n', encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"metrics.jsonl, line 1: not the record of an epoch"):
-        read_run(tmp_path)
+        read_run_folder(tmp_path)
 
 
 def test_values_that_are_no_finite_numbers_are_left_out(tmp_path):
     text = '{"epoch": 1, "ap": NaN, "lr": "x", "loss": true, "ap50": null, "seconds": 2}\n'
     (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
-    assert read_run(tmp_path).epochs[0].values == {"seconds": 2.0}
+    assert read_run_folder(tmp_path).epochs[0].values == {"seconds": 2.0}
 
 
 def test_only_reports_are_picked_from_the_json_files(tmp_path, sample):
@@ -55,7 +55,7 @@ def test_only_reports_are_picked_from_the_json_files(tmp_path, sample):
     (tmp_path / "broken.json").write_bytes(b"\xff")
     report = sample(REPORTS["train report"])
     (tmp_path / "report.json").write_text(to_json(report), encoding="utf-8")
-    run = read_run(tmp_path)
+    run = read_run_folder(tmp_path)
     assert run.reports == {"report.json": report}
     assert run.train_report == report
     assert run.unread == {"broken.json": f"{tmp_path}/broken.json: not UTF-8 text"}
@@ -67,4 +67,4 @@ def test_report_with_a_value_of_the_wrong_type_is_damaged(tmp_path, sample):
     path = tmp_path / "report.json"
     path.write_text(to_json(plain), encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"report.json.epochs: expected int, got 'many'"):
-        read_record(path)
+        read_json_file(path)

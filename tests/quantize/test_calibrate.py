@@ -20,7 +20,7 @@ from detkit.quantize.calibrate import (
     images_digest,
     load_images,
     set_ranges,
-    spread,
+    subsample_evenly,
 )
 
 
@@ -51,7 +51,7 @@ def image(make_record, tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
 def test_images_are_spread_over_all(records, count):
-    chosen = spread(records, count)
+    chosen = subsample_evenly(records, count)
     places = [records.index(record) for record in chosen]
     assert len(places) == len(set(places)) == count
     assert places == sorted(places)
@@ -61,12 +61,12 @@ def test_images_are_spread_over_all(records, count):
 
 
 def test_more_than_there_are_is_all_of_them(records):
-    assert spread(records, 1000) == tuple(records)
+    assert subsample_evenly(records, 1000) == tuple(records)
 
 
 def test_no_images_is_an_error():
     with pytest.raises(DataError, match="no images to calibrate on"):
-        spread((), 8)
+        subsample_evenly((), 8)
 
 
 def test_digest_is_of_bytes_names_and_order(image):

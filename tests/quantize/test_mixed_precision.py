@@ -1,4 +1,4 @@
-"""The walk from all INT8 to a bound on the drop, with AP and time made up."""
+"""The search from all INT8 to a bound on the drop, with AP and time made up."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from detkit.config import QuantizeConfig
 from detkit.core.errors import GateError, UsageError
 from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision
-from detkit.quantize.request import Request
+from detkit.quantize.request import QuantizeRequest
 from detkit.quantize.run import _pick
 from detkit.timing.measure import Timing, Warmup
 
@@ -39,7 +39,7 @@ class FakeModel:
 
 
 @dataclass(frozen=True)
-class FakeDraft:
+class FakeGraph:
     """The groups in float stand for the session; INT8 costs AP and saves time."""
 
     kept: frozenset[str]
@@ -50,12 +50,12 @@ class FakeDraft:
         return self.kept
 
 
-class FakeRig:
+class FakeScorer:
     def __init__(self) -> None:
         self.tried: list[frozenset[str]] = []
 
-    def draft(self, model: FakeModel, engine: str) -> FakeDraft:
-        return FakeDraft(frozenset(model.kept))
+    def export(self, model: FakeModel, engine: str) -> FakeGraph:
+        return FakeGraph(frozenset(model.kept))
 
     def float_ap(self, engine: str) -> float:
         return self.ap(frozenset(GROUPS))
@@ -65,8 +65,8 @@ class FakeRig:
         lost = sum(points for name, (points, _) in GROUPS.items() if name not in session)
         return AP_FLOAT - lost / 100
 
-    def time(self, drafts: Sequence[FakeDraft]) -> list[Timing]:
-        times = [10.0 + sum(GROUPS[name][1] for name in draft.kept) for draft in drafts]
+    def time(self, graphs: Sequence[FakeGraph]) -> list[Timing]:
+        times = [10.0 + sum(GROUPS[name][1] for name in graph.kept) for graph in graphs]
         return [
             Timing(
                 warmup=Warmup(runs=1, seconds_per_run=1e-3, steady=True),
@@ -76,43 +76,45 @@ class FakeRig:
         ]
 
 
-def walk(max_drop: float, *, confirm: int = 10, rig: Any = None, told: Any = None) -> PrecisionPath:
+def search(
+    max_drop: float, *, confirm: int = 10, scorer: Any = None, told: Any = None
+) -> PrecisionPath:
     model: Any = FakeModel()
     found = search_mixed_precision(
         model,
         NOISE,
-        rig or FakeRig(),
+        scorer or FakeScorer(),
         "onnxruntime",
         max_drop=max_drop,
         confirm=confirm,
-        tell=(told if told is not None else []).append,
+        log=(told if told is not None else []).append,
     )
     assert model.kept == ()
     return found
 
 
-def request(**fields: Any) -> Request:
-    return Request(
+def request(**fields: Any) -> QuantizeRequest:
+    return QuantizeRequest(
         checkpoint=Path("m"), out=Path("o"), data=Path("d"), config=QuantizeConfig(), **fields
     )
 
 
-# --- walking -------------------------------------------------------------------------------------
+# --- searching -----------------------------------------------------------------------------------
 
 
-def test_a_bound_that_holds_needs_no_walk():
-    rig = FakeRig()
-    found = walk(7.0, rig=rig)
+def test_a_bound_that_holds_needs_no_search():
+    scorer = FakeScorer()
+    found = search(7.0, scorer=scorer)
     assert [point.float_groups for point in found.points] == [()]
     assert found.points[0].drop == pytest.approx(6.5)
     assert found.points[0].latency_ms == pytest.approx(10.0)
     assert found.points[0].megabytes == pytest.approx(2.0)
     assert [group.recovered for group in found.sensitivity] == [None] * 5
-    assert len(rig.tried) == 2
+    assert len(scorer.tried) == 2
 
 
 def test_groups_return_in_the_order_of_points_recovered_per_millisecond():
-    found = walk(-1.0)
+    found = search(-1.0)
     assert [group.group for group in found.sensitivity] == ["b", "a", "c", "e", "d"]
     assert found.points[-1].float_groups == ("b", "a", "c", "e", "d")
     worth = [g.recovered / g.cost_ms for g in found.sensitivity if g.recovered]
@@ -120,21 +122,21 @@ def test_groups_return_in_the_order_of_points_recovered_per_millisecond():
 
 
 def test_it_stops_at_the_first_point_that_holds():
-    found = walk(1.6)
+    found = search(1.6)
     assert [point.float_groups for point in found.points] == [(), ("b",), ("b", "a")]
     assert [point.drop for point in found.points] == pytest.approx([6.5, 4.5, 1.5])
     assert [point.latency_ms for point in found.points] == pytest.approx([10, 11, 15])
 
 
 def test_only_the_noisiest_are_confirmed_and_the_rest_follow_by_noise():
-    found = walk(-1.0, confirm=2)
+    found = search(-1.0, confirm=2)
     assert [group.group for group in found.sensitivity] == ["b", "a", "c", "d", "e"]
     assert [group.recovered is None for group in found.sensitivity] == [False] * 2 + [True] * 3
 
 
 def test_a_group_that_recovers_nothing_comes_after_those_that_do():
     told: list[str] = []
-    found = walk(-1.0, told=told)
+    found = search(-1.0, told=told)
     assert found.sensitivity[-1].group == "d"
     assert found.sensitivity[-1].recovered == pytest.approx(0)
     assert any("in float it recovers +2.00 points for +1.00 ms" in line for line in told)
@@ -142,27 +144,27 @@ def test_a_group_that_recovers_nothing_comes_after_those_that_do():
 
 
 def test_every_group_says_how_many_convolutions_it_is():
-    assert [group.convolutions for group in walk(7.0).sensitivity] == [2] * 5
-    assert [group.noise_db for group in walk(7.0).sensitivity] == list(NOISE.values())
+    assert [group.convolutions for group in search(7.0).sensitivity] == [2] * 5
+    assert [group.noise_db for group in search(7.0).sensitivity] == list(NOISE.values())
 
 
 # --- picking -------------------------------------------------------------------------------------
 
 
 def test_the_point_taken_is_the_last_one_walked():
-    assert _pick(walk(1.6), request(max_drop=1.6)) == 2
-    assert _pick(walk(float("inf")), request()) == 0
+    assert _pick(search(1.6).points, request(max_drop=1.6)) == 2
+    assert _pick(search(float("inf")).points, request()) == 0
 
 
 def test_another_point_can_be_picked_whatever_the_bound():
-    assert _pick(walk(-1.0), request(max_drop=-1.0, pick=1)) == 1
+    assert _pick(search(-1.0).points, request(max_drop=-1.0, pick=1)) == 1
     with pytest.raises(UsageError, match="--pick 9: there are 6 points, from 0"):
-        _pick(walk(-1.0), request(max_drop=-1.0, pick=9))
+        _pick(search(-1.0).points, request(max_drop=-1.0, pick=9))
 
 
 def test_a_bound_that_cannot_be_met_names_the_best_point():
     with pytest.raises(GateError) as caught:
-        _pick(walk(-1.0), request(max_drop=-1.0))
+        _pick(search(-1.0).points, request(max_drop=-1.0))
     assert str(caught.value) == (
         "INT8 loses 6.50 points of AP; the best point found loses 0.00 with 4 groups in float"
         " (18.00 ms); allowed are -1"

@@ -94,12 +94,12 @@ def test_a_run_is_calm_and_of_the_size_of_the_checkpoint(settled):
 
 
 @dataclass
-class TorchRig:
+class TorchScorer:
     """Scores in torch what the real one exports first: the run is the same and takes seconds."""
 
     manifest: Any
 
-    def draft(self, model: Detector, engine: str) -> Any:
+    def export(self, model: Detector, engine: str) -> Any:
         return types.SimpleNamespace(session=TorchSession(model, self.manifest, SessionOptions()))
 
 
@@ -125,7 +125,7 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
         if learned_scales:
             for _, quantizer in model.quantizers():
                 quantizer.learned = True
-        rig: Any = TorchRig(manifest)
+        scorer: Any = TorchScorer(manifest)
         stop = StopSignal()
         qat = QatConfig(epochs=EPOCHS, batch=2, lr=1e-3, learned_scales=learned_scales)
         return train_quantized(
@@ -135,7 +135,7 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
             parent=settled(),
             data=open_folder(labelled, splits=("train", "val")),
             config=QuantizeConfig(threads=1, qat=qat),
-            rig=rig,
+            rig=scorer,
             course=QatRun(
                 folder=folder,
                 resume=resume,

@@ -15,7 +15,7 @@ from detkit.config import QatConfig, QuantizeConfig
 from detkit.core.errors import ArtifactError
 from detkit.core.serialization import from_json
 from detkit.quantize.qat import START
-from detkit.quantize.request import Request
+from detkit.quantize.request import QuantizeRequest
 from detkit.quantize.result import pick_again
 from detkit.quantize.run import quantize
 from detkit.report import QuantReport
@@ -36,7 +36,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("brief")
 def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(settled, labelled, tmp_path):
     told: list[str] = []
-    request = Request(
+    request = QuantizeRequest(
         checkpoint=settled(),
         out=tmp_path / "m.safetensors",
         data=labelled,
@@ -64,7 +64,7 @@ def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(settled, labe
 
 @pytest.mark.usefixtures("brief")
 def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(settled, labelled, tmp_path):
-    request = Request(
+    request = QuantizeRequest(
         checkpoint=settled(),
         out=tmp_path / "m.safetensors",
         data=labelled,

@@ -17,9 +17,9 @@ from detkit.data.coco.split_reader import ImageRecord
 from detkit.engines import ENGINES, engine_packages
 from detkit.evaluation.evaluate import detect
 from detkit.machine.fingerprint import fingerprint, usable_cpus
-from detkit.quantize.calibrate import spread
+from detkit.quantize.calibrate import subsample_evenly
 from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer, timing_inputs
-from detkit.quantize.request import Parent, Request, open_parent
+from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
 from detkit.quantize.run import calibrated
 from detkit.report import AdviceReport, Variant
 from detkit.runtime.session import SessionOptions
@@ -58,7 +58,7 @@ def advise(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
     """
     config = QuantizeConfig(threads=request.threads or usable_cpus())
     with tempfile.TemporaryDirectory(prefix="detkit-advise-") as name:
-        quantize_request = Request(
+        quantize_request = QuantizeRequest(
             checkpoint=request.checkpoint,
             out=Path(name) / "int8.safetensors",
             data=request.data,
@@ -87,11 +87,11 @@ def advise(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
 
 
 def measure_variants(
-    parent: Parent, quantize_request: Request, log: Callable[[str], None]
+    parent: FloatParent, quantize_request: QuantizeRequest, log: Callable[[str], None]
 ) -> MeasuredVariants:
     """Makes, times and scores every variant that runs here."""
     split = parent.folder.splits[quantize_request.config.split]
-    records = spread(split.records, quantize_request.config.eval_images)
+    records = subsample_evenly(split.records, quantize_request.config.eval_images)
     names, threads = split.class_names, quantize_request.config.threads
     with GraphScorer(parent.model, parent.manifest, records, names, threads=threads) as scorer:
         sources = VariantSources(

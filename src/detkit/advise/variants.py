@@ -16,7 +16,7 @@ from detkit.engines.torch.session import TorchSession
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import ExportedGraph, GraphScorer
-from detkit.quantize.request import Parent
+from detkit.quantize.request import FloatParent
 from detkit.quantize.result import make_manifest
 from detkit.runtime.session import SessionOptions
 
@@ -37,7 +37,7 @@ class VariantSources:
     """The checkpoint, its INT8 network and the folder that variants are made from and in."""
 
     checkpoint: Path
-    parent: Parent
+    parent: FloatParent
     int8: QuantizedDetector
     scorer: GraphScorer
     folder: Path  # temporary
@@ -92,7 +92,7 @@ def _cpu_variants(sources: VariantSources, engine: Engine) -> Iterator[OpenVaria
     for precision in engine.precisions:
         is_int8 = precision == "int8"
         scorer = sources.scorer
-        graph = scorer.draft(sources.int8, name) if is_int8 else scorer.float_draft(name)
+        graph = scorer.export(sources.int8, name) if is_int8 else scorer.float_graph(name)
         yield OpenVariant(engine=name, precision=precision, graph=graph)
 
 

@@ -13,7 +13,7 @@ EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
 DEVELOPMENT = "dev"  # an extra that only repeats the others
 
 
-def load_plugin(name: str, target: str) -> Any:
+def import_function(name: str, target: str) -> Any:
     """The function that `target` names; `name` is what the user calls it.
 
     Raises:

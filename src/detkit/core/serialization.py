@@ -1,4 +1,4 @@
-"""Frozen dataclasses of plain values <-> JSON values. One strict codec for specs, configs, reports.
+"""Frozen dataclasses of plain values <-> JSON values. Strict, for specs, configs and reports.
 
 What lives here: turning a dataclass into dicts and lists, and back with every type checked and
 every unknown key refused with the near name. What does not: files (see `artifact`), command-line
@@ -71,7 +71,7 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
     for key in plain:
         if key not in hints:
             raise UsageError(f"{where}: unknown key '{key}'", hint=did_you_mean(str(key), hints))
-    values = {key: convert(hints[key], item, f"{where}.{key}") for key, item in plain.items()}
+    values = {key: coerce(hints[key], item, f"{where}.{key}") for key, item in plain.items()}
     missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and is_required(f)]  # type: ignore[arg-type]
     if missing:
         raise UsageError(f"{where}: missing {', '.join(missing)}")
@@ -90,17 +90,17 @@ def field_types(cls: type) -> Mapping[str, Any]:
     return types.MappingProxyType({f.name: hints[f.name] for f in dataclasses.fields(cls)})
 
 
-def convert(kind: Any, value: Any, where: str) -> Any:
+def coerce(kind: Any, value: Any, where: str) -> Any:
     """`value` as the annotated type `kind`, or a UsageError that names `where`."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (Union, types.UnionType):
-        return _convert_union(args, value, where)
+        return _coerce_union(args, value, where)
     if origin is tuple:
-        return _convert_tuple(args, value, where)
+        return _coerce_tuple(args, value, where)
     if origin in (dict, Mapping):
         if not isinstance(value, Mapping):
             raise _mismatch("a table", value, where)
-        return {str(k): convert(args[1], item, f"{where}.{k}") for k, item in value.items()}
+        return {str(k): coerce(args[1], item, f"{where}.{k}") for k, item in value.items()}
     if dataclasses.is_dataclass(kind):
         return from_plain(typing.cast(type, kind), value, where=where)
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -110,28 +110,28 @@ def convert(kind: Any, value: Any, where: str) -> Any:
     raise _mismatch(kind.__name__, value, where)
 
 
-def _convert_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
+def _coerce_union(args: tuple[Any, ...], value: Any, where: str) -> Any:
     if value is None and type(None) in args:
         return None
     for arg in args:
         if arg is type(None):
             continue
         try:
-            return convert(arg, value, where)
+            return coerce(arg, value, where)
         except UsageError as error:
             failure = error
     raise failure
 
 
-def _convert_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+def _coerce_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     if not isinstance(value, (list, tuple)):
         raise _mismatch("a list", value, where)
     if len(args) == 2 and args[1] is Ellipsis:
-        return tuple(convert(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
+        return tuple(coerce(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
     if len(args) != len(value):
         raise _mismatch(f"a list of {len(args)}", value, where)
     return tuple(
-        convert(arg, item, f"{where}[{i}]")
+        coerce(arg, item, f"{where}[{i}]")
         for i, (arg, item) in enumerate(zip(args, value, strict=True))
     )
 

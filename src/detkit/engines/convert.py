@@ -1,7 +1,7 @@
 """The steps all exports share: checkpoint -> graph -> file, compared with torch before it is kept.
 
-What differs from one target to the next is a `Target`: how its file is written, and how far that
-may stray. The file compared is one that the target's own writer made and its own engine runs.
+A `FileFormat` is what differs from one format to the next: how a file is written, and how far it
+may stray. The file compared is one that its own writer made and its own engine runs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ NUM_IMAGES = 8
 
 
 @dataclass(frozen=True)
-class Limits:
+class Tolerance:
     """How far an export may stray from torch: of a score, and of a box in input pixels.
 
     `least_score` is as in `runtime.comparison.compare_raw`.
@@ -57,32 +57,32 @@ class Limits:
     least_score: float = 0.0
 
 
-EXACT = Limits(score=1e-4, box_px=1e-2)
+EXACT = Tolerance(score=1e-4, box_px=1e-2)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Target:
-    """A format: `write(graph, manifest, path)` makes its file and returns the sealed manifest."""
+class FileFormat:
+    """A format of files: `write(graph, manifest, path)` makes one, returns the sealed manifest."""
 
     suffix: str
     write: Callable[[ModelProto, Manifest, Path], Manifest]
-    limits: Limits = EXACT
+    tolerance: Tolerance = EXACT
 
 
-def convert(
-    checkpoint: Path, out: Path, options: ExportOptions, target: Target
+def convert_checkpoint(
+    checkpoint: Path, out: Path, options: ExportOptions, file_format: FileFormat
 ) -> ConversionReport:
     """Writes `out` and returns how far it strays from the checkpoint in torch.
 
     Raises:
-        GateError: it differs by more than the target's limits; nothing is written.
+        GateError: it differs by more than the format's tolerance; nothing is written.
         ArtifactError: not a detkit checkpoint.
         UsageError: what cannot be done with this one.
     """
     model, parent = load_checkpoint(checkpoint)
     model = model.eval()
     if isinstance(model, QuantizedDetector):
-        _check_int8_options(options, target)
+        _check_int8_options(options, file_format)
     manifest = _manifest(parent, checkpoint, options)
     raw_manifest = _raw_manifest(manifest)
     raw = build_graph(fuse(model), raw_manifest, uint8=options.uint8, exporter=options.exporter)
@@ -95,21 +95,27 @@ def convert(
     notes = {"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))}
     metrics: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        draft = _open_draft(Path(name) / "raw", raw, raw_manifest, target)
+        exported = _open_temporary(Path(name) / "raw", raw, raw_manifest, file_format)
         if isinstance(model, QuantizedDetector):
             difference = check_rounding(
-                model, raw_manifest, draft, images, options.engine, source=source
+                model, raw_manifest, exported, images, options.engine, source=source
             )
             metrics = _int8_figures(model, raw, raw_manifest, images, options)
             notes |= _int8_notes(metrics, options.engine)
         else:
-            difference = _check_exactness(model, raw_manifest, draft, images, target, source)
+            difference = _check_exactness(
+                model, raw_manifest, exported, images, file_format, source
+            )
         if options.nms:
-            suppressed = _open_draft(Path(name) / "nms", graph, manifest, target)
-            found = compare_suppressed(draft, suppressed, images, options.nms_config, source=source)
-            check_limits(found, EXACT)
+            suppressed = _open_temporary(Path(name) / "nms", graph, manifest, file_format)
+            found = compare_suppressed(
+                exported, suppressed, images, options.nms_config, source=source
+            )
+            check_tolerance(found, EXACT)
     metrics |= {"difference_score": difference.score, "difference_box_px": difference.box_px}
-    target.write(graph, dataclasses.replace(manifest, metrics={**manifest.metrics, **metrics}), out)
+    file_format.write(
+        graph, dataclasses.replace(manifest, metrics={**manifest.metrics, **metrics}), out
+    )
     return ConversionReport(
         file=str(out),
         parent=str(checkpoint),
@@ -121,12 +127,12 @@ def convert(
     )
 
 
-def _check_int8_options(options: ExportOptions, target: Target) -> None:
+def _check_int8_options(options: ExportOptions, file_format: FileFormat) -> None:
     """Raises UsageError for what float networks can have and quantized ones cannot."""
     if options.exporter == "dynamo":
         raise UsageError("dynamo cannot trace an INT8 checkpoint", hint="--exporter torchscript")
     engine = ENGINES[options.engine]
-    if options.nms and engine.nms_of_int8_onnx and target.suffix != engine.suffix:
+    if options.nms and engine.nms_of_int8_onnx and file_format.suffix != engine.suffix:
         raise UsageError(
             f"--nms: {engine.nms_of_int8_onnx}",
             hint=f"--to {engine.exported_as}, which it reads right",
@@ -136,16 +142,16 @@ def _check_int8_options(options: ExportOptions, target: Target) -> None:
 def _check_exactness(
     model: Detector,
     manifest: Manifest,
-    draft: Session,
+    exported: Session,
     images: Array,
-    target: Target,
+    file_format: FileFormat,
     source: str,
 ) -> Difference:
-    """How far a float graph strays; GateError beyond the target's limits."""
+    """How far a float graph strays; GateError beyond the format's tolerance."""
     reference = TorchSession(model, manifest, SessionOptions())
-    least = target.limits.least_score
-    difference = compare_raw(reference, draft, images, source=source, least_score=least)
-    check_limits(difference, target.limits)
+    least = file_format.tolerance.least_score
+    difference = compare_raw(reference, exported, images, source=source, least_score=least)
+    check_tolerance(difference, file_format.tolerance)
     return difference
 
 
@@ -180,19 +186,21 @@ def _int8_notes(metrics: dict[str, float], engine: str) -> dict[str, str]:
     }
 
 
-def _open_draft(stem: Path, graph: ModelProto, manifest: Manifest, target: Target) -> Session:
-    path = stem.with_suffix(target.suffix)
-    target.write(graph, manifest, path)
+def _open_temporary(
+    stem: Path, graph: ModelProto, manifest: Manifest, file_format: FileFormat
+) -> Session:
+    path = stem.with_suffix(file_format.suffix)
+    file_format.write(graph, manifest, path)
     return open_session(path)
 
 
-def check_limits(difference: Difference, limits: Limits) -> None:
+def check_tolerance(difference: Difference, tolerance: Tolerance) -> None:
     """Raises GateError where an export strays too far."""
-    if difference.score > limits.score or difference.box_px > limits.box_px:
+    if difference.score > tolerance.score or difference.box_px > tolerance.box_px:
         raise GateError(
             f"the exported graph differs from torch by {difference.score:.1e} of a score and"
             f" {difference.box_px:.3g} px on {difference.images} images ({difference.source});"
-            f" allowed are {limits.score:.0e} and {limits.box_px} px"
+            f" allowed are {tolerance.score:.0e} and {tolerance.box_px} px"
         )
 
 

@@ -11,7 +11,7 @@ import importlib.util
 from dataclasses import dataclass
 from typing import Any
 
-from detkit.core.lazy_import import load_plugin
+from detkit.core.lazy_import import import_function
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,4 +83,4 @@ class Engine:
         Raises:
             BackendError: it needs a package that is not installed here.
         """
-        return load_plugin(self.name, target)
+        return import_function(self.name, target)

@@ -43,7 +43,7 @@ class Speed:
 def check_rounding(
     model: QuantizedDetector,
     manifest: Manifest,
-    draft: Session,
+    exported: Session,
     images: Array,
     target: str,
     *,
@@ -60,7 +60,7 @@ def check_rounding(
     rounded = TorchSession(model, manifest, SessionOptions())
     exact = TorchSession(float_twin(model), manifest, SessionOptions())
     noise = compare_raw(exact, rounded, images, source=source, least_score=LEAST_SCORE)
-    found = compare_raw(rounded, draft, images, source=source, least_score=LEAST_SCORE)
+    found = compare_raw(rounded, exported, images, source=source, least_score=LEAST_SCORE)
     share = ENGINES[target].int8_noise_share
     for value, allowed, unit in (
         (found.score, max(noise.score, FLOOR.score) * share, "of a score"),

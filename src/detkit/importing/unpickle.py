@@ -1,8 +1,8 @@
 """Reads the tensors and plain values of a foreign .pth file without executing anything in it.
 
 A torch checkpoint is a zip of one pickle and raw storages. The unpickler here knows the handful of
-functions that rebuild tensors and plain values; every other global becomes an inert `Record`, so a
-hostile pickle can name `os.system` but only ever gets a record called "os.system". Storages are
+functions that rebuild tensors and plain values; every other global becomes an `InertObject`, so a
+hostile pickle can name `os.system` but only ever gets an object called "os.system". Storages are
 read by ourselves with every size checked, so torch.load is not involved at all.
 """
 
@@ -38,17 +38,17 @@ DTYPES = {
 }
 
 
-class Record:
+class InertObject:
     """What any unknown class or function of the file becomes: its name and its contents, inert."""
 
     origin = ""
     args: tuple[Any, ...]
     state: Any
 
-    def __new__(cls, *args: Any, **_: Any) -> Record:
-        record = super().__new__(cls)
-        record.args, record.state = args, None
-        return record
+    def __new__(cls, *args: Any, **_: Any) -> InertObject:
+        inert_object = super().__new__(cls)
+        inert_object.args, inert_object.state = args, None
+        return inert_object
 
     def __init__(self, *_: Any, **__: Any) -> None:
         """Everything was taken by `__new__`, which is all that pickle calls for some classes."""
@@ -66,9 +66,9 @@ class Record:
         """See `append`, for dict-like classes."""
 
 
-def inert(name: str) -> type[Record]:
+def inert(name: str) -> type[InertObject]:
     """A class that remembers it was asked for as `name` and does nothing."""
-    return type("Record", (Record,), {"origin": name})
+    return type("InertObject", (InertObject,), {"origin": name})
 
 
 @dataclass(frozen=True)
@@ -158,8 +158,8 @@ def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
 
 
 def _numpy_scalar(dtype: Any, raw: Any) -> Any:
-    """numpy's pickled scalar: strings (UTF-32) become str, the rest an inert record."""
-    code = dtype.args[0] if isinstance(dtype, Record) and dtype.args else ""
+    """numpy's pickled scalar: strings (UTF-32) become str, the rest an inert object."""
+    code = dtype.args[0] if isinstance(dtype, InertObject) and dtype.args else ""
     if isinstance(code, str) and code.startswith(("U", "<U")) and isinstance(raw, bytes):
         return raw.decode("utf-32-le").rstrip("\0")
     return inert("numpy.scalar")(dtype, raw)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from detkit.core.errors import ArtifactError
-from detkit.importing.unpickle import Record
+from detkit.importing.unpickle import InertObject
 from detkit.nn.detector import build
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
@@ -187,8 +187,8 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists and dicts out of the inert records of an omegaconf container."""
-    if isinstance(value, Record):
+    """Lists and dicts out of the inert objects of an omegaconf container."""
+    if isinstance(value, InertObject):
         state = value.state if isinstance(value.state, Mapping) else {}
         return _plain(state.get("_content", state.get("_val")))
     if isinstance(value, Mapping):

@@ -18,7 +18,7 @@ from detkit.inspection.other_files import (
     read_search_folder,
     read_settings,
 )
-from detkit.inspection.run_folder import Record, Run, read_record, read_run
+from detkit.inspection.run_folder import JsonContent, TrainingRun, read_json_file, read_run_folder
 
 FOREIGN = "onnx of another tool"
 ENGINE_SIDECAR = ".engine.json"
@@ -39,7 +39,7 @@ class FileInfo:
     kind: str
     bytes: int
     sha256: str
-    content: Manifest | OnnxGraph | Record | Run
+    content: Manifest | OnnxGraph | JsonContent | TrainingRun
     files: tuple[str, ...] = ()
     machine: dict[str, str] = field(default_factory=dict)
     presets: tuple[str, ...] = ()
@@ -57,7 +57,7 @@ def inspect_file(path: Path) -> FileInfo:
         size = sum(child.stat().st_size for child in files)
         return FileInfo(file=str(path), kind="search folder", bytes=size, sha256="", content=found)
     if path.is_dir():
-        run = read_run(path)
+        run = read_run_folder(path)
         total = sum((path / name).stat().st_size for name in run.files)
         return FileInfo(file=str(path), kind="run folder", bytes=total, sha256="", content=run)
     if not path.is_file():
@@ -89,9 +89,9 @@ def _whole(path: Path) -> Path:
     return network if path.suffix == ".bin" and network.is_file() else path
 
 
-def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | Record]:
+def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
     if path.suffix == ".json":
-        return read_record(path)
+        return read_json_file(path)
     if path.suffix == ".jsonl":
         return "metrics of a run", read_lines(path)
     if path.suffix == ".toml":

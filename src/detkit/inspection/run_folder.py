@@ -20,11 +20,11 @@ from detkit.inspection.other_files import Listing, read_text, shape_of
 from detkit.report import Report, TrainReport, kind_of_class, report_classes
 from detkit.spec.arch import ArchSpec
 
-Record = ArchSpec | Report | Listing
+JsonContent = ArchSpec | Report | Listing
 
 ARCHITECTURE = "architecture"  # written by people too, so it carries no kind
 REPORTS: dict[str, type[Report]] = {kind_of_class(cls): cls for cls in report_classes()}
-MAX_RECORD_BYTES = 64 << 20
+MAX_JSON_BYTES = 64 << 20
 RUN_FILES = ("config.toml", "metrics.jsonl")  # either makes a folder a run folder
 
 
@@ -41,7 +41,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class TrainingRun:
     """A run folder. `reports` are by file name; `files` are all names in it, sorted.
 
     `unread` says of every JSON file that could not be read why; a page is made without it.
@@ -49,7 +49,7 @@ class Run:
 
     config: str
     epochs: tuple[Epoch, ...]
-    reports: dict[str, Record]
+    reports: dict[str, JsonContent]
     unread: dict[str, str]
     files: tuple[str, ...]
 
@@ -64,7 +64,7 @@ def is_run_folder(path: Path) -> bool:
     return any((path / name).is_file() for name in RUN_FILES)
 
 
-def read_run(folder: Path) -> Run:
+def read_run_folder(folder: Path) -> TrainingRun:
     """Reads a run folder; JSON files in it that are no report of ours are left out.
 
     Raises:
@@ -78,7 +78,7 @@ def read_run(folder: Path) -> Run:
     paths = sorted(path for path in folder.iterdir() if path.is_file())
     config = folder / "config.toml"
     reports, unread = _read_reports([path for path in paths if path.suffix == ".json"])
-    return Run(
+    return TrainingRun(
         config=read_text(config) if config.is_file() else "",
         epochs=tuple(_read_epochs(folder / "metrics.jsonl")),
         reports=reports,
@@ -87,7 +87,7 @@ def read_run(folder: Path) -> Run:
     )
 
 
-def read_record(path: Path) -> tuple[str, Record]:
+def read_json_file(path: Path) -> tuple[str, JsonContent]:
     """The kind and content of one JSON file of ours.
 
     Raises:
@@ -96,7 +96,7 @@ def read_record(path: Path) -> tuple[str, Record]:
     plain = _parse(path)
     kind = kind_of(plain)
     if kind:
-        return kind, _to_record(path, kind, plain)
+        return kind, _to_content(path, kind, plain)
     found = shape_of(path, plain)
     if found is None:
         raise ArtifactError(f"{path} is not a detkit JSON file", hint=_hint(path, plain))
@@ -126,7 +126,7 @@ def _hint(path: Path, plain: Any) -> str:
 def _parse(path: Path) -> Any:
     if not path.is_file():
         raise ArtifactError(f"no such file: {path}")
-    if path.stat().st_size > MAX_RECORD_BYTES:
+    if path.stat().st_size > MAX_JSON_BYTES:
         raise ArtifactError(f"{path} is too large for a detkit report")
     try:
         return json.loads(read_text(path))
@@ -134,7 +134,7 @@ def _parse(path: Path) -> Any:
         raise ArtifactError(f"{path}: not valid JSON: {error}") from error
 
 
-def _to_record(path: Path, kind: str, plain: Any) -> Record:
+def _to_content(path: Path, kind: str, plain: Any) -> JsonContent:
     cls: type[ArchSpec | Report] = ArchSpec if kind == ARCHITECTURE else REPORTS[kind]
     ours = {item.name: item.default for item in dataclasses.fields(cls)}
     if plain.get("schema_version", 1) != ours.get("schema_version", 1):
@@ -145,15 +145,15 @@ def _to_record(path: Path, kind: str, plain: Any) -> Record:
         raise ArtifactError(str(error), hint=error.hint) from error
 
 
-def _read_reports(paths: list[Path]) -> tuple[dict[str, Record], dict[str, str]]:
+def _read_reports(paths: list[Path]) -> tuple[dict[str, JsonContent], dict[str, str]]:
     """The reports among `paths` by file name, and of files that cannot be read why."""
-    reports: dict[str, Record] = {}
+    reports: dict[str, JsonContent] = {}
     unread: dict[str, str] = {}
     for path in paths:
         try:
             plain = _parse(path)
             if kind := kind_of(plain):
-                reports[path.name] = _to_record(path, kind, plain)
+                reports[path.name] = _to_content(path, kind, plain)
         except ArtifactError as error:
             unread[path.name] = str(error)
     return reports, unread

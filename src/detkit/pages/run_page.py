@@ -7,7 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from detkit.inspection.run_folder import Epoch, Run, read_run
+from detkit.inspection.run_folder import Epoch, TrainingRun, read_run_folder
 from detkit.pages.chart import Series, bar_chart, line_chart
 from detkit.pages.page import Table, render_page
 from detkit.report import BenchReport, ClassScore, ConversionReport, EvalReport
@@ -25,9 +25,9 @@ def render_run(folder: Path) -> str:
     """The HTML text of a run folder, finished or not.
 
     Raises:
-        ArtifactError: see `run_folder.read_run`.
+        ArtifactError: see `run_folder.read_run_folder`.
     """
-    run = read_run(folder)
+    run = read_run_folder(folder)
     best = _best(run)
     values = {
         "state": _state(run),
@@ -49,7 +49,7 @@ def render_run(folder: Path) -> str:
 # --- the run -------------------------------------------------------------------------------------
 
 
-def _state(run: Run) -> str:
+def _state(run: TrainingRun) -> str:
     report = run.train_report
     if report is None:
         return f"This run has not ended; epochs so far: {len(run.epochs)}."
@@ -59,7 +59,7 @@ def _state(run: Run) -> str:
     )
 
 
-def _figures(run: Run) -> list[tuple[str, str]]:
+def _figures(run: TrainingRun) -> list[tuple[str, str]]:
     """The figures at the top, each with its label."""
     best, report = _best(run), run.train_report
     figures = []
@@ -79,7 +79,7 @@ def _figures(run: Run) -> list[tuple[str, str]]:
     return figures
 
 
-def _curves(run: Run) -> list[tuple[Markup, str]]:
+def _curves(run: TrainingRun) -> list[tuple[Markup, str]]:
     """The charts over the epochs, each with the class that says its width."""
     if not run.epochs:
         return []
@@ -121,7 +121,7 @@ def _class_charts(best: Epoch | None) -> list[Markup]:
     return [bar_chart("AP by class", column, width=width) for column in columns]
 
 
-def _images(folder: Path, run: Run) -> list[tuple[str, str]]:
+def _images(folder: Path, run: TrainingRun) -> list[tuple[str, str]]:
     """Caption and base64 of the images that lie in the folder and are not too large for a page."""
     return [
         (caption, base64.b64encode((folder / name).read_bytes()).decode())
@@ -133,7 +133,7 @@ def _images(folder: Path, run: Run) -> list[tuple[str, str]]:
 # --- reports lying in the folder -----------------------------------------------------------------
 
 
-def _accuracy_table(run: Run) -> Table:
+def _accuracy_table(run: TrainingRun) -> Table:
     keys = (
         "ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large",
         "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large",
@@ -147,7 +147,7 @@ def _accuracy_table(run: Run) -> Table:
     return Table(headers, rows)
 
 
-def _evaluations(run: Run) -> list[tuple[str, Table]]:
+def _evaluations(run: TrainingRun) -> list[tuple[str, Table]]:
     """The classes of every evaluation, each with its caption."""
     return [
         (f"{name}: {item.model}", _class_table(item.per_class))
@@ -170,7 +170,7 @@ def _class_table(scores: dict[str, ClassScore]) -> Table:
     return Table(headers, rows)
 
 
-def _latencies(run: Run) -> list[tuple[str, str, Table]]:
+def _latencies(run: TrainingRun) -> list[tuple[str, str, Table]]:
     """Every bench report: where it was measured, why it is unreliable, its models."""
     return [
         (
@@ -201,7 +201,7 @@ def _bench_table(report: BenchReport) -> Table:
     return Table(headers, rows)
 
 
-def _conversions_table(run: Run) -> Table:
+def _conversions_table(run: TrainingRun) -> Table:
     reports = [item for item in run.reports.values() if isinstance(item, ConversionReport)]
     headers = ("file", "made from", "parameters", "GMACs", "MB", "score differs", "box differs px")
     rows = [
@@ -222,12 +222,12 @@ def _conversions_table(run: Run) -> Table:
 # --- pieces --------------------------------------------------------------------------------------
 
 
-def _best(run: Run) -> Epoch | None:
+def _best(run: TrainingRun) -> Epoch | None:
     scored = [epoch for epoch in run.epochs if "ap" in epoch.values]
     return max(scored, key=lambda epoch: epoch.values["ap"], default=None)
 
 
-def _series(run: Run, name: str, key: str) -> Series:
+def _series(run: TrainingRun, name: str, key: str) -> Series:
     points = [(float(e.number), e.values[key]) for e in run.epochs if key in e.values]
     return Series(name, tuple(points))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detkit.core.errors import ArtifactError, UsageError
-from detkit.core.serialization import convert, from_plain
+from detkit.core.serialization import coerce, from_plain
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.profile.run import MEASUREMENTS, engine_version, measure_in_turns, measurement_warnings
@@ -25,7 +25,7 @@ def read_front(path: Path) -> tuple[ParetoPoint, ...]:
     """
     try:
         plain = json.loads(path.read_text(encoding="utf-8"))
-        points: tuple[ParetoPoint, ...] = convert(tuple[ParetoPoint, ...], plain, path.name)
+        points: tuple[ParetoPoint, ...] = coerce(tuple[ParetoPoint, ...], plain, path.name)
     except (ValueError, RecursionError, UsageError) as error:
         raise ArtifactError(f"{path} is not the front of a search: {error}") from error
     if not points:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.core.errors import UsageError
-from detkit.inspection.run_folder import read_record
+from detkit.inspection.run_folder import read_json_file
 from detkit.profile.features import features_of
 from detkit.report import HardwareProfile, LatencyFit
 from detkit.spec.arch import ArchSpec
@@ -30,7 +30,7 @@ def open_profile(path: Path, query: ProfileQuery) -> LatencyFit:
         ArtifactError: no such file, damaged, or of another schema.
         UsageError: not a profile, not finished, or of another space, engine, precision or unit.
     """
-    kind, profile = read_record(path)
+    kind, profile = read_json_file(path)
     if not isinstance(profile, HardwareProfile):
         raise UsageError(f"{path} is a {kind}, not a hardware profile")
     if profile.unit != "ms":

@@ -16,7 +16,7 @@ from detkit.artifact.artifact import versions, write_text
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_plain, to_json, to_plain
 from detkit.engines import ENGINES, engine_packages
-from detkit.inspection.run_folder import read_record
+from detkit.inspection.run_folder import read_json_file
 from detkit.machine.fingerprint import fingerprint
 from detkit.machine.state import read_state
 from detkit.profile.features import features_of
@@ -186,7 +186,7 @@ def _finished(
 
 def _resumed(fresh: HardwareProfile, out: Path, samples: int) -> HardwareProfile:
     """Reads the profile in `out`, if it was begun with the settings of `fresh`."""
-    kind, found = read_record(out)
+    kind, found = read_json_file(out)
     if not isinstance(found, HardwareProfile):
         raise UsageError(f"{out} is a {kind}, no profile to resume")
     pairs = [(name, getattr(found, name), getattr(fresh, name)) for name in SAME]

@@ -26,7 +26,7 @@ Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
 INPUT = "quantizer"  # the path of the input's: images are bytes, so its range is known
 
 
-def spread(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...]:
+def subsample_evenly(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...]:
     """`count` records at most, evenly spread over all.
 
     Raises:
@@ -34,8 +34,8 @@ def spread(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...
     """
     if not records:
         raise DataError("no images to calibrate on: the training split is empty")
-    places = np.linspace(0, len(records) - 1, min(count, len(records)))
-    return tuple(records[int(place)] for place in places.round())
+    indices = np.linspace(0, len(records) - 1, min(count, len(records)))
+    return tuple(records[int(index)] for index in indices.round())
 
 
 def images_digest(records: Sequence[ImageRecord]) -> str:

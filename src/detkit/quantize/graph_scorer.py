@@ -56,7 +56,7 @@ class ExportedGraph:
 
 
 class GraphScorer:
-    """Images to score on and a folder of drafts; a context manager, as the folder is temporary.
+    """AP and time of networks as exported graphs; a context manager, for their folder is temporary.
 
     `records` are scored, the first few of them timed. Each engine has one float graph, that of
     `parent`, to hold INT8 against.
@@ -91,7 +91,7 @@ class GraphScorer:
     ) -> None:
         self._folder.cleanup()
 
-    def draft(self, model: Detector, engine: str) -> ExportedGraph:
+    def export(self, model: Detector, engine: str) -> ExportedGraph:
         """Exports for `engine` and opens the graph there."""
         raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
         graph = for_target(raw, engine) if isinstance(model, QuantizedDetector) else raw
@@ -103,10 +103,10 @@ class GraphScorer:
             path, open_session(path, engine=engine, session_options=session_options)
         )
 
-    def float_draft(self, engine: str) -> ExportedGraph:
+    def float_graph(self, engine: str) -> ExportedGraph:
         """The parent on this engine, exported once."""
         if engine not in self._floats:
-            self._floats[engine] = self.draft(self._parent, engine)
+            self._floats[engine] = self.export(self._parent, engine)
         return self._floats[engine]
 
     def ap(self, session: Session) -> float:
@@ -117,28 +117,28 @@ class GraphScorer:
     def float_ap(self, engine: str) -> float:
         """AP of the parent on this engine, scored once."""
         if engine not in self._float_aps:
-            self._float_aps[engine] = self.ap(self.float_draft(engine).session)
+            self._float_aps[engine] = self.ap(self.float_graph(engine).session)
         return self._float_aps[engine]
 
     def ap_in_torch(self, model: Detector) -> float:
         return self.ap(TorchSession(model, self.manifest, SessionOptions(threads=self.threads)))
 
-    def time(self, drafts: Sequence[ExportedGraph]) -> list[Timing]:
-        """Engine times of the drafts, in turns, one image a run."""
+    def time(self, graphs: Sequence[ExportedGraph]) -> list[Timing]:
+        """Engine times of the graphs, in turns, one image a run."""
         if not self._inputs:
             self._inputs = timing_inputs(self.records, self.manifest.preprocess)
-        calls = [cycle_inputs(draft.session.run, self._inputs) for draft in drafts]
+        calls = [cycle_inputs(graph.session.run, self._inputs) for graph in graphs]
         return measure(calls, GRAPH_PLAN, time.perf_counter)
 
     def figures(self, model: QuantizedDetector, engine: str) -> EngineFigures:
         """INT8 beside float on one engine."""
-        parent, draft = self.float_draft(engine), self.draft(model, engine)
-        before, after = self.time([parent, draft])
-        covered = coverage(draft.path, engine)
+        parent, graph = self.float_graph(engine), self.export(model, engine)
+        before, after = self.time([parent, graph])
+        covered = coverage(graph.path, engine)
         return EngineFigures(
             engine=engine,
             ap_float=self.float_ap(engine),
-            ap_int8=self.ap(draft.session),
+            ap_int8=self.ap(graph.session),
             float_latency_ms=before.p50_ms,
             latency_ms=after.p50_ms,
             latency_ratio=paired_ratio(after, before),
@@ -146,5 +146,5 @@ class GraphScorer:
             int8_convolutions=covered.int8,
             coverage=covered.share,
             float_bytes=parent.bytes,
-            bytes=draft.bytes,
+            bytes=graph.bytes,
         )

@@ -113,7 +113,7 @@ def squared_errors(histogram: Histogram, candidates: Sequence[Bounds]) -> Floats
 
 
 def _divergence(histogram: Histogram, bounds: Bounds) -> float:
-    """KL divergence of the clipped distribution from the same one spread over 256 levels."""
+    """KL divergence of the clipped distribution from the same one on 256 levels."""
     values, counts = histogram.centres, histogram.counts
     low, high = bounds
     inside = (values >= low) & (values <= high)
@@ -125,10 +125,10 @@ def _divergence(histogram: Histogram, bounds: Bounds) -> float:
     held = clipped > 0
     totals = np.bincount(level, weights=clipped, minlength=LEVELS + 1)
     sizes = np.bincount(level, weights=held, minlength=LEVELS + 1)
-    spread = np.where(held, (totals / np.maximum(sizes, 1))[level], 0)
+    coarse = np.where(held, (totals / np.maximum(sizes, 1))[level], 0)
     clipped[-1] += outliers[0]
     clipped[0] += outliers[1]
-    p, q = clipped / clipped.sum(), spread / spread.sum()
+    p, q = clipped / clipped.sum(), coarse / coarse.sum()
     kept = p > 0
     return float((p[kept] * np.log(p[kept] / np.maximum(q[kept], 1e-12))).sum())
 

@@ -20,7 +20,7 @@ LEAST_COST = 0.005  # of the time of all INT8: smaller differences cannot be tol
 
 @dataclass(frozen=True)
 class PrecisionPath:
-    """Groups as measured, and the points walked, from all INT8 on."""
+    """Each group as measured alone, and the points measured in turn, from all INT8 on."""
 
     sensitivity: tuple[GroupSensitivity, ...]
     points: tuple[QuantPoint, ...]
@@ -29,12 +29,12 @@ class PrecisionPath:
 def search_mixed_precision(
     model: QuantizedDetector,
     noise_db: dict[str, float],
-    rig: GraphScorer,
+    scorer: GraphScorer,
     engine: str,
     *,
     max_drop: float,
     confirm: int,
-    tell: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> PrecisionPath:
     """Returns groups to float until the drop is within `max_drop` points of AP.
 
@@ -45,17 +45,17 @@ def search_mixed_precision(
         noise_db: of each group, the noisiest first.
         confirm: so many of them are measured one by one.
     """
-    prober = _Prober(model, rig, engine)
+    prober = _Prober(model, scorer, engine)
     groups = [
         GroupSensitivity(group=name, convolutions=len(model.plan.groups[name]), noise_db=noise)
         for name, noise in noise_db.items()
     ]
     points = [prober.base]
     if prober.base.drop > max_drop:
-        groups[:confirm] = [_confirmed(group, prober, tell) for group in groups[:confirm]]
+        groups[:confirm] = [_confirmed(group, prober, log) for group in groups[:confirm]]
         groups.sort(key=lambda group: _worth(group, prober.base), reverse=True)
         names = [group.group for group in groups]
-        points += _walk(names, prober, max_drop=max_drop, tell=tell)
+        points += _return_groups(names, prober, max_drop=max_drop, log=log)
     model.keep_in_float(())
     return PrecisionPath(tuple(groups), tuple(points))
 
@@ -63,39 +63,39 @@ def search_mixed_precision(
 class _Prober:
     """Measures choices of groups, their time in turns with the graph that is INT8 throughout."""
 
-    def __init__(self, model: QuantizedDetector, rig: GraphScorer, engine: str) -> None:
-        self._model, self._rig, self._engine = model, rig, engine
-        self._ap_float = rig.float_ap(engine)
+    def __init__(self, model: QuantizedDetector, scorer: GraphScorer, engine: str) -> None:
+        self._model, self._scorer, self._engine = model, scorer, engine
+        self._ap_float = scorer.float_ap(engine)
         model.keep_in_float(())
-        self._base_draft = rig.draft(model, engine)
-        alone = rig.time([self._base_draft])[0]
-        self.base = self._point((), self._base_draft, alone.p50_ms)
+        self._base_graph = scorer.export(model, engine)
+        alone = scorer.time([self._base_graph])[0]
+        self.base = self._point((), self._base_graph, alone.p50_ms)
 
     def measure(self, kept: tuple[str, ...]) -> QuantPoint:
         self._model.keep_in_float(kept)
-        draft = self._rig.draft(self._model, self._engine)
-        base, timing = self._rig.time([self._base_draft, draft])
-        return self._point(kept, draft, self.base.latency_ms * paired_ratio(timing, base))
+        graph = self._scorer.export(self._model, self._engine)
+        base, timing = self._scorer.time([self._base_graph, graph])
+        return self._point(kept, graph, self.base.latency_ms * paired_ratio(timing, base))
 
-    def _point(self, kept: tuple[str, ...], draft: ExportedGraph, latency_ms: float) -> QuantPoint:
-        ap = self._rig.ap(draft.session)
+    def _point(self, kept: tuple[str, ...], graph: ExportedGraph, latency_ms: float) -> QuantPoint:
+        ap = self._scorer.ap(graph.session)
         return QuantPoint(
             float_groups=kept,
             ap=ap,
             drop=100 * (self._ap_float - ap),
             latency_ms=latency_ms,
-            megabytes=draft.bytes / 1e6,
+            megabytes=graph.bytes / 1e6,
         )
 
 
 def _confirmed(
-    group: GroupSensitivity, prober: _Prober, tell: Callable[[str], None]
+    group: GroupSensitivity, prober: _Prober, log: Callable[[str], None]
 ) -> GroupSensitivity:
     """With what it brings and costs to return this group alone to float."""
     point = prober.measure((group.group,))
     recovered = prober.base.drop - point.drop
     cost_ms = point.latency_ms - prober.base.latency_ms
-    tell(
+    log(
         f"{group.group}: {group.noise_db:.1f} dB alone; in float it recovers {recovered:+.2f}"
         f" points for {cost_ms:+.2f} ms"
     )
@@ -109,13 +109,13 @@ def _worth(group: GroupSensitivity, base: QuantPoint) -> tuple[bool, float]:
     return False, -group.noise_db
 
 
-def _walk(
-    names: Sequence[str], prober: _Prober, *, max_drop: float, tell: Callable[[str], None]
+def _return_groups(
+    names: Sequence[str], prober: _Prober, *, max_drop: float, log: Callable[[str], None]
 ) -> Iterator[QuantPoint]:
     """A point for each group returned, up to the first that holds."""
     for count in range(1, len(names) + 1):
         point = prober.measure(tuple(names[:count]))
-        tell(
+        log(
             f"{count} groups in float, last {names[count - 1]}: drop {point.drop:+.2f} points,"
             f" {point.latency_ms:.2f} ms"
         )

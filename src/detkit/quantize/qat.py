@@ -79,7 +79,7 @@ def train_quantized(
     )
     method = Method(
         guide=Distillation(copy.deepcopy(teacher).to(device).eval(), config.qat),
-        open_session=lambda current, _manifest, _device: rig.draft(current, config.target).session,
+        open_session=lambda current, _manifest, _device: rig.export(current, config.target).session,
     )
     if not course.resume:
         clear(course.folder, force=course.force)

@@ -17,7 +17,7 @@ from detkit.nn.detector import Detector, fuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class QuantizeRequest:
     """What the user asked for. `max_drop` is in points of AP; None sets no bound.
 
     `pick` is the index of a point in the table to take in place of the first that holds.
@@ -45,7 +45,7 @@ class Request:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parent:
+class FloatParent:
     """The float side: the checkpoint, fused, and its images."""
 
     manifest: Manifest
@@ -53,7 +53,7 @@ class Parent:
     folder: CocoFolder
 
 
-def open_parent(request: Request) -> Parent:
+def open_parent(request: QuantizeRequest) -> FloatParent:
     """Loads and checks what is quantized and what it is calibrated and scored on."""
     if request.config.target not in measuring_engines():
         raise UsageError(
@@ -79,4 +79,4 @@ def open_parent(request: Request) -> Parent:
             f" ({', '.join(manifest.class_names[:5])})"
         )
     fused = fuse(model.eval()) if manifest.form == "training" else model.eval()
-    return Parent(manifest=manifest, model=fused.requires_grad_(False), folder=folder)
+    return FloatParent(manifest=manifest, model=fused.requires_grad_(False), folder=folder)

@@ -13,7 +13,7 @@ from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import GraphScorer
 from detkit.quantize.mixed_precision import PrecisionPath
-from detkit.quantize.request import Parent, Request
+from detkit.quantize.request import FloatParent, QuantizeRequest
 from detkit.report import QuantPoint, QuantReport
 
 COSTS = tuple(
@@ -23,10 +23,10 @@ COSTS = tuple(
 
 def make_report(
     model: QuantizedDetector,
-    parent: Parent,
-    request: Request,
-    rig: GraphScorer,
-    walk: PrecisionPath,
+    parent: FloatParent,
+    request: QuantizeRequest,
+    scorer: GraphScorer,
+    precision_path: PrecisionPath,
     picked: int,
     methods: dict[str, int],
     *,
@@ -35,7 +35,7 @@ def make_report(
     config = request.config
     others = [name for name in measuring_engines() if name != config.target]
     names = [config.target, *(name for name in others if ENGINES[name].is_installed)]
-    engines = tuple(rig.figures(model, engine) for engine in names)
+    engines = tuple(scorer.figures(model, engine) for engine in names)
     first = engines[0]
     return QuantReport(
         file=str(request.out),
@@ -43,10 +43,10 @@ def make_report(
         method="qat" if trained else "ptq",
         data=str(request.data),
         split=config.split,
-        images=len(rig.records),
+        images=len(scorer.records),
         target=config.target,
         ap_float=first.ap_float,
-        ap_fake_quant=rig.ap_in_torch(model),
+        ap_fake_quant=scorer.ap_in_torch(model),
         ap_int8=first.ap_int8,
         drop=100 * (first.ap_float - first.ap_int8),
         coverage=first.coverage,
@@ -59,15 +59,15 @@ def make_report(
         ranges_by_method=methods,
         calibration_images=model.quant.calibration_images,
         calibration_digest=model.quant.calibration_digest,
-        threads=rig.threads,
-        sensitivity=walk.sensitivity,
-        pareto=walk.points,
+        threads=scorer.threads,
+        sensitivity=precision_path.sensitivity,
+        pareto=precision_path.points,
         picked=picked,
     )
 
 
 def make_manifest(
-    model: QuantizedDetector, parent: Parent, checkpoint: Path, report: QuantReport | None
+    model: QuantizedDetector, parent: FloatParent, checkpoint: Path, report: QuantReport | None
 ) -> Manifest:
     figures = {} if report is None else {"ap": report.ap_int8, "ap_float": report.ap_float}
     packages = [ENGINES[name].package for name in measuring_engines()]
@@ -123,7 +123,7 @@ def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:
         engines=(),
         picked=pick,
     )
-    write(out, model, manifest, again)
+    write_result(out, model, manifest, again)
     return again
 
 
@@ -132,7 +132,9 @@ def _share_in_int8(model: QuantizedDetector, report: QuantReport) -> float:
     return sum(not conv.in_float for _, conv in model.convolutions()) / report.convolutions
 
 
-def write(out: Path, model: QuantizedDetector, manifest: Manifest, report: QuantReport) -> None:
+def write_result(
+    out: Path, model: QuantizedDetector, manifest: Manifest, report: QuantReport
+) -> None:
     """The checkpoint, then the report beside it."""
     save_checkpoint(out, model, manifest)
     write_text(report_path(out), to_json(report) + "\n")

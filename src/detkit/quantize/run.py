@@ -7,7 +7,7 @@ is written where the bound cannot be met.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -21,23 +21,23 @@ from detkit.quantize.calibrate import (
     images_digest,
     load_images,
     set_ranges,
-    spread,
+    subsample_evenly,
 )
 from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
 from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision
 from detkit.quantize.qat import QatRun, load_quantized, load_start, train_quantized
-from detkit.quantize.request import Parent, Request, open_parent
-from detkit.quantize.result import make_manifest, make_report, write
+from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
+from detkit.quantize.result import make_manifest, make_report, write_result
 from detkit.quantize.sensitivity import sqnr_by_group
-from detkit.report import QuantReport
+from detkit.report import QuantPoint, QuantReport
 from detkit.spec.quant import QuantSpec
 from detkit.train.loop import StopSignal
 from detkit.train.progress import Progress
 
 
 def quantize(
-    request: Request,
-    tell: Callable[[str], None],
+    request: QuantizeRequest,
+    log: Callable[[str], None],
     notify: Callable[[Progress], None],
     interruption: StopSignal,
 ) -> QuantReport | None:
@@ -53,15 +53,15 @@ def quantize(
     parent = open_parent(request)
     torch.set_num_threads(config.threads or usable_cpus())
     split = parent.folder.splits[config.split]
-    records = spread(split.records, config.eval_images or len(split.records))
+    records = subsample_evenly(split.records, config.eval_images or len(split.records))
     with GraphScorer(
         parent.model,
         parent.manifest,
         records,
         split.class_names,
         threads=config.threads or usable_cpus(),
-    ) as rig:
-        model, methods = calibrated(parent, request, tell)
+    ) as scorer:
+        model, methods = calibrated(parent, request, log)
         trained = False
         if request.qat:
             course = QatRun(
@@ -71,21 +71,23 @@ def quantize(
                 notify=notify,
                 interruption=interruption,
             )
-            found = train_from(model, parent, request, course, rig, tell)
+            found = train_from(model, parent, request, course, scorer, log)
             if found is None:
                 return None
             model, trained = found
-        walk = _bound(model, parent, request, rig, tell)
-        picked = _pick(walk, request)
-        model.keep_in_float(walk.points[picked].float_groups)
-        report = make_report(model, parent, request, rig, walk, picked, methods, trained=trained)
+        precision_path = _search_precisions(model, parent, request, scorer, log)
+        picked = _pick(precision_path.points, request)
+        model.keep_in_float(precision_path.points[picked].float_groups)
+        report = make_report(
+            model, parent, request, scorer, precision_path, picked, methods, trained=trained
+        )
     manifest = make_manifest(model, parent, request.checkpoint, report)
-    write(request.out, model, manifest, report)
+    write_result(request.out, model, manifest, report)
     return report
 
 
-def describe(request: Request) -> list[str]:
-    """What would be done, for --dry-run; the same checks are made."""
+def planned_steps(request: QuantizeRequest) -> list[str]:
+    """Says what would be done, for --dry-run; the same checks are made."""
     parent, config = open_parent(request), request.config
     spec, splits = parent.manifest.arch, parent.folder.splits
     method = f"QAT of {config.qat.epochs} epochs" if request.qat else "PTQ"
@@ -99,14 +101,14 @@ def describe(request: Request) -> list[str]:
 
 
 def calibrated(
-    parent: Parent, request: Request, tell: Callable[[str], None]
+    parent: FloatParent, request: QuantizeRequest, log: Callable[[str], None]
 ) -> tuple[QuantizedDetector, dict[str, int]]:
     """The parent with ranges from images, and how many of them are by which method."""
     config = request.config
     if request.resume:
         return load_start(request.run_folder)[0].eval(), {}
-    records = spread(parent.folder.splits["train"].records, config.images)
-    tell(f"calibrating on {len(records)} of the training images")
+    records = subsample_evenly(parent.folder.splits["train"].records, config.images)
+    log(f"calibrating on {len(records)} of the training images")
     quant = QuantSpec(
         weight_bits=config.weight_bits,
         calibrator=config.calibrator,
@@ -124,19 +126,19 @@ def calibrated(
 
 def train_from(
     model: QuantizedDetector,
-    parent: Parent,
-    request: Request,
+    parent: FloatParent,
+    request: QuantizeRequest,
     course: QatRun,
-    rig: GraphScorer,
-    tell: Callable[[str], None],
+    scorer: GraphScorer,
+    log: Callable[[str], None],
 ) -> tuple[QuantizedDetector, bool] | None:
     """The better of the trained and the calibrated network on the exported graph.
 
     None where training was interrupted.
     """
     config = request.config
-    before = rig.ap(rig.draft(model, config.target).session)
-    tell(f"calibrated: AP {before:.4f}; training {config.qat.epochs} epochs from there")
+    before = scorer.ap(scorer.export(model, config.target).session)
+    log(f"calibrated: AP {before:.4f}; training {config.qat.epochs} epochs from there")
     start = make_manifest(model, parent, request.checkpoint, None)
     report = train_quantized(
         model,
@@ -145,58 +147,58 @@ def train_from(
         parent=request.checkpoint,
         data=parent.folder,
         config=config,
-        rig=rig,
+        rig=scorer,
         course=course,
     )
     if report.stopped_by == "signal":
         return None
     if report.ap < before:
-        tell(f"training's best epoch (AP {report.ap:.4f}) is below it: calibration alone is kept")
+        log(f"training's best epoch (AP {report.ap:.4f}) is below it: calibration alone is kept")
         return load_start(course.folder)[0].eval(), False
     return load_quantized(Path(report.checkpoint))[0].eval(), True
 
 
-def _bound(
+def _search_precisions(
     model: QuantizedDetector,
-    parent: Parent,
-    request: Request,
-    rig: GraphScorer,
-    tell: Callable[[str], None],
+    parent: FloatParent,
+    request: QuantizeRequest,
+    scorer: GraphScorer,
+    log: Callable[[str], None],
 ) -> PrecisionPath:
-    """The groups' noise and the points walked; one point where no bound is given."""
+    """The groups' noise and the points measured; one point where no bound is given."""
     config = request.config
-    records = spread(parent.folder.splits["train"].records, config.noise_images)
+    records = subsample_evenly(parent.folder.splits["train"].records, config.noise_images)
     batches = list(load_images(records, parent.manifest.preprocess, BATCH_SIZE))
-    tell(f"noise of {len(model.plan.groups)} groups on {len(records)} images")
+    log(f"noise of {len(model.plan.groups)} groups on {len(records)} images")
     return search_mixed_precision(
         model,
         sqnr_by_group(model, batches),
-        rig,
+        scorer,
         config.target,
         max_drop=float("inf") if request.max_drop is None else request.max_drop,
         confirm=config.confirm,
-        tell=tell,
+        log=log,
     )
 
 
-def _pick(walk: PrecisionPath, request: Request) -> int:
-    """The point asked for, or the last one walked.
+def _pick(points: Sequence[QuantPoint], request: QuantizeRequest) -> int:
+    """The point asked for, or the last one measured.
 
     Raises:
         UsageError: no such point.
         GateError: the bound holds at none.
     """
     if request.pick is not None:
-        if request.pick >= len(walk.points):
-            raise UsageError(f"--pick {request.pick}: there are {len(walk.points)} points, from 0")
+        if request.pick >= len(points):
+            raise UsageError(f"--pick {request.pick}: there are {len(points)} points, from 0")
         return request.pick
-    last = walk.points[-1]
+    last = points[-1]
     if request.max_drop is not None and last.drop > request.max_drop:
-        best = min(walk.points, key=lambda point: point.drop)
+        best = min(points, key=lambda point: point.drop)
         raise GateError(
-            f"INT8 loses {walk.points[0].drop:.2f} points of AP; the best point found loses"
+            f"INT8 loses {points[0].drop:.2f} points of AP; the best point found loses"
             f" {best.drop:.2f} with {len(best.float_groups)} groups in float"
             f" ({best.latency_ms:.2f} ms); allowed are {request.max_drop:g}",
-            hint=f"--qat trains it; --pick {walk.points.index(best)} takes that point",
+            hint=f"--qat trains it; --pick {points.index(best)} takes that point",
         )
-    return len(walk.points) - 1
+    return len(points) - 1

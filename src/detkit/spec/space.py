@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.core.serialization import convert, digest_of, to_plain
+from detkit.core.serialization import coerce, digest_of, to_plain
 from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS, KERNELS, ArchSpec
 from detkit.spec.json_file import read_spec
 from detkit.spec.zoo import ZOO, with_task
@@ -122,7 +122,7 @@ class SearchSpace:
             tuples = [value for value in values if isinstance(value, tuple)]
             most: Value = tuple(map(max, zip(*tuples, strict=True))) if tuples else max(values)
             _set(plain, path, most, where=f"space {self.name}: {path}")
-        spec: ArchSpec = convert(ArchSpec, plain, f"space {self.name}")
+        spec: ArchSpec = coerce(ArchSpec, plain, f"space {self.name}")
         return dataclasses.replace(spec, name=f"{self.name}-supernet")
 
     def zoo_points(self) -> dict[str, dict[str, Value]]:
@@ -142,7 +142,7 @@ class SearchSpace:
         plain = to_plain(self.base)
         for path, value in point.items():
             _set(plain, path, value, where=f"space {self.name}: {path}")
-        spec: ArchSpec = convert(ArchSpec, plain, f"space {self.name}")
+        spec: ArchSpec = coerce(ArchSpec, plain, f"space {self.name}")
         return dataclasses.replace(spec, name="")
 
 

@@ -11,7 +11,12 @@ import pytest
 from detkit.artifact.artifact import Manifest, Parent, read_manifest
 from detkit.core.errors import ArtifactError, BackendError
 from detkit.engines.tensorrt.build_machine import RTX, Machine
-from detkit.engines.tensorrt.engine_file import EngineRecord, check_fits, read_record, write_engine
+from detkit.engines.tensorrt.engine_file import (
+    EngineSidecar,
+    check_fits,
+    read_sidecar,
+    write_engine,
+)
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
 
@@ -20,7 +25,7 @@ ORIN = Machine(
 )
 
 
-def record(machine: Machine = ORIN) -> EngineRecord:
+def record(machine: Machine = ORIN) -> EngineSidecar:
     manifest = Manifest(
         kind=machine.library,
         arch=ZOO["yolo-nas-p"],
@@ -30,7 +35,7 @@ def record(machine: Machine = ORIN) -> EngineRecord:
         preprocess=Preprocess(size=(640, 640), fit=(640, 640)),
         parents=(Parent(name="best.safetensors", sha256="0" * 64),),
     )
-    return EngineRecord(
+    return EngineSidecar(
         manifest=manifest, machine=machine, batches=(1, 1, 8), graph_sha256="1" * 64
     )
 
@@ -45,7 +50,7 @@ def engine(tmp_path: Path) -> Path:
 def test_both_files_come_back_as_written(engine: Path) -> None:
     manifest = read_manifest(engine)
     assert manifest.precision == "fp16"
-    found = read_record(engine)
+    found = read_sidecar(engine)
     assert found.manifest == manifest
     assert found.machine == ORIN
     assert sorted(path.name for path in engine.parent.iterdir()) == ["m.engine", "m.engine.json"]
@@ -63,13 +68,13 @@ def test_a_changed_sidecar_is_refused(engine: Path) -> None:
     plain["machine"]["gpu"] = "another"
     sidecar.write_text(json.dumps(plain))
     with pytest.raises(ArtifactError, match="json is damaged"):
-        read_record(engine)
+        read_sidecar(engine)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"manifest": 3}', "\xff"])
 def test_a_sidecar_that_is_none_is_refused(engine: Path, text: str) -> None:
     engine.with_name("m.engine.json").write_text(text, encoding="latin-1")
-    for read in (read_manifest, read_record):
+    for read in (read_manifest, read_sidecar):
         with pytest.raises(ArtifactError):
             read(engine)
 

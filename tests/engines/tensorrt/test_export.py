@@ -13,7 +13,7 @@ from detkit.engines.exporting import ExportOptions
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.api import build
 from detkit.engines.tensorrt.build_machine import RTX
-from detkit.engines.tensorrt.engine_file import read_record
+from detkit.engines.tensorrt.engine_file import read_sidecar
 from detkit.engines.tensorrt.export import build_engine, export, export_rtx
 from detkit.engines.tensorrt.plan import EnginePlan
 from detkit.export.half import to_half
@@ -51,7 +51,7 @@ def test_rtx_engine_says_what_it_is(checkpoint, tmp_path, rtx, half, precision, 
     assert manifest.parents[0].sha256 == sha256_of(checkpoint)
     assert manifest.versions[RTX] == rtx.__version__
     assert manifest.digest == sha256_of(out)
-    record = read_record(out)
+    record = read_sidecar(out)
     assert record.batches == (1, 2, 4)
     assert record.machine.version == rtx.__version__
     assert record.machine.gpu == ""
@@ -143,7 +143,7 @@ def test_rtx_reads_nms_and_cannot_build_it(float_graph, rtx):
 @pytest.mark.usefixtures("no_gpu")
 def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "load", lambda library: type("Trt", (), {"__version__": "10"}))
-    monkeypatch.setattr(exporter, "convert", None)
+    monkeypatch.setattr(exporter, "convert_checkpoint", None)
     with pytest.raises(BackendError, match="no NVIDIA GPU here"):
         export(checkpoint, tmp_path / "m.engine", ExportOptions())
     assert list(tmp_path.iterdir()) == []

@@ -26,10 +26,10 @@ from detkit.core.errors import ArtifactError, BackendError
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt import build_machine as machine
 from detkit.engines.tensorrt import session as session_module
-from detkit.engines.tensorrt.api import Engine, EngineTensor
+from detkit.engines.tensorrt.api import EngineTensor, LoadedEngine
 from detkit.engines.tensorrt.build_machine import Machine
 from detkit.engines.tensorrt.device import BACK_ENDS, open_device
-from detkit.engines.tensorrt.engine_file import EngineRecord, write_engine
+from detkit.engines.tensorrt.engine_file import EngineSidecar, write_engine
 from detkit.engines.tensorrt.plan import EnginePlan
 from detkit.engines.tensorrt.session import TensorrtRunner
 from detkit.machine.gpu import Gpu
@@ -44,7 +44,7 @@ HERE = Machine(gpu="GPU", compute_capability="8.7", driver="12.6", library="tens
 SPEC = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
 
 
-def record(**changes: Any) -> EngineRecord:
+def record(**changes: Any) -> EngineSidecar:
     dtype = changes.pop("dtype", "float32")
     shape = ("batch", 64, 64, 3) if dtype == "uint8" else ("batch", 3, 64, 64)
     manifest = Manifest(
@@ -56,7 +56,7 @@ def record(**changes: Any) -> EngineRecord:
         inputs=(TensorInfo(name="images", dtype=dtype, shape=shape),),
     )
     fields = {"manifest": manifest, "machine": HERE, "batches": (1, 1, 4), "graph_sha256": "0" * 64}
-    return EngineRecord(**{**fields, **changes})
+    return EngineSidecar(**{**fields, **changes})
 
 
 # --- opening -------------------------------------------------------------------------------------
@@ -399,4 +399,4 @@ def test_what_is_said_to_be_dropped_is_dropped() -> None:
 def test_an_engine_that_is_none_is_refused_by_tensorrt_rtx() -> None:
     trt = pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed here")
     with pytest.raises(ArtifactError, match="TensorRT refuses the engine"):
-        Engine(trt, b"no engine")
+        LoadedEngine(trt, b"no engine")

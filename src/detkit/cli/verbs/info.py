@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from detkit.artifact.artifact import Manifest, TensorInfo
     from detkit.foreign.onnx_graph import OnnxGraph
     from detkit.inspection.inspect import FileInfo
-    from detkit.inspection.run_folder import Run
+    from detkit.inspection.run_folder import TrainingRun
     from detkit.spec.arch import ArchSpec
     from detkit.spec.quant import QuantSpec
 
@@ -55,7 +55,7 @@ def describe(found: FileInfo) -> list[str]:
     from detkit.artifact.artifact import Manifest
     from detkit.foreign.onnx_graph import OnnxGraph
     from detkit.inspection.other_files import Listing
-    from detkit.inspection.run_folder import Run
+    from detkit.inspection.run_folder import TrainingRun
     from detkit.spec.arch import ArchSpec
 
     content = found.content
@@ -63,7 +63,7 @@ def describe(found: FileInfo) -> list[str]:
         rows = [*_manifest_rows(content), *_engine_rows(found)]
     elif isinstance(content, OnnxGraph):
         rows = _graph_rows(content, found.presets)
-    elif isinstance(content, Run):
+    elif isinstance(content, TrainingRun):
         rows = _run_rows(content)
     elif isinstance(content, ArchSpec):
         rows = _arch_rows(content)
@@ -193,7 +193,7 @@ def _arch_rows(spec: ArchSpec) -> Rows:
     ]
 
 
-def _run_rows(run: Run) -> Rows:
+def _run_rows(run: TrainingRun) -> Rows:
     scored = [epoch for epoch in run.epochs if "ap" in epoch.values]
     best = max(scored, key=lambda epoch: epoch.values["ap"], default=None)
     report = run.train_report

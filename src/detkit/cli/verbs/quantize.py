@@ -31,7 +31,7 @@ from detkit.core.errors import UsageError
 from detkit.engines import measuring_engines
 
 if TYPE_CHECKING:
-    from detkit.quantize.request import Request
+    from detkit.quantize.request import QuantizeRequest
     from detkit.report import EngineFigures, QuantReport
 
 EXAMPLES = {
@@ -120,14 +120,14 @@ def quantize(
         _print_report(pick_again(checkpoint, path, pick), json=json)
         return
     from detkit.config import resolve
-    from detkit.quantize.request import Request
+    from detkit.quantize.request import QuantizeRequest
 
     flags = settings_given(QuantizeConfig, given)
     all_sets = [*(sets or ()), *([f"qat.epochs={epochs}"] if epochs else ())]
     settings = resolve(QuantizeConfig, file=config, sets=all_sets, flags=flags)
     if resume and not qat:
         raise UsageError("--resume continues a training: --qat is missing")
-    request = Request(
+    request = QuantizeRequest(
         checkpoint=checkpoint,
         out=path,
         data=_named(data),
@@ -148,13 +148,13 @@ def _named(data: Path | None) -> Path:
     return data
 
 
-def _run(request: Request, *, dry_run: bool, json: bool) -> None:
+def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
     """Quantizes and prints the result, or says what would be done."""
-    from detkit.quantize.run import describe
+    from detkit.quantize.run import planned_steps
     from detkit.quantize.run import quantize as quantize_checkpoint
 
     if dry_run:
-        for line in describe(request):
+        for line in planned_steps(request):
             console.log(line)
         return
     with handle_signals() as interruption:

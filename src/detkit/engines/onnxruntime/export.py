@@ -10,7 +10,7 @@ import onnx
 
 from detkit.artifact.artifact import read_manifest, size_of
 from detkit.core.errors import ArtifactError, UsageError
-from detkit.engines.convert import Target, convert
+from detkit.engines.convert import FileFormat, convert_checkpoint
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.tensorrt.rules import lint
 from detkit.export.graph import write_onnx
@@ -19,7 +19,7 @@ from detkit.report import ConversionReport
 
 
 def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
-    """Writes `out`; see `export.convert.convert`.
+    """Writes `out`; see `engines.convert.convert_checkpoint`.
 
     For TensorRT the graph is held against its rules, and with `options.half` has the types of a
     strongly typed FP16 network; it is compared before that, as no CPU runs such a graph.
@@ -34,14 +34,18 @@ def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionRep
             "--half: an ONNX file keeps its float32 weights",
             hint="--to openvino, or --target tensorrt",
         )
-    return convert(checkpoint, out, options, Target(suffix=".onnx", write=write_onnx))
+    return convert_checkpoint(
+        checkpoint, out, options, FileFormat(suffix=".onnx", write=write_onnx)
+    )
 
 
 def _export_for_tensorrt(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        draft = Path(name) / "draft.onnx"
-        report = convert(checkpoint, draft, options, Target(suffix=".onnx", write=write_onnx))
-        manifest, graph = read_manifest(draft), onnx.load(draft)
+        path = Path(name) / "graph.onnx"
+        report = convert_checkpoint(
+            checkpoint, path, options, FileFormat(suffix=".onnx", write=write_onnx)
+        )
+        manifest, graph = read_manifest(path), onnx.load(path)
     typed = to_half(graph) if options.half else graph
     if faults := lint(typed):
         raise ArtifactError("TensorRT cannot run this graph: " + "; ".join(faults[:3]))

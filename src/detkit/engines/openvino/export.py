@@ -12,33 +12,33 @@ from pathlib import Path
 from onnx import ModelProto
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, versions, write_pair
-from detkit.engines.convert import EXACT, Limits, Target, convert
+from detkit.engines.convert import EXACT, FileFormat, Tolerance, convert_checkpoint
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.openvino.api import ov
 from detkit.report import ConversionReport
 
 # Weights rounded to float16 move a trained yolo-nas-n (BCCD, 320 px) by 0.009 of a score, 0.44 px
 # of a box and 0.0005 of AP; a network of random weights moves a few times as far.
-HALF_LIMITS = Limits(score=5e-2, box_px=8.0, least_score=0.25)
+HALF_TOLERANCE = Tolerance(score=5e-2, box_px=8.0, least_score=0.25)
 
 
 def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
-    """Writes `out` (.xml) and the weights beside it; see `export.convert.convert`.
+    """Writes `out` (.xml) and the weights beside it; see `engines.convert.convert_checkpoint`.
 
     Weights are float32, and the network is computed as torch computes it. With `options.half` they
     are kept in float16 and widened when the file is opened: half the size, a slightly other model.
     """
-    target = Target(
+    file_format = FileFormat(
         suffix=".xml",
         write=functools.partial(write_openvino, half=options.half),
-        limits=HALF_LIMITS if options.half else EXACT,
+        tolerance=HALF_TOLERANCE if options.half else EXACT,
     )
-    report = convert(checkpoint, out, options, target)
+    report = convert_checkpoint(checkpoint, out, options, file_format)
     notes = {} if "int8_convolutions" in report.notes else {"weights": "float32 (--half halves)"}
     if options.half:
         notes = {
             "weights": "float16 in the file, float32 in use",
-            "boxes_compared": f"those that score {HALF_LIMITS.least_score} or more",
+            "boxes_compared": f"those that score {HALF_TOLERANCE.least_score} or more",
         }
     return dataclasses.replace(report, notes={**report.notes, **notes})
 
@@ -74,10 +74,10 @@ def write_openvino(
     def write(partial: Path, partial_weights: Path, manifest_json: str) -> None:
         network.set_rt_info(manifest_json, METADATA_KEY)
         with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
-            draft = Path(folder) / "network.xml"
-            ov.save_model(network, draft, compress_to_fp16=half)
-            shutil.copyfile(draft, partial)
-            shutil.copyfile(draft.with_suffix(".bin"), partial_weights)
+            xml = Path(folder) / "network.xml"
+            ov.save_model(network, xml, compress_to_fp16=half)
+            shutil.copyfile(xml, partial)
+            shutil.copyfile(xml.with_suffix(".bin"), partial_weights)
 
     return write_pair(out, manifest, write)
 

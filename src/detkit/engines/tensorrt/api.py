@@ -121,7 +121,7 @@ class EngineTensor:
     most: Shape
 
 
-class Engine:
+class LoadedEngine:
     """An engine in memory with one execution context; the caller owns all device memory."""
 
     def __init__(self, trt: Any, data: bytes) -> None:

@@ -20,8 +20,11 @@ from detkit.engines.tensorrt.build_machine import Machine
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineRecord:
-    """The sidecar. `manifest.digest` is the engine's SHA-256, `digest` that of all else here."""
+class EngineSidecar:
+    """What the file beside an engine says; see the fields.
+
+    `manifest.digest` is the engine's SHA-256, `digest` that of all else here.
+    """
 
     schema_version: int = 1
     manifest: Manifest
@@ -31,35 +34,35 @@ class EngineRecord:
     digest: str = ""
 
 
-def write_engine(path: Path, engine: bytes, record: EngineRecord) -> None:
+def write_engine(path: Path, engine: bytes, sidecar: EngineSidecar) -> None:
     """Writes both files. After a kill between the two, the pair is refused as damaged."""
-    manifest = dataclasses.replace(record.manifest, digest=hashlib.sha256(engine).hexdigest())
-    record = dataclasses.replace(record, manifest=manifest, digest="")
-    record = dataclasses.replace(record, digest=digest_of(record))
+    manifest = dataclasses.replace(sidecar.manifest, digest=hashlib.sha256(engine).hexdigest())
+    sidecar = dataclasses.replace(sidecar, manifest=manifest, digest="")
+    sidecar = dataclasses.replace(sidecar, digest=digest_of(sidecar))
     with atomic_path(path) as partial:
         partial.write_bytes(engine)
-    write_text(sidecar_of(path), to_json(record) + "\n")
+    write_text(sidecar_of(path), to_json(sidecar) + "\n")
 
 
-def read_record(path: Path) -> EngineRecord:
+def read_sidecar(path: Path) -> EngineSidecar:
     """The sidecar of an engine whose manifest has been read, and with that verified.
 
     Raises:
         ArtifactError: missing, damaged, or of a newer detkit.
     """
-    sidecar = sidecar_of(path)
+    file = sidecar_of(path)
     try:
-        record = from_plain(EngineRecord, json.loads(sidecar.read_bytes()), where=sidecar.name)
+        sidecar = from_plain(EngineSidecar, json.loads(file.read_bytes()), where=file.name)
     except (OSError, ValueError, UsageError) as error:
-        raise ArtifactError(f"{sidecar}: cannot be read: {error}") from error
-    if digest_of(to_plain(dataclasses.replace(record, digest=""))) != record.digest:
-        raise ArtifactError(f"{sidecar} is damaged: its content does not match its digest")
-    return record
+        raise ArtifactError(f"{file}: cannot be read: {error}") from error
+    if digest_of(to_plain(dataclasses.replace(sidecar, digest=""))) != sidecar.digest:
+        raise ArtifactError(f"{file} is damaged: its content does not match its digest")
+    return sidecar
 
 
-def check_fits(path: Path, record: EngineRecord, here: Machine) -> None:
+def check_fits(path: Path, sidecar: EngineSidecar, here: Machine) -> None:
     """Raises BackendError where the engine was built for another TensorRT or GPU than `here`."""
-    built = record.machine
+    built = sidecar.machine
     pairs = (
         ("library", built.library, here.library),
         (built.library, built.version, here.version),
@@ -68,7 +71,7 @@ def check_fits(path: Path, record: EngineRecord, here: Machine) -> None:
     )
     faults = [f"{what} {was}, not {now}" for what, was, now in pairs if was and was != now]
     if faults:
-        parent = record.manifest.parents[0].name if record.manifest.parents else "CHECKPOINT"
+        parent = sidecar.manifest.parents[0].name if sidecar.manifest.parents else "CHECKPOINT"
         raise BackendError(
             f"{path} is for {'; '.join(faults)} as here",
             hint=f"build it here: detkit export --to {built.library} {parent}",

@@ -21,13 +21,19 @@ from detkit.core.boxes import Array
 from detkit.core.errors import ArtifactError, BackendError, UsageError
 from detkit.data.coco.verify import cache_folder
 from detkit.data.comparison_images import comparison_images
-from detkit.engines.convert import NUM_IMAGES, Limits, Target, check_limits, convert
+from detkit.engines.convert import (
+    NUM_IMAGES,
+    FileFormat,
+    Tolerance,
+    check_tolerance,
+    convert_checkpoint,
+)
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.int8_checks import check_rounding
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt.api import build
 from detkit.engines.tensorrt.build_machine import RTX, Machine, build_machine, load
-from detkit.engines.tensorrt.engine_file import EngineRecord, read_record, write_engine
+from detkit.engines.tensorrt.engine_file import EngineSidecar, read_sidecar, write_engine
 from detkit.engines.tensorrt.plan import EnginePlan, timing_cache_name
 from detkit.engines.tensorrt.rules import lint
 from detkit.engines.torch.session import TorchSession
@@ -41,8 +47,8 @@ from detkit.runtime.session import Session, SessionOptions
 
 # A run in FP32 sums in another order than torch; FP16 moves a trained yolo-nas-n, with every tensor
 # rounded, by 0.010 of a score and 0.5 px of a box that is seen (BCCD, 320 px).
-FLOAT_LIMITS = Limits(score=1e-3, box_px=0.5, least_score=0.25)
-HALF_LIMITS = Limits(score=5e-2, box_px=8.0, least_score=0.25)
+FLOAT_TOLERANCE = Tolerance(score=1e-3, box_px=0.5, least_score=0.25)
+HALF_TOLERANCE = Tolerance(score=5e-2, box_px=8.0, least_score=0.25)
 
 WITHOUT_NMS = {
     "tensorrt": "TensorRT's NMS has not been tried by detkit, and its plug-in is gone since 10.16",
@@ -74,9 +80,9 @@ def export_rtx(checkpoint: Path, out: Path, options: ExportOptions) -> Conversio
 def write_untrained(graph: ModelProto, manifest: Manifest, path: Path, library: str) -> Manifest:
     """Writes an engine for one image, of any graph; see `engines.engine.Engine.build`."""
     built = build_engine(graph, library, EnginePlan(batches=(1, 1, 1)))
-    record = engine_record(built, manifest, half=manifest.precision == "fp16")
-    write_engine(path, built.engine, record)
-    return read_record(path).manifest
+    sidecar = make_sidecar(built, manifest, half=manifest.precision == "fp16")
+    write_engine(path, built.engine, sidecar)
+    return read_sidecar(path).manifest
 
 
 def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngine:
@@ -145,15 +151,17 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
     plan = EnginePlan(batches=options.batches)
     build_machine(library, load(library))  # before minutes of work, not after
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        draft, trial = Path(name) / "draft.onnx", Path(name) / "trial.engine"
-        report = convert(checkpoint, draft, options, Target(suffix=".onnx", write=write_onnx))
-        graph = _without_manifest(draft)
+        onnx_path, engine_path = Path(name) / "graph.onnx", Path(name) / "trial.engine"
+        report = convert_checkpoint(
+            checkpoint, onnx_path, options, FileFormat(suffix=".onnx", write=write_onnx)
+        )
+        graph = _without_manifest(onnx_path)
         built = build_engine(to_half(graph) if options.half else graph, library, plan)
-        record = engine_record(built, read_manifest(draft), half=options.half)
-        write_engine(trial, built.engine, record)
-        difference = _difference(checkpoint, trial, record.manifest, options)
-    measured = _measured(record.manifest, difference)
-    write_engine(out, built.engine, dataclasses.replace(record, manifest=measured))
+        sidecar = make_sidecar(built, read_manifest(onnx_path), half=options.half)
+        write_engine(engine_path, built.engine, sidecar)
+        difference = _difference(checkpoint, engine_path, sidecar.manifest, options)
+    measured = _measured(sidecar.manifest, difference)
+    write_engine(out, built.engine, dataclasses.replace(sidecar, manifest=measured))
     return dataclasses.replace(
         report,
         file=str(out),
@@ -170,20 +178,20 @@ def _without_manifest(path: Path) -> ModelProto:
     return graph
 
 
-def engine_record(built: BuiltEngine, draft: Manifest, *, half: bool) -> EngineRecord:
-    """The sidecar of an engine that was built from the ONNX draft.
+def make_sidecar(built: BuiltEngine, exported: Manifest, *, half: bool) -> EngineSidecar:
+    """The sidecar of an engine that was built from an exported graph.
 
-    Its manifest is the draft's, without the figures that do not hold for the engine.
+    Its manifest is that graph's, without the figures that do not hold for the engine.
     """
     machine = built.machine
     manifest = dataclasses.replace(
-        draft,
+        exported,
         kind=machine.library,
-        precision="fp16" if half and draft.precision == "fp32" else draft.precision,
-        versions={**draft.versions, machine.library: machine.version},
-        metrics={k: v for k, v in draft.metrics.items() if not k.startswith("difference_")},
+        precision="fp16" if half and exported.precision == "fp32" else exported.precision,
+        versions={**exported.versions, machine.library: machine.version},
+        metrics={k: v for k, v in exported.metrics.items() if not k.startswith("difference_")},
     )
-    return EngineRecord(
+    return EngineSidecar(
         manifest=manifest,
         machine=machine,
         batches=built.plan.batches,
@@ -212,11 +220,11 @@ def _difference(
     model, _ = load_checkpoint(checkpoint)
     if isinstance(model, QuantizedDetector):
         return check_rounding(model, manifest, session, images, "tensorrt", source=source)
-    limits = HALF_LIMITS if options.half else FLOAT_LIMITS
+    tolerance = HALF_TOLERANCE if options.half else FLOAT_TOLERANCE
     reference = TorchSession(model, manifest, SessionOptions())
-    least_score = limits.least_score
+    least_score = tolerance.least_score
     found = compare_raw(reference, session, images, source=source, least_score=least_score)
-    check_limits(found, limits)
+    check_tolerance(found, tolerance)
     return found
 
 

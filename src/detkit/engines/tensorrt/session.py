@@ -16,10 +16,10 @@ import numpy as np
 
 from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array
-from detkit.engines.tensorrt.api import Engine, EngineTensor
+from detkit.engines.tensorrt.api import EngineTensor, LoadedEngine
 from detkit.engines.tensorrt.build_machine import load, machine_here
 from detkit.engines.tensorrt.device import Device, open_device
-from detkit.engines.tensorrt.engine_file import EngineRecord, check_fits, read_record
+from detkit.engines.tensorrt.engine_file import EngineSidecar, check_fits, read_sidecar
 from detkit.machine.gpu import gpu_index
 from detkit.runtime.graph_session import DeviceTimes, EngineRefusalError, GraphSession
 from detkit.runtime.session import Pixels, SessionOptions
@@ -29,14 +29,14 @@ from detkit.runtime.session_factory import make_session
 class TensorrtRunner:
     """See `runtime.graph_session.GraphRunner` and `TimedRunner`."""
 
-    def __init__(self, record: EngineRecord, engine: Engine, device: Device) -> None:
-        self.engine = record.machine.library
+    def __init__(self, sidecar: EngineSidecar, engine: LoadedEngine, device: Device) -> None:
+        self.engine = sidecar.machine.library
         self.last_times = DeviceTimes(upload=0.0, compute=0.0, download=0.0)
         self._engine, self._device = engine, device
         (self._input,) = (tensor for tensor in engine.tensors if tensor.is_input)
         self._outputs = {t.name: t for t in engine.tensors if not t.is_input}
         self.output_names = tuple(self._outputs)
-        self._least, _, self._most = record.batches
+        self._least, _, self._most = sidecar.batches
         self._addresses = {t.name: device.allocate(_bytes(t, self._most)) for t in engine.tensors}
         for name, address in self._addresses.items():
             engine.context.set_tensor_address(name, address)
@@ -96,8 +96,8 @@ def open_session(path: Path, manifest: Signature, session_options: SessionOption
     """
     index = gpu_index(session_options.device)
     trt = load(manifest.kind)
-    record = read_record(path)
-    check_fits(path, record, machine_here(manifest.kind, trt, index))
+    sidecar = read_sidecar(path)
+    check_fits(path, sidecar, machine_here(manifest.kind, trt, index))
     device = open_device(index)
-    engine = TensorrtRunner(record, Engine(trt, path.read_bytes()), device)
+    engine = TensorrtRunner(sidecar, LoadedEngine(trt, path.read_bytes()), device)
     return make_session(engine, path, manifest)

@@ -93,7 +93,7 @@ class QuantizedDetector(Detector):
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantPlan:
     """What is fixed by the architecture: shared by all copies of a network.
 
     `ranges` maps a site to the first one of those it shares its range with, itself where alone.
@@ -103,7 +103,7 @@ class Plan:
     ranges: dict[Site, Site]
     groups: dict[str, tuple[str, ...]]  # of convolutions, by the path of their block
 
-    def __deepcopy__(self, memo: object) -> Plan:
+    def __deepcopy__(self, memo: object) -> QuantPlan:
         return self
 
     @property
@@ -124,14 +124,14 @@ class Plan:
         return graph
 
 
-def _plan(model: QuantizedDetector) -> Plan:
+def _plan(model: QuantizedDetector) -> QuantPlan:
     trace = _Tracer().trace(model)
     sites = _find_sites(trace, model)
     groups: dict[str, tuple[str, ...]] = {}
     for path, _ in model.convolutions():
         name = group_of(model, path)
         groups[name] = (*groups.get(name, ()), path)
-    return Plan(trace, _shared_ranges(trace, sites, model), groups)
+    return QuantPlan(trace, _shared_ranges(trace, sites, model), groups)
 
 
 @contextlib.contextmanager

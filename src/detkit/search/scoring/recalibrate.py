@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.nn.detector import Detector
-from detkit.quantize.calibrate import load_images, spread
+from detkit.quantize.calibrate import load_images, subsample_evenly
 from detkit.spec.preprocess import Preprocess
 
 
@@ -21,7 +21,7 @@ def plain_batches(
     records: Sequence[ImageRecord], size: tuple[int, int], *, count: int, batch: int
 ) -> Iterator[Tensor]:
     """`count` batches (B, 3, H, W) at most, as evaluation sees them, evenly spread over all."""
-    chosen = spread(records, count * batch)
+    chosen = subsample_evenly(records, count * batch)
     for images in load_images(chosen, Preprocess(size=size, fit=size), batch):
         yield torch.from_numpy(images)
 

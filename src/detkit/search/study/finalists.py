@@ -12,7 +12,7 @@ from pathlib import Path
 from detkit.config import SearchConfig
 from detkit.core.errors import UsageError
 from detkit.engines import find_engine
-from detkit.inspection.run_folder import read_record
+from detkit.inspection.run_folder import read_json_file
 from detkit.report import MeasuredFront
 from detkit.search.scoring.objective import with_bound
 from detkit.search.study.journal import Journal
@@ -26,7 +26,7 @@ def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
         ArtifactError: no such file, or damaged.
         UsageError: something else, or measured as something else than the study is about.
     """
-    kind, found = read_record(path)
+    kind, found = read_json_file(path)
     if not isinstance(found, MeasuredFront):
         raise UsageError(
             f"{path} is a {kind}, not a measured front",

@@ -18,7 +18,7 @@ from pathlib import Path
 from detkit.artifact.artifact import write_text
 from detkit.config import SearchConfig, to_toml
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
-from detkit.core.lazy_import import load_plugin
+from detkit.core.lazy_import import import_function
 from detkit.core.serialization import digest_of, to_json, to_plain
 from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
@@ -340,7 +340,9 @@ def make_executor(config: SearchConfig, out: Path, hooks: Hooks, evaluator: Eval
     """
     if not config.ray.address:
         return LocalExecutor(config, evaluator)
-    connect: Callable[..., Executor] = load_plugin("ray", "detkit.search.cluster.ray:RayExecutor")
+    connect: Callable[..., Executor] = import_function(
+        "ray", "detkit.search.cluster.ray:RayExecutor"
+    )
     return connect(config, out, evaluator=evaluator, log=hooks.log)
 
 
