@@ -69,7 +69,7 @@ def parity() -> Path:
 @pytest.fixture(scope="session")
 def make_pth(parity: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """`make_pth(KIND)`: a checkpoint of YOLO-NAS S as super-gradients lays it out."""
-    folder = tmp_path_factory.mktemp("foreign")
+    folder = tmp_path_factory.mktemp("super-gradients")
 
     def make(kind: str) -> Path:
         path = folder / f"{kind}.pth"
@@ -421,7 +421,8 @@ FOUND = """
   label_column = Slice (rows, two, three, axis)
   image_column = Slice (rows, first, axis, axis)
 """
-FOREIGN = {  # form -> outputs, and the nodes that make them of `boxes`, `cxcywh` and `scores`
+# Form -> outputs, and the nodes that make them of `boxes`, `cxcywh` and `scores`.
+DESCRIBED_FORMS = {
     "yolov8": (
         "float[batch,6,16] output0",
         FOUR_TIMES
@@ -545,8 +546,8 @@ INPUTS = {  # how the image comes -> input, and the nodes that make it (B, 3, 64
 
 
 @pytest.fixture
-def foreign_graph(tmp_path: Path) -> Callable[..., Path]:
-    """`foreign_graph(FORM, INPUT)`: the detector of `cell_model` in a form of another tool.
+def described_graph(tmp_path: Path) -> Callable[..., Path]:
+    """`described_graph(FORM, INPUT)`: the detector of `cell_model` in a form of another tool.
 
     `change` is given the model before it is saved.
     """
@@ -557,7 +558,7 @@ def foreign_graph(tmp_path: Path) -> Callable[..., Path]:
         import onnx
 
         entry, before = INPUTS[images]
-        outputs, after = FOREIGN[form]
+        outputs, after = DESCRIBED_FORMS[form]
         opset = '<ir_version: 8, opset_import: ["" : 17]>'
         front = onnx.parser.parse_model(
             f"{opset} front ({entry}) => (float[batch,3,64,64] images) {{ {before} }}"

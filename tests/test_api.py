@@ -16,7 +16,7 @@ from PIL import Image
 
 import detkit
 from detkit.core.errors import ArtifactError, DataError, UsageError
-from detkit.spec.foreign import PRESETS, ForeignSpec
+from detkit.spec.onnx_description import PRESETS, OnnxDescription
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "python_api.py"
 
@@ -81,10 +81,10 @@ def test_result_draws_and_saves(cell_model, cell_folder, tmp_path):
     assert found.save(str(tmp_path / "drawn.png")) == tmp_path / "drawn.png"
 
 
-def test_a_model_of_another_tool_is_opened_with_its_outputs(foreign_graph, cell_folder):
+def test_a_model_of_another_tool_is_opened_with_its_outputs(described_graph, cell_folder):
     with pytest.raises(ArtifactError, match="no detkit manifest"):
-        detkit.load(foreign_graph("yolov8"))
-    model = detkit.load(foreign_graph("yolov8"), outputs="yolov8")
+        detkit.load(described_graph("yolov8"))
+    model = detkit.load(described_graph("yolov8"), outputs="yolov8")
     assert len(model.predict(cell_folder / "images" / "a.png", conf=0.5)) == 2
 
 
@@ -129,27 +129,27 @@ def test_any_iterable_of_images_gives_a_list(cell_model, cell_folder, gather):
     assert len(results) == len(paths)
 
 
-def test_iou_is_refused_where_the_graph_has_its_nms(foreign_graph, cell_folder):
-    model = detkit.load(foreign_graph("yolov10"), outputs=named_spec("yolov10", ("red", "green")))
+def test_iou_is_refused_where_the_graph_has_its_nms(described_graph, cell_folder):
+    model = detkit.load(described_graph("yolov10"), outputs=named_spec("yolov10", ("red", "green")))
     image = cell_folder / "images" / "a.png"
     assert model.predict(image) is not None
     with pytest.raises(UsageError, match="NMS in the graph"):
         model.predict(image, iou=0.5)
 
 
-def named_spec(preset: str, names: tuple[str, ...]) -> ForeignSpec:
+def named_spec(preset: str, names: tuple[str, ...]) -> OnnxDescription:
     return dataclasses.replace(PRESETS[preset], class_names=names)
 
 
-def test_classes_that_nothing_names_are_refused(foreign_graph):
+def test_classes_that_nothing_names_are_refused(described_graph):
     with pytest.raises(UsageError, match="does not name its classes"):
-        detkit.load(foreign_graph("yolov10"), outputs="yolov10")
+        detkit.load(described_graph("yolov10"), outputs="yolov10")
 
 
-def test_classes_are_taken_from_where_the_description_says(foreign_graph, cell_folder, tmp_path):
+def test_classes_are_taken_from_where_the_description_says(described_graph, cell_folder, tmp_path):
     about = {"preset": "yolov10", "classes_from": str(cell_folder)}
     (tmp_path / "about.json").write_text(json.dumps(about))
-    model = detkit.load(foreign_graph("yolov10"), outputs=tmp_path / "about.json")
+    model = detkit.load(described_graph("yolov10"), outputs=tmp_path / "about.json")
     assert model.classes == ("red", "green")
 
 

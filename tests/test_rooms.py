@@ -27,7 +27,7 @@ STEPS = (
     ("core",),
     ("config", "report", "spec"),
     ("artifact",),
-    ("foreign", "machine"),
+    ("machine", "onnx_signature"),
     ("data", "nn", "runtime"),
     ("timing",),
     ("export", "inspection"),

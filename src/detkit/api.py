@@ -44,7 +44,7 @@ from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import evaluate as score_split
 from detkit.report import EvalReport
 from detkit.runtime.session import Session, SessionOptions, SuppressingSession, detections_of
-from detkit.spec.foreign import ForeignSpec, read_foreign_spec
+from detkit.spec.onnx_description import OnnxDescription, read_description
 
 ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | PillowImage
 EXPECTED = "expected a path, an array (H, W, 3) uint8 RGB, or a PIL image"
@@ -219,7 +219,7 @@ def load(
     device: str = "cpu",
     threads: int = 0,
     engine: str = "",
-    outputs: StrPath | ForeignSpec | None = None,
+    outputs: StrPath | OnnxDescription | None = None,
 ) -> Model:
     """Opens a checkpoint, an exported file, or the ONNX file of another tool.
 
@@ -241,12 +241,12 @@ def load(
     Traceback (most recent call last):
     detkit.core.errors.ArtifactError: no such file: nothing.onnx
     """
-    spec = read_foreign_spec(os.fspath(outputs)) if isinstance(outputs, PATH_TYPES) else outputs
+    spec = read_description(os.fspath(outputs)) if isinstance(outputs, PATH_TYPES) else outputs
     session = open_session(
         path,
         engine=engine,
         session_options=SessionOptions(device=device, threads=threads),
-        foreign=with_class_names(spec) if spec else None,
+        description=with_class_names(spec) if spec else None,
     )
     if not session.manifest.class_names:
         raise UsageError(

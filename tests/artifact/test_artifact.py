@@ -142,8 +142,8 @@ def test_verification_may_be_skipped(tmp_path, manifest, suffix):
     ("name", "content", "message"),
     [
         ("lost.onnx", None, "no such file"),
-        ("x.pth", b"\x80\x02", "is a foreign checkpoint"),
-        ("x.bin", b"PK\x03\x04", "is a foreign checkpoint"),
+        ("x.pth", b"\x80\x02", "is a checkpoint of another tool"),
+        ("x.bin", b"PK\x03\x04", "is a checkpoint of another tool"),
         ("x.txt", b"hello", "is not a detkit artifact"),
         ("x.safetensors", b"", "is empty"),
         ("x.safetensors", b"\xff", "not a safetensors file, or is cut short"),
@@ -181,7 +181,7 @@ def test_verification_may_be_skipped(tmp_path, manifest, suffix):
         ("x.xml", xml_bytes("{"), "unreadable manifest"),
     ],
 )
-def test_foreign_and_broken_files_are_refused(tmp_path, name, content, message):
+def test_files_of_other_tools_and_broken_ones_are_refused(tmp_path, name, content, message):
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)

@@ -59,20 +59,20 @@ g (float[1,3,32,32] x) => (float[1,3] y) { y = ReduceMean <axes = [2, 3], keepdi
     assert_refused(done, 1, "output 'y' is (1, 3); expected (B, 4 + C, A)")
 
 
-def test_an_input_of_another_shape(run, foreign_graph):
+def test_an_input_of_another_shape(run, described_graph):
     def shrink(model):
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
 
-    done = run(foreign_graph("yolov8", change=shrink), "--outputs", "yolov8")
+    done = run(described_graph("yolov8", change=shrink), "--outputs", "yolov8")
     assert_refused(done, 1, "input 'x' is (batch, 1, 64, 64) float32; expected (B, 3, H, W)")
 
 
-def test_a_size_that_the_graph_cannot_be_run_at(run, foreign_graph, tmp_path):
+def test_a_size_that_the_graph_cannot_be_run_at(run, described_graph, tmp_path):
     def leave_open(model):
         for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
             dim.dim_param = "side"
 
-    path = foreign_graph("yolov8", change=leave_open)
+    path = described_graph("yolov8", change=leave_open)
     assert_refused(run(path, "--outputs", "yolov8"), 2, "(batch, 3, side, side), of any size")
     (tmp_path / "d.json").write_text('{"preset": "yolov8", "input": {"size": [96, 96]}}')
     done = run(path, "--outputs", str(tmp_path / "d.json"))
@@ -99,12 +99,12 @@ def test_what_is_no_file(run, tmp_path):
     assert_refused(run(tmp_path / "lost.onnx"), 1, "no such file: ")
 
 
-def test_files_cut_short(run, cell_model, foreign_graph):
-    mine, foreign = cell_model(), foreign_graph("yolov8")
-    for path in (mine, foreign):
+def test_files_cut_short(run, cell_model, described_graph):
+    mine, other = cell_model(), described_graph("yolov8")
+    for path in (mine, other):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     assert_refused(run(mine), 1, "is not an ONNX file, or is cut short")
-    done = run(foreign, "--outputs", "yolov8")
+    done = run(other, "--outputs", "yolov8")
     assert_refused(done, 1, "is not an ONNX file, or is cut short")
 
 
@@ -115,13 +115,13 @@ def test_a_file_larger_than_memory_is_not_read(run, tmp_path):
 
 
 @pytest.mark.parametrize("location", ["../outside.bin", "beside.bin", "/etc/passwd"])
-def test_weights_in_other_files(run, foreign_graph, location):
+def test_weights_in_other_files(run, described_graph, location):
     def point_outside(model):
         tensor = model.graph.initializer.add(name="w", data_type=1, dims=[64])
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value=location)
 
-    done = run(foreign_graph("yolov8", change=point_outside), "--outputs", "yolov8")
+    done = run(described_graph("yolov8", change=point_outside), "--outputs", "yolov8")
     assert_refused(done, 1, "keeps tensors in other files", "hint: onnx.save(")
 
 

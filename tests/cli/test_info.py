@@ -176,7 +176,7 @@ def test_run_folder_names_its_best_epoch(detkit, tmp_path, sample):
     ("name", "content", "message", "hint"),
     [
         ("lost.onnx", None, "no such file: ", ""),
-        ("yolo.pth", b"PK\3\4", " is a foreign checkpoint", "detkit import "),
+        ("yolo.pth", b"PK\3\4", " is a checkpoint of another tool", "detkit import "),
         ("notes.txt", b"hello", " is not a detkit artifact", ""),
         ("short.safetensors", b"\1\2", "is not a safetensors file, or is cut short", ""),
         ("broken.json", b"{", ": not valid JSON: ", ""),
@@ -186,7 +186,7 @@ def test_run_folder_names_its_best_epoch(detkit, tmp_path, sample):
         ("latin.json", b'"\xe4"', ": not UTF-8 text", ""),
     ],
 )
-def test_foreign_and_broken_files_are_one_clear_error(
+def test_files_of_other_tools_and_broken_ones_are_one_clear_error(
     detkit, tmp_path, name, content, message, hint
 ):
     path = tmp_path / name

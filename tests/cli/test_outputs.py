@@ -19,11 +19,11 @@ def name_classes(model) -> None:
     ("form", "images"),
     [("yolov8", "one"), ("yolov5", "plain"), ("torchvision", "no batch"), ("nms", "plain")],
 )
-def test_a_foreign_detector_scores_what_it_should(
-    detkit, foreign_graph, cell_folder, form, images, engine
+def test_a_detector_of_another_tool_scores_what_it_should(
+    detkit, described_graph, cell_folder, form, images, engine
 ):
     pytest.importorskip(engine)
-    path = foreign_graph(form, images)
+    path = described_graph(form, images)
     flags = ("--outputs", form, "--runtime", engine, "--json")
     done = detkit("eval", str(path), str(cell_folder), *flags)
     assert done.returncode == 0, done.stderr
@@ -32,14 +32,14 @@ def test_a_foreign_detector_scores_what_it_should(
     assert "are taken to be those of" in done.stderr
 
 
-def test_names_in_the_file_go_before_those_of_the_data(detkit, foreign_graph, cell_folder):
-    path = foreign_graph("yolov8", change=name_classes)
+def test_names_in_the_file_go_before_those_of_the_data(detkit, described_graph, cell_folder):
+    path = described_graph("yolov8", change=name_classes)
     done = detkit("eval", str(path), str(cell_folder), "--outputs", "yolov8")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_classes_may_be_taken_from_annotations_by_category_id(
-    detkit, foreign_graph, cell_folder, tmp_path
+    detkit, described_graph, cell_folder, tmp_path
 ):
     """The usual numbering of detectors trained on COCO: labels are category ids, with gaps."""
     annotations = cell_folder / "annotations" / "instances_val.json"
@@ -55,16 +55,16 @@ def test_classes_may_be_taken_from_annotations_by_category_id(
     for labels in ("index", "category_id"):
         (tmp_path / "d.json").write_text(json.dumps({**about, "labels": labels}))
         flags = ("--outputs", str(tmp_path / "d.json"), "--json")
-        done = detkit("eval", str(foreign_graph("torchvision", "one")), str(cell_folder), *flags)
+        done = detkit("eval", str(described_graph("torchvision", "one")), str(cell_folder), *flags)
         assert done.returncode == 0, done.stderr
         scores[labels] = json.loads(done.stdout)["ap"]
     assert scores == {"index": 0, "category_id": 0}  # red is label 1, and now category 2
 
 
-def test_bench_sets_foreign_models_beside_detkits_own(
-    detkit, cell_model, foreign_graph, cell_folder
+def test_bench_sets_models_of_other_tools_beside_detkits_own(
+    detkit, cell_model, described_graph, cell_folder
 ):
-    models = (cell_model(), foreign_graph("yolov8"), foreign_graph("yolov10", "nhwc bytes"))
+    models = (cell_model(), described_graph("yolov8"), described_graph("yolov10", "nhwc bytes"))
     (cell_folder.parent / "bytes.json").write_text(
         '{"preset": "yolov10", "input": {"layout": "nhwc"}}'
     )
@@ -78,10 +78,10 @@ def test_bench_sets_foreign_models_beside_detkits_own(
     assert all(model["latency_ms"]["p50"] > 0 for model in found)
 
 
-def test_descriptions_must_be_one_or_as_many_as_the_foreign_models(
-    detkit, cell_model, foreign_graph
+def test_descriptions_must_be_one_or_as_many_as_the_models_of_other_tools(
+    detkit, cell_model, described_graph
 ):
-    paths = [str(foreign_graph("yolov8", images)) for images in ("plain", "one", "half")]
+    paths = [str(described_graph("yolov8", images)) for images in ("plain", "one", "half")]
     done = detkit("bench", *paths, *QUICK, "--outputs", "yolov8", "--outputs", "yolov8")
     assert (done.returncode, done.stdout) == (2, "")
     assert "2 descriptions for 3 models of other tools" in done.stderr
@@ -90,13 +90,13 @@ def test_descriptions_must_be_one_or_as_many_as_the_foreign_models(
     assert "says itself what its outputs mean" in done.stderr
 
 
-def test_predict_draws_and_names_the_classes(detkit, foreign_graph, cell_folder, tmp_path):
+def test_predict_draws_and_names_the_classes(detkit, described_graph, cell_folder, tmp_path):
     images, out = str(cell_folder / "images"), str(tmp_path / "out")
-    path = str(foreign_graph("torchvision", "one"))
+    path = str(described_graph("torchvision", "one"))
     done = detkit("predict", path, images, "-o", out, "--outputs", "torchvision")
     assert done.returncode == 2
     assert "does not name its classes" in done.stderr
-    named = str(foreign_graph("torchvision", "one", change=name_classes))
+    named = str(described_graph("torchvision", "one", change=name_classes))
     done = detkit("predict", named, images, "-o", out, "--outputs", "torchvision")
     assert done.returncode == 0, done.stderr
     entries = json.loads((tmp_path / "out" / "detections.json").read_text())
@@ -109,8 +109,8 @@ def test_eval_refuses_a_description_of_what_describes_itself(detkit, cell_model,
     assert "says itself what its outputs mean" in done.stderr
 
 
-def test_info_lists_inputs_outputs_and_the_presets_that_fit(detkit, foreign_graph):
-    path = foreign_graph("yolov8", change=name_classes)
+def test_info_lists_inputs_outputs_and_the_presets_that_fit(detkit, described_graph):
+    path = described_graph("yolov8", change=name_classes)
     done = detkit("info", str(path))
     assert (done.returncode, done.stderr) == (0, "")
     lines = [" ".join(line.split()) for line in done.stdout.splitlines()]

@@ -61,9 +61,9 @@ def test_eval_without_its_scorer_says_which_one_to_install(detkit, cell_model, c
     assert "hint: pip install faster-coco-eval, or --scorer pycocotools" in done.stderr
 
 
-def test_predict_and_info_run_there_too(detkit, foreign_graph, cell_folder, tmp_path):
+def test_predict_and_info_run_there_too(detkit, described_graph, cell_folder, tmp_path):
     script = script_without(*ABSENT, *MODULES.values())
-    path, out = str(foreign_graph("yolov8")), str(tmp_path / "out")
+    path, out = str(described_graph("yolov8")), str(tmp_path / "out")
     args = ("predict", path, str(cell_folder / "images"), "-o", out, "--outputs", "yolov8")
     done = detkit(*args, script=script)
     assert done.returncode == 0, done.stderr

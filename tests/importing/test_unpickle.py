@@ -1,4 +1,4 @@
-"""Foreign pickles: nothing runs, sizes are checked, plain values survive."""
+"""Pickles of other tools: nothing runs, sizes are checked, plain values survive."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What every file made by detkit says of itself, and how it reaches the disk whole.
 
 What lives here: the manifest, the content digest, lineage and the atomic write. What does not: the
-manifest's place in each file format (see `metadata`), tensors and graphs (see `nn.checkpoint`,
+manifest's key in each file format (see `embedded`), tensors and graphs (see `nn.checkpoint`,
 `export`). Nothing here imports torch, onnx or numpy, so `detkit info` is quick and works anywhere.
 
 The digest is the SHA-256 of the whole file with the digest's own 64 characters replaced by

@@ -10,7 +10,7 @@ import json
 import xml.parsers.expat
 from pathlib import Path
 
-from detkit.core.errors import ArtifactError, ForeignFileError
+from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.core.memory import available_memory
 from detkit.core.protobuf import read_fields
 
@@ -36,7 +36,8 @@ def embedded_text(path: Path, key: str) -> str:
         text = _sidecar_manifest(path)
     elif head[:2] == b"PK" or path.suffix in (".pth", ".pt", ".ckpt"):
         raise ArtifactError(
-            f"{path} is a foreign checkpoint", hint=f"detkit import {path} -o model.safetensors"
+            f"{path} is a checkpoint of another tool",
+            hint=f"detkit import {path} -o model.safetensors",
         )
     else:
         network = path.with_suffix(".xml")
@@ -45,7 +46,7 @@ def embedded_text(path: Path, key: str) -> str:
             hint=f"it may be the weights of {network}" if network.is_file() else "",
         )
     if text is None:
-        kind = ForeignFileError if path.suffix == ".onnx" else ArtifactError
+        kind = NoManifestError if path.suffix == ".onnx" else ArtifactError
         raise kind(f"{path} carries no detkit manifest: another tool made it")
     return text
 
@@ -98,12 +99,12 @@ def _onnx_metadata(path: Path, key: str) -> str | None:
 
 def _openvino_metadata(path: Path, key: str) -> str | None:
     """The `value` of net/rt_info/KEY. A DOCTYPE, and so any entity, is refused."""
-    place: list[str] = []
+    elements: list[str] = []
     found: list[str] = []
 
     def enter(name: str, attributes: dict[str, str]) -> None:
-        place.append(name)
-        if place == ["net", "rt_info", key] and "value" in attributes:
+        elements.append(name)
+        if elements == ["net", "rt_info", key] and "value" in attributes:
             found.append(attributes["value"])
 
     def refuse(*_: object) -> None:
@@ -113,7 +114,7 @@ def _openvino_metadata(path: Path, key: str) -> str | None:
         raise ArtifactError(f"{path} is too large to be the description of a network")
     parser = xml.parsers.expat.ParserCreate("utf-8")
     parser.StartElementHandler = enter
-    parser.EndElementHandler = lambda _: place.pop()
+    parser.EndElementHandler = lambda _: elements.pop()
     parser.StartDoctypeDeclHandler = refuse
     try:
         with path.open("rb") as file:

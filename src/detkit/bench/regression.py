@@ -82,7 +82,9 @@ def _change_in_turns(
     limit: float,
     settings: BenchSettings,
 ) -> Change:
-    sessions = open_sessions(path, model.session.engine, settings.session_options, model.foreign)
+    sessions = open_sessions(
+        path, model.session.engine, settings.session_options, model.description
+    )
     old_model = replace(model, path=path, sessions=sessions)
     found = _ab_test(old_model.runs(), model.runs(), limit, settings)
     return change_of_ab_test(old, new, found, limit)

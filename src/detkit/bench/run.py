@@ -33,7 +33,7 @@ from detkit.machine.power import measure_joules
 from detkit.machine.state import read_state
 from detkit.report import BenchReport, MachineState, ReferenceTimes
 from detkit.runtime.session import SessionOptions
-from detkit.spec.foreign import ForeignSpec
+from detkit.spec.onnx_description import OnnxDescription
 from detkit.timing.measure import Clock, TimedCall, Timing, measure
 from detkit.timing.plan import TimingPlan
 from detkit.timing.throughput import ThroughputRunner, measure_throughput
@@ -58,7 +58,7 @@ def bench(
     batch: int = 1,
     plan: TimingPlan | None = None,
     data: Path | None = None,
-    foreign: Mapping[Path, ForeignSpec] | None = None,
+    descriptions: Mapping[Path, OnnxDescription] | None = None,
     scenario: str = "latency",
     baseline: Baseline | None = None,
     clock: Clock = time.perf_counter,
@@ -71,7 +71,7 @@ def bench(
             comparable; in the throughput scenario each batch in flight gets one.
         data: a folder of images; by default the one the first model was trained on, if it is
             still there, else synthetic images.
-        foreign: what each of the models that another tool made takes and gives.
+        descriptions: what each model that another tool made takes and gives.
         baseline: an earlier report to compare with.
         log: called with a line on what happens next.
 
@@ -92,7 +92,7 @@ def bench(
     machine = fingerprint(engine_packages())
     if baseline is not None:
         check_same_machine(baseline, machine)
-    specs = [(foreign or {}).get(path) for path in paths]
+    specs = [(descriptions or {}).get(path) for path in paths]
     opened = [
         open_sessions(path, engine, settings.session_options, spec)
         for path, spec in zip(paths, specs, strict=True)

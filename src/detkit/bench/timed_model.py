@@ -34,7 +34,7 @@ from detkit.runtime.session import (
     infer,
     takes_pixels,
 )
-from detkit.spec.foreign import ForeignSpec
+from detkit.spec.onnx_description import OnnxDescription
 from detkit.timing.measure import WINDOW, Clock, TimedCall, cycle_inputs
 from detkit.timing.plan import TimingPlan
 
@@ -69,7 +69,7 @@ class TimedModel:
     sessions: tuple[Session, ...]
     files: tuple[Path, ...]
     batch: int
-    foreign: ForeignSpec | None = None
+    description: OnnxDescription | None = None
 
     @property
     def session(self) -> Session:
@@ -144,14 +144,19 @@ def fill_options(session_options: SessionOptions, scenario: str) -> SessionOptio
 
 
 def open_sessions(
-    path: Path, engine: str, session_options: SessionOptions, foreign: ForeignSpec | None = None
+    path: Path,
+    engine: str,
+    session_options: SessionOptions,
+    description: OnnxDescription | None = None,
 ) -> tuple[Session, ...]:
     """Opens a session for each batch in flight.
 
     Raises:
         UsageError: several in flight, and the engine has no threads of ours.
     """
-    first = open_session(path, engine=engine, session_options=session_options, foreign=foreign)
+    first = open_session(
+        path, engine=engine, session_options=session_options, description=description
+    )
     concurrent = [record.name for record in ENGINES.values() if record.concurrent]
     if session_options.in_flight > 1 and first.engine not in concurrent:
         raise UsageError(
@@ -159,7 +164,7 @@ def open_sessions(
             hint=f"--scenario throughput works with {' and '.join(concurrent)}; else raise --batch",
         )
     others = (
-        open_session(path, engine=engine, session_options=session_options, foreign=foreign)
+        open_session(path, engine=engine, session_options=session_options, description=description)
         for _ in range(session_options.in_flight - 1)
     )
     return (first, *others)

@@ -74,7 +74,7 @@ def _runtimes() -> list[str]:
 
 
 def _presets() -> list[str]:
-    from detkit.spec.foreign import PRESETS
+    from detkit.spec.onnx_description import PRESETS
 
     return list(PRESETS)
 

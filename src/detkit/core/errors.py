@@ -3,7 +3,7 @@
     DetkitError            1   data, artifact or file system
     |- DataError           1   a COCO folder, an image, an annotation
     |- ArtifactError       1   a checkpoint, an ONNX file, a report
-    |  |- ForeignFileError 1   a whole ONNX file of another tool
+    |  |- NoManifestError  1   a whole ONNX file of another tool
     |  `- NonFiniteError   1   a model that gives NaN or Inf
     |- TrainingError       1   a run that diverged or cannot go on
     |- UsageError          2   a flag or a config value
@@ -38,7 +38,7 @@ class ArtifactError(DetkitError):
     """A file that is missing, damaged, or not what the verb needs."""
 
 
-class ForeignFileError(ArtifactError):
+class NoManifestError(ArtifactError):
     """An ONNX file that is whole and carries no manifest: another tool made it."""
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.artifact.artifact import Signature, read_manifest
-from detkit.core.errors import ForeignFileError, UsageError
+from detkit.core.errors import NoManifestError, UsageError
 from detkit.core.paths import StrPath
 from detkit.engines import engines_of, find_engine
-from detkit.foreign.onnx_graph import read_graph
-from detkit.foreign.signature import is_foreign, sign
+from detkit.onnx_signature.onnx_graph import read_graph
+from detkit.onnx_signature.signature import lacks_manifest, sign
 from detkit.runtime.session import Session, SessionOptions
-from detkit.spec.foreign import ForeignSpec
+from detkit.spec.onnx_description import OnnxDescription
 
 
 def open_session(
@@ -19,21 +19,22 @@ def open_session(
     *,
     engine: str = "",
     session_options: SessionOptions | None = None,
-    foreign: ForeignSpec | None = None,
+    description: OnnxDescription | None = None,
 ) -> Session:
     """Opens an artifact with the engine it was made for, or with the one named.
 
     Args:
-        foreign: what another tool's ONNX file takes and gives.
+        description: what another tool's ONNX file takes and gives.
 
     Raises:
         UsageError: an unknown engine, or one that cannot run this kind of file; a description of
             a file that describes itself.
         BackendError: the engine is not installed here.
-        ArtifactError: the file is missing or damaged; foreign, and not or not rightly described.
+        ArtifactError: the file is missing or damaged; or its description is missing or does not
+            fit.
     """
     path = Path(path)
-    manifest = _manifest_of(path, foreign)
+    manifest = _manifest_of(path, description)
     suitable = engines_of(manifest.kind)
     record = find_engine(engine) if engine else suitable[0]
     if record not in suitable:
@@ -45,13 +46,13 @@ def open_session(
     return session
 
 
-def _manifest_of(path: Path, foreign: ForeignSpec | None) -> Signature:
-    if foreign is not None:
-        if not is_foreign(path):
+def _manifest_of(path: Path, description: OnnxDescription | None) -> Signature:
+    if description is not None:
+        if not lacks_manifest(path):
             raise UsageError(f"--outputs: {path} says itself what its outputs mean")
-        return sign(path, read_graph(path), foreign)
+        return sign(path, read_graph(path), description)
     try:
         return read_manifest(path)
-    except ForeignFileError as error:
+    except NoManifestError as error:
         hint = f"say what its outputs mean: --outputs PRESET or FILE.json (see: detkit info {path})"
-        raise ForeignFileError(str(error), hint=hint) from error
+        raise NoManifestError(str(error), hint=hint) from error

@@ -193,18 +193,18 @@ class _Rewriter:
         """The node with float inputs and outputs of `kind`."""
         copy = NodeProto()
         copy.CopyFrom(node)
-        for place, name in enumerate(node.input):
+        for index, name in enumerate(node.input):
             if name not in self.floats:
                 continue
             as_it_comes = node.op_type in ANY_TYPE and name in self.names
-            always_float = place in FLOAT_INPUTS.get(node.op_type, ())
+            always_float = index in FLOAT_INPUTS.get(node.op_type, ())
             wanted = FLOAT if always_float else kind
-            copy.input[place] = (
+            copy.input[index] = (
                 next(iter(self.names[name].values())) if as_it_comes else self._named(name, wanted)
             )
-        for place, name in enumerate(node.output):
+        for index, name in enumerate(node.output):
             if name in self.floats:
-                copy.output[place] = self._new_name(name, kind)
+                copy.output[index] = self._new_name(name, kind)
         for attribute in copy.attribute:
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == FLOAT:
                 attribute.i = kind

@@ -200,9 +200,11 @@ def _shuffle_blocks(graph: Graph) -> None:
             continue
         block = next(attribute.i for attribute in node.attribute if attribute.name == "blocksize")
         rounded_weight = graph.made_by.get(conv.input[1])
-        places = [(conv, 2)]
-        places += [(conv, 1)] if rounded_weight is None else [(rounded_weight, i) for i in range(3)]
-        for user, index in places:
+        reordered = [(conv, 2)]
+        reordered += (
+            [(conv, 1)] if rounded_weight is None else [(rounded_weight, i) for i in range(3)]
+        )
+        for user, index in reordered:
             channels = graph.constants[user.input[index]]
             by_pixel = channels.reshape(-1, block * block, *channels.shape[1:]).swapaxes(0, 1)
             name = f"{user.input[index]}_by_pixel"  # the old one may have other users

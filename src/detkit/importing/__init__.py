@@ -1,1 +1,1 @@
-"""The `import` verb: foreign checkpoints become detkit checkpoints, executing nothing."""
+"""The `import` verb: super-gradients checkpoints become detkit checkpoints, executing nothing."""

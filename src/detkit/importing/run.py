@@ -1,4 +1,4 @@
-"""Foreign checkpoint in, detkit checkpoint out."""
+"""A checkpoint of super-gradients becomes a detkit checkpoint."""
 
 from __future__ import annotations
 

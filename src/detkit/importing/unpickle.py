@@ -1,4 +1,4 @@
-"""Reads the tensors and plain values of a foreign .pth file without executing anything in it.
+"""Reads the tensors and plain values of another tool's .pth file without executing anything in it.
 
 A torch checkpoint is a zip of one pickle and raw storages. The unpickler here knows the handful of
 functions that rebuild tensors and plain values; every other global becomes an `InertObject`, so a

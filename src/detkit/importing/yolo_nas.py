@@ -45,7 +45,7 @@ COCO_NAMES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A foreign checkpoint understood: weights by published name, and what they expect."""
+    """A YOLO-NAS checkpoint, as read: weights by published name, and the input they expect."""
 
     spec: ArchSpec
     tensors: dict[str, Tensor]

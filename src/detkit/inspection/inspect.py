@@ -8,9 +8,7 @@ from pathlib import Path
 
 from detkit.artifact.artifact import Manifest, files_of, read_manifest, sha256_of, size_of
 from detkit.artifact.embedded import sidecar_of
-from detkit.core.errors import ArtifactError, ForeignFileError
-from detkit.foreign.onnx_graph import OnnxGraph, read_graph
-from detkit.foreign.signature import fitting_presets
+from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.inspection.other_files import (
     is_search_folder,
     read_journal,
@@ -19,14 +17,16 @@ from detkit.inspection.other_files import (
     read_settings,
 )
 from detkit.inspection.run_folder import JsonContent, TrainingRun, read_json_file, read_run_folder
+from detkit.onnx_signature.onnx_graph import OnnxGraph, read_graph
+from detkit.onnx_signature.signature import fitting_presets
 
-FOREIGN = "onnx of another tool"
+OTHER_TOOLS_ONNX = "onnx of another tool"
 ENGINE_SIDECAR = ".engine.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileInfo:
-    """What a file or folder is: `kind` names what `content` is, or is `FOREIGN`.
+    """What a file or folder is: `kind` names what `content` is, or is `OTHER_TOOLS_ONNX`.
 
     `sha256` is as `sha256sum` prints it, to compare with the parents of other files; it is empty
     for a folder. An artifact's own digest has been verified, and `bytes` counts all its `files`, of
@@ -100,8 +100,8 @@ def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
         return "search journal", read_journal(path)
     try:
         manifest = read_manifest(path)
-    except ForeignFileError:
-        return FOREIGN, read_graph(path)
+    except NoManifestError:
+        return OTHER_TOOLS_ONNX, read_graph(path)
     return manifest.kind, manifest
 
 

@@ -2,7 +2,7 @@
 
 A `GraphRunner` is made by an engine's own file (see `engines`) and knows neither manifests nor
 detections. Here are the graphs that `detkit export` writes: raw outputs or NMS in the graph, float
-or uint8 input. Those of other tools are in `runtime.foreign_session`.
+or uint8 input. Those of other tools are in `runtime.described_session`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array, Detections, NmsConfig, nms
 from detkit.core.errors import NonFiniteError
-from detkit.foreign.signature import ForeignSignature
+from detkit.onnx_signature.signature import DescribedSignature
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -133,7 +133,7 @@ def takes_pixels(manifest: Signature) -> bool:
 def detections_of(session: Session, images: Array, config: NmsConfig) -> list[Detections]:
     """Detects objects in each image by `infer`, whatever batch size the graph takes."""
     manifest = session.manifest
-    only = manifest.only_batch if isinstance(manifest, ForeignSignature) else 0
+    only = manifest.only_batch if isinstance(manifest, DescribedSignature) else 0
     size = only or len(images)
     found: list[Detections] = []
     for start in range(0, len(images), size):

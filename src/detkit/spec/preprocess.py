@@ -20,7 +20,7 @@ class Preprocess:
     `resize` stretch it fills `fit` instead, its aspect lost.
 
     The network is given (pixel * scale - mean) / std, channel by channel in `channel_order`.
-    Networks of detkit's own are all `is_native`: foreign weights that want BGR or 0..255 get that
+    Networks of detkit's own are all `is_native`: published weights that want BGR or 0..255 get that
     folded into their first convolution by `detkit import`. Only graphs of other tools are not.
     """
 

@@ -211,7 +211,7 @@ def test_only_the_splits_asked_for_are_read(make_folder: MakeFolder) -> None:
     assert caught.value.hint == "it has: train, val"
 
 
-def test_missing_and_foreign_folders_say_what_is_expected(tmp_path: Path) -> None:
+def test_missing_and_unknown_folders_say_what_is_expected(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such folder") as caught:
         open_folder(tmp_path / "nowhere")
     assert "_annotations.coco.json" in caught.value.hint

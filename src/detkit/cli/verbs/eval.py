@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from detkit.cli import console
-from detkit.cli.foreign_outputs import foreign_spec
+from detkit.cli.descriptions import description_of
 from detkit.cli.options import Device, Force, Json, Out, Outputs, Quiet, Runtime, Threads, Verbose
 from detkit.cli.report_output import check_report_file, emit_report
 from detkit.core.errors import GateError
@@ -83,8 +83,10 @@ def eval_(
 
     check_report_file(out, force=force)
     session_options = SessionOptions(device=device, threads=threads)
-    foreign = foreign_spec(outputs, model, data=annotations or data, split=split)
-    session = open_session(model, engine=engine, session_options=session_options, foreign=foreign)
+    description = description_of(outputs, model, data=annotations or data, split=split)
+    session = open_session(
+        model, engine=engine, session_options=session_options, description=description
+    )
     chosen = _read_split(data, split, annotations)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
         report = evaluate(

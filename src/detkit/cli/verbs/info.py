@@ -13,9 +13,9 @@ from detkit.cli.options import Json
 
 if TYPE_CHECKING:
     from detkit.artifact.artifact import Manifest, TensorInfo
-    from detkit.foreign.onnx_graph import OnnxGraph
     from detkit.inspection.inspect import FileInfo
     from detkit.inspection.run_folder import TrainingRun
+    from detkit.onnx_signature.onnx_graph import OnnxGraph
     from detkit.spec.arch import ArchSpec
     from detkit.spec.quant import QuantSpec
 
@@ -53,9 +53,9 @@ def info(
 def describe(found: FileInfo) -> list[str]:
     """Aligned lines for a terminal, the most wanted first."""
     from detkit.artifact.artifact import Manifest
-    from detkit.foreign.onnx_graph import OnnxGraph
     from detkit.inspection.other_files import Listing
     from detkit.inspection.run_folder import TrainingRun
+    from detkit.onnx_signature.onnx_graph import OnnxGraph
     from detkit.spec.arch import ArchSpec
 
     content = found.content

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
-from detkit.cli.foreign_outputs import foreign_spec
+from detkit.cli.descriptions import description_of
 from detkit.cli.options import Device, Force, Json, Outputs, Quiet, Runtime, Threads, Verbose
 from detkit.core.errors import DataError, UsageError
 
@@ -69,8 +69,10 @@ def predict(
     made_here = out.resolve()
     paths = [p for p in find_images(images) if not p.resolve().is_relative_to(made_here)]
     session_options = SessionOptions(device=device, threads=threads)
-    foreign = foreign_spec(outputs, model)
-    session = open_session(model, engine=engine, session_options=session_options, foreign=foreign)
+    description = description_of(outputs, model)
+    session = open_session(
+        model, engine=engine, session_options=session_options, description=description
+    )
     _check_model(session, model, iou)
     nms = dataclasses.replace(
         PREDICT_NMS,

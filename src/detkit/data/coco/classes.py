@@ -9,7 +9,7 @@ from detkit.core.errors import DataError
 from detkit.data.coco.coco_json import Categories, read_categories, read_document
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import find_layout
-from detkit.spec.foreign import ForeignSpec
+from detkit.spec.onnx_description import OnnxDescription
 
 PREFERRED = ("val", "test", "train")  # the small ones first: all have the same classes
 
@@ -35,8 +35,8 @@ def read_classes(source: Path, *, split: str = "") -> Categories:
 
 
 def with_class_names(
-    spec: ForeignSpec, source: Path | None = None, *, split: str = ""
-) -> ForeignSpec:
+    spec: OnnxDescription, source: Path | None = None, *, split: str = ""
+) -> OnnxDescription:
     """The description with the class names that its `classes_from` or else `source` has.
 
     Unchanged where it names its classes itself, or where there is nowhere to take names from.
@@ -51,7 +51,7 @@ def with_class_names(
     return dataclasses.replace(spec, class_names=names, classes_from="")
 
 
-def _names_by_number(categories: Categories, spec: ForeignSpec) -> tuple[str, ...]:
+def _names_by_number(categories: Categories, spec: OnnxDescription) -> tuple[str, ...]:
     """The name of each number that the model gives, "" where no class has it."""
     if spec.labels == "index":
         return categories.names

@@ -90,7 +90,7 @@ def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngi
 
     Raises:
         BackendError: the library is not here, or the GPU that TensorRT needs.
-        ArtifactError: the graph breaks a rule (see `tensorrt_rules`), or is refused.
+        ArtifactError: the graph breaks a rule (see `engines.tensorrt.rules`), or is refused.
     """
     trt = load(library)
     machine = build_machine(library, trt)

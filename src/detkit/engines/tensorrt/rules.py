@@ -30,7 +30,7 @@ TYPES = (
     TensorProto.FLOAT8E4M3FN,
     TensorProto.INT4,
 )
-# Inputs whose type is not that of the others; the places that count follow.
+# Inputs whose type is not that of the others; the indices of those that count follow.
 OWN_TYPES = {"Resize": (0,), "Pow": (0,), "QuantizeLinear": (0, 1), "DequantizeLinear": (1,)}
 
 
@@ -124,8 +124,8 @@ def _pixels(graph: _Graph) -> Iterator[str]:
 def _mixed_floats(graph: _Graph) -> Iterator[str]:
     """A strongly typed network converts nothing by itself."""
     for node in graph.nodes:
-        places = OWN_TYPES.get(node.op_type, range(len(node.input)))
-        names = [node.input[place] for place in places if place < len(node.input)]
+        indices = OWN_TYPES.get(node.op_type, range(len(node.input)))
+        names = [node.input[index] for index in indices if index < len(node.input)]
         floats = {name: graph.types[name] for name in names if graph.types.get(name) in FLOATS}
         if len(set(floats.values())) < 2:
             continue

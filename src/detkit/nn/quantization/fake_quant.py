@@ -4,7 +4,8 @@ Krishnamoorthi, 2018, arXiv 1806.08342; learned scales: LSQ, Esser et al., 2020,
 An activation has 8 bits between two bounds that include zero, which is exact (padding stays
 padding): non-negative tensors use all 256 levels. A weight has `bits` bits a sign included,
 symmetric, one scale an output channel. What lives elsewhere: where quantizers sit
-(`nn.quantized`), how ranges are found (`quantize.calibrate`), integer types of a target (`export`).
+(`nn.quantization.quantized`), how ranges are found (`quantize.calibrate`), integer types of an
+engine (`export`).
 """
 
 from __future__ import annotations

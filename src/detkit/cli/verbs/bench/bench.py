@@ -86,7 +86,7 @@ def bench(
     console.setup(quiet, verbose)
     from detkit.bench.baseline import read_baseline
     from detkit.bench.run import bench as time_models
-    from detkit.cli.foreign_outputs import foreign_specs
+    from detkit.cli.descriptions import descriptions_of
     from detkit.cli.reliability_output import print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.cli.verbs.bench.gates import check_gates, check_limit_has_baseline, share_of
@@ -104,7 +104,7 @@ def bench(
         batch=batch,
         plan=TimingPlan(min_seconds=seconds, min_runs=runs),
         data=data,
-        foreign=foreign_specs(tuple(outputs or ()), tuple(models)),
+        descriptions=descriptions_of(tuple(outputs or ()), tuple(models)),
         scenario=scenario,
         baseline=read_baseline(baseline, limit) if baseline else None,
         log=console.log,

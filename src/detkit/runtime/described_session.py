@@ -1,7 +1,7 @@
 """Sessions of graphs that other tools made: their outputs become what detkit's own graphs give.
 
-The meaning of the outputs is data (see `spec.foreign`); how boxes and scores are computed from it
-is here, in numpy, the same for every engine.
+The meaning of the outputs is data (see `spec.onnx_description`); how boxes and scores are computed
+from it is here, in numpy, the same for every engine.
 
 Legend: B batch, A anchor points or queries, C classes, L labels or columns of scores, M detections.
 """
@@ -18,22 +18,22 @@ import numpy.typing as npt
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.boxes import EVAL_NMS, Array
 from detkit.core.errors import ArtifactError
-from detkit.foreign.shapes import check_shapes
-from detkit.foreign.signature import ForeignSignature
+from detkit.onnx_signature.shapes import check_shapes
+from detkit.onnx_signature.signature import DescribedSignature
 from detkit.runtime.graph_session import GraphRunner, GraphSession, to_pixels
 from detkit.runtime.session import Pixels, SuppressedOutputs, takes_pixels
-from detkit.spec.foreign import OutputSpec
+from detkit.spec.onnx_description import OutputSpec
 
 Tensors = Mapping[str, npt.NDArray[Any]]  # by role
 MAX_DETECTIONS = EVAL_NMS.max_detections  # of a set of predictions that needs no NMS
 
 
-class ForeignSession(GraphSession):
+class DescribedSession(GraphSession):
     """A graph whose raw predictions are left to detkit's NMS; see `runtime.session.Session`."""
 
-    manifest: ForeignSignature
+    manifest: DescribedSignature
 
-    def __init__(self, runner: GraphRunner, path: Path, manifest: ForeignSignature) -> None:
+    def __init__(self, runner: GraphRunner, path: Path, manifest: DescribedSignature) -> None:
         self.outputs = tuple(manifest.tensors.values())
         super().__init__(runner, path, manifest)
         kept = [label for label, index in enumerate(manifest.class_of) if index >= 0]
@@ -83,7 +83,7 @@ class ForeignSession(GraphSession):
         return np.ascontiguousarray(batch)
 
 
-class SuppressingForeignSession(ForeignSession):
+class SuppressingDescribedSession(DescribedSession):
     """A graph whose predictions are final; see `runtime.session.SuppressingSession`."""
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.errors import ArtifactError
-from detkit.foreign.onnx_graph import read_graph
+from detkit.onnx_signature.onnx_graph import read_graph
 
 
 def save(path, *, names="", weights=(), nodes=("Identity",), dim="batch"):

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from detkit.cli import console
 
 if TYPE_CHECKING:
-    from detkit.spec.foreign import ForeignSpec
+    from detkit.spec.onnx_description import OnnxDescription
 
 
-def foreign_spec(
+def description_of(
     text: str, model: Path, *, data: Path | None = None, split: str = ""
-) -> ForeignSpec | None:
+) -> OnnxDescription | None:
     """The description of a model, with its class names; None where `text` is empty.
 
     Args:
@@ -26,10 +26,10 @@ def foreign_spec(
     if not text:
         return None
     from detkit.data.coco.classes import with_class_names
-    from detkit.foreign.onnx_graph import read_graph
-    from detkit.spec.foreign import read_foreign_spec
+    from detkit.onnx_signature.onnx_graph import read_graph
+    from detkit.spec.onnx_description import read_description
 
-    spec = read_foreign_spec(text)
+    spec = read_description(text)
     if data is not None and not (spec.classes_from or spec.class_names):
         if read_graph(model).class_names:
             return spec
@@ -37,25 +37,25 @@ def foreign_spec(
     return with_class_names(spec, data, split=split)
 
 
-def foreign_specs(texts: Sequence[str], models: Sequence[Path]) -> dict[Path, ForeignSpec]:
+def descriptions_of(texts: Sequence[str], models: Sequence[Path]) -> dict[Path, OnnxDescription]:
     """One description for all the models of other tools, or one for each in order.
 
     Raises:
         UsageError: neither, or none of them needs one.
     """
     from detkit.core.errors import UsageError
-    from detkit.foreign.signature import is_foreign
+    from detkit.onnx_signature.signature import lacks_manifest
 
     if not texts:
         return {}
-    foreign = [path for path in models if is_foreign(path)]
-    if not foreign:
+    undescribed = [path for path in models if lacks_manifest(path)]
+    if not undescribed:
         raise UsageError(f"--outputs: {models[0]} says itself what its outputs mean")
-    if len(texts) not in (1, len(foreign)):
+    if len(texts) not in (1, len(undescribed)):
         raise UsageError(
-            f"--outputs: {len(texts)} descriptions for {len(foreign)} models of other tools",
+            f"--outputs: {len(texts)} descriptions for {len(undescribed)} models of other tools",
             hint="give one for all of them, or one for each in their order",
         )
-    chosen = list(texts) * (len(foreign) // len(texts))
-    pairs = zip(foreign, chosen, strict=True)
-    return {path: spec for path, text in pairs if (spec := foreign_spec(text, path))}
+    chosen = list(texts) * (len(undescribed) // len(texts))
+    pairs = zip(undescribed, chosen, strict=True)
+    return {path: spec for path, text in pairs if (spec := description_of(text, path))}

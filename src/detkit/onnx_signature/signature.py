@@ -8,10 +8,10 @@ from pathlib import Path
 
 from detkit.artifact.artifact import Signature, TensorInfo
 from detkit.artifact.embedded import embedded_text
-from detkit.core.errors import ArtifactError, ForeignFileError, UsageError, did_you_mean
-from detkit.foreign.onnx_graph import OnnxGraph
-from detkit.foreign.shapes import check_shapes, shape_text
-from detkit.spec.foreign import PRESETS, ForeignSpec, InputSpec, OutputSpec
+from detkit.core.errors import ArtifactError, NoManifestError, UsageError, did_you_mean
+from detkit.onnx_signature.onnx_graph import OnnxGraph
+from detkit.onnx_signature.shapes import check_shapes, shape_text
+from detkit.spec.onnx_description import PRESETS, InputSpec, OnnxDescription, OutputSpec
 from detkit.spec.preprocess import Preprocess
 
 INPUT_DTYPES = ("float32", "float16", "uint8")
@@ -19,7 +19,7 @@ METADATA_KEY = "detkit"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignSignature(Signature):
+class DescribedSignature(Signature):
     """A `Signature` with what turns the outputs into boxes, scores and classes.
 
     `tensors` names the output of each role. `class_of` is the class of each label or column of
@@ -34,7 +34,7 @@ class ForeignSignature(Signature):
     only_batch: int
 
 
-def is_foreign(path: Path) -> bool:
+def lacks_manifest(path: Path) -> bool:
     """Whether the file is a whole ONNX file of another tool.
 
     Raises:
@@ -42,7 +42,7 @@ def is_foreign(path: Path) -> bool:
     """
     try:
         embedded_text(path, METADATA_KEY)
-    except ForeignFileError:
+    except NoManifestError:
         return True
     return False
 
@@ -54,7 +54,7 @@ def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
     unused where others use all.
     """
 
-    def fits(spec: ForeignSpec) -> bool:
+    def fits(spec: OnnxDescription) -> bool:
         try:
             tensors = tensors_of("", graph, spec.outputs)
             labels = check_shapes("", spec.outputs, tensors)
@@ -70,7 +70,7 @@ def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
     return whole or names
 
 
-def sign(path: Path, graph: OnnxGraph, spec: ForeignSpec) -> ForeignSignature:
+def sign(path: Path, graph: OnnxGraph, spec: OnnxDescription) -> DescribedSignature:
     """The signature of a graph that the description fits.
 
     Raises:
@@ -90,7 +90,7 @@ def sign(path: Path, graph: OnnxGraph, spec: ForeignSpec) -> ForeignSignature:
             hint='"class_names": one for each class, "" for a number that no class has',
         )
     class_of = _class_of(spec.outputs, names, labels)
-    return ForeignSignature(
+    return DescribedSignature(
         kind="onnx",
         form="nms" if spec.outputs.is_suppressed else "deployed",
         precision=graph.precision,
@@ -214,7 +214,7 @@ def _only_batch(spec: OutputSpec, tensor: TensorInfo, outputs: dict[str, TensorI
 
 
 def _class_of(spec: OutputSpec, names: Sequence[str], labels: int) -> tuple[int, ...]:
-    """The class of each label: its place among the names that are not empty."""
+    """The class of each label: its index among the names that are not empty."""
     num_classes = max(labels - spec.has_background, 0)
     present = [bool(name) for name in names] or [True] * num_classes
     if present and spec.background == "first":

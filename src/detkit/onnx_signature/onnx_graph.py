@@ -1,4 +1,4 @@
-"""What any ONNX file says of itself, by a walk over its protobuf fields: no onnx, no numpy."""
+"""What any ONNX file says of itself, read from its protobuf fields: no onnx, no numpy."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import pytest
 
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.errors import ArtifactError, UsageError
-from detkit.foreign.onnx_graph import OnnxGraph
-from detkit.foreign.signature import fitting_presets, sign
-from detkit.spec.foreign import PRESETS, ForeignSpec, InputSpec, OutputSpec
+from detkit.onnx_signature.onnx_graph import OnnxGraph
+from detkit.onnx_signature.signature import fitting_presets, sign
+from detkit.spec.onnx_description import PRESETS, InputSpec, OnnxDescription, OutputSpec
 
 PATH = Path("m.onnx")
 IMAGES = TensorInfo(name="images", dtype="float32", shape=(1, 3, 320, 320))
@@ -92,7 +92,7 @@ def test_an_input_that_takes_no_image_is_refused(images, message):
         sign(PATH, graph((1, 7, 2100), images=images), PRESETS["yolov8"])
 
 
-def with_input(**changes) -> ForeignSpec:
+def with_input(**changes) -> OnnxDescription:
     return dataclasses.replace(PRESETS["yolov8"], input=InputSpec(**changes))
 
 
@@ -152,9 +152,9 @@ def test_the_batch_is_free_where_every_tensor_has_one(images, outputs, preset, o
 
 def test_outputs_may_be_named_where_their_order_differs():
     spec = OutputSpec(roles=("boxes", "scores"), names={"boxes": "out1", "scores": "out0"})
-    found = sign(PATH, graph((1, 9, 2), (1, 9, 4)), ForeignSpec(outputs=spec))
+    found = sign(PATH, graph((1, 9, 2), (1, 9, 4)), OnnxDescription(outputs=spec))
     assert found.tensors == {"boxes": "out1", "scores": "out0"}
     lost = OutputSpec(roles=("boxes", "scores"), names={"boxes": "out3"})
     with pytest.raises(ArtifactError, match="no output 'out3'") as caught:
-        sign(PATH, graph((1, 9, 2), (1, 9, 4)), ForeignSpec(outputs=lost))
+        sign(PATH, graph((1, 9, 2), (1, 9, 4)), OnnxDescription(outputs=lost))
     assert caught.value.hint.startswith("did you mean 'out")

@@ -111,7 +111,7 @@ class OutputSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForeignSpec:
+class OnnxDescription:
     """A detector of another tool.
 
     `class_names` are in the order of the model's classes, without its background; an empty name is
@@ -138,7 +138,7 @@ def _check(what: str, value: str, known: tuple[str, ...]) -> None:
 
 # --- the usual exports ---------------------------------------------------------------------------
 
-_ANCHORS_FIRST = ForeignSpec(
+_ANCHORS_FIRST = OnnxDescription(
     outputs=OutputSpec(roles=("joint",), box_format="cxcywh", objectness=True)
 )
 _QUERIES = OutputSpec(
@@ -149,30 +149,30 @@ _IMAGENET = InputSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), res
 PRESETS = {
     "yolov5": _ANCHORS_FIRST,
     "yolov7": _ANCHORS_FIRST,
-    "yolov8": ForeignSpec(
+    "yolov8": OnnxDescription(
         outputs=OutputSpec(roles=("joint",), box_format="cxcywh", anchors_last=True)
     ),
-    "yolov10": ForeignSpec(outputs=OutputSpec(roles=("rows",))),
-    "yolov7-nms": ForeignSpec(
+    "yolov10": OnnxDescription(outputs=OutputSpec(roles=("rows",))),
+    "yolov7-nms": OnnxDescription(
         outputs=OutputSpec(roles=("rows",), columns=("image", "box", "label", "score"))
     ),
-    "detr": ForeignSpec(
+    "detr": OnnxDescription(
         input=_IMAGENET,
         outputs=dataclasses.replace(_QUERIES, activation="softmax", background="last"),
     ),
-    "rt-detr": ForeignSpec(
+    "rt-detr": OnnxDescription(
         input=InputSpec(resize="stretch"),
         outputs=dataclasses.replace(_QUERIES, activation="sigmoid"),
     ),
-    "torchvision": ForeignSpec(
+    "torchvision": OnnxDescription(
         outputs=OutputSpec(roles=("boxes", "labels", "scores"), background="first")
     ),
-    "nms": ForeignSpec(outputs=OutputSpec(roles=("counts", "boxes", "scores", "labels"))),
-    "raw": ForeignSpec(outputs=OutputSpec(roles=("boxes", "scores"))),
+    "nms": OnnxDescription(outputs=OutputSpec(roles=("counts", "boxes", "scores", "labels"))),
+    "raw": OnnxDescription(outputs=OutputSpec(roles=("boxes", "scores"))),
 }
 
 
-def read_foreign_spec(text: str) -> ForeignSpec:
+def read_description(text: str) -> OnnxDescription:
     """The preset of this name, or the description in the file of this path.
 
     Raises:
@@ -187,11 +187,11 @@ def read_foreign_spec(text: str) -> ForeignSpec:
         )
     path = Path(text)
     plain = read_plain(path, "description")
-    spec = from_plain(ForeignSpec, _on_preset(plain, path.name), where=path.name)
+    spec = from_plain(OnnxDescription, _on_preset(plain, path.name), where=path.name)
     if not spec.classes_from:
         return spec
-    place = path.parent / spec.classes_from
-    return dataclasses.replace(spec, classes_from=str(place))
+    source = path.parent / spec.classes_from
+    return dataclasses.replace(spec, classes_from=str(source))
 
 
 def _on_preset(plain: Any, where: str) -> Any:

@@ -6,13 +6,13 @@ import pytest
 
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
-from detkit.spec.foreign import PRESETS, ForeignSpec, OutputSpec, read_foreign_spec
+from detkit.spec.onnx_description import PRESETS, OnnxDescription, OutputSpec, read_description
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_survives_json_and_is_found_by_name(name):
-    assert from_json(ForeignSpec, to_json(PRESETS[name])) == PRESETS[name]
-    assert read_foreign_spec(name) == PRESETS[name]
+    assert from_json(OnnxDescription, to_json(PRESETS[name])) == PRESETS[name]
+    assert read_description(name) == PRESETS[name]
 
 
 def write(tmp_path, plain) -> str:
@@ -23,7 +23,7 @@ def write(tmp_path, plain) -> str:
 
 def test_a_file_may_say_only_what_differs_from_a_preset(tmp_path):
     changes = {"preset": "detr", "input": {"size": [800, 800]}, "class_names": ["a", "b"]}
-    spec = read_foreign_spec(write(tmp_path, changes))
+    spec = read_description(write(tmp_path, changes))
     assert spec.input.size == (800, 800)
     assert spec.input.mean == PRESETS["detr"].input.mean
     assert (spec.outputs, spec.class_names) == (PRESETS["detr"].outputs, ("a", "b"))
@@ -31,7 +31,7 @@ def test_a_file_may_say_only_what_differs_from_a_preset(tmp_path):
 
 def test_classes_are_looked_for_beside_the_description(tmp_path):
     path = write(tmp_path, {"preset": "raw", "classes_from": "coco/train.json"})
-    assert read_foreign_spec(path).classes_from == str(tmp_path / "coco" / "train.json")
+    assert read_description(path).classes_from == str(tmp_path / "coco" / "train.json")
 
 
 @pytest.mark.parametrize(
@@ -53,15 +53,15 @@ def test_classes_are_looked_for_beside_the_description(tmp_path):
 )
 def test_a_description_that_does_not_hold_together_is_refused(tmp_path, plain, message):
     with pytest.raises(UsageError, match=message):
-        read_foreign_spec(write(tmp_path, plain))
+        read_description(write(tmp_path, plain))
 
 
 def test_a_name_that_is_neither_preset_nor_file_suggests_the_near_one(tmp_path):
     with pytest.raises(UsageError, match="unknown preset 'yolo8'") as caught:
-        read_foreign_spec("yolo8")
+        read_description("yolo8")
     assert "did you mean 'yolov8'?" in caught.value.hint
     with pytest.raises(UsageError, match="no such description file"):
-        read_foreign_spec(str(tmp_path / "lost.json"))
+        read_description(str(tmp_path / "lost.json"))
 
 
 def test_only_raw_scores_that_are_no_set_are_suppressed_by_detkit():

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.errors import ArtifactError
-from detkit.spec.foreign import OutputSpec
+from detkit.spec.onnx_description import OutputSpec
 
 Shape = Sequence[int | str]
 SHAPES = {  # role -> what it may look like; B batch, A anchor points or queries, M detections
