@@ -63,7 +63,7 @@ class Parent:
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """How a detector is fed and read: what running it takes, whichever tool made it.
+    """How a detector is fed and how its outputs are read, whichever tool made it.
 
     `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
     deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
@@ -117,13 +117,13 @@ def versions(*packages: str) -> dict[str, str]:
 
 
 def command_line(verb: str) -> str:
-    """How the running process was called, where that was on the command line; else the verb."""
+    """The command line of this process if it is detkit's; else the verb."""
     program, *args = sys.argv or [""]
     return shlex.join(["detkit", *args]) if Path(program).name == "detkit" else verb
 
 
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of the file's bytes."""
+    """SHA-256 of the file's bytes in hex digits."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(1 << 20):

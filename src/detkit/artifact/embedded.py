@@ -52,7 +52,7 @@ def embedded_text(path: Path, key: str) -> str:
 
 
 def check_readable(path: Path) -> None:
-    """Raises ArtifactError for what need not be opened: no file, an empty or a too large one."""
+    """Raises ArtifactError for a path that is no file, or an empty or too large one."""
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder, not a model")
     if not path.is_file():
@@ -125,7 +125,7 @@ def _openvino_metadata(path: Path, key: str) -> str | None:
 
 
 def sidecar_of(path: Path) -> Path:
-    """The file that speaks for one in whose format there is no room for a manifest."""
+    """The file beside one whose format has no room for a manifest."""
     return path.with_name(f"{path.name}.json")
 
 

@@ -29,7 +29,7 @@ def resolve(
     sets: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> T:
-    """Defaults < TOML `file` < `key.sub=value` of `sets` < `flags` (None: not given).
+    """Merges defaults < TOML `file` < `key.sub=value` of `sets` < `flags` (None: not given).
 
     Raises:
         UsageError: unreadable file, unknown key (with the nearest name), value of the wrong type.
@@ -101,7 +101,7 @@ def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
 
 
 def _toml_value(value: Any) -> str:
-    """JSON but for what TOML forbids: escaped surrogates and a bare DEL."""
+    """A value in JSON but for what TOML forbids: escaped surrogates and a bare DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 

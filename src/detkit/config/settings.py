@@ -168,7 +168,7 @@ class QuantizeConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class RayConfig(Settings):
-    """The cluster that a search evaluates on; in this process where there is no address."""
+    """The Ray cluster that a search evaluates on; without an address, this process does."""
 
     section: ClassVar[str] = "ray."
 

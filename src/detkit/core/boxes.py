@@ -47,7 +47,7 @@ class Detections:
 
 
 def xywh_from_xyxy(boxes_xyxy: Array) -> Array:
-    """(..., 4) corners -> left, top, width, height (the COCO json order).
+    """Turns corners (..., 4) into left, top, width, height (the order of COCO json).
 
     >>> xywh_from_xyxy(np.array([10, 20, 40, 60], np.float32)).tolist()
     [10.0, 20.0, 30.0, 40.0]
@@ -58,7 +58,7 @@ def xywh_from_xyxy(boxes_xyxy: Array) -> Array:
 
 
 def xyxy_from_xywh(boxes_xywh: Array) -> Array:
-    """(..., 4) left, top, width, height -> corners.
+    """Turns left, top, width, height (..., 4) into corners.
 
     >>> xyxy_from_xywh(np.array([10, 20, 30, 40], np.float32)).tolist()
     [10.0, 20.0, 40.0, 60.0]
@@ -79,7 +79,7 @@ def clip_xyxy(boxes_xyxy: Array, height: int, width: int) -> Array:
 
 
 def area_xyxy(boxes_xyxy: Array) -> Array:
-    """(..., 4) -> (...), 0 where the corners are inverted."""
+    """Areas (...) of boxes (..., 4), 0 where the corners are inverted."""
     sides = np.maximum(boxes_xyxy[..., 2:] - boxes_xyxy[..., :2], 0)
     area: Array = sides[..., 0] * sides[..., 1]
     return area
@@ -97,7 +97,7 @@ def iou_matrix(a_n4: Array, b_m4: Array) -> Array:
 
 
 def _iou_columns(a_4n: Array, b_4m: Array) -> Array:
-    """`iou_matrix` of boxes stored side by side: contiguous and in place, 3x the speed."""
+    """Computes `iou_matrix` of boxes in contiguous columns, in place: 3x the speed."""
     overlap: Array = np.minimum(a_4n[2][:, None], b_4m[2])
     overlap -= np.maximum(a_4n[0][:, None], b_4m[0])
     np.maximum(overlap, 0, out=overlap)
@@ -113,7 +113,7 @@ def _iou_columns(a_4n: Array, b_4m: Array) -> Array:
 
 
 def nms(boxes_a4: Array, scores_ac: Array, config: NmsConfig = EVAL_NMS) -> Detections:
-    """Threshold -> top candidates -> suppression -> at most `max_detections`, best first.
+    """Suppresses one image's raw predictions: at most `max_detections` are left, best first.
 
     Equal scores keep the order of (anchor, class), so the result is deterministic.
 

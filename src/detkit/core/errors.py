@@ -57,7 +57,7 @@ class UsageError(DetkitError):
 
 
 class GateError(DetkitError):
-    """It ran, and the figure the user asked for was not reached."""
+    """A figure that the user asked for was measured and not reached."""
 
     exit_code = 3
 
@@ -69,7 +69,7 @@ class BackendError(DetkitError):
 
 
 class MeasurementError(DetkitError):
-    """A measurement that cannot be trusted, or not be compared."""
+    """A measurement that is unreliable, or cannot be compared."""
 
     exit_code = 5
 

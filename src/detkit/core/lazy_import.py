@@ -14,7 +14,7 @@ DEVELOPMENT = "dev"  # an extra that only repeats the others
 
 
 def import_function(name: str, target: str) -> Any:
-    """The function that `target` names; `name` is what the user calls it.
+    """Imports the function that `target` names; `name` is what the user calls it.
 
     Raises:
         BackendError: it needs a package that is not installed here.

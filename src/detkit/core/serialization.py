@@ -85,7 +85,7 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
 
 @functools.cache
 def field_types(cls: type) -> Mapping[str, Any]:
-    """Field name -> resolved annotation, in field order."""
+    """Maps field names to resolved annotations, in field order."""
     hints = typing.get_type_hints(cls)
     return types.MappingProxyType({f.name: hints[f.name] for f in dataclasses.fields(cls)})
 
@@ -137,7 +137,7 @@ def _coerce_tuple(args: tuple[Any, ...], value: Any, where: str) -> tuple[Any, .
 
 
 def _finite(value: float, where: str) -> float:
-    """JSON and TOML can say numbers that are none, and whole ones no float can hold."""
+    """The value as a finite float; JSON and TOML may hold NaN, or integers beyond any float."""
     if not -sys.float_info.max <= value <= sys.float_info.max:
         raise _mismatch("a finite number", value, where)
     return float(value)

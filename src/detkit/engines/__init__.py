@@ -50,7 +50,7 @@ def engines_of(kind: str) -> tuple[Engine, ...]:
 
 
 def engine_packages() -> tuple[str, ...]:
-    """Distributions whose versions say which engines are here."""
+    """The pip packages of all engines, whose versions say which engines are here."""
     return tuple(name for engine in ENGINES.values() for name in engine.packages)
 
 
@@ -60,10 +60,10 @@ def int8_targets() -> tuple[str, ...]:
 
 
 def measuring_engines() -> tuple[str, ...]:
-    """Names of those that run INT8 graphs on the machine that makes them, and say how."""
+    """Names of the engines that run INT8 graphs on this machine and tell their precision."""
     return tuple(engine.name for engine in ENGINES.values() if engine.int8_coverage)
 
 
 def exporters() -> dict[str, Engine]:
-    """What `--to` takes -> the engine whose file that is."""
+    """Maps each word that `--to` takes to the engine whose file it is."""
     return {engine.exported_as: engine for engine in ENGINES.values() if engine.exported_as}

@@ -47,7 +47,7 @@ NUM_IMAGES = 8
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far an export may stray from torch: of a score, and of a box in input pixels.
+    """How far an export may differ from torch: in a score, and in a box in input pixels.
 
     `least_score` is as in `runtime.comparison.compare_raw`.
     """
@@ -62,7 +62,7 @@ EXACT = Tolerance(score=1e-4, box_px=1e-2)
 
 @dataclass(frozen=True, kw_only=True)
 class FileFormat:
-    """A format of files: `write(graph, manifest, path)` makes one, returns the sealed manifest."""
+    """A file format: `write(graph, manifest, path)` makes a file, returns the sealed manifest."""
 
     suffix: str
     write: Callable[[ModelProto, Manifest, Path], Manifest]
@@ -72,7 +72,7 @@ class FileFormat:
 def convert_checkpoint(
     checkpoint: Path, out: Path, options: ExportOptions, file_format: FileFormat
 ) -> ConversionReport:
-    """Writes `out` and returns how far it strays from the checkpoint in torch.
+    """Writes `out` and reports how far it differs from the checkpoint in torch.
 
     Raises:
         GateError: it differs by more than the format's tolerance; nothing is written.
@@ -147,7 +147,7 @@ def _check_exactness(
     file_format: FileFormat,
     source: str,
 ) -> Difference:
-    """How far a float graph strays; GateError beyond the format's tolerance."""
+    """How far a float graph differs from torch; GateError beyond the format's tolerance."""
     reference = TorchSession(model, manifest, SessionOptions())
     least = file_format.tolerance.least_score
     difference = compare_raw(reference, exported, images, source=source, least_score=least)
@@ -162,7 +162,7 @@ def _int8_figures(
     images: Array,
     options: ExportOptions,
 ) -> dict[str, float]:
-    """What the graph runs in INT8 and how long it takes; nothing for engines that are not here."""
+    """Counts INT8 convolutions and times the graph; empty for engines that are not here."""
     if options.engine not in measuring_engines():
         return {}
     found = check_speed(
@@ -195,7 +195,7 @@ def _open_temporary(
 
 
 def check_tolerance(difference: Difference, tolerance: Tolerance) -> None:
-    """Raises GateError where an export strays too far."""
+    """Raises GateError where an export differs too much from torch."""
     if difference.score > tolerance.score or difference.box_px > tolerance.box_px:
         raise GateError(
             f"the exported graph differs from torch by {difference.score:.1e} of a score and"
@@ -243,6 +243,6 @@ def _nms_outputs(detections: int) -> tuple[TensorInfo, ...]:
 
 
 def _raw_manifest(manifest: Manifest) -> Manifest:
-    """The manifest of the same graph before suppression."""
+    """The manifest of the same graph without NMS."""
     outputs = input_output(manifest.arch)[1]
     return dataclasses.replace(manifest, form="deployed", outputs=outputs)

@@ -27,7 +27,7 @@ class Coverage:
 
 
 def coverage(path: Path, engine: str) -> Coverage:
-    """Of an ONNX file, on this machine's CPU.
+    """Counts the convolutions of an ONNX file that this machine's CPU runs in INT8.
 
     Raises:
         ArtifactError: not an ONNX file this engine loads.

@@ -64,21 +64,21 @@ class Engine:
 
     @property
     def package(self) -> str:
-        """The distribution to install."""
+        """The pip package to install."""
         return self.packages[0]
 
     @property
     def runs_checkpoints(self) -> bool:
-        """Whether it takes detkit's checkpoints as they are, with nothing exported."""
+        """Whether it runs detkit's checkpoints as they are, without an export."""
         return not self.exported_as
 
     @property
     def is_installed(self) -> bool:
-        """Whether its module is here; it may still not load."""
+        """Whether its Python module is installed; it may still fail to load."""
         return importlib.util.find_spec(self.module) is not None
 
     def load(self, target: str) -> Any:
-        """The function that one of the fields names.
+        """Imports the function that one of the fields names.
 
         Raises:
             BackendError: it needs a package that is not installed here.

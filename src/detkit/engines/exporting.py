@@ -15,7 +15,7 @@ from detkit.report import ConversionReport
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What shall be in the graph. `image_size` (0, 0) is the checkpoint's own."""
+    """What the exported graph shall contain. `image_size` (0, 0) is the checkpoint's own."""
 
     image_size: tuple[int, int] = (0, 0)
     uint8: bool = False  # uint8 NHWC input, scaled in the graph

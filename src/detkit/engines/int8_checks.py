@@ -49,7 +49,7 @@ def check_rounding(
     *,
     source: str,
 ) -> Difference:
-    """How far the graph strays from the fake-quantized network, on boxes that are seen.
+    """How far the graph differs from the fake-quantized network, on boxes that score enough.
 
     Engines round sums that lie between two levels either way, so the two never agree exactly. The
     graph may stray as far as INT8 strays from float, times the engine's `int8_noise_share`.
@@ -83,7 +83,7 @@ def check_speed(
     *,
     allow_slower: bool,
 ) -> Speed:
-    """Times the graph in turns with the same network in float, on this machine.
+    """Times the graph and the same network in float by turns, on this machine.
 
     Raises:
         GateError: it is not faster, and that is not allowed.

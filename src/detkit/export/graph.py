@@ -22,7 +22,7 @@ INPUTS, OUTPUTS = ["images"], ["boxes", "scores"]
 
 
 class _Uint8Input(nn.Module):
-    """Takes uint8 NHWC 0..255. Cast before transpose: TensorRT refuses to transpose uint8."""
+    """A predictor that takes uint8 NHWC 0..255. TensorRT transposes no uint8, so cast first."""
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def build_graph(
 
 
 def trace(network: nn.Module, example: Tensor, exporter: str) -> ModelProto:
-    """One ONNX graph by torch's torchscript or dynamo exporter."""
+    """Exports one ONNX graph by torch's torchscript or dynamo exporter."""
     with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="detkit-") as folder:
         warnings.simplefilter("ignore")  # the exporters warn about themselves
         path = Path(folder) / "traced.onnx"

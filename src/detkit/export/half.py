@@ -60,7 +60,7 @@ def to_half(graph: ModelProto) -> ModelProto:
 
 
 def _prepared(graph: ModelProto) -> ModelProto:
-    """A copy with constants as initialisers and all types inferred, of an opset with FP16 Q/DQ."""
+    """A copy with constants as initialisers, all types inferred, and an opset with FP16 Q/DQ."""
     copy = ModelProto()
     copy.CopyFrom(graph)
     is_quantized = any(node.op_type in (QUANTIZE, DEQUANTIZE) for node in copy.graph.node)
@@ -80,7 +80,7 @@ def _prepared(graph: ModelProto) -> ModelProto:
 
 
 def _constant(node: NodeProto) -> npt.NDArray[Any] | None:
-    """The value of a Constant node, where it can be float."""
+    """The value of a Constant node that may be float; None of any other node."""
     if node.op_type != "Constant":
         return None
     value = helper.get_attribute_value(node.attribute[0])
@@ -190,7 +190,7 @@ class _Rewriter:
             self._named(output, FLOAT)
 
     def _append(self, node: NodeProto, kind: int) -> None:
-        """The node with float inputs and outputs of `kind`."""
+        """Appends the node with float inputs and outputs of `kind`."""
         copy = NodeProto()
         copy.CopyFrom(node)
         for index, name in enumerate(node.input):
@@ -211,7 +211,7 @@ class _Rewriter:
         self.nodes.append(copy)
 
     def _named(self, name: str, kind: int) -> str:
-        """What the tensor is called as `kind`; made first if it is not there."""
+        """The name of the tensor as `kind`; the tensor is made first if it is not there."""
         known = self.names.setdefault(name, {})
         if kind in known:
             return known[kind]

@@ -41,7 +41,7 @@ def in_form(model: ModelProto, form: Callable[[Graph], None]) -> ModelProto:
 
 
 def bytes_form(graph: Graph) -> None:
-    """For engines that fuse patterns of uint8: ReLU within its rounding, floats kept as floats."""
+    """Rewrites for engines that fuse patterns of uint8: ReLU within its rounding, floats kept."""
     _take_bytes(graph)
     _round_before_activations(graph)
     _give_relu_its_zero(graph)
@@ -49,12 +49,12 @@ def bytes_form(graph: Graph) -> None:
 
 
 def symmetric_form(graph: Graph) -> None:
-    """For engines whose activations are symmetric int8."""
+    """Rewrites for engines whose activations are symmetric int8."""
     _make_symmetric(graph)
 
 
 def traced_form(graph: Graph) -> None:
-    """For engines that take the graph as it was traced."""
+    """Leaves the graph as it was traced, for engines that take it so."""
     del graph
 
 
@@ -101,7 +101,7 @@ class Graph:
         return _Rounding(float(scale), int(zero_point))
 
     def constant(self, name: str, value: Values) -> str:
-        """The name of a new constant; parameters of Q and DQ must be scalars to be fused."""
+        """Adds a constant and returns its name; engines fuse scalar parameters of Q and DQ only."""
         self.constants[name] = value
         return name
 
@@ -141,14 +141,14 @@ class Graph:
 
 
 def _pairs(graph: Graph) -> Iterator[tuple[NodeProto, NodeProto]]:
-    """(Q, DQ) of every activation."""
+    """Yields (Q, DQ) of every activation."""
     for node in graph.of_type("QuantizeLinear"):
         for taker in graph.takers(node.output[0]):
             yield node, taker
 
 
 def _fold_weights(graph: Graph) -> None:
-    """Q of a constant becomes the int8 constant: a quarter of the file, the same codes."""
+    """Puts the int8 constant in place of Q of a constant: a quarter of the size, the same codes."""
     for node in graph.of_type("QuantizeLinear"):
         weight = graph.constants.get(node.input[0])
         if weight is None:
@@ -162,7 +162,7 @@ def _fold_weights(graph: Graph) -> None:
 
 
 def _fold_scales(graph: Graph) -> None:
-    """A rounded tensor times a positive number is the same integers with another scale."""
+    """Folds a Mul by a positive number into the scale of the DQ before it: the same integers."""
     for node in graph.of_type("Mul"):
         parts = [graph.constants.get(name) for name in node.input]
         if (parts[0] is None) == (parts[1] is None):
@@ -188,7 +188,7 @@ def _fold_scales(graph: Graph) -> None:
 
 
 def _shuffle_blocks(graph: Graph) -> None:
-    """Has each pixel shuffle move whole pixels: the convolution gives its channels in that order.
+    """Makes each pixel shuffle move whole pixels, by reordering the convolution's channels.
 
     With the channels of one output pixel side by side (DCR), engines that keep channels last copy
     blocks of memory instead of single bytes.
@@ -213,7 +213,7 @@ def _shuffle_blocks(graph: Graph) -> None:
 
 
 def _rounded_by(graph: Graph, node: NodeProto) -> NodeProto | None:
-    """What makes the tensor that `node` takes, through one Q -> DQ where there is one."""
+    """The node that makes the input of `node`, seen through one Q -> DQ where there is one."""
     source = graph.made_by.get(node.input[0])
     for op_type in ("DequantizeLinear", "QuantizeLinear"):
         if source is not None and source.op_type == op_type:
@@ -222,7 +222,7 @@ def _rounded_by(graph: Graph, node: NodeProto) -> NodeProto | None:
 
 
 def _round_moved(graph: Graph) -> None:
-    """Q -> DQ, which changes nothing, behind what moves values that are rounded already.
+    """Adds Q -> DQ, which change nothing, behind nodes that move values rounded already.
 
     Engines then move the integers, and need no float tensor in between.
     """
@@ -255,7 +255,7 @@ def _insert_pair(graph: Graph, after: NodeProto, *, parameters: list[str]) -> No
 
 
 def _take_bytes(graph: Graph) -> None:
-    """Bytes that are scaled by 1/255 and rounded to steps of 1/255 are their own integers."""
+    """Feeds input bytes straight to the DQ: scaled by 1/255 and rounded, they are themselves."""
     for quantize, dequantize in list(_pairs(graph)):
         scale = graph.made_by.get(quantize.input[0])
         if scale is None or scale.op_type != "Mul":
@@ -290,10 +290,11 @@ FLAT_BELOW = {"Sigmoid": -8.0, "HardSwish": -3.0}
 
 
 def _round_before_activations(graph: Graph) -> None:
-    """ONNX Runtime runs a convolution in INT8 only where its own output is rounded.
+    """Adds Q -> DQ before SiLU and Hardswish, without which ONNX Runtime uses no INT8.
 
-    For SiLU and Hardswish that is the activation's input: its upper bound is that of the output,
-    for both functions approach the identity. SiLU's gate is rounded as well, to steps of 1/255.
+    It runs a convolution in INT8 only where its own output is rounded. The upper bound there is
+    that of the activation's output, for both functions approach the identity. SiLU's gate is
+    rounded as well, to steps of 1/255.
     """
     for node in graph.of_type(*FLAT_BELOW):
         conv = graph.made_by.get(node.input[0])
@@ -335,7 +336,7 @@ def _parameters(graph: Graph, node: NodeProto, scale: float, zero_point: int) ->
 
 
 def _give_relu_its_zero(graph: Graph) -> None:
-    """ONNX Runtime runs Conv -> Relu as one only where the lowest code stands for zero.
+    """Makes the lowest code zero behind a Relu, so that ONNX Runtime fuses Conv -> Relu.
 
     A tensor behind a Relu that shares its range with signed ones gets the non-negative part of the
     range, with all 256 levels; the concatenation brings it to the shared one.
@@ -350,7 +351,7 @@ def _give_relu_its_zero(graph: Graph) -> None:
 
 
 def _keep_floats(graph: Graph) -> None:
-    """ONNX Runtime quantizes a float convolution between two roundings by itself, coarsely.
+    """Hides float convolutions between two roundings, which ONNX Runtime would quantize coarsely.
 
     A Clip without bounds, which changes nothing, hides the one in front from it.
     """
@@ -366,7 +367,7 @@ def _keep_floats(graph: Graph) -> None:
 
 
 def _make_symmetric(graph: Graph) -> None:
-    """int8 with zero point 0 over the same bounds: the only activations TensorRT takes."""
+    """Makes activations int8 with zero point 0 over the same bounds, as TensorRT needs them."""
     done: dict[str, str] = {}
     zero = graph.constant("int8_zero", np.int8(0))
     for node in graph.of_type("QuantizeLinear", "DequantizeLinear"):

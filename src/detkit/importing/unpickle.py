@@ -39,7 +39,7 @@ DTYPES = {
 
 
 class InertObject:
-    """What any unknown class or function of the file becomes: its name and its contents, inert."""
+    """Stands for any unknown class or function of the file: its name and contents, inert."""
 
     origin = ""
     args: tuple[Any, ...]
@@ -51,19 +51,19 @@ class InertObject:
         return inert_object
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        """Everything was taken by `__new__`, which is all that pickle calls for some classes."""
+        """Does nothing: `__new__`, all that pickle calls for some classes, took everything."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
     def append(self, item: Any) -> None:
-        """Takes part of a list-like class; dropped, as no such class matters to an import."""
+        """Drops an item of a list-like class, as no such class matters to an import."""
 
     def extend(self, items: list[Any]) -> None:
-        """See `append`."""
+        """Drops items; see `append`."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        """See `append`, for dict-like classes."""
+        """Drops an item of a dict-like class; see `append`."""
 
 
 def inert(name: str) -> type[InertObject]:
@@ -73,7 +73,7 @@ def inert(name: str) -> type[InertObject]:
 
 @dataclass(frozen=True)
 class Storage:
-    """A checked, not yet read storage of the archive."""
+    """A storage of the archive, checked but not yet read."""
 
     read: Callable[[], bytearray]
     dtype: torch.dtype
@@ -140,7 +140,7 @@ class _Reader(pickle.Unpickler):
 def _rebuild_tensor(
     storage: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
 ) -> Tensor:
-    """As torch._utils._rebuild_tensor_v2, with the extent checked against the storage."""
+    """Does what torch._utils._rebuild_tensor_v2 does, with the extent checked."""
     count = math.prod(size)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if count and (offset < 0 or min(stride, default=0) < 0 or last >= storage.numel):
@@ -158,7 +158,7 @@ def _rebuild_parameter(data: Tensor, *_: Any) -> Tensor:
 
 
 def _numpy_scalar(dtype: Any, raw: Any) -> Any:
-    """numpy's pickled scalar: strings (UTF-32) become str, the rest an inert object."""
+    """Reads a pickled numpy scalar: strings (UTF-32) become str, the rest an inert object."""
     code = dtype.args[0] if isinstance(dtype, InertObject) and dtype.args else ""
     if isinstance(code, str) and code.startswith(("U", "<U")) and isinstance(raw, bytes):
         return raw.decode("utf-32-le").rstrip("\0")

@@ -96,7 +96,7 @@ def understand(saved: Any) -> Imported:
 
 
 def _pick_tensors(saved: Any) -> tuple[dict[str, Tensor], str]:
-    """EMA copy before network before a bare state dict; `module.` stripped where all have it."""
+    """Picks the EMA copy, else the network, else a bare state dict; strips `module.`."""
     for key in ("ema_net", "net", "state_dict", ""):
         found = saved.get(key) if key and isinstance(saved, Mapping) else saved
         if isinstance(found, Mapping) and found:
@@ -109,7 +109,7 @@ def _pick_tensors(saved: Any) -> tuple[dict[str, Tensor], str]:
 
 
 def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
-    """Without the `rbr_reparam` that stand unused beside trained branches."""
+    """Leaves out the `rbr_reparam` that lie unused beside trained branches; and their number."""
     marker = ".rbr_reparam."
     placeholders = {name for name in tensors if marker in name}
     for name in placeholders:
@@ -122,7 +122,7 @@ def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], i
 
 
 def _recognise(tensors: dict[str, Tensor]) -> ArchSpec:
-    """The named architecture whose every tensor name and shape these are."""
+    """Finds the named architecture with exactly these tensor names and shapes."""
     num_classes = tensors["heads.head1.cls_pred.weight"].shape[0]
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for named in ZOO.values():
@@ -187,7 +187,7 @@ def _pair(value: Any) -> tuple[int, int]:
 
 
 def _plain(value: Any) -> Any:
-    """Lists and dicts out of the inert objects of an omegaconf container."""
+    """Turns the inert objects of an omegaconf container into lists and dicts."""
     if isinstance(value, InertObject):
         state = value.state if isinstance(value.state, Mapping) else {}
         return _plain(state.get("_content", state.get("_val")))

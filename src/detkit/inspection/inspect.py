@@ -77,7 +77,7 @@ def inspect_file(path: Path) -> FileInfo:
 
 
 def _whole(path: Path) -> Path:
-    """The file that speaks for `path`: NAME.engine for its sidecar, NAME.xml for its weights."""
+    """The main file of an artifact: NAME.engine of a sidecar, NAME.xml of weights."""
     if path.name.endswith(ENGINE_SIDECAR):
         engine = path.with_suffix("")
         if not engine.is_file():
@@ -106,6 +106,6 @@ def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
 
 
 def _machine(engine: Path) -> dict[str, str]:
-    """What the sidecar, whose manifest has been verified, says of the machine."""
+    """The machine named in the sidecar, whose manifest has been verified."""
     plain = json.loads(sidecar_of(engine).read_bytes()).get("machine")
     return {str(k): str(v) for k, v in plain.items() if v} if isinstance(plain, dict) else {}

@@ -21,7 +21,7 @@ SEARCH_FILES = ("search.toml", "journal.sqlite")  # either makes a folder a sear
 
 @dataclass(frozen=True, kw_only=True)
 class Listing:
-    """A file or folder by what can be said of it in a line a name."""
+    """A file or folder as facts, a name and one line each."""
 
     facts: dict[str, str]
     files: tuple[str, ...] = field(default=())

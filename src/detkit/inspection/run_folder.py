@@ -104,7 +104,7 @@ def read_json_file(path: Path) -> tuple[str, JsonContent]:
 
 
 def kind_of(plain: Any) -> str:
-    """The kind that a JSON value says to be, or is as an architecture; else nothing."""
+    """The kind that a JSON value names, or has as an architecture; empty if neither."""
     if not isinstance(plain, Mapping):
         return ""
     kind = plain.get("kind")
@@ -160,7 +160,7 @@ def _read_reports(paths: list[Path]) -> tuple[dict[str, JsonContent], dict[str, 
 
 
 def _read_epochs(path: Path) -> list[Epoch]:
-    """Whole lines only: a killed run may have left half of one."""
+    """Reads whole lines only: a killed run may have left half of one."""
     lines = read_text(path).splitlines() if path.is_file() else []
     epochs: dict[int, Epoch] = {}
     for i, line in enumerate(lines):
@@ -184,6 +184,6 @@ def _read_epoch(plain: dict[str, Any]) -> Epoch:
 
 
 def _number(value: Any) -> float | None:
-    """A finite number, or None for what is none."""
+    """The value as a finite float; None if it is not one."""
     known = isinstance(value, (int, float)) and not isinstance(value, bool)
     return float(value) if known and math.isfinite(value) else None

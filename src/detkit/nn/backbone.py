@@ -10,7 +10,7 @@ from detkit.spec.arch import ArchSpec, StageSpec
 
 
 class Stem(QuantGroup):
-    """Stride-2 block from RGB."""
+    """The first block, of stride 2, from RGB."""
 
     def __init__(self, conv: nn.Module) -> None:
         super().__init__()
@@ -22,7 +22,7 @@ class Stem(QuantGroup):
 
 
 class Stage(QuantGroup):
-    """Stride-2 block, then a CSP layer."""
+    """A block of stride 2, then a CSP layer."""
 
     def __init__(self, c_in: int, stage: StageSpec, spec: ArchSpec, step: Step) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Backbone(nn.Module):
     def __init__(
         self, spec: ArchSpec, *, stem: nn.Module, step: Step, pooling: type[SPP] | type[SPPF]
     ) -> None:
-        """`step` makes the bottlenecks of the CSP layers."""
+        """Builds all stages; `step` makes the bottlenecks of the CSP layers."""
         super().__init__()
         self.stem = Stem(stem)
         widths = [spec.stem, *(stage.out for stage in spec.stages)]

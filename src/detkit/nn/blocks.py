@@ -46,7 +46,7 @@ def fuse_inside(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> N
 
 
 def fuse_shapes(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> None:
-    """As `fuse_inside` does, for networks without weights: leaves convolutions of the fused shape.
+    """Fuses a network without weights: leaves convolutions of the fused shape, nothing computed.
 
     Those of the largest kernels, with a bias. The arithmetic of fusing, on the meta device, takes
     four times as long.
@@ -75,7 +75,7 @@ class QuantGroup(nn.Module):
 
 
 def padding_of(kernel: Sides) -> tuple[int, int]:
-    """What keeps the size, or divides it by the stride."""
+    """The padding that keeps the size, or divides it by the stride."""
     height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
     return (height - 1) // 2, (width - 1) // 2
 
@@ -136,7 +136,7 @@ class ConvBN(nn.Module):
 
 
 class Conv(ConvBN):
-    """Convolution, batch-norm, activation."""
+    """A convolution, batch-norm and activation."""
 
     def __init__(
         self, c_in: int, c_out: int, kernel: Sides, stride: int = 1, *, activation: str
@@ -165,7 +165,7 @@ class SeqConv(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """`alpha * x + cv2(cv1(x))`; alpha is learnt and scales the shortcut."""
+    """Computes `alpha * x + cv2(cv1(x))`; alpha is learnt and scales the shortcut."""
 
     def __init__(self, channels: int, make_block: MakeBlock) -> None:
         super().__init__()
@@ -179,7 +179,7 @@ class Bottleneck(nn.Module):
 
 
 class Residual(nn.Module):
-    """`x + cv2(cv1(x))`: the shortcut of Darknet and its successors."""
+    """Computes `x + cv2(cv1(x))`: the shortcut of Darknet and its successors."""
 
     def __init__(self, cv1: nn.Module, cv2: nn.Module) -> None:
         super().__init__()
@@ -241,7 +241,7 @@ class SPP(QuantGroup):
 
 
 class SPPF(QuantGroup):
-    """What `SPP` computes, with three max-pools of 5 in a row in place of 5, 9 and 13."""
+    """Computes what `SPP` does by three max-pools of 5 in a row, in place of 5, 9 and 13."""
 
     def __init__(self, channels: int, *, activation: str) -> None:
         super().__init__()

@@ -32,7 +32,7 @@ def anchor_points(image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
 
 
 def expected_distances(distance_logits_bad: Tensor) -> Tensor:
-    """(B, A, D) -> (B, A, 4): expectation of left, top, right, bottom, in cells."""
+    """Expectations (B, A, 4) of left, top, right, bottom, in cells, of (B, A, D)."""
     num_bins = distance_logits_bad.shape[-1] // 4
     logits = distance_logits_bad.reshape(*distance_logits_bad.shape[:-1], 4, num_bins)
     bins = torch.arange(num_bins, dtype=logits.dtype, device=logits.device)

@@ -52,14 +52,14 @@ def build(spec: ArchSpec, form: str) -> Detector:
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """`macs` are the multiply-adds of all convolutions for one image."""
+    """What a network costs; `macs` are the multiply-adds of all convolutions for one image."""
 
     parameters: int
     macs: int
 
     @property
     def flops(self) -> int:
-        """One multiply-add is two operations."""
+        """Floating-point operations: two for each multiply-add."""
         return 2 * self.macs
 
 

@@ -30,7 +30,7 @@ def distance_predictor(channels: int, spec: ArchSpec) -> nn.Conv2d:
 
 
 class Head(QuantGroup):
-    """One level: feature map -> class logits (B, C, H, W) and distance logits (B, D, H, W)."""
+    """The head of one level: a map -> class logits (B, C, H, W), distances (B, D, H, W)."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:
         super().__init__()

@@ -38,13 +38,13 @@ class ConvLayer:
 
     @property
     def moved(self) -> int:
-        """Values read and written, but for the weights."""
+        """The number of values read and written, without the weights."""
         return self.cells * (self.c_in + self.c_out)
 
 
 @functools.lru_cache(maxsize=1024)
 def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
-    """In the order they run."""
+    """All convolutions of a deployed network, in the order they run."""
     model = build(spec, "training").eval()
     fuse_shapes(model)
     found: list[ConvLayer] = []

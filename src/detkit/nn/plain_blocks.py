@@ -19,14 +19,14 @@ from detkit.spec.arch import ArchSpec
 
 
 class ConvBlock(Conv):
-    """One convolution, batch-norm, activation."""
+    """The block of one convolution, batch-norm and activation."""
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
         super().__init__(c_in, c_out, kernel, activation=activation)
 
 
 class BottleneckBlock(nn.Module):
-    """1x1 to half the channels, then the convolution (YOLOv3's: arXiv 1804.02767)."""
+    """A 1x1 to half the channels, then the convolution (YOLOv3's: arXiv 1804.02767)."""
 
     def __init__(self, c_in: int, c_out: int, *, kernel: int, activation: str) -> None:
         super().__init__()

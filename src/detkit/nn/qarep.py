@@ -18,7 +18,7 @@ from detkit.nn.blocks import ACTIVATIONS, ConvBN, FusedConv, batch_norm, bn_scal
 
 
 class PointConv(nn.Conv2d):
-    """1x1 convolution with a stride, done as a slice and a stride-1 convolution.
+    """A 1x1 convolution with a stride, done as a slice and a stride-1 convolution.
 
     The slice also avoids a heap corruption in torch 2.13 on CPU: the backward of a strided 1x1
     with fewer than 16 input channels in channels_last (measured; see tests).
@@ -33,7 +33,7 @@ class PointConv(nn.Conv2d):
 
 
 class QARepVGGBlock(nn.Module):
-    """`act(post_bn(bn(conv(x)) + conv1x1(x) + x))`, the identity only where `residual`."""
+    """Computes `act(post_bn(bn(conv(x)) + conv1x1(x) + x))`, the identity where `residual`."""
 
     def __init__(
         self,
@@ -78,7 +78,7 @@ class QARepVGGBlock(nn.Module):
 
 
 class PointConvBN(nn.Module):
-    """1x1 convolution without bias, then batch-norm: RepVGG's second branch."""
+    """A 1x1 convolution without bias, then batch-norm: RepVGG's second branch."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ class PointConvBN(nn.Module):
 
 
 class RepVGGBlock(nn.Module):
-    """`act(bn(conv(x)) + bn(conv1x1(x)) + bn(x))`, the identity only where `residual`."""
+    """Computes `act(bn(conv(x)) + bn(conv1x1(x)) + bn(x))`, the identity where `residual`."""
 
     def __init__(
         self,

@@ -45,7 +45,7 @@ class OnnxGraph:
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """Those under `names`, as a Python list or dict from 0 on; none if they are not there."""
+        """The class names in the metadata under `names`, a Python list or dict; else none."""
         with contextlib.suppress(*NO_PLAIN_VALUES):
             names = ast.literal_eval(self.metadata.get("names", ""))
             if isinstance(names, dict):
@@ -88,7 +88,7 @@ def _precision(operators: set[str], dtypes: list[int]) -> str:
 
 
 def _tensor(value: memoryview) -> TensorInfo:
-    """A ValueInfoProto."""
+    """The name, type and shape in a ValueInfoProto."""
     tensor = _message(_message(value, 2), 1)
     shape = _message(tensor, 2)
     dtype = _number(tensor, 1)

@@ -77,7 +77,7 @@ def _differ(a: int | str, b: int | str) -> bool:
 
 
 def _joint_labels(path: str, spec: OutputSpec, tensor: TensorInfo) -> int:
-    """C of (B, A, 4 + C); one with more columns than anchor points lies the other way round."""
+    """The number C of labels in (B, A, 4 + C); ArtifactError where A and 4 + C are swapped."""
     if not tensor.shape:
         return 0
     anchors, row = tensor.shape[1:][:: -1 if spec.anchors_last else 1]

@@ -35,7 +35,7 @@ class DescribedSignature(Signature):
 
 
 def lacks_manifest(path: Path) -> bool:
-    """Whether the file is a whole ONNX file of another tool.
+    """Whether this is a whole ONNX file without a manifest, so that another tool made it.
 
     Raises:
         ArtifactError: missing, damaged, or of another format.
@@ -71,7 +71,7 @@ def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
 
 
 def sign(path: Path, graph: OnnxGraph, spec: OnnxDescription) -> DescribedSignature:
-    """The signature of a graph that the description fits.
+    """Makes the signature of a graph that the description fits.
 
     Raises:
         ArtifactError: a tensor that is not there, or has another shape than was described.
@@ -179,7 +179,7 @@ def _preprocess(where: str, tensor: TensorInfo, spec: InputSpec) -> Preprocess:
 
 
 def _size(where: str, tensor: TensorInfo, spec: InputSpec) -> tuple[int, int]:
-    """(height, width) that the graph states, or leaves to the description."""
+    """The input's (height, width), by the graph or, where it leaves them free, the description."""
     stated = tensor.shape[-2:] if spec.layout == "nchw" else tensor.shape[-3:-1]
     size = []
     for side, asked in zip(stated, spec.size, strict=True):

@@ -27,7 +27,7 @@ INPUT = "quantizer"  # the path of the input's: images are bytes, so its range i
 
 
 def subsample_evenly(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...]:
-    """`count` records at most, evenly spread over all.
+    """Takes at most `count` records, evenly spread over all.
 
     Raises:
         DataError: there are none.
@@ -39,20 +39,20 @@ def subsample_evenly(records: Sequence[ImageRecord], count: int) -> tuple[ImageR
 
 
 def images_digest(records: Sequence[ImageRecord]) -> str:
-    """Names the images and their bytes, in order."""
+    """A digest of the names and bytes of the images, in order."""
     return digest_of([(record.file_name, sha256_of(record.path)) for record in records])
 
 
 def load_images(
     records: Sequence[ImageRecord], preprocess: Preprocess, batch_size: int
 ) -> Iterator[Array]:
-    """Batches (B, 3, H, W) float32 RGB 0..1."""
+    """Yields the images as batches (B, 3, H, W) float32 RGB 0..1."""
     return (batch.images for batch in eval_batches(records, preprocess, batch_size))
 
 
 @dataclass
 class CalibrationStats:
-    """What calibration sees: values at each quantizer, mean inputs (C_in,) of each convolution."""
+    """The statistics of calibration: values at quantizers, mean inputs (C_in,) of convolutions."""
 
     histograms: dict[str, Histogram] = field(default_factory=dict)
     input_means: dict[str, Tensor] = field(default_factory=dict)
@@ -94,7 +94,7 @@ def correct_biases(model: QuantizedDetector, found: CalibrationStats) -> None:
 
 @contextlib.contextmanager
 def _watching(model: QuantizedDetector, found: CalibrationStats) -> Iterator[None]:
-    """The network in float, with `found` filled as it runs."""
+    """Runs the network in float within the block and fills `found` as it runs."""
     hooks = [
         quantizer.register_forward_pre_hook(_counter(found.histograms, path))
         for path, quantizer in model.quantizers()

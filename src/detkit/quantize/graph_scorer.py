@@ -110,7 +110,7 @@ class GraphScorer:
         return self._floats[engine]
 
     def ap(self, session: Session) -> float:
-        """AP 0..1 of the records; 0 where nothing is annotated."""
+        """Scores a session: AP 0..1 of the records; 0 where nothing is annotated."""
         found = detect(session, self.records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
         return coco_figures(self.records, self.class_names, found).ap or 0.0
 
@@ -124,14 +124,14 @@ class GraphScorer:
         return self.ap(TorchSession(model, self.manifest, SessionOptions(threads=self.threads)))
 
     def time(self, graphs: Sequence[ExportedGraph]) -> list[Timing]:
-        """Engine times of the graphs, in turns, one image a run."""
+        """Times the graphs by turns on their engines, one image a run."""
         if not self._inputs:
             self._inputs = timing_inputs(self.records, self.manifest.preprocess)
         calls = [cycle_inputs(graph.session.run, self._inputs) for graph in graphs]
         return measure(calls, GRAPH_PLAN, time.perf_counter)
 
     def figures(self, model: QuantizedDetector, engine: str) -> EngineFigures:
-        """INT8 beside float on one engine."""
+        """Measures INT8 beside float on one engine."""
         parent, graph = self.float_graph(engine), self.export(model, engine)
         before, after = self.time([parent, graph])
         covered = coverage(graph.path, engine)

@@ -75,7 +75,7 @@ def max_bounds(histogram: Histogram) -> Bounds:
 
 
 def percentile_bounds(histogram: Histogram, percent: float = PERCENTILE) -> Bounds:
-    """Without the outermost values, those on both sides together 100 - `percent` of all."""
+    """Bounds without the outermost values, which are 100 - `percent` of all on both sides."""
     share = np.cumsum(histogram.counts) / histogram.counts.sum()
     outside = (1 - percent / 100) / (2 if histogram.low < 0 < histogram.high else 1)
     low = histogram.centres[int(np.searchsorted(share, outside))]

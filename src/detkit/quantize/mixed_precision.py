@@ -61,7 +61,7 @@ def search_mixed_precision(
 
 
 class _Prober:
-    """Measures choices of groups, their time in turns with the graph that is INT8 throughout."""
+    """Measures sets of groups in float, by turns with the graph that is INT8 throughout."""
 
     def __init__(self, model: QuantizedDetector, scorer: GraphScorer, engine: str) -> None:
         self._model, self._scorer, self._engine = model, scorer, engine
@@ -91,7 +91,7 @@ class _Prober:
 def _confirmed(
     group: GroupSensitivity, prober: _Prober, log: Callable[[str], None]
 ) -> GroupSensitivity:
-    """With what it brings and costs to return this group alone to float."""
+    """Measures what it recovers and costs to return this group alone to float."""
     point = prober.measure((group.group,))
     recovered = prober.base.drop - point.drop
     cost_ms = point.latency_ms - prober.base.latency_ms
@@ -112,7 +112,7 @@ def _worth(group: GroupSensitivity, base: QuantPoint) -> tuple[bool, float]:
 def _return_groups(
     names: Sequence[str], prober: _Prober, *, max_drop: float, log: Callable[[str], None]
 ) -> Iterator[QuantPoint]:
-    """A point for each group returned, up to the first that holds."""
+    """Returns group after group to float and measures, up to the first point that holds."""
     for count in range(1, len(names) + 1):
         point = prober.measure(tuple(names[:count]))
         log(

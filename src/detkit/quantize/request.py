@@ -40,13 +40,13 @@ class QuantizeRequest:
 
     @property
     def run_folder(self) -> Path:
-        """Where QAT keeps its state."""
+        """The folder in which QAT keeps its state."""
         return self.out.with_suffix(".qat")
 
 
 @dataclass(frozen=True, kw_only=True)
 class FloatParent:
-    """The float side: the checkpoint, fused, and its images."""
+    """The float network to quantize: the checkpoint, fused, and its images."""
 
     manifest: Manifest
     model: Detector

@@ -84,7 +84,7 @@ def make_manifest(
 
 
 def _costs(manifest: Manifest) -> dict[str, float]:
-    """The figures of size; those of accuracy are the parent's own."""
+    """The parent's figures of size, without those of its accuracy."""
     return {name: manifest.metrics[name] for name in COSTS if name in manifest.metrics}
 
 
@@ -128,18 +128,18 @@ def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:
 
 
 def _share_in_int8(model: QuantizedDetector, report: QuantReport) -> float:
-    """Of all convolutions, as counted when the report was made."""
+    """The share of all convolutions that are INT8, counted as when the report was made."""
     return sum(not conv.in_float for _, conv in model.convolutions()) / report.convolutions
 
 
 def write_result(
     out: Path, model: QuantizedDetector, manifest: Manifest, report: QuantReport
 ) -> None:
-    """The checkpoint, then the report beside it."""
+    """Writes the checkpoint, then the report beside it."""
     save_checkpoint(out, model, manifest)
     write_text(report_path(out), to_json(report) + "\n")
 
 
 def report_path(out: Path) -> Path:
-    """The report lies beside its checkpoint."""
+    """The path of the report, which lies beside its checkpoint."""
     return out.with_suffix(".json")

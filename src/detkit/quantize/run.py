@@ -103,7 +103,7 @@ def planned_steps(request: QuantizeRequest) -> list[str]:
 def calibrated(
     parent: FloatParent, request: QuantizeRequest, log: Callable[[str], None]
 ) -> tuple[QuantizedDetector, dict[str, int]]:
-    """The parent with ranges from images, and how many of them are by which method."""
+    """The parent with calibrated ranges, and how many are by which method."""
     config = request.config
     if request.resume:
         return load_start(request.run_folder)[0].eval(), {}
@@ -132,7 +132,7 @@ def train_from(
     scorer: GraphScorer,
     log: Callable[[str], None],
 ) -> tuple[QuantizedDetector, bool] | None:
-    """The better of the trained and the calibrated network on the exported graph.
+    """Trains, and picks the better of the trained and the calibrated network by exported graph.
 
     None where training was interrupted.
     """
@@ -165,7 +165,7 @@ def _search_precisions(
     scorer: GraphScorer,
     log: Callable[[str], None],
 ) -> PrecisionPath:
-    """The groups' noise and the points measured; one point where no bound is given."""
+    """Measures the noise of groups and the points up to the bound; one point without a bound."""
     config = request.config
     records = subsample_evenly(parent.folder.splits["train"].records, config.noise_images)
     batches = list(load_images(records, parent.manifest.preprocess, BATCH_SIZE))
@@ -182,7 +182,7 @@ def _search_precisions(
 
 
 def _pick(points: Sequence[QuantPoint], request: QuantizeRequest) -> int:
-    """The point asked for, or the last one measured.
+    """The index of the point asked for, or of the last one measured.
 
     Raises:
         UsageError: no such point.

@@ -21,7 +21,7 @@ Outputs = tuple[Tensor, Tensor]  # scores (B, A, C), weighted distances (B, A, 4
 
 @torch.no_grad()
 def sqnr_by_group(model: QuantizedDetector, batches: Sequence[Array]) -> dict[str, float]:
-    """Decibels that each group's own rounding noise lies below the signal; worst first."""
+    """The SQNR of each group rounded alone, in decibels; worst first."""
     before = model.quant.float_groups
     with rounding_off(model):
         reference = list(_outputs(model, batches))
@@ -42,7 +42,7 @@ def _outputs(model: QuantizedDetector, batches: Sequence[Array]) -> Iterable[Out
 
 
 def signal_to_noise(reference: Iterable[Outputs], other: Iterable[Outputs]) -> float:
-    """Decibels over all images, of scores and boxes together."""
+    """The signal-to-noise ratio of scores and boxes over all images, in decibels."""
     shares = torch.zeros(2, 2, dtype=torch.float64)  # scores and boxes: signal, noise
     for (scores, distances), (other_scores, other_distances) in zip(reference, other, strict=True):
         weight = scores.amax(dim=-1, keepdim=True)

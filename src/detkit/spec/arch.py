@@ -45,7 +45,7 @@ class NeckSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class ArchSpec:
-    """A detector. `image_size` is (height, width) in pixels, each a multiple of 32."""
+    """The architecture of a detector. `image_size` is (height, width), multiples of 32."""
 
     name: str
     family: str = "yolo-nas"
@@ -101,7 +101,7 @@ def check_image_size(image_size: tuple[int, int]) -> None:
 
 
 def parse_image_size(text: str) -> tuple[int, int]:
-    """`"640"` or `"480x640"` (height x width) as (height, width).
+    """Reads `"640"` or `"480x640"` (height x width) as (height, width).
 
     >>> parse_image_size("640"), parse_image_size("480x640")
     ((640, 640), (480, 640))

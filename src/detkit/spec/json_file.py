@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 def read_spec(cls: type[T], path: Path, what: str) -> T:
-    """The `cls` in a JSON file; `what` is its name in messages.
+    """Reads a `cls` from a JSON file; `what` is its name in messages.
 
     Raises:
         UsageError: no such file, unreadable, or not of the right shape.
@@ -22,7 +22,7 @@ def read_spec(cls: type[T], path: Path, what: str) -> T:
 
 
 def read_plain(path: Path, what: str) -> Any:
-    """The JSON value in a file.
+    """Reads the JSON value in a file.
 
     Raises:
         UsageError: no such file, unreadable, or not JSON.

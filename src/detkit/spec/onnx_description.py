@@ -112,7 +112,7 @@ class OutputSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxDescription:
-    """A detector of another tool.
+    """A detector of another tool: its input, its outputs and its classes.
 
     `class_names` are in the order of the model's classes, without its background; an empty name is
     a number that no class has. `classes_from` takes them from a COCO json or folder instead, in the
@@ -195,7 +195,7 @@ def read_description(text: str) -> OnnxDescription:
 
 
 def _on_preset(plain: Any, where: str) -> Any:
-    """A description with what its preset says wherever it says nothing."""
+    """The description, filled up from its preset where it says nothing itself."""
     if not isinstance(plain, Mapping) or "preset" not in plain:
         return plain
     name = plain["preset"]

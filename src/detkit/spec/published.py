@@ -28,6 +28,6 @@ PUBLISHED_AP: dict[str, float] = {
 
 
 def published_ap(spec: ArchSpec) -> float | None:
-    """Of the named network that `spec` is, whatever its classes and size; None of any other."""
+    """AP published of the named network that `spec` is, at any classes and size; else None."""
     known = (ap for name, ap in PUBLISHED_AP.items() if same_network(ZOO[name], spec))
     return next(known, None)

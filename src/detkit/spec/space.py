@@ -102,8 +102,10 @@ class SearchSpace:
         )
 
     def smallest_point(self) -> dict[str, Value]:
-        """The least value of every knob, of words the first: the network of least cost, where cost
-        grows with each."""
+        """The least value of every knob, and of words the first.
+
+        It is the network of least cost, where cost grows with each.
+        """
         return {path: min(values, key=_magnitude) for path, values in self.knobs.items()}
 
     def largest_point(self) -> dict[str, Value]:
@@ -111,7 +113,7 @@ class SearchSpace:
         return {path: max(values, key=_magnitude) for path, values in self.knobs.items()}
 
     def largest_arch(self) -> ArchSpec:
-        """Every field as large as any point has it: holds all networks of the space.
+        """The architecture with every field as large as any point has it: it holds all networks.
 
         It need not be a point itself. Words, such as the block kind, are those of the base.
         """
@@ -152,7 +154,7 @@ def same_network(a: ArchSpec, b: ArchSpec) -> bool:
 
 
 def _magnitude(value: Value) -> float:
-    """What values are compared by; words are all alike, so that the first is taken."""
+    """The number that values are compared by; words are all equal, so the first is taken."""
     if isinstance(value, tuple):
         return math.prod(value)
     return 0.0 if isinstance(value, str) else float(value)

@@ -22,7 +22,7 @@ def _yolov5(name: str, *, depth: float, width: float) -> ArchSpec:
 
 
 def _yolov8(name: str, *, depth: float, width: float, last: int) -> ArchSpec:
-    """`last`: channels of the last stage before they are scaled."""
+    """A YOLOv8; `last`: channels of the last stage before they are scaled."""
     outs = _scaled((64, 128, 256, 512, last), width)
     return _csp(
         name,
@@ -47,7 +47,7 @@ def _csp(
     head_widths: tuple[int, ...],
     reg_max: int = 16,
 ) -> ArchSpec:
-    """`outs` are the channels of the stem and the stages; CSP layers have half of theirs inside."""
+    """A CSP network; `outs` are the channels of stem and stages, CSP layers have half inside."""
     stem, _, c3, c4, c5 = outs
     return ArchSpec(
         name=name,
@@ -85,7 +85,7 @@ def _yolov7(
     neck: tuple[tuple[int, int], ...],
     wide_neck: bool,
 ) -> ArchSpec:
-    """`pairs` of convolutions in each ELAN; `neck`: out and hidden of its stages."""
+    """A YOLOv7; `pairs` of convolutions in each ELAN; `neck`: out and hidden of its stages."""
     hidden = (64, 128, 256, 256)
     outs = tuple(stem * factor for factor in (4, 8, 16, 16))
     neck_pairs = 2 if wide_neck else pairs

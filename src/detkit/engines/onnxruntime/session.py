@@ -94,7 +94,7 @@ def precision_of_convolutions(path: Path) -> dict[str, int]:
 
 
 def _operators(data: bytes) -> Iterator[str]:
-    """The op_type (field 4) of each node (1) of the graph (7) of a ModelProto (onnx.proto3)."""
+    """Yields the op_type (field 4) of each node (1) of the graph (7) of a ModelProto."""
     for graph in read_bytes(data, 7):
         for node in read_bytes(graph, 1):
             yield from (bytes(name).decode() for name in read_bytes(node, 4))
@@ -131,7 +131,7 @@ def _options(session_options: SessionOptions) -> Any:
 
 
 def _providers(device: str) -> list[Any]:
-    """`auto`, `cpu`, `cuda` or `cuda:N` as ONNX Runtime names it, the CPU being the fallback."""
+    """ONNX Runtime's providers for `auto`, `cpu`, `cuda` or `cuda:N`, the CPU as the fallback."""
     has_cuda = CUDA in ort.get_available_providers()
     if device == "cpu" or (device == "auto" and not has_cuda):
         return [CPU]
@@ -149,5 +149,5 @@ def _providers(device: str) -> list[Any]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what ONNX Runtime says, without its codes."""
+    """The first line of ONNX Runtime's message, without its codes."""
     return str(error).partition("\n")[0].rpartition(" : ")[2]

@@ -17,7 +17,7 @@ __all__ = ["hint", "ov", "properties", "the_core"]
 
 @contextlib.contextmanager
 def _without(module: str) -> Iterator[None]:
-    """While the block runs, importing `module` fails as if it were not installed."""
+    """Makes imports of `module` fail within the block, as if it were not installed."""
     before = sys.modules.get(module)
     sys.modules[module] = None  # type: ignore[assignment]
     try:

@@ -83,6 +83,6 @@ def write_openvino(
 
 
 def _labels(class_names: tuple[str, ...]) -> str:
-    """One word a class. What XML cannot hold is a question mark here; the manifest has it whole."""
+    """One word for each class, with a question mark for what XML cannot hold."""
     words = ("_".join(name.split()) for name in class_names)
     return " ".join("".join(c if c.isprintable() else "?" for c in word) for word in words)

@@ -62,7 +62,7 @@ class OpenVinoRunner:
 
     @functools.cached_property
     def graph_of_any_batch(self) -> Any:
-        """Compiled when first needed, of what was read at the start."""
+        """The network for any batch size, compiled when it is first needed."""
         return _compile(self.network, self.path, session_options=self.session_options)
 
 
@@ -153,6 +153,6 @@ def _refused_as_artifact(path: Path) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of what OpenVINO says that is no place in its source code."""
+    """The first line of OpenVINO's message that is not a line of its source code."""
     lines = [line.removeprefix("-- ") for line in str(error).splitlines() if line]
     return next((line for line in lines if not line.startswith(_PREAMBLE)), "no reason given")

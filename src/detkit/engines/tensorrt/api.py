@@ -40,7 +40,7 @@ def make_log(trt: Any) -> Any:
 
 @dataclass(frozen=True)
 class Built:
-    """`timing_cache` is worth keeping for the next build on the same GPU; may be empty."""
+    """A built engine. `timing_cache` speeds up the next build on the same GPU; may be empty."""
 
     engine: bytes
     timing_cache: bytes
@@ -93,7 +93,7 @@ def build(
 
 
 def _set_timing_cache(config: Any, data: bytes) -> Any:
-    """A cache of another GPU or version is not taken; then an empty one is begun."""
+    """Sets the timing cache of the build, empty where `data` is of another GPU or version."""
     for content in (data, b""):
         cache = config.create_timing_cache(content)
         if config.set_timing_cache(cache, False):

@@ -16,8 +16,10 @@ MODULES = {engine.name: engine.module for engine in (ENGINE, ENGINE_RTX)}
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where an engine runs. Empty is what an engine is not tied to: TensorRT-RTX builds without a
-    GPU for any of them."""
+    """The TensorRT and the GPU that an engine runs on.
+
+    What an engine is not tied to is empty: TensorRT-RTX builds without a GPU, for any of them.
+    """
 
     gpu: str = ""
     compute_capability: str = ""
@@ -27,7 +29,7 @@ class Machine:
 
 
 def load(library: str) -> Any:
-    """The module of `tensorrt` or `tensorrt-rtx`.
+    """Imports the module of `tensorrt` or `tensorrt-rtx`.
 
     Raises:
         BackendError: not installed, or its libraries do not load.
@@ -46,7 +48,7 @@ def load(library: str) -> Any:
 
 
 def machine_here(library: str, trt: Any, index: int = 0) -> Machine:
-    """TensorRT `trt` and the GPU of this number.
+    """Describes TensorRT `trt` and the GPU of this number.
 
     Raises:
         BackendError: there is no GPU.
@@ -62,8 +64,10 @@ def machine_here(library: str, trt: Any, index: int = 0) -> Machine:
 
 
 def build_machine(library: str, trt: Any) -> Machine:
-    """What an engine built here is for. TensorRT tries kernels on the GPU and is tied to it;
-    TensorRT-RTX needs none and leaves the choice to the machine that runs.
+    """Describes the machine that an engine built here is for.
+
+    TensorRT tries kernels on the GPU and is tied to it; TensorRT-RTX needs none and leaves the
+    choice to the machine that runs.
 
     Raises:
         BackendError: TensorRT, and there is no GPU.

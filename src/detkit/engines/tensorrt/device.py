@@ -32,23 +32,25 @@ class Device(Protocol):
     def synchronize(self) -> None: ...
 
     def event(self) -> Any:
-        """A mark to `record` in the stream, again and again."""
+        """A new event, to `record` in the stream again and again."""
         ...
 
     def record(self, event: Any) -> None: ...
 
     def elapsed_ms(self, start: Any, end: Any) -> float:
-        """Between two events that the stream has passed."""
+        """Milliseconds between two events that the stream has passed."""
         ...
 
     def capture(self, work: Callable[[], None]) -> Callable[[], None]:
-        """What `work` gives to the stream, as one graph to launch; `work` itself where graphs are
-        not to be had. It must have run once before."""
+        """Records what `work` gives to the stream as one CUDA graph, and returns its launch.
+
+        Where there are no graphs it is `work` itself, which must have run once before.
+        """
         ...
 
 
 class PycudaDevice:
-    """By pycuda, in the primary context, which TensorRT shares. No graphs."""
+    """A GPU by pycuda, in the primary context, which TensorRT shares. No graphs."""
 
     def __init__(self, index: int) -> None:
         import pycuda.driver as cuda
@@ -89,7 +91,7 @@ class PycudaDevice:
 
 
 class CudaPythonDevice:
-    """By NVIDIA's cuda-python (`cuda.bindings`)."""
+    """A GPU by NVIDIA's cuda-python (`cuda.bindings`)."""
 
     def __init__(self, index: int) -> None:
         from cuda.bindings import runtime as cuda
@@ -100,7 +102,7 @@ class CudaPythonDevice:
         self.stream = int(self._stream)
 
     def _call(self, function: str, *args: Any) -> Any:
-        """The function's result, of those that return (error,) or (error, result)."""
+        """Calls what returns (error,) or (error, result); the result, or BackendError."""
         error, *results = getattr(self._cuda, function)(*args)
         if int(error):
             text = self._cuda.cudaGetErrorString(error)[1].decode()
@@ -152,7 +154,7 @@ BACK_ENDS: dict[str, Callable[[int], Device]] = {
 
 
 def open_device(index: int) -> Device:
-    """The GPU of this number by the first back end that works.
+    """Opens the GPU of this number by the first back end that works.
 
     Raises:
         BackendError: none does; it says why not, one by one.

@@ -21,7 +21,7 @@ from detkit.engines.tensorrt.build_machine import Machine
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSidecar:
-    """What the file beside an engine says; see the fields.
+    """What the JSON file beside an engine says of it.
 
     `manifest.digest` is the engine's SHA-256, `digest` that of all else here.
     """
@@ -45,7 +45,7 @@ def write_engine(path: Path, engine: bytes, sidecar: EngineSidecar) -> None:
 
 
 def read_sidecar(path: Path) -> EngineSidecar:
-    """The sidecar of an engine whose manifest has been read, and with that verified.
+    """Reads the sidecar of an engine whose manifest has been read and verified.
 
     Raises:
         ArtifactError: missing, damaged, or of a newer detkit.

@@ -58,7 +58,7 @@ WITHOUT_NMS = {
 
 @dataclass(frozen=True, kw_only=True)
 class BuiltEngine:
-    """An engine in memory, whom it is for, and the sizes it takes."""
+    """An engine in memory, with the machine it is for and the batch sizes it takes."""
 
     engine: bytes
     machine: Machine
@@ -73,12 +73,12 @@ def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionRep
 
 
 def export_rtx(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
-    """The same of TensorRT-RTX."""
+    """Writes an engine of TensorRT-RTX and its sidecar; see `_export`."""
     return _export(RTX, checkpoint, out, options)
 
 
 def write_untrained(graph: ModelProto, manifest: Manifest, path: Path, library: str) -> Manifest:
-    """Writes an engine for one image, of any graph; see `engines.engine.Engine.build`."""
+    """Writes an engine of any graph, for one image a run; see `engines.engine.Engine.build`."""
     built = build_engine(graph, library, EnginePlan(batches=(1, 1, 1)))
     sidecar = make_sidecar(built, manifest, half=manifest.precision == "fp16")
     write_engine(path, built.engine, sidecar)
@@ -86,7 +86,7 @@ def write_untrained(graph: ModelProto, manifest: Manifest, path: Path, library: 
 
 
 def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngine:
-    """Builds any graph of float or INT8 Q/DQ as its types say.
+    """Builds an engine of a float or INT8 Q/DQ graph, whose types say its precision.
 
     Raises:
         BackendError: the library is not here, or the GPU that TensorRT needs.
@@ -119,7 +119,7 @@ def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngi
 
 
 def _timing_cache(machine: Machine) -> Path | None:
-    """Where the times of kernels are kept; TensorRT-RTX takes none."""
+    """The file that keeps the times of kernels; None for TensorRT-RTX, which takes none."""
     folder = cache_folder()
     if folder is None or machine.library == RTX:
         return None
@@ -172,7 +172,7 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
 
 
 def _without_manifest(path: Path) -> ModelProto:
-    """The graph alone: its digest shall not depend on when and how it was exported."""
+    """The graph without its manifest, so that its digest depends on nothing but the graph."""
     graph = onnx.load(path)
     del graph.metadata_props[:]
     return graph
@@ -202,7 +202,7 @@ def make_sidecar(built: BuiltEngine, exported: Manifest, *, half: bool) -> Engin
 def _difference(
     checkpoint: Path, engine: Path, manifest: Manifest, options: ExportOptions
 ) -> Difference | None:
-    """How far the engine strays from torch on images; None where no GPU can run it.
+    """How far the engine differs from torch on images; None where no GPU can run it.
 
     Raises:
         GateError: too far.

@@ -13,7 +13,7 @@ from detkit.engines.tensorrt.build_machine import Machine
 
 @dataclass(frozen=True, kw_only=True)
 class EnginePlan:
-    """`batches` are the least, the one to tune for, and the most; precision is in the graph."""
+    """How to build an engine. `batches` are the least, the one to tune for, and the most."""
 
     batches: tuple[int, int, int] = (1, 1, 8)
     level: int = 3  # of search, 0 to 5; TensorRT's own default
@@ -28,7 +28,7 @@ class EnginePlan:
 
     @property
     def flags(self) -> dict[str, bool]:
-        """Names of `BuilderFlag`, to set or to clear."""
+        """The names of `BuilderFlag` to set (True) or to clear (False)."""
         return {"TF32": self.tf32}
 
     def profile(self, graph: ModelProto) -> dict[str, Shapes]:
@@ -50,5 +50,5 @@ class EnginePlan:
 
 
 def timing_cache_name(machine: Machine) -> str:
-    """The file for what TensorRT measured; times of another GPU or version are worth nothing."""
+    """The name of the file of kernel times, which hold for one GPU and version only."""
     return f"{machine.library}-{machine.version}-sm{machine.compute_capability}.timing"

@@ -62,14 +62,14 @@ class _Graph:
         self.types |= {name: tensor.data_type for name, tensor in self.constants.items()}
 
     def value(self, name: str) -> npt.NDArray[Any] | None:
-        """The constant of this name, if it is one and in the file."""
+        """The value of this constant; None for other tensors and for data in other files."""
         tensor = self.constants.get(name)
         if tensor is None or tensor.data_location == TensorProto.EXTERNAL:
             return None
         return numpy_helper.to_array(tensor)
 
     def quantizers(self) -> Iterator[tuple[NodeProto, int]]:
-        """Each node of Q/DQ with the type of its quantized tensor."""
+        """Yields each Q or DQ node with the type of its quantized tensor."""
         for node in self.nodes:
             if node.op_type in QDQ:
                 quantized = node.output[0] if node.op_type == QDQ[0] else node.input[0]
@@ -109,7 +109,7 @@ def _operators(graph: _Graph) -> Iterator[str]:
 
 
 def _pixels(graph: _Graph) -> Iterator[str]:
-    """uint8 may come in and be cast, or be cast to go out."""
+    """Finds uint8 that is more than an input that is cast, or an output that was."""
     outputs = {value.name for value in graph.outputs}
     for node in graph.nodes:
         if node.op_type in QDQ:
@@ -122,7 +122,7 @@ def _pixels(graph: _Graph) -> Iterator[str]:
 
 
 def _mixed_floats(graph: _Graph) -> Iterator[str]:
-    """A strongly typed network converts nothing by itself."""
+    """Finds nodes that mix float types, which a strongly typed network does not convert."""
     for node in graph.nodes:
         indices = OWN_TYPES.get(node.op_type, range(len(node.input)))
         names = [node.input[index] for index in indices if index < len(node.input)]
@@ -185,7 +185,7 @@ def _scale_axes(graph: _Graph) -> Iterator[str]:
 
 
 def _is_activation(graph: _Graph, node: NodeProto) -> bool:
-    """Whether a node of Q/DQ has no constant behind it."""
+    """Whether a Q or DQ node works on an activation: no constant is behind it."""
     name = node.input[0]
     while name in graph.producers and graph.producers[name].op_type in QDQ:
         name = graph.producers[name].input[0]

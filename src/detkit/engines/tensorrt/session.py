@@ -65,7 +65,7 @@ class TensorrtRunner:
         return list(found.values())
 
     def _prepare(self, shape: tuple[int, ...]) -> None:
-        """Sets the input's shape; the second run of a shape, and those after it, are a graph."""
+        """Sets the input's shape; from the second run of a shape on, launches a CUDA graph."""
         if shape == self._shape:
             if not self._is_captured:
                 self._launch, self._is_captured = self._device.capture(self._execute), True
@@ -83,7 +83,7 @@ class TensorrtRunner:
 
 
 def _bytes(tensor: EngineTensor, batch: int) -> int:
-    """Room for the largest batch; of an output, all but the batch is fixed."""
+    """Bytes of the largest batch; of an output, all dimensions but the batch are fixed."""
     return int(math.prod((batch, *tensor.most[1:])) * np.dtype(tensor.dtype).itemsize)
 
 

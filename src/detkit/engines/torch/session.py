@@ -49,7 +49,7 @@ def open_session(path: Path, manifest: Manifest, session_options: SessionOptions
 
 
 def find_device(name: str) -> torch.device:
-    """`auto` (the GPU when there is one), `cpu`, `cuda` or `cuda:N`.
+    """The torch device of `auto` (the GPU if there is one), `cpu`, `cuda` or `cuda:N`.
 
     Raises:
         BackendError: no such device on this machine.

@@ -28,7 +28,7 @@ def backbone(spec: ArchSpec) -> Backbone:
 
 
 def neck(spec: ArchSpec) -> PAN:
-    """Its bottlenecks have no shortcut."""
+    """A PAN whose bottlenecks have no shortcut."""
     return PAN(spec, step=lambda channels: nn.Sequential(*_bottleneck(spec, channels)), reduce=True)
 
 
@@ -40,7 +40,7 @@ def _bottleneck(spec: ArchSpec, channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 class Head(QuantGroup):
-    """One level: the two predictors; there is no width to choose."""
+    """The head of one level: the two predictors, without a width to choose."""
 
     def __init__(self, c_in: int, _width: int, spec: ArchSpec) -> None:
         super().__init__()

@@ -52,7 +52,7 @@ class ELAN(QuantGroup):
 
 
 class Downsample(nn.Module):
-    """Stride 2 in two ways side by side, max-pool and convolution, each of `width` channels."""
+    """Downsamples by max-pool and by convolution side by side, each of `width` channels."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:
         super().__init__()
@@ -101,7 +101,7 @@ class Stage(QuantGroup):
 
 
 class FirstStage(QuantGroup):
-    """The same, where one convolution halves the scale and doubles the width."""
+    """Halves the scale and doubles the width by one convolution, then an ELAN."""
 
     def __init__(self, c_in: int, stage: StageSpec, spec: ArchSpec) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class Neck(nn.Module):
 
 
 class Head(QuantGroup):
-    """One level: a 3x3 convolution of the spec's `block` kind, then the two predictors."""
+    """The head of one level: a 3x3 convolution of the spec's `block`, then two predictors."""
 
     def __init__(self, c_in: int, width: int, spec: ArchSpec) -> None:
         super().__init__()

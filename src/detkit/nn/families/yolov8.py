@@ -28,7 +28,7 @@ def backbone(spec: ArchSpec) -> Backbone:
 
 
 def neck(spec: ArchSpec) -> PAN:
-    """Its bottlenecks have no shortcut."""
+    """A PAN whose bottlenecks have no shortcut."""
     return PAN(
         spec, step=lambda channels: nn.Sequential(*_bottleneck(spec, channels)), reduce=False
     )
@@ -40,7 +40,7 @@ def _bottleneck(spec: ArchSpec, channels: int) -> tuple[nn.Module, nn.Module]:
 
 
 class Head(QuantGroup):
-    """One level: two 3x3 and a predictor for classes, the same for distances.
+    """The head of one level: two 3x3 and a predictor for classes, the same for distances.
 
     `width` is that of the class branch; that of the box branch follows from it.
     """

@@ -41,7 +41,7 @@ class Quantizer(nn.Module):
 
     @torch.no_grad()
     def set_range(self, low: float, high: float) -> None:
-        """The bounds, widened to include zero; `low` moves to the nearest whole step."""
+        """Sets the bounds, widened to include zero; `low` moves to the nearest whole step."""
         low, high = min(low, 0.0), max(high, 0.0)
         scale = max((high - low) / LEVELS, SMALLEST)
         self.log_scale.copy_(torch.tensor(scale).log())
@@ -68,14 +68,14 @@ class Quantizer(nn.Module):
 
 
 def weight_scale(weight: Tensor, bits: int) -> Tensor:
-    """(C_out,) scale of each output channel, so that its largest weight is the last level."""
+    """The scales (C_out,) of output channels: the largest weight of each is the last level."""
     largest = weight.detach().flatten(1).abs().amax(dim=1)
     scale: Tensor = largest.clamp(min=SMALLEST) / (2 ** (bits - 1) - 1)
     return scale
 
 
 def quantize_weight(weight: Tensor, bits: int) -> Tensor:
-    """The weight on its levels; -2^(bits-1) is never reached, as engines want it."""
+    """Rounds a weight to its levels; -2^(bits-1) is never reached, as engines need it."""
     scale = weight_scale(weight, bits)
     zeros = torch.zeros_like(scale, dtype=torch.int32)
     # ONNX knows only the whole range of int8; with fewer bits the scale keeps within less of it.

@@ -88,13 +88,13 @@ class QuantizedDetector(Detector):
         return ((p, m) for p, m in self.named_modules() if isinstance(m, QuantConv))
 
     def quantizers(self) -> Iterator[tuple[str, Quantizer]]:
-        """Each range once, by the path of its quantizer."""
+        """All quantizers by path, each range once."""
         return ((p, m) for p, m in self.named_modules() if isinstance(m, Quantizer))
 
 
 @dataclass(frozen=True)
 class QuantPlan:
-    """What is fixed by the architecture: shared by all copies of a network.
+    """What the architecture fixes of quantization; all copies of a network share it.
 
     `ranges` maps a site to the first one of those it shares its range with, itself where alone.
     """
@@ -136,7 +136,7 @@ def _plan(model: QuantizedDetector) -> QuantPlan:
 
 @contextlib.contextmanager
 def rounding_off(model: QuantizedDetector) -> Iterator[None]:
-    """The same network in float: what a calibrated one is held against."""
+    """Runs the network in float within the block, to compare the calibrated one with."""
     kept = [conv.in_float for _, conv in model.convolutions()]
     _round(model, [True] * len(kept), passes_through=True)
     try:
@@ -146,7 +146,7 @@ def rounding_off(model: QuantizedDetector) -> Iterator[None]:
 
 
 def float_twin(model: QuantizedDetector) -> QuantizedDetector:
-    """A copy that rounds nothing."""
+    """A copy of the network that rounds nothing."""
     twin = copy.deepcopy(model)
     _round(twin, [True] * len(list(twin.convolutions())), passes_through=True)
     return twin
@@ -169,7 +169,7 @@ def group_of(model: nn.Module, path: str) -> str:
 
 
 def _replace(module: nn.Module, bits: int) -> None:
-    """Fused convolutions and transposed ones become those that can be quantized."""
+    """Replaces fused and transposed convolutions by those that can be quantized."""
     for name, child in module.named_children():
         if isinstance(child, FusedConv):
             setattr(module, name, QuantConv(child, bits=bits))
@@ -191,7 +191,7 @@ class _Tracer(fx.Tracer):
 
 
 def _find_sites(trace: fx.Graph, model: nn.Module) -> list[Site]:
-    """Every tensor that a convolution which may be INT8 makes or takes."""
+    """Finds every tensor that a convolution which may be INT8 makes or takes."""
     sites = []
     for node in trace.nodes:
         if _is_made(node, model):
@@ -225,7 +225,7 @@ def _is_scaled(node: fx.Node) -> bool:
 
 
 def _takers(node: fx.Node, model: nn.Module) -> Iterator[str]:
-    """Convolutions that take the tensor, through what moves, scales or adds it."""
+    """Yields convolutions that take the tensor, through nodes that move, scale or add it."""
     for user in node.users:
         if _is_conv(user, model):
             yield str(user.target)
@@ -242,7 +242,7 @@ def _makers(node: fx.Node, model: nn.Module) -> Iterator[str]:
 
 
 def _owner(node: fx.Node) -> str:
-    """Path of the module whose tensor this is: the convolution, or what a sum is computed in."""
+    """The path of the module that makes the tensor: a convolution, or where a sum is computed."""
     if node.op == "placeholder":
         return ""
     if node.op == "call_module":
@@ -251,7 +251,7 @@ def _owner(node: fx.Node) -> str:
 
 
 def _shared_ranges(trace: fx.Graph, sites: list[Site], model: nn.Module) -> dict[Site, Site]:
-    """Site -> the first site of those it shares its range with, itself where it is alone."""
+    """Maps each site to the first of those it shares its range with, itself where it is alone."""
     first = {site: site for site in sites}
     by_node = {site.node: site for site in sites}
     for node in trace.nodes:
@@ -265,7 +265,7 @@ def _shared_ranges(trace: fx.Graph, sites: list[Site], model: nn.Module) -> dict
 
 
 def _sources(node: fx.Node, made: dict[fx.Node, Site], model: nn.Module) -> Iterator[fx.Node]:
-    """The sites whose values pass through `node` unchanged."""
+    """Yields the sites whose values pass through `node` unchanged."""
     for source in node.all_input_nodes:
         if source in made:
             yield source
