@@ -34,7 +34,7 @@ from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.folder import CocoFolder, open_folder, synthetic_images
 from detkit.engines import engine_packages, measuring_engines
 from detkit.engines.coverage import coverage
-from detkit.engines.int8_graph import for_target
+from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.engines.openvino.api import the_core
 from detkit.evaluation.evaluate import coco_figures, detect
@@ -128,7 +128,7 @@ def engines_of(
     write_onnx(build_graph(float_twin(model), manifest), manifest, twin)
     for engine in ENGINES:
         path = folder / f"{engine}.onnx"
-        write_onnx(for_target(raw, engine), manifest, path)
+        write_onnx(for_engine(raw, engine), manifest, path)
         sessions = [
             open_session(p, engine=engine, session_options=ONE_THREAD) for p in (twin, path)
         ]
@@ -363,7 +363,7 @@ def rivals(args: argparse.Namespace) -> Iterator[Row]:
         raw = build_graph(model.eval(), manifest)
         for engine in ENGINES:
             path = Path(folder) / f"{engine}.onnx"
-            write_onnx(for_target(raw, engine), manifest, path)
+            write_onnx(for_engine(raw, engine), manifest, path)
             session = open_session(path, engine=engine, session_options=ONE_THREAD)
             calls[f"{args.checkpoint.name} {engine}"] = caller(session, images)
         for file in args.files:

@@ -21,8 +21,9 @@ from detkit.artifact.artifact import versions
 from detkit.core.boxes import PREDICT_NMS
 from detkit.core.errors import ArtifactError
 from detkit.engines import engine_packages
-from detkit.engines.tensorrt.api import build
-from detkit.engines.tensorrt.build_machine import PACKAGES, RTX, load
+from detkit.engines.tensorrt import ENGINE_RTX
+from detkit.engines.tensorrt.api import run_builder
+from detkit.engines.tensorrt.build_machine import RTX, import_library
 from detkit.engines.tensorrt.plan import EnginePlan
 from detkit.engines.tensorrt.rules import lint
 from detkit.export.graph import build_graph
@@ -53,7 +54,7 @@ def main() -> None:
     if args.out:
         report = {
             "builds": rows,
-            "versions": versions("torch", "onnx", PACKAGES[RTX]),
+            "versions": versions("torch", "onnx", ENGINE_RTX.package),
             "batches": EnginePlan().batches,
             "fingerprint": fingerprint(engine_packages()),
             "date": time.strftime("%Y-%m-%d"),
@@ -69,8 +70,8 @@ def attempt(graph: ModelProto) -> dict[str, Any]:
     row: dict[str, Any] = {"onnx_mb": round(graph.ByteSize() / 1e6, 1), "faults": lint(graph)}
     plan, start = EnginePlan(), time.perf_counter()
     try:
-        built = build(
-            load(RTX),
+        built = run_builder(
+            import_library(RTX),
             graph.SerializeToString(),
             profile=plan.profile(graph),
             flags=plan.flags,

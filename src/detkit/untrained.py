@@ -17,7 +17,7 @@ from detkit.artifact.artifact import Manifest
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.data.coco.folder import synthetic_images
 from detkit.engines import find_engine
-from detkit.engines.int8_graph import for_target
+from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.export.graph import build_graph, write_onnx
 from detkit.export.half import to_half
@@ -98,7 +98,7 @@ def write_untrained_model(spec: ArchSpec, path: Path, *, engine: str, precision:
     if record.runs_checkpoints:
         manifest = dataclasses.replace(_manifest(spec), kind="checkpoint")
         return save_checkpoint(path, fuse(new_detector(spec, 0).eval()), manifest)
-    graph, manifest = untrained_graph(spec, target=record.int8_target, precision=precision)
+    graph, manifest = untrained_graph(spec, target=record.int8_engine, precision=precision)
     if record.build:
         built: Manifest = record.load(record.build)(graph, manifest, path, engine)
         return built
@@ -115,7 +115,7 @@ def untrained_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[Mod
     model = QuantizedDetector(fused, QuantSpec()).eval()
     images = synthetic_images(manifest.preprocess, CALIBRATION_IMAGES)
     set_ranges(model, collect_stats(model, [images]), "max")
-    graph = for_target(build_graph(model, manifest), target)
+    graph = for_engine(build_graph(model, manifest), target)
     return graph, dataclasses.replace(manifest, quant=model.quant)
 
 

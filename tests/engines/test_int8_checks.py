@@ -22,7 +22,7 @@ from detkit.data.synthetic.synth import draw_images
 from detkit.engines.coverage import coverage
 from detkit.engines.exporting import ExportOptions, load_exporter
 from detkit.engines.int8_checks import check_rounding
-from detkit.engines.int8_graph import for_target
+from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.export.graph import build_graph, write_onnx
 from detkit.export.nms import append_nms
@@ -93,14 +93,14 @@ def test_a_graph_for_tensorrt_is_written_unmeasured_and_says_so(int8, tmp_path):
 
 def test_a_graph_that_strays_is_refused_and_not_written(int8, tmp_path, monkeypatch):
     def broken(*args: object) -> onnx.ModelProto:
-        graph = for_target(*args)  # type: ignore[arg-type]
+        graph = for_engine(*args)  # type: ignore[arg-type]
         for tensor in graph.graph.initializer:
             values = numpy_helper.to_array(tensor)
             if values.dtype == np.int8 and values.ndim == 4:
                 tensor.CopyFrom(numpy_helper.from_array(values // 2, tensor.name))
         return graph
 
-    monkeypatch.setattr(steps, "for_target", broken)
+    monkeypatch.setattr(steps, "for_engine", broken)
     with pytest.raises(GateError, match="differs from the INT8 checkpoint by"):
         export("onnx", int8(), tmp_path / "m.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -115,7 +115,7 @@ def test_groups_in_float_are_float_in_the_engine_and_all_others_int8(int8, tmp_p
     model.eval().keep_in_float(IN_FLOAT)
     path = tmp_path / "m.onnx"
     sealed = write_onnx(
-        for_target(build_graph(model, manifest), target),
+        for_engine(build_graph(model, manifest), target),
         dataclasses.replace(manifest, kind="onnx"),
         path,
     )
@@ -141,7 +141,7 @@ def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engin
     dtype, shape = ("uint8", ("batch", 64, 64, 3)) if uint8 else ("float32", ("batch", 3, 64, 64))
     image = TensorInfo(name="images", dtype=dtype, shape=shape)
     manifest = dataclasses.replace(manifest, kind="onnx", inputs=(image,))
-    graph = for_target(build_graph(model.eval(), manifest, uint8=uint8), engine)
+    graph = for_engine(build_graph(model.eval(), manifest, uint8=uint8), engine)
     config = NmsConfig(score_threshold=0.3, iou_threshold=0.5, max_candidates=50, max_detections=20)
     write_onnx(graph, manifest, tmp_path / "raw.onnx")
     suppressing = dataclasses.replace(manifest, form="nms")

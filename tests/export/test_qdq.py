@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from detkit.artifact.artifact import read_manifest
 from detkit.core.errors import UsageError
 from detkit.data.synthetic.synth import draw_images
-from detkit.engines import int8_targets
+from detkit.engines import int8_engines
 from detkit.engines.coverage import coverage
-from detkit.engines.int8_graph import for_target
+from detkit.engines.int8_graph import for_engine
 from detkit.engines.torch.session import TorchSession
 from detkit.export.graph import build_graph, simplify, trace, write_onnx
 from detkit.nn.blocks import ACTIVATIONS, FusedConv
@@ -36,7 +36,7 @@ from detkit.nn.quantization.fake_quant import (
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.runtime.session import SessionOptions
 
-TARGETS = int8_targets()
+TARGETS = int8_engines()
 
 
 def run(model: ModelProto, **feed: np.ndarray) -> list[np.ndarray]:
@@ -106,7 +106,7 @@ def test_a_layer_is_that_of_torch_within_one_level(target, kernel, stride):
     layer, x = Layer(kernel=kernel, stride=stride), images()
     with torch.no_grad():
         wanted = layer(x)[0].numpy()
-    found = run(for_target(traced(layer, x), target), images=x.numpy())[0]
+    found = run(for_engine(traced(layer, x), target), images=x.numpy())[0]
     level = 6 / 255
     off = np.abs(found - wanted) / level
     assert off.max() < 1.01
@@ -117,7 +117,7 @@ def test_a_layer_is_that_of_torch_within_one_level(target, kernel, stride):
 @pytest.mark.parametrize(("kernel", "stride"), KINDS)
 def test_a_layer_for_tensorrt_differs_by_its_coarser_levels_alone(kernel, stride, activation):
     layer, x = Layer(activation, kernel=kernel, stride=stride), images()
-    found = run(for_target(traced(layer, x), "tensorrt"), images=x.numpy())[0]
+    found = run(for_engine(traced(layer, x), "tensorrt"), images=x.numpy())[0]
     with torch.no_grad():
         rounded = (x / (2 / 127)).round().clamp(-128, 127) * (2 / 127)
         wanted = layer.conv(rounded).clamp(max=6.0).numpy()
@@ -130,7 +130,7 @@ def test_a_layer_with_a_smooth_activation_stays_within_a_few_levels(activation, 
     layer, x = Layer(activation), images()
     with torch.no_grad():
         wanted = layer(x)[0].numpy()
-    found = run(for_target(traced(layer, x), target), images=x.numpy())[0]
+    found = run(for_engine(traced(layer, x), target), images=x.numpy())[0]
     off = np.abs(found - wanted) / (6.3 / 255)
     assert off.max() < (4 if target == "onnxruntime" else 1.01)  # which rounds before and after
     assert off.mean() < (1 if target == "onnxruntime" else 0.01)
@@ -140,7 +140,7 @@ def test_a_layer_with_a_smooth_activation_stays_within_a_few_levels(activation, 
 @pytest.mark.parametrize(("bits", "last"), [(8, 127), (7, 63)])
 def test_weights_become_int8_with_the_codes_of_torch(target, bits, last):
     layer = Layer(bits=bits)
-    model = for_target(traced(layer, images()), target)
+    model = for_engine(traced(layer, images()), target)
     (conv,) = of_type(model, "Conv")
     dequantize, held = makers(model)[conv.input[1]], constants(model.graph)
     assert dequantize.op_type == "DequantizeLinear"
@@ -183,7 +183,7 @@ def test_an_upsampling_is_that_of_torch_within_one_level(target, in_float):
     layer.up.point.in_float = in_float
     with torch.no_grad():
         wanted = layer(x)[0].numpy()
-    off = np.abs(run(for_target(traced(layer, x), target), images=x.numpy())[0] - wanted) / (
+    off = np.abs(run(for_engine(traced(layer, x), target), images=x.numpy())[0] - wanted) / (
         4 / 255
     )
     assert off.max() < 1.01
@@ -194,13 +194,13 @@ def test_no_graph_is_changed_in_place():
     raw = traced(Layer(), images())
     before = raw.SerializeToString()
     for target in TARGETS:
-        for_target(raw, target)
+        for_engine(raw, target)
     assert raw.SerializeToString() == before
 
 
 def test_an_unknown_target_is_a_usage_error():
     with pytest.raises(UsageError, match="unknown target 'onnxruntim'"):
-        for_target(ModelProto(), "onnxruntim")
+        for_engine(ModelProto(), "onnxruntim")
 
 
 # --- graphs made by hand -------------------------------------------------------------------------
@@ -234,7 +234,7 @@ def test_a_learned_shortcut_scale_is_a_scale_of_the_same_integers(target, order)
         y = Add (scaled, x_rounded)""",
         constants=", float[1] alpha = {0.7}",
     )
-    folded = for_target(model, target)
+    folded = for_engine(model, target)
     assert Counter(node.op_type for node in folded.graph.node) == {
         "QuantizeLinear": 1,
         "DequantizeLinear": 2,
@@ -251,12 +251,12 @@ def test_a_learned_shortcut_scale_is_a_scale_of_the_same_integers(target, order)
 def test_a_scale_that_is_not_positive_stays_a_product(alpha):
     model = parsed("y = Mul (x_rounded, alpha)", constants=f", float[1] alpha = {{{alpha}}}")
     for target in TARGETS:
-        assert len(of_type(for_target(model, target), "Mul")) == 1
+        assert len(of_type(for_engine(model, target), "Mul")) == 1
 
 
 def test_a_product_with_a_tensor_of_numbers_stays():
     model = parsed("y = Mul (x_rounded, v)", constants=", float[4] v = {1.0, 2.0, 3.0, 4.0}")
-    assert len(of_type(for_target(model, "openvino"), "Mul")) == 1
+    assert len(of_type(for_engine(model, "openvino"), "Mul")) == 1
 
 
 MOVERS = {
@@ -269,7 +269,7 @@ MOVERS = {
 @pytest.mark.parametrize("mover", MOVERS)
 def test_what_moves_values_is_followed_by_a_pair_that_changes_nothing(mover):
     model = parsed(f"{MOVERS[mover]}\n y = Relu (moved)")
-    changed = for_target(model, "openvino")
+    changed = for_engine(model, "openvino")
     (node,) = of_type(changed, mover)
     after = [n for n in changed.graph.node if node.output[0] in n.input]
     assert [n.op_type for n in after] == ["QuantizeLinear"]
@@ -283,7 +283,7 @@ def test_nothing_is_rounded_behind_a_concatenation_of_two_ranges():
   other = DequantizeLinear (other_codes, t, zero)
   moved = Concat <axis = 1> (x_rounded, other)
   y = Relu (moved)""")
-    assert len(of_type(for_target(model, "openvino"), "QuantizeLinear")) == 2
+    assert len(of_type(for_engine(model, "openvino"), "QuantizeLinear")) == 2
 
 
 def test_a_relu_in_a_signed_group_gets_zero_point_0_for_onnxruntime():
@@ -292,7 +292,7 @@ def test_a_relu_in_a_signed_group_gets_zero_point_0_for_onnxruntime():
   codes = QuantizeLinear (positive, s, z)
   rounded = DequantizeLinear (codes, s, z)
   y = Concat <axis = 1> (x_rounded, rounded)""")
-    changed = for_target(model, "onnxruntime")
+    changed = for_engine(model, "onnxruntime")
     held = constants(changed.graph)
     (relu,) = of_type(changed, "Relu")
     (quantize,) = [n for n in of_type(changed, "QuantizeLinear") if n.input[0] == relu.output[0]]
@@ -302,7 +302,7 @@ def test_a_relu_in_a_signed_group_gets_zero_point_0_for_onnxruntime():
     unchanged = [n for n in of_type(changed, "QuantizeLinear") if n is not quantize]
     assert {int(held[n.input[2]]) for n in unchanged} == {50}
     assert np.abs(run(changed, x=some())[0] - run(model, x=some())[0]).max() <= 0.02
-    kept = for_target(model, "openvino")
+    kept = for_engine(model, "openvino")
     assert {int(constants(kept.graph)[n.input[2]]) for n in of_type(kept, "QuantizeLinear")} == {50}
 
 
@@ -337,7 +337,7 @@ def random_images(count: int = 6) -> np.ndarray:
 def test_onnxruntime_runs_all_convolutions_but_the_predictors_in_int8(
     int8, raw, tmp_path, activation
 ):
-    path = written(for_target(raw(activation), "onnxruntime"), int8, tmp_path / "m.onnx")
+    path = written(for_engine(raw(activation), "onnxruntime"), int8, tmp_path / "m.onnx")
     found = coverage(path, "onnxruntime")
     assert (found.int8, found.total) == (70, 76)
 
@@ -345,13 +345,13 @@ def test_onnxruntime_runs_all_convolutions_but_the_predictors_in_int8(
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_openvino_does_too(int8, raw, tmp_path, activation):
     pytest.importorskip("openvino", reason="openvino is not installed here")
-    path = written(for_target(raw(activation), "openvino"), int8, tmp_path / "m.onnx")
+    path = written(for_engine(raw(activation), "openvino"), int8, tmp_path / "m.onnx")
     found = coverage(path, "openvino")
     assert (found.int8, found.total) == (70, 76)
 
 
 def test_every_weight_but_those_of_predictors_is_int8_and_the_file_a_quarter(int8, raw, tmp_path):
-    model = for_target(raw(), "onnxruntime")
+    model = for_engine(raw(), "onnxruntime")
     held, made = constants(model.graph), makers(model)
     in_float = [conv for conv in of_type(model, "Conv") if conv.input[1] in held]
     assert len(in_float) == 6
@@ -366,7 +366,7 @@ def test_every_weight_but_those_of_predictors_is_int8_and_the_file_a_quarter(int
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_tensorrt_finds_what_its_rules_want(raw, activation):
     """TensorRT 10 and 11: int8, symmetric, constant scales; where a weight is, so is the input."""
-    model = for_target(raw(activation), "tensorrt")
+    model = for_engine(raw(activation), "tensorrt")
     held, made = constants(model.graph), makers(model)
     for node in of_type(model, "QuantizeLinear", "DequantizeLinear"):
         scale, zero = held[node.input[1]], held[node.input[2]]
@@ -393,7 +393,7 @@ def test_tensorrt_finds_what_its_rules_want(raw, activation):
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_product_and_no_transposed_convolution_is_left_between_roundings(raw, target):
-    model = for_target(raw(), target)
+    model = for_engine(raw(), target)
     assert of_type(model, "ConvTranspose") == []
     made = makers(model)
     for node in of_type(model, "Mul"):
@@ -409,7 +409,7 @@ def test_outputs_stray_from_torch_by_less_than_int8_from_float(int8, raw, target
     assert isinstance(model, QuantizedDetector)
     rounded = TorchSession(model.eval(), manifest, SessionOptions()).run(random_images())
     exact = TorchSession(float_twin(model), manifest, SessionOptions()).run(random_images())
-    found = run(for_target(raw(activation), target), images=random_images())
+    found = run(for_engine(raw(activation), target), images=random_images())
     for ours, theirs, unrounded in zip(rounded, found, exact, strict=True):
         strays = np.sqrt(np.mean((theirs - ours) ** 2))
         noise = np.sqrt(np.mean((unrounded - ours) ** 2))
@@ -420,12 +420,12 @@ def test_for_tensorrt_outputs_stay_near_float(int8, raw):
     model, manifest = load_checkpoint(int8())
     assert isinstance(model, QuantizedDetector)
     exact = TorchSession(float_twin(model), manifest, SessionOptions()).run(random_images())[1]
-    found = run(for_target(raw(), "tensorrt"), images=random_images())[1]
+    found = run(for_engine(raw(), "tensorrt"), images=random_images())[1]
     assert np.sqrt(np.mean((found - exact) ** 2)) < 0.15 * exact.std()
 
 
 def test_bytes_go_into_the_first_convolution_as_they_are(raw):
-    model = for_target(raw(uint8=True), "onnxruntime")
+    model = for_engine(raw(uint8=True), "onnxruntime")
     made = makers(model)
     first = of_type(model, "Conv")[0]
     dequantize = made[first.input[0]]
@@ -436,13 +436,13 @@ def test_bytes_go_into_the_first_convolution_as_they_are(raw):
         (random_images() * 255).round().astype(np.uint8).transpose(0, 2, 3, 1)
     )
     from_bytes = run(model, images=pixels)
-    from_floats = run(for_target(raw(), "onnxruntime"), images=random_images())
+    from_floats = run(for_engine(raw(), "onnxruntime"), images=random_images())
     for ours, theirs in zip(from_bytes, from_floats, strict=True):
         assert np.array_equal(ours, theirs)
 
 
 def test_the_batch_may_be_of_any_size(raw):
-    model = for_target(raw(), "onnxruntime")
+    model = for_engine(raw(), "onnxruntime")
     boxes, scores = run(model, images=random_images(3))
     last_boxes, last_scores = run(model, images=random_images(3)[2:])
     assert np.abs(boxes[2:] - last_boxes).mean() < 0.05

@@ -15,7 +15,7 @@ from detkit.artifact.artifact import read_manifest
 from detkit.core.errors import ArtifactError
 from detkit.importing.run import import_checkpoint
 from detkit.importing.unpickle import inert, read_checkpoint
-from detkit.importing.yolo_nas import understand
+from detkit.importing.yolo_nas import parse_yolo_nas
 from detkit.nn.checkpoint import load_checkpoint, new_detector
 from detkit.nn.decode import Predictor
 from detkit.spec.zoo import ZOO, with_task
@@ -32,8 +32,8 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_layout_gives_the_same_weights(make_pth: Callable[[str], Path], layout: str) -> None:
-    reference = understand(read_checkpoint(make_pth("plain"))).tensors
-    found = understand(read_checkpoint(make_pth(layout)))
+    reference = parse_yolo_nas(read_checkpoint(make_pth("plain"))).tensors
+    found = parse_yolo_nas(read_checkpoint(make_pth(layout)))
     assert found.notes["weights"] == LAYOUTS[layout]
     assert found.notes["ignored_placeholders"] == "74"
     assert found.spec == ZOO["yolo-nas-s"]
@@ -76,7 +76,7 @@ FINE_TUNED: list[Any] = [
 
 def test_bgr_and_unscaled_input_is_folded_into_the_stem() -> None:
     saved, network = checkpoint(FINE_TUNED)
-    found = understand(saved)
+    found = parse_yolo_nas(saved)
     assert found.preprocess.pad_place == "corner"
     assert found.notes["folded_into_stem"] == "BGR order and 0..255 scale"
     rgb = torch.rand(1, 3, 64, 64)
@@ -99,13 +99,13 @@ def test_class_names_survive_an_omegaconf_list() -> None:
     names = inert("omegaconf.listconfig.ListConfig")()
     names.__setstate__({"_content": nodes})
     saved["processing_params"]["class_names"] = names
-    assert understand(saved).class_names == ("cat", "dog")
+    assert parse_yolo_nas(saved).class_names == ("cat", "dog")
 
 
 def test_an_unknown_processing_step_is_refused() -> None:
     saved, _ = checkpoint([{"NormalizeImage": {"mean": [1], "std": [2]}}])
     with pytest.raises(ArtifactError, match="NormalizeImage is not supported"):
-        understand(saved)
+        parse_yolo_nas(saved)
 
 
 def test_already_fused_blocks_are_refused() -> None:
@@ -113,16 +113,16 @@ def test_already_fused_blocks_are_refused() -> None:
     net = {n: t for n, t in saved["net"].items() if ".branch_" not in n}
     net["backbone.stem.conv.rbr_reparam.weight"] = torch.zeros(16, 3, 3, 3)
     with pytest.raises(ArtifactError, match="already fused"):
-        understand({"net": net})
+        parse_yolo_nas({"net": net})
 
 
 def test_another_network_is_refused() -> None:
     saved, _ = checkpoint(FINE_TUNED)
     del saved["net"]["backbone.stage1.blocks.bottlenecks.0.alpha"]
     with pytest.raises(ArtifactError, match="are not those of yolo-nas-p"):
-        understand(saved)
+        parse_yolo_nas(saved)
     with pytest.raises(ArtifactError, match="no YOLO-NAS weights"):
-        understand({"net": {"w": torch.ones(1)}})
+        parse_yolo_nas({"net": {"w": torch.ones(1)}})
 
 
 def test_the_verb_prints_one_path(make_pth: Callable[[str], Path], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import nn
 from detkit.nn.blocks import FusedConv
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.decode import Predictor
-from detkit.nn.detector import Detector, build, cost_of, fuse
+from detkit.nn.detector import Detector, build_detector, cost_of, fuse
 from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS
 from detkit.spec.zoo import ZOO
 
@@ -93,6 +93,6 @@ def test_an_untrained_network_is_unsure() -> None:
 
 
 def test_published_state_dict_keys_without_placeholders() -> None:
-    keys = build(ZOO["yolo-nas-s"], "training").state_dict().keys()
+    keys = build_detector(ZOO["yolo-nas-s"], "training").state_dict().keys()
     assert len(keys) == 921 - 74
     assert "backbone.stage3.blocks.bottlenecks.4.cv2.branch_1x1.bias" in keys

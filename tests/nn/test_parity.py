@@ -16,10 +16,10 @@ from torch import Tensor
 from detkit.config import LossConfig
 from detkit.core.boxes import NmsConfig, nms
 from detkit.importing.unpickle import read_checkpoint
-from detkit.importing.yolo_nas import understand
+from detkit.importing.yolo_nas import parse_yolo_nas
 from detkit.nn.checkpoint import assign_strictly
 from detkit.nn.decode import Predictor
-from detkit.nn.detector import Detector, build, fuse
+from detkit.nn.detector import Detector, build_detector, fuse
 from detkit.train.loss import DetectionLoss
 
 SCORE_TOLERANCE, BOX_TOLERANCE_PX, RELATIVE = 2e-5, 5e-3, 1e-3
@@ -54,8 +54,8 @@ def fill(parity: Path) -> Iterator[ModuleType]:
 
 @pytest.fixture(scope="module")
 def model(make_pth: Callable[[str], Path]) -> Detector:
-    found = understand(read_checkpoint(make_pth("plain")))
-    model = build(found.spec, "training")
+    found = parse_yolo_nas(read_checkpoint(make_pth("plain")))
+    model = build_detector(found.spec, "training")
     assign_strictly(model, found.tensors, where="fixture")
     return model.eval()
 

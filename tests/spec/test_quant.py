@@ -4,8 +4,8 @@ import pytest
 
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
-from detkit.engines import int8_targets
-from detkit.engines.int8_graph import check_target
+from detkit.engines import int8_engines
+from detkit.engines.int8_graph import check_int8_engine
 from detkit.spec.quant import CALIBRATORS, WEIGHT_BITS, QuantSpec
 
 
@@ -35,8 +35,8 @@ def test_unknown_calibrator_suggests_the_near_one():
 
 
 def test_unknown_target_suggests_the_near_one():
-    for target in int8_targets():
-        check_target(target)
+    for target in int8_engines():
+        check_int8_engine(target)
     with pytest.raises(UsageError, match="unknown target 'tensort'") as caught:
-        check_target("tensort")
+        check_int8_engine("tensort")
     assert caught.value.hint == "did you mean 'tensorrt'?"

@@ -110,7 +110,7 @@ def _engine_files(sources: VariantSources, engine: Engine) -> Iterator[OpenVaria
     ):
         path = sources.folder / f"{engine.name}-{precision}{engine.suffix}"
         options = ExportOptions(
-            half=precision != "fp32", engine=engine.int8_target, batches=(1, 1, MAX_BATCH)
+            half=precision != "fp32", engine=engine.int8_engine, batches=(1, 1, MAX_BATCH)
         )
         export(source, path, options)
         session = open_session(path, session_options=SessionOptions(device="cuda"))

@@ -54,7 +54,7 @@ def engine_packages() -> tuple[str, ...]:
     return tuple(name for engine in ENGINES.values() for name in engine.packages)
 
 
-def int8_targets() -> tuple[str, ...]:
+def int8_engines() -> tuple[str, ...]:
     """Names that `--target` takes: each has a Q/DQ form of its own."""
     return tuple(engine.name for engine in ENGINES.values() if engine.qdq_form)
 

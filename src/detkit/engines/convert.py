@@ -28,7 +28,7 @@ from detkit.data.comparison_images import comparison_images
 from detkit.engines import ENGINES, TRAINING, measuring_engines
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.int8_checks import check_rounding, check_speed
-from detkit.engines.int8_graph import for_target
+from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.engines.torch.session import TorchSession
 from detkit.export.graph import build_graph
@@ -87,7 +87,7 @@ def convert_checkpoint(
     raw_manifest = _raw_manifest(manifest)
     raw = build_graph(fuse(model), raw_manifest, uint8=options.uint8, exporter=options.exporter)
     if isinstance(model, QuantizedDetector):
-        raw = for_target(raw, options.engine)
+        raw = for_engine(raw, options.engine)
     graph = append_nms(raw, options.nms_config) if options.nms else raw
     images, source = comparison_images(
         options.data or "", manifest.preprocess, NUM_IMAGES, recorded=manifest.data

@@ -36,7 +36,7 @@ class Engine:
         check: (engine name) -> None; raises BackendError where what it builds cannot run here.
         int8_coverage: (path) -> convolutions by precision, where it can be asked on this machine.
         qdq_form: rewrites a traced Q/DQ graph (`export.qdq`) as this engine fuses it.
-        int8_target: name of the engine whose INT8 graphs it takes; its own where it has a form.
+        int8_engine: name of the engine whose INT8 graphs it takes; its own where it has a form.
         int8_noise_share: how far its INT8 graph may stray, as a share of the noise of INT8 itself.
         concurrent: whether several sessions may run in threads beside each other.
         nms_of_int8_onnx: why an INT8 ONNX file with NMS is refused; empty where it is not.
@@ -57,7 +57,7 @@ class Engine:
     check: str = ""
     int8_coverage: str = ""
     qdq_form: str = ""
-    int8_target: str = ""
+    int8_engine: str = ""
     int8_noise_share: float = 2.0
     concurrent: bool = False
     nms_of_int8_onnx: str = ""

@@ -23,7 +23,7 @@ class ExportOptions:
     nms_config: NmsConfig = PREDICT_NMS
     half: bool = False  # float16: weights in OpenVINO's file, the network in an engine
     exporter: str = "torchscript"  # or dynamo
-    # The engine that an INT8 graph is for; see `engines.int8_targets`.
+    # The engine that an INT8 graph is for; see `engines.int8_engines`.
     engine: str = field(default_factory=lambda: default_engine().name)
     allow_slower: bool = False  # keep an INT8 graph that takes longer than float
     batches: tuple[int, int, int] = (1, 1, 8)  # least, tuned for and most, of an engine

@@ -45,7 +45,7 @@ def check_rounding(
     manifest: Manifest,
     exported: Session,
     images: Array,
-    target: str,
+    engine: str,
     *,
     source: str,
 ) -> Difference:
@@ -61,7 +61,7 @@ def check_rounding(
     exact = TorchSession(float_twin(model), manifest, SessionOptions())
     noise = compare_raw(exact, rounded, images, source=source, least_score=LEAST_SCORE)
     found = compare_raw(rounded, exported, images, source=source, least_score=LEAST_SCORE)
-    share = ENGINES[target].int8_noise_share
+    share = ENGINES[engine].int8_noise_share
     for value, allowed, unit in (
         (found.score, max(noise.score, FLOOR.score) * share, "of a score"),
         (found.box_px, max(noise.box_px, FLOOR.box_px) * share, "px"),

@@ -75,7 +75,7 @@ class _Rounding:
 
 
 class Graph:
-    """A GraphProto with its constants as arrays, and who makes and takes each tensor."""
+    """A GraphProto with its constants as arrays, and the producers and consumers of each tensor."""
 
     def __init__(self, proto: GraphProto) -> None:
         self.proto = proto
@@ -88,9 +88,9 @@ class Graph:
                 self.constants[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
             else:
                 self.nodes.append(node)
-        self.made_by = {name: node for node in self.nodes for name in node.output}
+        self.producers = {name: node for node in self.nodes for name in node.output}
 
-    def takers(self, name: str) -> list[NodeProto]:
+    def consumers(self, name: str) -> list[NodeProto]:
         return [node for node in self.nodes if name in node.input]
 
     def of_type(self, *op_types: str) -> list[NodeProto]:
@@ -107,13 +107,13 @@ class Graph:
 
     def insert(self, node: NodeProto, after: NodeProto) -> None:
         self.nodes.insert(self.nodes.index(after) + 1, node)
-        self.made_by.update(dict.fromkeys(node.output, node))
+        self.producers.update(dict.fromkeys(node.output, node))
 
     def remove(self, node: NodeProto) -> None:
         self.nodes.remove(node)
 
-    def redirect(self, old: str, new: str, takers: list[NodeProto]) -> None:
-        for node in takers:
+    def redirect(self, old: str, new: str, consumers: list[NodeProto]) -> None:
+        for node in consumers:
             for index, name in enumerate(node.input):
                 if name == old:
                     node.input[index] = new
@@ -143,8 +143,8 @@ class Graph:
 def _pairs(graph: Graph) -> Iterator[tuple[NodeProto, NodeProto]]:
     """Yields (Q, DQ) of every activation."""
     for node in graph.of_type("QuantizeLinear"):
-        for taker in graph.takers(node.output[0]):
-            yield node, taker
+        for consumer in graph.consumers(node.output[0]):
+            yield node, consumer
 
 
 def _fold_weights(graph: Graph) -> None:
@@ -169,7 +169,7 @@ def _fold_scales(graph: Graph) -> None:
             continue
         at = 0 if parts[0] is None else 1
         factor = parts[1 - at]
-        source = graph.made_by.get(node.input[at])
+        source = graph.producers.get(node.input[at])
         assert factor is not None
         if source is None or source.op_type != "DequantizeLinear" or factor.size != 1:
             continue
@@ -199,7 +199,7 @@ def _shuffle_blocks(graph: Graph) -> None:
         if conv is None or conv.op_type != "Conv" or mode.s != b"CRD":
             continue
         block = next(attribute.i for attribute in node.attribute if attribute.name == "blocksize")
-        rounded_weight = graph.made_by.get(conv.input[1])
+        rounded_weight = graph.producers.get(conv.input[1])
         reordered = [(conv, 2)]
         reordered += (
             [(conv, 1)] if rounded_weight is None else [(rounded_weight, i) for i in range(3)]
@@ -214,10 +214,10 @@ def _shuffle_blocks(graph: Graph) -> None:
 
 def _rounded_by(graph: Graph, node: NodeProto) -> NodeProto | None:
     """The node that makes the input of `node`, seen through one Q -> DQ where there is one."""
-    source = graph.made_by.get(node.input[0])
+    source = graph.producers.get(node.input[0])
     for op_type in ("DequantizeLinear", "QuantizeLinear"):
         if source is not None and source.op_type == op_type:
-            source = graph.made_by.get(source.input[0])
+            source = graph.producers.get(source.input[0])
     return source
 
 
@@ -230,7 +230,7 @@ def _round_moved(graph: Graph) -> None:
         if node.op_type not in MOVING:
             continue
         tensors = [name for name in node.input if name and name not in graph.constants]
-        sources = [graph.made_by.get(name) for name in tensors]
+        sources = [graph.producers.get(name) for name in tensors]
         found = [
             graph.rounding(source)
             for source in sources
@@ -244,12 +244,12 @@ def _round_moved(graph: Graph) -> None:
 
 def _insert_pair(graph: Graph, after: NodeProto, *, parameters: list[str]) -> None:
     value = after.output[0]
-    takers = graph.takers(value)
+    consumers = graph.consumers(value)
     codes, rounded = f"{value}_codes", f"{value}_rounded"
     make = onnx.helper.make_node
     quantize = make("QuantizeLinear", [value, *parameters], [codes], name=f"{value}_Q")
     dequantize = make("DequantizeLinear", [codes, *parameters], [rounded], name=f"{value}_DQ")
-    graph.redirect(value, rounded, takers)
+    graph.redirect(value, rounded, consumers)
     graph.insert(quantize, after=after)
     graph.insert(dequantize, after=quantize)
 
@@ -257,13 +257,13 @@ def _insert_pair(graph: Graph, after: NodeProto, *, parameters: list[str]) -> No
 def _take_bytes(graph: Graph) -> None:
     """Feeds input bytes straight to the DQ: scaled by 1/255 and rounded, they are themselves."""
     for quantize, dequantize in list(_pairs(graph)):
-        scale = graph.made_by.get(quantize.input[0])
+        scale = graph.producers.get(quantize.input[0])
         if scale is None or scale.op_type != "Mul":
             continue
         name, factor = _split(graph, scale)
         rounding = graph.rounding(quantize)
-        moved = graph.made_by.get(name)
-        cast = graph.made_by.get(moved.input[0]) if moved is not None else None
+        moved = graph.producers.get(name)
+        cast = graph.producers.get(moved.input[0]) if moved is not None else None
         if moved is None or cast is None or moved.op_type != "Transpose":
             continue
         if cast.op_type != "Cast" or rounding.zero_point != 0:
@@ -297,9 +297,9 @@ def _round_before_activations(graph: Graph) -> None:
     rounded as well, to steps of 1/255.
     """
     for node in graph.of_type(*FLAT_BELOW):
-        conv = graph.made_by.get(node.input[0])
+        conv = graph.producers.get(node.input[0])
         gated = _gated_by(graph, node)
-        rounded = _taker(graph, gated.output[0], "QuantizeLinear")
+        rounded = _consumer(graph, gated.output[0], "QuantizeLinear")
         if conv is None or conv.op_type != "Conv" or rounded is None:
             continue
         if not _is_int8(graph, conv):
@@ -315,15 +315,15 @@ def _gated_by(graph: Graph, node: NodeProto) -> NodeProto:
     """The product that a SiLU ends with; the node itself for other activations."""
     if node.op_type != "Sigmoid":
         return node
-    return _taker(graph, node.output[0], "Mul") or node
+    return _consumer(graph, node.output[0], "Mul") or node
 
 
-def _taker(graph: Graph, name: str, op_type: str) -> NodeProto | None:
-    return next((node for node in graph.takers(name) if node.op_type == op_type), None)
+def _consumer(graph: Graph, name: str, op_type: str) -> NodeProto | None:
+    return next((node for node in graph.consumers(name) if node.op_type == op_type), None)
 
 
 def _is_int8(graph: Graph, conv: NodeProto) -> bool:
-    weight = graph.made_by.get(conv.input[1])
+    weight = graph.producers.get(conv.input[1])
     return weight is not None and weight.op_type == "DequantizeLinear"
 
 
@@ -342,7 +342,7 @@ def _give_relu_its_zero(graph: Graph) -> None:
     range, with all 256 levels; the concatenation brings it to the shared one.
     """
     for quantize, dequantize in list(_pairs(graph)):
-        rounding, source = graph.rounding(quantize), graph.made_by.get(quantize.input[0])
+        rounding, source = graph.rounding(quantize), graph.producers.get(quantize.input[0])
         if source is None or source.op_type != "Relu" or rounding.zero_point == 0:
             continue
         scale, zero = _parameters(graph, quantize, rounding.high / 255, 0)
@@ -356,11 +356,11 @@ def _keep_floats(graph: Graph) -> None:
     A Clip without bounds, which changes nothing, hides the one in front from it.
     """
     for conv in graph.of_type("Conv"):
-        source = graph.made_by.get(conv.input[0])
+        source = graph.producers.get(conv.input[0])
         if _is_int8(graph, conv) or source is None or source.op_type != "DequantizeLinear":
             continue
-        relu = _taker(graph, conv.output[0], "Relu") or conv
-        if _taker(graph, relu.output[0], "QuantizeLinear") is not None:
+        relu = _consumer(graph, conv.output[0], "Relu") or conv
+        if _consumer(graph, relu.output[0], "QuantizeLinear") is not None:
             hidden = f"{conv.output[0]}_input"
             graph.insert(onnx.helper.make_node("Clip", [conv.input[0]], [hidden]), after=source)
             conv.input[0] = hidden

@@ -7,9 +7,9 @@ from pathlib import Path
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
 from detkit.engines import TRAINING
 from detkit.importing.unpickle import read_checkpoint
-from detkit.importing.yolo_nas import understand
+from detkit.importing.yolo_nas import parse_yolo_nas
 from detkit.nn.checkpoint import assign_strictly, input_output, save_checkpoint
-from detkit.nn.detector import build, cost_metrics
+from detkit.nn.detector import build_detector, cost_metrics
 from detkit.report import ConversionReport
 
 
@@ -19,8 +19,8 @@ def import_checkpoint(source: Path, out: Path) -> ConversionReport:
     Raises:
         ArtifactError: not a readable torch checkpoint, not YOLO-NAS, or an unsupported input.
     """
-    found = understand(read_checkpoint(source))
-    model = build(found.spec, "training")
+    found = parse_yolo_nas(read_checkpoint(source))
+    model = build_detector(found.spec, "training")
     assign_strictly(model, found.tensors, where=str(source))
     inputs, outputs = input_output(found.spec)
     manifest = Manifest(

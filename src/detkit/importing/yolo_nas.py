@@ -19,7 +19,7 @@ from torch import Tensor
 
 from detkit.core.errors import ArtifactError
 from detkit.importing.unpickle import InertObject
-from detkit.nn.detector import build
+from detkit.nn.detector import build_detector
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
@@ -63,7 +63,7 @@ class _Input:
     scaled: bool = True  # 0..1 rather than 0..255
 
 
-def understand(saved: Any) -> Imported:
+def parse_yolo_nas(saved: Any) -> Imported:
     """Reads a super-gradients checkpoint as loaded by `unpickle.read_checkpoint`.
 
     Raises:
@@ -127,7 +127,9 @@ def _recognise(tensors: dict[str, Tensor]) -> ArchSpec:
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     for named in ZOO.values():
         spec = dataclasses.replace(named, num_classes=num_classes)
-        wanted = {n: tuple(t.shape) for n, t in build(spec, "training").state_dict().items()}
+        wanted = {
+            n: tuple(t.shape) for n, t in build_detector(spec, "training").state_dict().items()
+        }
         if wanted == shapes:
             return spec
     raise ArtifactError(

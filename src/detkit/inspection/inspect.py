@@ -62,7 +62,7 @@ def inspect_file(path: Path) -> FileInfo:
         return FileInfo(file=str(path), kind="run folder", bytes=total, sha256="", content=run)
     if not path.is_file():
         raise ArtifactError(f"no such file: {path}")
-    path = _whole(path)
+    path = _main_file(path)
     kind, content = _read(path)
     return FileInfo(
         file=str(path),
@@ -76,7 +76,7 @@ def inspect_file(path: Path) -> FileInfo:
     )
 
 
-def _whole(path: Path) -> Path:
+def _main_file(path: Path) -> Path:
     """The main file of an artifact: NAME.engine of a sidecar, NAME.xml of weights."""
     if path.name.endswith(ENGINE_SIDECAR):
         engine = path.with_suffix("")

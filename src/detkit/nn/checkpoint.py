@@ -17,7 +17,7 @@ from detkit.artifact.artifact import (
     write_artifact,
 )
 from detkit.core.errors import ArtifactError
-from detkit.nn.detector import Detector, build
+from detkit.nn.detector import Detector, build_detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.spec.arch import ArchSpec
 
@@ -48,7 +48,7 @@ def load_checkpoint(path: Path, manifest: Manifest | None = None) -> tuple[Detec
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: cannot read the weights: {error}") from error
-    model = build(manifest.arch, manifest.form)
+    model = build_detector(manifest.arch, manifest.form)
     if manifest.quant is not None:
         model = QuantizedDetector(model, manifest.quant)
     assign_strictly(model, tensors, where=str(path))

@@ -43,7 +43,7 @@ def fuse(model: Detector) -> Detector:
     return deployed.requires_grad_(False)
 
 
-def build(spec: ArchSpec, form: str) -> Detector:
+def build_detector(spec: ArchSpec, form: str) -> Detector:
     """A detector in `form` (training or deployed) with unset weights, on the meta device."""
     with torch.device("meta"):
         model = Detector(spec)
@@ -71,7 +71,7 @@ def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
     blocks fused, plain convolutions still with their batch-norms (folding those too, as `fuse`
     does, saves another 0.1 %).
     """
-    model = build(spec, "training").eval()
+    model = build_detector(spec, "training").eval()
     if form == "deployed":
         fuse_shapes(model, tuple(REPARAM_BLOCKS.values()))
     counted: list[int] = []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from detkit.nn.layers import ConvLayer, conv_layers
+from detkit.nn.conv_statistics import ConvLayer, conv_layers
 from detkit.spec.arch import ArchSpec
 
 LANES = 16  # channels that a vector unit takes at a time

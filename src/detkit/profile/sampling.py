@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from detkit.core.errors import UsageError
-from detkit.nn.layers import conv_layers
+from detkit.nn.conv_statistics import conv_layers
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 

@@ -20,7 +20,7 @@ from detkit.core.boxes import EVAL_NMS, Array
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
 from detkit.engines.coverage import coverage
-from detkit.engines.int8_graph import for_target
+from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.engines.torch.session import TorchSession
 from detkit.evaluation.evaluate import coco_figures, detect
@@ -94,7 +94,7 @@ class GraphScorer:
     def export(self, model: Detector, engine: str) -> ExportedGraph:
         """Exports for `engine` and opens the graph there."""
         raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
-        graph = for_target(raw, engine) if isinstance(model, QuantizedDetector) else raw
+        graph = for_engine(raw, engine) if isinstance(model, QuantizedDetector) else raw
         self._count += 1
         path = Path(self._folder.name) / f"{self._count}.onnx"
         write_onnx(graph, dataclasses.replace(self.manifest, kind="onnx", form="deployed"), path)

@@ -11,7 +11,7 @@ from detkit.core.boxes import PREDICT_NMS
 from detkit.core.errors import ArtifactError, BackendError, UsageError
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.opening import open_session
-from detkit.engines.tensorrt.api import build
+from detkit.engines.tensorrt.api import run_builder
 from detkit.engines.tensorrt.build_machine import RTX
 from detkit.engines.tensorrt.engine_file import read_sidecar
 from detkit.engines.tensorrt.export import build_engine, export, export_rtx
@@ -86,7 +86,7 @@ def test_a_timing_cache_can_be_given(quantized_graph, rtx):
     """To TensorRT; of TensorRT-RTX the calls are there, and `export` does not make them."""
     plan = EnginePlan()
     with pytest.warns(DeprecationWarning, match="no-ops in TensorRT-RTX"):
-        built = build(
+        built = run_builder(
             rtx,
             quantized_graph.SerializeToString(),
             profile=plan.profile(quantized_graph),
@@ -111,7 +111,7 @@ def test_an_int8_checkpoint_becomes_an_engine(int8_graph, half):
 
 @pytest.mark.usefixtures("rtx")
 def test_a_graph_that_breaks_a_rule_is_refused_before_it_is_built(quantized_graph, monkeypatch):
-    monkeypatch.setattr(exporter, "build", None)
+    monkeypatch.setattr(exporter, "run_builder", None)
     (zero,) = (t for t in quantized_graph.graph.initializer if t.name == "zero")
     zero.CopyFrom(onnx.helper.make_tensor("zero", onnx.TensorProto.INT8, [], [4]))
     with pytest.raises(ArtifactError, match="has the zero point 4; TensorRT has none but 0"):
@@ -130,7 +130,7 @@ def test_rtx_reads_nms_and_cannot_build_it(float_graph, rtx):
     """Where this fails a newer TensorRT-RTX can, and `--nms` need not be refused any more."""
     graph, plan = append_nms(float_graph("yolo-nas-p"), PREDICT_NMS), EnginePlan()
     with pytest.raises(ArtifactError, match=r"cannot build the engine: .*no runners"):
-        build(
+        run_builder(
             rtx,
             graph.SerializeToString(),
             profile=plan.profile(graph),
@@ -142,7 +142,9 @@ def test_rtx_reads_nms_and_cannot_build_it(float_graph, rtx):
 
 @pytest.mark.usefixtures("no_gpu")
 def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(exporter, "load", lambda library: type("Trt", (), {"__version__": "10"}))
+    monkeypatch.setattr(
+        exporter, "import_library", lambda library: type("Trt", (), {"__version__": "10"})
+    )
     monkeypatch.setattr(exporter, "convert_checkpoint", None)
     with pytest.raises(BackendError, match="no NVIDIA GPU here"):
         export(checkpoint, tmp_path / "m.engine", ExportOptions())

@@ -76,12 +76,12 @@ def fake_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """A GPU and a TensorRT that say their names and nothing else."""
     gpu = Gpu(name="GPU", compute_capability="8.7", driver="12.6")
     monkeypatch.setattr(machine, "find_gpu", lambda index: gpu)
-    monkeypatch.setattr(session_module, "load", lambda library: RefusingTensorrt())
+    monkeypatch.setattr(session_module, "import_library", lambda library: RefusingTensorrt())
 
 
 def test_without_a_gpu_an_engine_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setattr("detkit.machine.gpu.DRIVER", "libno_such_driver.so.1")
-    monkeypatch.setattr(session_module, "load", lambda library: RefusingTensorrt())
+    monkeypatch.setattr(session_module, "import_library", lambda library: RefusingTensorrt())
     write_engine(tmp_path / "m.engine", b"engine", record())
     with pytest.raises(BackendError, match="no NVIDIA GPU here"):
         open_session(tmp_path / "m.engine", session_options=SessionOptions(device="cuda"))
@@ -137,7 +137,7 @@ def test_tensorrt_that_is_not_installed_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(BackendError, match=f"{library} is not installed here") as raised:
-        machine.load(library)
+        machine.import_library(library)
     assert raised.value.hint.startswith(f"pip install 'detkit[{library}]';")
 
 

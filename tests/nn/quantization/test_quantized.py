@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from detkit.core.errors import UsageError
 from detkit.data.synthetic.synth import draw_images
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
-from detkit.nn.detector import build, fuse
+from detkit.nn.detector import build_detector, fuse
 from detkit.nn.quantization.fake_quant import Quantizer
 from detkit.nn.quantization.quantized import (
     MOVING_MODULES,
@@ -42,7 +42,7 @@ def on_meta(name: str, block: str = "", activation: str = "") -> QuantizedDetect
     spec = dataclasses.replace(
         spec, block=block or spec.block, activation=activation or spec.activation
     )
-    return QuantizedDetector(build(spec, "deployed"), QuantSpec())
+    return QuantizedDetector(build_detector(spec, "deployed"), QuantSpec())
 
 
 def quantizer_calls(model: QuantizedDetector) -> list[str]:

@@ -11,7 +11,7 @@ import torch
 from detkit.core.errors import UsageError
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.decode import Predictor
-from detkit.nn.detector import build, fuse
+from detkit.nn.detector import build_detector, fuse
 from detkit.nn.supernet.elastic import Elastic, require_elastic
 from detkit.spec.arch import BLOCK_KINDS
 from detkit.spec.space import SPACES, SearchSpace
@@ -135,7 +135,7 @@ def test_concatenated_steps_keep_their_place(wide, make_elastic):
 
 def test_network_outside_the_largest_is_refused():
     tiny = SPACES["tiny"]
-    elastic = Elastic(build(tiny.largest_arch(), "training"))
+    elastic = Elastic(build_detector(tiny.largest_arch(), "training"))
     inside = tiny.to_arch(tiny.smallest_point())
     for other in (
         dataclasses.replace(inside, stem=64),
@@ -160,6 +160,6 @@ def test_space_that_varies_kinds_is_refused():
 
 def test_largest_architecture_holds_the_named_ones():
     space = SPACES["yolo-nas"].for_task(3, (64, 64))
-    elastic = Elastic(build(space.largest_arch(), "training"))
+    elastic = Elastic(build_detector(space.largest_arch(), "training"))
     for name in ("yolo-nas-n", "yolo-nas-s", "yolo-nas-m", "yolo-nas-l"):
         assert elastic.slices(space.to_arch(space.zoo_points()[name]))

@@ -10,7 +10,7 @@ import typer
 from detkit.cli import console
 from detkit.cli.conversion_output import emit_conversion, output_path
 from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
-from detkit.engines import default_engine, exporters, int8_targets
+from detkit.engines import default_engine, exporters, int8_engines
 
 EXAMPLES = {
     "export": (
@@ -62,8 +62,8 @@ TargetFlag = Annotated[
     typer.Option(
         "--target",
         metavar="ENGINE",
-        help=f"Of an INT8 graph: {', '.join(int8_targets())}; else what --to says.",
-        autocompletion=lambda: list(int8_targets()),
+        help=f"Of an INT8 graph: {', '.join(int8_engines())}; else what --to says.",
+        autocompletion=lambda: list(int8_engines()),
     ),
 ]
 AllowSlowerFlag = Annotated[
@@ -105,7 +105,7 @@ def export(
     from detkit.core.boxes import PREDICT_NMS
     from detkit.core.errors import UsageError, did_you_mean
     from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
-    from detkit.engines.int8_graph import check_target
+    from detkit.engines.int8_graph import check_int8_engine
     from detkit.spec.arch import parse_image_size
 
     if exporter not in ("torchscript", "dynamo"):
@@ -113,10 +113,10 @@ def export(
             f"unknown exporter '{exporter}'", hint=did_you_mean(exporter, ("torchscript", "dynamo"))
         )
     file_engine = find_exporter(to)
-    engine = target or file_engine.int8_target
-    check_target(engine)
-    if engine != file_engine.int8_target and file_engine != default_engine():
-        raise UsageError(f"--to {to} is for {file_engine.int8_target}, not {engine}")
+    engine = target or file_engine.int8_engine
+    check_int8_engine(engine)
+    if engine != file_engine.int8_engine and file_engine != default_engine():
+        raise UsageError(f"--to {to} is for {file_engine.int8_engine}, not {engine}")
     options = ExportOptions(
         image_size=parse_image_size(imgsz) if imgsz else (0, 0),
         uint8=uint8,

@@ -16,6 +16,6 @@ ENGINE = Engine(
     export="detkit.engines.onnxruntime.export:export",
     int8_coverage="detkit.engines.onnxruntime.session:precision_of_convolutions",
     qdq_form="detkit.export.qdq:bytes_form",
-    int8_target="onnxruntime",
+    int8_engine="onnxruntime",
     concurrent=True,
 )

@@ -16,7 +16,7 @@ ENGINE = Engine(
     export="detkit.engines.openvino.export:export",
     int8_coverage="detkit.engines.openvino.session:precision_of_convolutions",
     qdq_form="detkit.export.qdq:traced_form",
-    int8_target="openvino",
+    int8_engine="openvino",
     concurrent=True,
     nms_of_int8_onnx=("OpenVINO 2026.4 gives other boxes when it reads an INT8 ONNX file with NMS"),
 )

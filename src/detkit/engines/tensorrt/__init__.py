@@ -18,7 +18,7 @@ ENGINE = Engine(
     build="detkit.engines.tensorrt.export:write_untrained",
     check="detkit.engines.tensorrt.build_machine:check_machine",
     qdq_form="detkit.export.qdq:symmetric_form",
-    int8_target="tensorrt",
+    int8_engine="tensorrt",
     int8_noise_share=NOISE_SHARE,
 )
 
@@ -34,6 +34,6 @@ ENGINE_RTX = Engine(
     export="detkit.engines.tensorrt.export:export_rtx",
     build="detkit.engines.tensorrt.export:write_untrained",
     check="detkit.engines.tensorrt.build_machine:check_machine",
-    int8_target="tensorrt",
+    int8_engine="tensorrt",
     int8_noise_share=NOISE_SHARE,
 )

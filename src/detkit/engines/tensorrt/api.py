@@ -47,7 +47,7 @@ class Built:
     layers: int
 
 
-def build(
+def run_builder(
     trt: Any,
     onnx_bytes: bytes,
     *,

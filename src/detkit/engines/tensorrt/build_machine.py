@@ -28,7 +28,7 @@ class Machine:
     version: str
 
 
-def load(library: str) -> Any:
+def import_library(library: str) -> Any:
     """Imports the module of `tensorrt` or `tensorrt-rtx`.
 
     Raises:
@@ -79,4 +79,4 @@ def build_machine(library: str, trt: Any) -> Machine:
 
 def check_machine(library: str) -> None:
     """Raises BackendError where the library, or a GPU to run its engines, is not here."""
-    machine_here(library, load(library))
+    machine_here(library, import_library(library))

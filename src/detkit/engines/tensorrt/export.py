@@ -31,8 +31,8 @@ from detkit.engines.convert import (
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.int8_checks import check_rounding
 from detkit.engines.opening import open_session
-from detkit.engines.tensorrt.api import build
-from detkit.engines.tensorrt.build_machine import RTX, Machine, build_machine, load
+from detkit.engines.tensorrt.api import run_builder
+from detkit.engines.tensorrt.build_machine import RTX, Machine, build_machine, import_library
 from detkit.engines.tensorrt.engine_file import EngineSidecar, read_sidecar, write_engine
 from detkit.engines.tensorrt.plan import EnginePlan, timing_cache_name
 from detkit.engines.tensorrt.rules import lint
@@ -92,13 +92,13 @@ def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngi
         BackendError: the library is not here, or the GPU that TensorRT needs.
         ArtifactError: the graph breaks a rule (see `engines.tensorrt.rules`), or is refused.
     """
-    trt = load(library)
+    trt = import_library(library)
     machine = build_machine(library, trt)
     if faults := lint(graph):
         raise ArtifactError("TensorRT cannot run this graph: " + "; ".join(faults[:3]))
     data = graph.SerializeToString()
     cache = _timing_cache(machine)
-    built = build(
+    built = run_builder(
         trt,
         data,
         profile=plan.profile(graph),
@@ -149,7 +149,7 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
             hint="export without it: bench, eval and predict suppress what the engine gives",
         )
     plan = EnginePlan(batches=options.batches)
-    build_machine(library, load(library))  # before minutes of work, not after
+    build_machine(library, import_library(library))  # before minutes of work, not after
     with tempfile.TemporaryDirectory(prefix="detkit-") as name:
         onnx_path, engine_path = Path(name) / "graph.onnx", Path(name) / "trial.engine"
         report = convert_checkpoint(

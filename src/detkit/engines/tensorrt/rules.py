@@ -53,10 +53,10 @@ class _Graph:
             if node.op_type == "Constant" and node.attribute[0].name == "value":
                 self.constants[node.output[0]] = node.attribute[0].t
         self.producers = {name: node for node in self.nodes for name in node.output}
-        self.readers: dict[str, list[NodeProto]] = {}
+        self.consumers: dict[str, list[NodeProto]] = {}
         for node in self.nodes:
             for name in node.input:
-                self.readers.setdefault(name, []).append(node)
+                self.consumers.setdefault(name, []).append(node)
         values = (*inferred.input, *inferred.value_info, *inferred.output)
         self.types = {value.name: value.type.tensor_type.elem_type for value in values}
         self.types |= {name: tensor.data_type for name, tensor in self.constants.items()}
@@ -94,7 +94,8 @@ def _types(graph: _Graph) -> Iterator[str]:
     for name, kind in graph.types.items():
         if kind not in (*TYPES, TensorProto.UNDEFINED):
             type_name = TensorProto.DataType.Name(kind).lower()
-            yield f"{_made_by(graph, name)} is of type {type_name}, which TensorRT does not have"
+            made = _producer_text(graph, name)
+            yield f"{made} is of type {type_name}, which TensorRT does not have"
 
 
 def _operators(graph: _Graph) -> Iterator[str]:
@@ -130,7 +131,7 @@ def _mixed_floats(graph: _Graph) -> Iterator[str]:
         if len(set(floats.values())) < 2:
             continue
         shown = ", ".join(
-            f"{TensorProto.DataType.Name(kind)} from {_made_by(graph, name)}"
+            f"{TensorProto.DataType.Name(kind)} from {_producer_text(graph, name)}"
             for name, kind in floats.items()
         )
         yield f"{_called(node)} mixes types, which a strongly typed network refuses: {shown}"
@@ -175,11 +176,11 @@ def _scale_axes(graph: _Graph) -> Iterator[str]:
             )
             continue
         axis = _axis(node)
-        for reader in graph.readers.get(node.output[0], ()):
-            right = WEIGHT_AXES.get(reader.op_type, axis)
+        for consumer in graph.consumers.get(node.output[0], ()):
+            right = WEIGHT_AXES.get(consumer.op_type, axis)
             if right != axis:
                 yield (
-                    f"{_called(node)} scales a weight of {_called(reader)} along axis {axis};"
+                    f"{_called(node)} scales a weight of {_called(consumer)} along axis {axis};"
                     f" its output channels are axis {right}"
                 )
 
@@ -208,7 +209,7 @@ def _called(node: NodeProto) -> str:
     return f"{node.op_type} '{node.name or node.output[0]}'"
 
 
-def _made_by(graph: _Graph, name: str) -> str:
+def _producer_text(graph: _Graph, name: str) -> str:
     return _called(graph.producers[name]) if name in graph.producers else f"tensor '{name}'"
 
 

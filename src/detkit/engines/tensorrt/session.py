@@ -17,7 +17,7 @@ import numpy as np
 from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array
 from detkit.engines.tensorrt.api import EngineTensor, LoadedEngine
-from detkit.engines.tensorrt.build_machine import load, machine_here
+from detkit.engines.tensorrt.build_machine import import_library, machine_here
 from detkit.engines.tensorrt.device import Device, open_device
 from detkit.engines.tensorrt.engine_file import EngineSidecar, check_fits, read_sidecar
 from detkit.machine.gpu import gpu_index
@@ -95,7 +95,7 @@ def open_session(path: Path, manifest: Signature, session_options: SessionOption
         ArtifactError: the engine or its sidecar is damaged.
     """
     index = gpu_index(session_options.device)
-    trt = load(manifest.kind)
+    trt = import_library(manifest.kind)
     sidecar = read_sidecar(path)
     check_fits(path, sidecar, machine_here(manifest.kind, trt, index))
     device = open_device(index)

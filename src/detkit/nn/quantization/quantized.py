@@ -196,7 +196,7 @@ def _find_sites(trace: fx.Graph, model: nn.Module) -> list[Site]:
     for node in trace.nodes:
         if _is_made(node, model):
             site = Site(node, _owner(node))
-            site.convs = {*_makers(node, model), *_takers(node, model)}
+            site.convs = {*_producers(node, model), *_consumers(node, model)}
             if site.convs:
                 sites.append(site)
     return sites
@@ -224,21 +224,21 @@ def _is_scaled(node: fx.Node) -> bool:
     return node.op == "call_function" and node.target is operator.mul
 
 
-def _takers(node: fx.Node, model: nn.Module) -> Iterator[str]:
+def _consumers(node: fx.Node, model: nn.Module) -> Iterator[str]:
     """Yields convolutions that take the tensor, through nodes that move, scale or add it."""
     for user in node.users:
         if _is_conv(user, model):
             yield str(user.target)
         elif _is_moved(user, model) or _is_scaled(user) or _is_sum(user):
-            yield from _takers(user, model)
+            yield from _consumers(user, model)
 
 
-def _makers(node: fx.Node, model: nn.Module) -> Iterator[str]:
+def _producers(node: fx.Node, model: nn.Module) -> Iterator[str]:
     if _is_conv(node, model):
         yield str(node.target)
     elif _is_moved(node, model) or _is_scaled(node) or _is_sum(node):
         for source in node.all_input_nodes:
-            yield from _makers(source, model)
+            yield from _producers(source, model)
 
 
 def _owner(node: fx.Node) -> str:

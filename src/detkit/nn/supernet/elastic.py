@@ -21,7 +21,7 @@ from torch.func import functional_call
 from detkit.core.errors import UsageError
 from detkit.nn.blocks import SPP, Conv, CSPLayer
 from detkit.nn.checkpoint import assign_strictly
-from detkit.nn.detector import Detector, build
+from detkit.nn.detector import Detector, build_detector
 from detkit.nn.neck import DownStage, UpStage
 from detkit.nn.plain_blocks import CSPBlock
 from detkit.spec.arch import ArchSpec
@@ -123,7 +123,7 @@ def _sizeless(spec: ArchSpec) -> ArchSpec:
 @functools.lru_cache(maxsize=16)  # hundreds of modules each, and random networks do not come back
 def _skeleton(spec: ArchSpec) -> Detector:
     """The modules without the weights."""
-    return build(spec, "training")
+    return build_detector(spec, "training")
 
 
 def _check_within(spec: ArchSpec, whole: Detector) -> None:

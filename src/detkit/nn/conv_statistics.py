@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_shapes
-from detkit.nn.detector import build
+from detkit.nn.detector import build_detector
 from detkit.spec.arch import ArchSpec
 
 
@@ -45,7 +45,7 @@ class ConvLayer:
 @functools.lru_cache(maxsize=1024)
 def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     """All convolutions of a deployed network, in the order they run."""
-    model = build(spec, "training").eval()
+    model = build_detector(spec, "training").eval()
     fuse_shapes(model)
     found: list[ConvLayer] = []
     for path, module in model.named_modules():

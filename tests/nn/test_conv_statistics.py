@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
+from detkit.nn.conv_statistics import conv_layers
 from detkit.nn.detector import cost_of
-from detkit.nn.layers import conv_layers
 from detkit.spec.zoo import ZOO, with_task
 
 
