@@ -42,7 +42,7 @@ from detkit.search.study.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO, with_task
 from detkit.timing.cpu_time import least_cpu_ms
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 WIDTHS = (0.5, 0.75, 1.0)
 MULTIPLE = 8  # of channels

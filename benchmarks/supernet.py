@@ -28,12 +28,12 @@ from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
 from detkit.search.scoring.evaluators import Evaluator, SupernetEvaluator, make_evaluator
-from detkit.search.scoring.supernet import image_sizes
+from detkit.search.scoring.sandwich import image_sizes
 from detkit.search.strategies.grid import Grid
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, Value
 from detkit.spec.zoo import ZOO
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 KNOBS: dict[str, tuple[Value, ...]] = {
     "stem": (8, 16),

@@ -17,7 +17,7 @@ from detkit.data.synthetic.synth import synthesize
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.search.scoring.supernet import train_supernet
 from detkit.search.study.study import space_of
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 RUN_MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
 TRIALS = 2
@@ -43,7 +43,7 @@ def place_of(out: Path) -> tuple[int, int]:
         return 0, 0
     state = path.read_bytes()  # at once, as the file is replaced while it is read
     header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
-    place = json.loads(header["__metadata__"]["place"])
+    place = json.loads(header["__metadata__"]["state"])
     return place["epoch"], place["batch"]
 
 

@@ -34,8 +34,8 @@ from detkit.quantize.qat import (
 )
 from detkit.report import TrainReport
 from detkit.runtime.session import SessionOptions
-from detkit.train.loop import StopSignal
 from detkit.train.progress import Progress
+from detkit.train.stop import StopSignal
 
 EPOCHS = 2  # of four batches
 

@@ -20,7 +20,7 @@ from detkit.quantize.result import pick_again
 from detkit.quantize.run import quantize
 from detkit.report import QuantReport
 from detkit.timing.plan import TimingPlan
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 
 @pytest.fixture

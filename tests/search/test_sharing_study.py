@@ -18,7 +18,7 @@ from detkit.search.scoring.objective import with_bound
 from detkit.search.study.journal import Journal
 from detkit.search.study.study import Hooks, search
 from detkit.spec.arch import ArchSpec
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 LINES: list[str] = []
 

@@ -15,10 +15,10 @@ from detkit.core.errors import TrainingError, UsageError
 from detkit.core.serialization import from_json
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.report import TrainReport
-from detkit.train.loop import StopSignal
 from detkit.train.loss import DetectionLoss, LossParts
 from detkit.train.progress import Progress
 from detkit.train.run import MAY_CHANGE, Request, resolve_config, start
+from detkit.train.stop import StopSignal
 
 REQUEST = Request(flags={})
 
@@ -157,7 +157,7 @@ def test_accumulated_batches_make_one_step(config: TrainConfig, tmp_path: Path) 
     )
     train(accumulating, tmp_path / "run")
     with safe_open(tmp_path / "run" / "state" / "state.safetensors", framework="pt") as file:
-        place = json.loads(file.metadata()["place"])
+        place = json.loads(file.metadata()["state"])
     assert place["step"] == 2  # four batches: three, and the rest of the epoch
 
 

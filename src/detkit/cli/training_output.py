@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from detkit.cli import console
 
 if TYPE_CHECKING:
-    from detkit.train.loop import StopSignal
     from detkit.train.progress import Progress
+    from detkit.train.stop import StopSignal
 
 SECONDS_BETWEEN_LINES = 10
 
@@ -30,7 +30,7 @@ L = TypeVar("L", bound=HasLine)
 @contextmanager
 def handle_signals() -> Iterator[StopSignal]:
     """SIGINT and SIGTERM ask the run to save and end; a second one ends it at once."""
-    from detkit.train.loop import StopSignal
+    from detkit.train.stop import StopSignal
 
     interruption = StopSignal()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -8,6 +8,7 @@ Legend: B batch, A anchor points, C classes, K bins of a distance.
 from __future__ import annotations
 
 import copy
+import functools
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,9 +28,11 @@ from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import GraphScorer
 from detkit.report import TrainReport
 from detkit.train.distill import distance_divergence, score_divergence
-from detkit.train.loop import Method, StopSignal, Trainer
+from detkit.train.loop import Trainer
 from detkit.train.progress import Progress
 from detkit.train.setup import TrainSetup
+from detkit.train.step import PlainStep
+from detkit.train.stop import StopSignal
 
 START = "calibrated.safetensors"
 WARMUP_EPOCHS = 0.1
@@ -77,21 +80,19 @@ def train_quantized(
         form="deployed",
         quant=model.quant,
     )
-    method = Method(
-        guide=Distillation(copy.deepcopy(teacher).to(device).eval(), config.qat),
-        open_session=lambda current, _manifest, _device: rig.export(current, config.target).session,
-    )
     if not course.resume:
         clear(course.folder, force=course.force)
         save_checkpoint(course.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
+    distillation = Distillation(copy.deepcopy(teacher).to(device).eval(), config.qat)
     trainer = Trainer(
         settings,
         job,
         course.folder,
-        notify=course.notify,
-        interruption=course.interruption,
-        method=method,
+        on_progress=course.notify,
+        stop=course.interruption,
+        make_strategy=functools.partial(PlainStep, auxiliary=distillation),
+        open_session=lambda current, _manifest, _device: rig.export(current, config.target).session,
     )
     return trainer.run(resume=course.resume)
 

@@ -31,8 +31,8 @@ from detkit.quantize.result import make_manifest, make_report, write_result
 from detkit.quantize.sensitivity import sqnr_by_group
 from detkit.report import QuantPoint, QuantReport
 from detkit.spec.quant import QuantSpec
-from detkit.train.loop import StopSignal
 from detkit.train.progress import Progress
+from detkit.train.stop import StopSignal
 
 
 def quantize(

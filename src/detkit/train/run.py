@@ -14,9 +14,10 @@ from detkit.core.errors import UsageError
 from detkit.core.serialization import to_plain
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
-from detkit.train.loop import StopSignal, Trainer
+from detkit.train.loop import Trainer
 from detkit.train.progress import Progress
 from detkit.train.setup import DEFAULT_MODEL, TrainSetup, prepare
+from detkit.train.stop import StopSignal
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
 OURS = (
@@ -122,7 +123,7 @@ def start(
             notify(progress)
 
         file.writelines(f"{line}\n" for line in told_first)
-        trainer = Trainer(config, job, folder, notify=told, interruption=interruption)
+        trainer = Trainer(config, job, folder, on_progress=told, stop=interruption)
         report = trainer.run(resume=request.resume)
     write_text(folder / "report.html", render_run(folder))
     return report

@@ -1,7 +1,7 @@
 """Exact resume: everything a step depends on, in one safetensors file written atomically.
 
-The next step depends on the weights, the optimiser's moments, the averaged weights and the place
-in the run. Order and augmentation are functions of (seed, epoch, image), so no generator state is
+The next step depends on the weights, the optimiser's moments, the averaged weights and how far the
+run is. Order and augmentation are functions of (seed, epoch, image), so no generator state is
 kept. One file rather than several: a kill cannot leave halves of two different steps.
 """
 
@@ -24,7 +24,7 @@ from detkit.train.optim import Ema
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class TrainState:
     """Where a run stands: the next batch to train on, and the best so far."""
 
     epoch: int = 0
@@ -39,7 +39,7 @@ class Place:
 
 
 def save_state(
-    path: Path, place: Place, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer
+    path: Path, state: TrainState, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer
 ) -> None:
     """Writes the state of a run so that `load_state` continues bit for bit."""
     tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
@@ -49,10 +49,12 @@ def save_state(
     tensors |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(saved, partial, metadata={"place": to_json(place)})
+        safetensors.torch.save_file(saved, partial, metadata={"state": to_json(state)})
 
 
-def load_state(path: Path, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer) -> Place:
+def load_state(
+    path: Path, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer
+) -> TrainState:
     """Puts a saved state back into freshly made objects of the same run.
 
     Raises:
@@ -62,7 +64,7 @@ def load_state(path: Path, model: Detector, ema: Ema, optimizer: torch.optim.Opt
         raise ArtifactError(f"nothing to resume: no {path}")
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            place = from_json(Place, file.metadata()["place"])
+            state = from_json(TrainState, file.metadata()["state"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         model.load_state_dict(_part(tensors, "model."))
         ema.model.load_state_dict(_part(tensors, "ema."))
@@ -72,8 +74,8 @@ def load_state(path: Path, model: Detector, ema: Ema, optimizer: torch.optim.Opt
     for name, gradient in _part(tensors, "grad.").items():
         parameter = model.get_parameter(name)
         parameter.grad = gradient.to(parameter.device)
-    ema.updates = place.ema_updates
-    return place
+    ema.updates = state.ema_updates
+    return state
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -81,8 +83,8 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    state: dict[int, dict[str, Tensor]] = {}
+    moments_at: dict[int, dict[str, Tensor]] = {}
     for name, tensor in moments.items():
         index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = tensor
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+        moments_at.setdefault(int(index), {})[key] = tensor
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": moments_at})

@@ -10,15 +10,18 @@ T = TypeVar("T")
 
 
 class Stopwatch:
-    """Starts at `spent_s`, the seconds of the run before it was resumed."""
+    """Runs from its making, or from `start`; `limit_s` is 0 where a run may take any time."""
 
-    def __init__(self, *, spent_s: float, limit_s: float) -> None:
-        self._began = time.monotonic() - spent_s
+    def __init__(self, *, limit_s: float) -> None:
         self._limit_s = limit_s
-        self._saved = time.monotonic()
-        self._epoch_began = time.monotonic()
+        self._began = self._saved = self._epoch_began = time.monotonic()
         self._waited_s = 0.0
         self._images = 0
+
+    def start(self, *, spent_s: float) -> None:
+        """Starts anew at `spent_s`, the seconds of the run before it was resumed."""
+        self._saved = self._epoch_began = time.monotonic()
+        self._began = self._saved - spent_s
 
     @property
     def seconds(self) -> float:
@@ -29,7 +32,7 @@ class Stopwatch:
         """0 at the start, 1 when the time is up; 0 without a limit."""
         return self.seconds / self._limit_s if self._limit_s else 0.0
 
-    def watch(self, batches: Iterable[T], images: int) -> Iterator[T]:
+    def time_batches(self, batches: Iterable[T], images: int) -> Iterator[T]:
         """Passes an epoch's batches on, noting how long each was waited for."""
         self._epoch_began = asked = time.monotonic()
         self._waited_s, self._images = 0.0, 0

@@ -7,7 +7,7 @@ import pytest
 from detkit.nn.detector import Cost
 from detkit.search.cluster.executor import Outcome, Task, run_alone
 from detkit.spec.zoo import ZOO
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 TASK = Task(number=0, kind="measure", spec=ZOO["yolo-nas-p"], cost=Cost(parameters=1, macs=1))
 

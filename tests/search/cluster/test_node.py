@@ -12,7 +12,7 @@ from detkit.nn.detector import cost_of
 from detkit.search.cluster.node import SharedWeights, pack, score, sharing_of
 from detkit.search.scoring.evaluators import SupernetEvaluator
 from detkit.spec.space import SPACES
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 SPACE = SPACES["tiny"].for_task(3, (64, 64))
 SPECS = [

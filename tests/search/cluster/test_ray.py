@@ -25,7 +25,7 @@ from detkit.search.scoring.evaluators import ProxyEvaluator
 from detkit.search.scoring.inherit import SupernetWeights
 from detkit.search.study.journal import Journal
 from detkit.search.study.study import space_of
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed here"

@@ -9,7 +9,7 @@ from detkit.data.synthetic.synth import synthesize
 from detkit.nn.detector import Cost
 from detkit.search.scoring.evaluators import make_evaluator
 from detkit.spec.space import SPACES
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 COST = Cost(parameters=1, macs=1)
 SPACE = SPACES["tiny"].for_task(6, (64, 64))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import functools
 import math
 from pathlib import Path
 
@@ -20,20 +21,19 @@ from detkit.nn.detector import Cost
 from detkit.nn.supernet.elastic import Elastic
 from detkit.search.scoring.evaluators import SupernetEvaluator
 from detkit.search.scoring.recalibrate import plain_batches, recalibrate
+from detkit.search.scoring.sandwich import SandwichStep, distillation_loss, resized
 from detkit.search.scoring.supernet import (
-    SandwichTrainer,
-    distillation_loss,
     held_out_part,
     is_trained,
     learning_part,
-    resized,
     supernet_job,
     training_config,
 )
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO
-from detkit.train.loop import StopSignal
+from detkit.train.loop import Trainer
 from detkit.train.loss import DetectionLoss
+from detkit.train.stop import StopSignal
 
 COST = Cost(parameters=1, macs=1)
 SPACE = SearchSpace(
@@ -134,18 +134,24 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monke
     whole_assign = DetectionLoss.assign
     monkeypatch.setattr(DetectionLoss, "assign", lambda *a: assigned.append(1) or whole_assign(*a))
     settings = training_config(config, SPACE)
-    trainer = SandwichTrainer(
-        settings,
-        supernet_job(config, settings, SPACE),
-        tmp_path,
+    setup = supernet_job(config, settings, SPACE)
+    make_strategy = functools.partial(
+        SandwichStep,
         space=SPACE.for_task(6, (64, 64)),
-        sharing=SupernetConfig(largest_first=0, random_nets=0),
-        notify=lambda _: None,
-        interruption=StopSignal(),
+        settings=SupernetConfig(largest_first=0, random_nets=0),
+        records=setup.train.records,
+    )
+    trainer = Trainer(
+        settings,
+        setup,
+        tmp_path,
+        on_progress=lambda _: None,
+        stop=StopSignal(),
+        make_strategy=make_strategy,
     )
     twin = copy.deepcopy(trainer.model.train()).train()
     batch = next(iter(trainer.loader.epoch(0)))
-    trainer.learn(batch.images, batch.boxes)
+    trainer.strategy.learn(batch.images, batch.boxes, epoch=0, batch=0)
     assert len(assigned) == 1
 
     loss = DetectionLoss(settings.loss, (64, 64))

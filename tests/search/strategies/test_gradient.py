@@ -10,7 +10,7 @@ from detkit.search.strategies.goal import make_goal
 from detkit.search.strategies.gradient import Slopes, descend, two_paths
 from detkit.search.strategies.grid import Grid
 from detkit.search.study.store import FileStore
-from detkit.train.loop import Stopped
+from detkit.train.stop import Stopped
 
 GAINS = {"a": [0.0, 3.0, 5.0, 6.0], "b": [0.0, 3.0, 5.0, 6.0], "c": [0.0, 1.0]}
 COSTS = {"a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 2.0, 3.0], "c": [0.0, 4.0]}

@@ -23,7 +23,7 @@ from detkit.search.study.dispatch import Dispatcher
 from detkit.search.study.journal import Journal
 from detkit.search.study.progress import Hooks
 from detkit.spec.space import SPACES
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 SPACE = SPACES["tiny"].for_task(3, (64, 64))
 CONFIG = SearchConfig(

@@ -20,7 +20,7 @@ from detkit.search.study.progress import Hooks
 from detkit.search.study.study import search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 CONFIG = SearchConfig(space="tiny", imgsz="64", trials=12, batch=4, classes=3)
 

@@ -22,7 +22,7 @@ from detkit.nn.detector import Cost
 from detkit.search.scoring.evaluators import Evaluator, Score
 from detkit.search.scoring.latency import LatencyMeter, setup_of
 from detkit.spec.arch import ArchSpec
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 
 Kind = Literal["measure", "score"]
 MENDABLE = (DetkitError, OSError, ImportError)  # by the user, and not the architecture's fault

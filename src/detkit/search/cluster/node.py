@@ -23,7 +23,7 @@ from detkit.search.cluster.executor import score_figures
 from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
 from detkit.search.scoring.latency import LatencyMeter
 from detkit.spec.arch import ArchSpec
-from detkit.train.loop import StopSignal
+from detkit.train.stop import StopSignal
 from detkit.untrained import EngineSetup
 
 

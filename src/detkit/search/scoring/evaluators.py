@@ -24,8 +24,9 @@ from detkit.search.scoring.relaxation import Costs, SupernetRelaxation
 from detkit.search.scoring.supernet import FOLDER, WEIGHTS, is_trained, train_supernet
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.train.loop import STATE, StopSignal
+from detkit.train.loop import STATE
 from detkit.train.run import Request, start
+from detkit.train.stop import StopSignal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,13 +21,14 @@ from detkit.nn.supernet.relaxed import Relaxed, require_relaxable
 from detkit.search.scoring.additive import CostTable, design, fit_table, measured
 from detkit.search.scoring.inherit import SupernetWeights
 from detkit.search.scoring.objective import find_objective, limits
-from detkit.search.scoring.supernet import FOLDER, held_out_part, image_sizes, resized
+from detkit.search.scoring.sandwich import image_sizes, resized
+from detkit.search.scoring.supernet import FOLDER, held_out_part
 from detkit.search.strategies.grid import Floats, Grid
 from detkit.search.strategies.searcher import Watch
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.train.loop import StopSignal
 from detkit.train.loss import DetectionLoss
+from detkit.train.stop import StopSignal
 
 MEASURED = 32  # networks that the cost models are fitted to
 HELD_OUT_BATCHES = 16  # in turn, one a step

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from detkit.search.scoring.latency import latency_text
-from detkit.train.loop import StopSignal
 from detkit.train.progress import clock_text
+from detkit.train.stop import StopSignal
 
 SECONDS_BETWEEN_LINES = 10
 

@@ -42,7 +42,7 @@ from detkit.search.study.progress import Hooks, ProgressLogger, Status
 from detkit.search.study.store import FileStore
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
-from detkit.train.loop import Stopped
+from detkit.train.stop import Stopped
 
 MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
 OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")

@@ -1,0 +1,93 @@
+"""What one training step learns from a batch: strategies that fill the gradients.
+
+The loop (`train.loop`) decides when the optimiser steps, what is validated and what is saved; a
+strategy decides what is added to the gradients before. Ordinary training is here, the sandwich rule
+of a supernet is in `search.scoring.sandwich`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from detkit.config import TrainConfig
+from detkit.nn.detector import Detector
+from detkit.train.loss import DetectionLoss, LossParts
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class StepContext:
+    """The network under training on its device, and how its passes are run."""
+
+    model: Detector
+    config: TrainConfig
+    device: torch.device
+    mixed_precision: bool
+
+    def autocast(self) -> torch.autocast:
+        """The context that forward passes run in."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision)
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of `loss`, as a share of the batches that make one update."""
+        (loss / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
+
+
+class StepStrategy(Protocol):
+    """How a batch becomes gradients."""
+
+    def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
+        """Adds the gradients of one batch, both tensors on the device; returns what it cost.
+
+        It depends on the weights, the seed and the two counts alone, so that a resumed run ends in
+        the same bits.
+        """
+        ...
+
+    def before_validation(self, averaged: Detector) -> None:
+        """Makes the averaged weights, in place, ready to be scored and saved."""
+        ...
+
+
+MakeStrategy = Callable[[StepContext], StepStrategy]
+
+
+class AuxiliaryLoss(Protocol):
+    """A further loss, from the images (B, 3, H, W) and the network's raw outputs on them."""
+
+    def __call__(self, images: Tensor, logits: Tensor, distances: Tensor) -> Tensor: ...
+
+
+class PlainStep:
+    """One pass of the network, by the boxes and by the auxiliary loss where there is one."""
+
+    def __init__(self, context: StepContext, auxiliary: AuxiliaryLoss | None = None) -> None:
+        self.context, self.auxiliary = context, auxiliary
+        loss = DetectionLoss(context.config.loss, context.model.spec.image_size)
+        self.loss = loss.to(context.device)
+
+    def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
+        del epoch, batch
+        with self.context.autocast():
+            logits, distances = self.context.model(images)
+        parts: LossParts = self.loss(logits, distances, targets_n6)
+        if self.auxiliary is not None:
+            parts = parts.plus(self.auxiliary(images, logits, distances))
+        self.context.backward(parts.total)
+        return parts
+
+    def before_validation(self, averaged: Detector) -> None:
+        del averaged
+
+
+def uses_bfloat16(setting: str, device: torch.device) -> bool:
+    """Whether to run mixed precision: `auto` says yes where bfloat16 has its own hardware."""
+    if setting != "auto":
+        return setting == "on"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
