@@ -92,7 +92,7 @@ def speed(args: argparse.Namespace) -> Iterator[Row]:
 
 def speed_of(name: str, size: int, *, rounds: int) -> Iterator[Row]:
     spec = with_task(ZOO[name], 80, (size, size))
-    preprocess = Preprocess(size=(size, size), fit=(size, size))
+    preprocess = Preprocess.filling((size, size))
     images = synthetic_images(preprocess, 4)
     model = QuantizedDetector(fuse(new_detector(spec, 0).eval()), QuantSpec()).eval()
     set_ranges(model, collect_stats(model, [images]), "max")

@@ -28,7 +28,7 @@ from detkit.spec.published import published_ap
 from detkit.spec.zoo import find_arch
 from detkit.timing.measure import warm_up
 from detkit.timing.plan import PROBE_PLAN, TimingPlan
-from detkit.untrained import PRECISIONS, write_untrained_model
+from detkit.untrained import PRECISIONS, check_untrained, write_untrained_model
 
 INT8_SHARE = 0.5  # of the time of float, for the estimate alone
 UNTIMED_RUNS = 20  # of warming up and of taking turns
@@ -109,9 +109,7 @@ def _check(specs: Sequence[ArchSpec], precisions: Sequence[str], engine: str) ->
     if engine not in engines:
         raise UsageError(f"no untrained model for '{engine}'", hint=did_you_mean(engine, engines))
     for precision in precisions:
-        if precision not in PRECISIONS:
-            hint = did_you_mean(precision, PRECISIONS)
-            raise UsageError(f"no untrained model in '{precision}'", hint=hint)
+        check_untrained(engine, precision)
     files = [_file_name(spec, precision) for spec in specs for precision in precisions]
     twice = [file for file in files if files.count(file) > 1]
     if twice:
@@ -144,7 +142,7 @@ def _estimate(
     session = open_session(first.path, engine=engine, session_options=session_options)
     images = synthetic_images(session.manifest.preprocess, 1)
     probe = warm_up(lambda _: session.run(images), PROBE_PLAN, time.perf_counter)
-    shares = {"fp32": 1.0, "int8": INT8_SHARE}
+    shares = {"fp32": 1.0, "fp16": 1.0, "int8": INT8_SHARE}
     seconds_per_mac = probe.seconds_per_run / (first.macs * shares[first.precision])
     runs, total = plan.min_runs_per_block * plan.blocks, 0.0
     for file in files:

@@ -126,7 +126,7 @@ def _manifest(spec: ArchSpec) -> Manifest:
         arch=spec,
         form="deployed",
         class_names=tuple(f"class {number}" for number in range(spec.num_classes)),
-        preprocess=Preprocess(size=spec.image_size, fit=spec.image_size),
+        preprocess=Preprocess.filling(spec.image_size),
         inputs=inputs,
         outputs=outputs,
     )

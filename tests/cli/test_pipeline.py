@@ -87,7 +87,7 @@ def test_train_refuses_what_it_cannot_do_with_the_right_code(
     (tmp_path / "run").mkdir(exist_ok=True)
     (tmp_path / "run" / "mine").touch()
     code, text = refused(str(data), *SMALL, *out)
-    assert (code, "is not empty" in text) == (2, True)
+    assert (code, "already exists" in text) == (2, True)
 
 
 def test_folders_of_no_known_layout_are_named_file_by_file(

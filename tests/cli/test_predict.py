@@ -41,7 +41,7 @@ def test_a_folder_that_is_not_empty_is_refused_unless_forced(
     assert detkit(*args).returncode == 0
     again = detkit(*args)
     assert (again.returncode, again.stdout) == (2, "")
-    assert "is not empty" in again.stderr
+    assert "already exists" in again.stderr
     forced = detkit(*args, "--force")  # and what was drawn before is no input now
     assert len(forced.stdout.splitlines()) == 5
 

@@ -20,4 +20,4 @@ def test_search_prints_one_path_resumes_and_gives_json(detkit, tmp_path):
     assert json.loads(again.stdout)["trials"] == 3
     refused = detkit("search", *SMALL, "-o", str(out))
     assert (refused.returncode, refused.stdout) == (2, "")
-    assert "is not empty" in refused.stderr
+    assert "already exists" in refused.stderr

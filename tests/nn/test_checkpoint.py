@@ -22,7 +22,7 @@ def manifest_of(model: Detector, form: str = "training") -> Manifest:
         arch=model.spec,
         form=form,
         class_names=("a", "b", "\u00fc"),
-        preprocess=Preprocess(size=size, fit=size),
+        preprocess=Preprocess.filling(size),
     )
 
 

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from detkit.core.errors import UsageError
-from detkit.profile.sampling import choose_networks, macs_of
+from detkit.nn.detector import cost_of
+from detkit.profile.sampling import choose_networks
 from detkit.spec.space import SPACES
 
 TINY = SPACES["tiny"].for_task(3, (64, 64))
@@ -22,7 +23,7 @@ def test_both_ends_are_there_and_no_network_twice():
 
 
 def test_macs_are_spread_from_end_to_end():
-    macs = sorted(math.log(macs_of(spec)) for spec in choose_networks(TINY, 24, seed=1))
+    macs = sorted(math.log(cost_of(spec).macs) for spec in choose_networks(TINY, 24, seed=1))
     low, high = macs[0], macs[-1]
     thirds = [low + (high - low) * third / 3 for third in range(4)]
     counts = [sum(a <= m <= b for m in macs) for a, b in itertools.pairwise(thirds)]

@@ -26,9 +26,9 @@ from detkit.quantize.qat import (
     START,
     Distillation,
     QatRun,
-    clear,
     load_quantized,
     load_start,
+    start_over,
     train_quantized,
     training_config,
 )
@@ -228,18 +228,18 @@ def test_there_must_be_something_to_resume(tmp_path):
 def test_a_folder_of_somebody_else_is_never_cleared(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for force in (False, True):
-        with pytest.raises(UsageError, match="is not empty"):
-            clear(tmp_path, force=force)
+        with pytest.raises(UsageError, match="already exists"):
+            start_over(tmp_path, force=force)
     assert (tmp_path / "thesis.tex").exists()
 
 
 def test_an_earlier_run_is_cleared_by_force_alone(tmp_path):
     run = tmp_path / "run"
-    clear(run, force=False)
+    start_over(run, force=False)
     run.mkdir()
     (run / START).write_text("")
-    with pytest.raises(UsageError, match="is not empty") as caught:
-        clear(run, force=False)
+    with pytest.raises(UsageError, match="already exists") as caught:
+        start_over(run, force=False)
     assert "--resume" in caught.value.hint
-    clear(run, force=True)
+    start_over(run, force=True)
     assert not run.exists()

@@ -168,7 +168,7 @@ def test_a_full_folder_is_refused_and_force_removes_only_what_is_ours(
     out.mkdir()
     (out / "notes.txt").write_text("mine")
     (out / "best.safetensors").write_text("old")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="already exists"):
         train(config, out)
     short = dataclasses.replace(config, epochs=1)
     train(short, out, Request(flags={}, force=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 from detkit.artifact.artifact import files_of
 from detkit.cli import console
 from detkit.core.errors import UsageError
+from detkit.core.work_folder import check_output_file
 from detkit.report import ConversionReport
 
 
@@ -22,12 +23,9 @@ def output_path(out: Path | None, parent: Path, suffix: str, *, force: bool) -> 
     if path.suffix != ending:
         raise UsageError(f"{path}: the name of this file must end in {ending}")
     if path.resolve() == parent.resolve():
-        raise UsageError(f"{path} would be written over itself", hint="-o another name")
-    if path.is_dir():
-        raise UsageError(f"{path} is a folder", hint="-o the name of a file")
-    there = [file for file in files_of(path) if file.exists()]
-    if there and not force:
-        raise UsageError(f"{there[0]} already exists", hint="pass --force to overwrite")
+        raise UsageError(f"{path} would overwrite itself", hint="-o another name")
+    for file in files_of(path):
+        check_output_file(file, force=force)
     return path
 
 

@@ -112,7 +112,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only warnings and er
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="More on stderr.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")]
 Out = Annotated[Path | None, _OUT]
-Force = Annotated[bool, typer.Option("--force", help="Write over what is there.")]
+Force = Annotated[bool, typer.Option("--force", help="Overwrite what already exists.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")]
 Seed = Annotated[int, _SEED]
 SeedSetting = Annotated[int | None, _SEED]

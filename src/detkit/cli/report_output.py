@@ -7,17 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from detkit.cli import console
-from detkit.core.errors import UsageError
+from detkit.core.work_folder import check_output_file
 
 
 def check_report_file(out: Path | None, *, force: bool) -> None:
-    """Raises UsageError, before any work, where `out` is a folder, or is there and not forced."""
-    if out is None:
-        return
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder", hint="-o the name of a file")
-    if out.exists() and not force:
-        raise UsageError(f"{out} already exists", hint="pass --force to overwrite")
+    """Raises UsageError, before any work, where `out` may not be written; None is stdout alone."""
+    if out is not None:
+        check_output_file(out, force=force)
 
 
 def emit_report(report: Any, out: Path | None, *, json: bool, lines: Sequence[str]) -> None:

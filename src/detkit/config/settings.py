@@ -181,7 +181,7 @@ class RayConfig(Settings):
     )
     retries: int = setting(3, "times a task is tried again whose worker died", least=0, most=4096)
     wait_minutes: float = setting(
-        10.0, "minutes without a node to go on with before giving up", least=0, most=1e6
+        10.0, "minutes to wait for a usable node before giving up", least=0, most=1e6
     )
 
 

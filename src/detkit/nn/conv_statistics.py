@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_shapes
-from detkit.nn.detector import build_detector
+from detkit.nn.blocks import conv_macs, fuse_shapes
+from detkit.nn.detector import build_detector, on_convolutions
 from detkit.spec.arch import ArchSpec
 
 
@@ -48,28 +46,19 @@ def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     model = build_detector(spec, "training").eval()
     fuse_shapes(model)
     found: list[ConvLayer] = []
-    for path, module in model.named_modules():
-        if isinstance(module, CONVOLUTIONS):
-            module.register_forward_hook(_recorder(found, path, spec))
-    with torch.no_grad():
-        model(torch.empty(1, 3, *spec.image_size, device="meta"))
-    return tuple(found)
 
-
-def _recorder(
-    found: list[ConvLayer], path: str, spec: ArchSpec
-) -> Callable[[Any, tuple[Tensor, ...], Tensor], None]:
-    def record(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        area, (height, width) = math.prod(module.kernel_size), output.shape[2:]
+    def record(path: str, conv: Any, image: Tensor, output: Tensor) -> None:
+        height, width = output.shape[2:]
         layer = ConvLayer(
             path=path,
             level=round(spec.image_size[0] / height).bit_length() - 1,
-            kernel_area=area,
-            c_in=module.in_channels,
-            c_out=module.out_channels,
+            kernel_area=math.prod(conv.kernel_size),
+            c_in=conv.in_channels,
+            c_out=conv.out_channels,
             cells=height * width,
-            macs=conv_macs(module, inputs[0], output),
+            macs=conv_macs(conv, image, output),
         )
         found.append(layer)
 
-    return record
+    on_convolutions(model, spec, record)
+    return tuple(found)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -50,6 +52,21 @@ def build_detector(spec: ArchSpec, form: str) -> Detector:
     return fuse(model) if form == "deployed" else model
 
 
+def on_convolutions(
+    model: nn.Module, spec: ArchSpec, note: Callable[[str, Any, Tensor, Tensor], None]
+) -> None:
+    """Runs one image on the meta device; `note` gets each convolution's path, self, input, output.
+
+    Works for every kind of block, as they are met in the order they run.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, CONVOLUTIONS):
+            hook = functools.partial(note, path)
+            module.register_forward_hook(lambda m, x, y, hook=hook: hook(m, x[0], y))
+    with torch.no_grad():
+        model(torch.empty(1, 3, *spec.image_size, device="meta"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Cost:
     """What a network costs; `macs` are the multiply-adds of all convolutions for one image."""
@@ -63,7 +80,7 @@ class Cost:
         return 2 * self.macs
 
 
-@functools.lru_cache(maxsize=64)  # a search or an export asks for the same one again and again
+@functools.lru_cache(maxsize=1024)  # a search asks for the same ones again and again
 def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
     """Counts `spec` at its own image size without allocating it.
 
@@ -75,11 +92,7 @@ def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
     if form == "deployed":
         fuse_shapes(model, tuple(REPARAM_BLOCKS.values()))
     counted: list[int] = []
-    for module in model.modules():
-        if isinstance(module, CONVOLUTIONS):
-            module.register_forward_hook(lambda m, x, y: counted.append(conv_macs(m, x[0], y)))
-    with torch.no_grad():
-        model(torch.empty(1, 3, *spec.image_size, device="meta"))
+    on_convolutions(model, spec, lambda path, conv, x, y: counted.append(conv_macs(conv, x, y)))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Cost(parameters=parameters, macs=sum(counted))
 

@@ -36,7 +36,7 @@ def open_profile(path: Path, query: ProfileQuery) -> LatencyFit:
     if profile.unit != "ms":
         raise UsageError(f"{path}: its latencies are in '{profile.unit}', not ms")
     if profile.fit is None:
-        raise UsageError(f"{path} is not finished", hint="detkit profile --resume goes on with it")
+        raise UsageError(f"{path} is not finished", hint="use detkit profile --resume to continue")
     _check_space(path, profile, query.space)
     for flag, was, now in (
         ("runtime", profile.engine, query.engine),

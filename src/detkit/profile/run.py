@@ -19,9 +19,10 @@ from detkit.engines import ENGINES, engine_packages
 from detkit.inspection.run_folder import read_json_file
 from detkit.machine.fingerprint import fingerprint
 from detkit.machine.state import read_state
+from detkit.nn.detector import cost_of
 from detkit.profile.features import features_of
 from detkit.profile.fit import fit_latency
-from detkit.profile.sampling import choose_networks, macs_of
+from detkit.profile.sampling import choose_networks
 from detkit.report import HardwareProfile, Measurement, ProfileSample
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
@@ -77,7 +78,7 @@ def measure_profile(
     log: Callable[[str], None],
     choose: NetworkSampler = choose_networks,
 ) -> HardwareProfile:
-    """Measures, or goes on measuring, `samples` networks of the space, and fits the rest.
+    """Measures, or continues to measure, `samples` networks of the space, and fits the rest.
 
     Args:
         choose: which networks; by default from one end of the space to the other.
@@ -194,13 +195,13 @@ def _resumed(fresh: HardwareProfile, out: Path, samples: int) -> HardwareProfile
     pairs.append(("machine", found.fingerprint.get("id"), fresh.fingerprint.get("id")))
     if changed := [f"{name} was {was}, not {now}" for name, was, now in pairs if was != now]:
         raise UsageError(
-            f"{out} cannot be resumed: {'; '.join(changed)}", hint="--force begins it again"
+            f"{out} cannot be resumed: {'; '.join(changed)}", hint="use --force to start over"
         )
     return found
 
 
 def _sample(spec: ArchSpec) -> ProfileSample:
-    return ProfileSample(arch=to_plain(spec), digest=spec.digest, macs=macs_of(spec))
+    return ProfileSample(arch=to_plain(spec), digest=spec.digest, macs=cost_of(spec).macs)
 
 
 def _with(profile: HardwareProfile, found: NetworkMeasurement) -> HardwareProfile:

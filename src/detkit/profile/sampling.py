@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from detkit.core.errors import UsageError
-from detkit.nn.conv_statistics import conv_layers
+from detkit.nn.detector import cost_of
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 
@@ -54,14 +54,10 @@ def draw(space: SearchSpace, size: float, rng: np.random.Generator) -> ArchSpec:
     return space.to_arch(point)
 
 
-def macs_of(spec: ArchSpec) -> int:
-    return sum(layer.macs for layer in conv_layers(spec))
-
-
 def _spread(specs: list[ArchSpec], ends: list[ArchSpec], count: int) -> list[ArchSpec]:
     """Picks the nearest to each of `count` sizes, evenly spaced between the ends in log MACs."""
-    low, high = (math.log(macs_of(spec)) for spec in ends)
-    left = [(math.log(macs_of(spec)), spec) for spec in specs]
+    low, high = (math.log(cost_of(spec).macs) for spec in ends)
+    left = [(math.log(cost_of(spec).macs), spec) for spec in specs]
     picked = []
     for wanted in np.linspace(low, high, count + 2)[1:-1]:
         nearest = min(range(len(left)), key=lambda i: abs(left[i][0] - float(wanted)))

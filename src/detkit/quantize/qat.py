@@ -20,6 +20,7 @@ from torch import Tensor
 from detkit.artifact.artifact import Manifest, parent_of
 from detkit.config import AugmentConfig, OptimConfig, QatConfig, QuantizeConfig, TrainConfig
 from detkit.core.errors import UsageError
+from detkit.core.work_folder import check_run_folder
 from detkit.data.coco.folder import CocoFolder
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
@@ -81,7 +82,7 @@ def train_quantized(
         quant=model.quant,
     )
     if not course.resume:
-        clear(course.folder, force=course.force)
+        start_over(course.folder, force=course.force)
         save_checkpoint(course.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
     distillation = Distillation(copy.deepcopy(teacher).to(device).eval(), config.qat)
@@ -134,19 +135,16 @@ def load_quantized(path: Path) -> tuple[QuantizedDetector, Manifest]:
     return model, manifest
 
 
-def clear(folder: Path, *, force: bool) -> None:
-    """Removes an earlier run of ours where it may go.
+def start_over(folder: Path, *, force: bool) -> None:
+    """Removes an earlier QAT run, which `force` must allow.
 
     Raises:
-        UsageError: the folder holds something.
+        UsageError: the folder holds something else, or a run that may not be removed.
     """
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return
-    if not (force and (folder / START).is_file()):
-        raise UsageError(
-            f"{folder} is not empty", hint="--resume goes on with it, --force begins it anew"
-        )
-    shutil.rmtree(folder)
+    is_ours = (folder / START).is_file()
+    check_run_folder(folder, resume=False, force=force and is_ours)
+    if folder.is_dir():
+        shutil.rmtree(folder)
 
 
 class Distillation:

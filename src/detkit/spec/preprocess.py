@@ -46,6 +46,11 @@ class Preprocess:
         if min(self.scale, *self.std) <= 0 or not all(map(math.isfinite, self.mean)):
             raise UsageError("preprocess: scale and std are above 0, mean is finite")
 
+    @classmethod
+    def filling(cls, size: tuple[int, int]) -> Preprocess:
+        """The recipe of a (height, width) without a margin: what networks made here take."""
+        return cls(size=size, fit=size)
+
     @property
     def is_native(self) -> bool:
         """Whether this is what networks of detkit's own take: letterboxed RGB 0..1."""

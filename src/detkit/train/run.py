@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from detkit.artifact.artifact import write_text
 from detkit.config import PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.core.errors import UsageError
 from detkit.core.serialization import to_plain
+from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.train.loop import Trainer
@@ -20,7 +20,7 @@ from detkit.train.setup import DEFAULT_MODEL, TrainSetup, prepare
 from detkit.train.stop import StopSignal
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
-OURS = (
+RUN_FILES = (  # that a run writes into its folder
     "config.toml",
     "metrics.jsonl",
     "best.safetensors",
@@ -30,6 +30,7 @@ OURS = (
     "log.txt",
     "train_batch.jpg",
     "val_detections.jpg",
+    "state",
 )
 
 
@@ -53,7 +54,7 @@ def resolve_config(request: Request, out: Path | None) -> TrainConfig:
     file = request.file
     if request.resume:
         if out is None:
-            raise UsageError("--resume goes on with the run in -o DIR", hint="say which: -o DIR")
+            raise UsageError("--resume needs the folder of the run to continue", hint="-o DIR")
         file = out / "config.toml"
     flags = dict(request.flags)
     flags["data"] = flags.get("data") or flags.get("train_images")
@@ -99,13 +100,10 @@ def start(
     """Trains in `folder`; None after a dry run.
 
     Raises:
-        UsageError: the folder holds something already.
+        UsageError: the folder already holds something.
         DataError, TrainingError: see `job.prepare` and `loop.Trainer.run`.
     """
-    if not (request.resume or request.force) and folder.is_dir() and any(folder.iterdir()):
-        raise UsageError(
-            f"{folder} is not empty", hint="--resume goes on with it, --force begins it anew"
-        )
+    check_run_folder(folder, resume=request.resume, force=request.force)
     job = prepare(config)
     told_first = describe(job, folder)
     for line in told_first:
@@ -113,7 +111,7 @@ def start(
     if dry_run:
         return None
     if not request.resume:
-        _clear(folder)
+        remove_earlier_run(folder, RUN_FILES)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a", encoding="utf-8", buffering=1) as file:
 
@@ -150,11 +148,3 @@ def describe(job: TrainSetup, folder: Path) -> list[str]:
         faults = ", ".join(f"{count} x {reason}" for reason, count in report.counts.items())
         lines.append(f"faults: {faults} (detkit data check lists them)")
     return [*lines, *job.notes, f"run folder: {folder}"]
-
-
-def _clear(folder: Path) -> None:
-    """Removes what an earlier run of ours left, and nothing else."""
-    for name in OURS:
-        (folder / name).unlink(missing_ok=True)
-    if (folder / "state").is_dir():
-        shutil.rmtree(folder / "state")

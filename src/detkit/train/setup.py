@@ -83,7 +83,7 @@ def prepare(config: TrainConfig) -> TrainSetup:
         train=train,
         val=folder.splits["val"],
         model=model,
-        preprocess=Preprocess(size=size, fit=size),
+        preprocess=Preprocess.filling(size),
         parents=parents,
         notes=notes,
     )

@@ -332,7 +332,7 @@ def test_sources_are_not_written_to(voc: Path, tmp_path: Path) -> None:
 
 
 def test_filled_folders_and_unknown_formats_are_refused(voc: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="already exists"):
         convert(voc, tmp_path, from_="voc")
     with pytest.raises(UsageError, match="the source itself"):
         convert(voc, voc, from_="voc", force=True)

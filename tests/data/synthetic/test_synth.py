@@ -91,7 +91,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path, wrong: dict[str, objec
 
 def test_a_filled_folder_is_refused_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "note.txt").write_text("mine")
-    with pytest.raises(UsageError, match="not empty"):
+    with pytest.raises(UsageError, match="already exists"):
         synthesize(tmp_path, images={"train": 1}, size=48)
     synthesize(tmp_path, images={"train": 1}, size=48, force=True)
     assert (tmp_path / "note.txt").read_text() == "mine"

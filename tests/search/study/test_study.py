@@ -232,7 +232,7 @@ def test_search_that_makes_no_sense_is_refused_and_leaves_nothing(tmp_path, chan
 
 def test_folder_with_something_in_it_is_refused(tmp_path):
     (tmp_path / "mine.txt").touch()
-    with pytest.raises(UsageError, match="is not empty"):
+    with pytest.raises(UsageError, match="already exists"):
         run(tmp_path)
     with pytest.raises(UsageError, match="no search to resume"):
         run(tmp_path, resume=True)

@@ -58,14 +58,14 @@ def predict(
     import dataclasses
 
     from detkit.core.boxes import PREDICT_NMS
-    from detkit.data.coco.write import refuse_filled
+    from detkit.core.work_folder import check_output_folder
     from detkit.data.find_images import find_images, names_below_common_folder
     from detkit.engines.opening import open_session
     from detkit.predict import predict as detect_in
     from detkit.predict import write_predictions
     from detkit.runtime.session import SessionOptions
 
-    refuse_filled(out, force=force)
+    check_output_folder(out, force=force)
     made_here = out.resolve()
     paths = [p for p in find_images(images) if not p.resolve().is_relative_to(made_here)]
     session_options = SessionOptions(device=device, threads=threads)

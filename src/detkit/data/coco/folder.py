@@ -151,7 +151,7 @@ def _no_split(root: Path, name: str, there: Mapping[str, object]) -> DataError:
 
 def require_usable(folder: CocoFolder, *, max_dropped_share: float = 0.01) -> None:
     """Raises DataError when a split is empty, or lost more of its images or boxes than that."""
-    hint = f"detkit data check {folder.root} lists them; --set max_dropped=0.2 goes on without"
+    hint = f"detkit data check {folder.root} lists them; --set max_dropped=0.2 skips them"
     for split in folder.report.splits:
         if not split.images:
             raise DataError(f"{folder.root}: no usable images in '{split.split}'", hint=hint)

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from detkit.artifact.artifact import write_text
 from detkit.core.boxes import Array, xywh_from_xyxy
-from detkit.core.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +26,6 @@ class LabelledImage:
     height: int
     boxes_xyxy: Array
     classes: npt.NDArray[np.int64]
-
-
-def refuse_filled(out: Path, *, force: bool) -> None:
-    """Raises UsageError when `out` is a file, or a folder with something in it (unless forced)."""
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file, not a folder")
-    if not force and out.is_dir() and any(out.iterdir()):
-        raise UsageError(f"{out} is not empty", hint="--force writes into it all the same")
 
 
 def write_split(

@@ -9,11 +9,12 @@ from pathlib import Path
 
 from detkit.artifact.artifact import write_error
 from detkit.core.errors import DataError, UsageError, did_you_mean
+from detkit.core.work_folder import check_output_folder
 from detkit.data.coco.coco_json import read_categories
 from detkit.data.coco.layout import SplitFiles
 from detkit.data.coco.split_reader import ImageRecord, SplitReader, SplitReading, folder_report
 from detkit.data.coco.verify import Progress
-from detkit.data.coco.write import LabelledImage, refuse_filled, write_split
+from detkit.data.coco.write import LabelledImage, write_split
 from detkit.data.converters.labels import RawFolder, document_of
 from detkit.data.converters.voc import read_voc
 from detkit.data.converters.yolo import read_yolo
@@ -35,7 +36,7 @@ def convert(
     Nothing is written when a fault makes the source unusable.
 
     Raises:
-        UsageError: an unknown format, or `out` is not empty and not forced.
+        UsageError: an unknown format, or `out` already holds something and is not forced.
         DataError: `source` is not of that format, or unusable.
     """
     if from_ not in FORMATS:
@@ -44,7 +45,7 @@ def convert(
         raise DataError(f"no such folder: {source}")
     if out.resolve() == source.resolve():
         raise UsageError(f"{out} is the source itself")
-    refuse_filled(out, force=force)
+    check_output_folder(out, force=force)
     folder = FORMATS[from_](source)
     documents = {
         name: document_of(f"{from_} {name}", split, folder.class_names)

@@ -11,7 +11,8 @@ from PIL import Image
 
 from detkit.artifact.artifact import write_error
 from detkit.core.errors import UsageError
-from detkit.data.coco.write import LabelledImage, refuse_filled, write_split
+from detkit.core.work_folder import check_output_folder
+from detkit.data.coco.write import LabelledImage, write_split
 from detkit.data.image import Pixels
 from detkit.data.synthetic.scene import SHAPES, draw_scene
 
@@ -33,7 +34,7 @@ def synthesize(
     The same arguments give the same bytes with the same Pillow and numpy.
 
     Raises:
-        UsageError: `out` is not empty and not forced, or a number out of range.
+        UsageError: `out` already holds something and is not forced, or a number out of range.
     """
     counts = DEFAULT_COUNTS if images is None else dict(images)
     if not 32 <= size <= 4096:
@@ -42,7 +43,7 @@ def synthesize(
         raise UsageError(f"classes: {classes} is not within 1..{len(SHAPES)}")
     if seed < 0 or min(counts.values(), default=0) < 0:
         raise UsageError("seed and the numbers of images must not be negative")
-    refuse_filled(out, force=force)
+    check_output_folder(out, force=force)
     for number, (split, count) in enumerate(counts.items()):
         drawn = [
             _draw_file(out, f"{split}/{i:06d}.jpg", (seed, number, i), size, classes)

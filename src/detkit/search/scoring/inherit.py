@@ -66,7 +66,7 @@ class SupernetWeights:
         val = self.folder.splits["val"]
         size = model.spec.image_size
         manifest = dataclasses.replace(
-            self.manifest, arch=model.spec, preprocess=Preprocess(size=size, fit=size)
+            self.manifest, arch=model.spec, preprocess=Preprocess.filling(size)
         )
         session = open_fused(model, manifest, str(self.device))
         batch = self.config.train.batch
@@ -86,7 +86,7 @@ class SupernetWeights:
             train=self.folder.splits["train"],
             val=self.folder.splits["val"],
             model=model,
-            preprocess=Preprocess(size=size, fit=size),
+            preprocess=Preprocess.filling(size),
             parents=(self._parent,),
             notes=(),
         )

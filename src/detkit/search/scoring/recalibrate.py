@@ -22,7 +22,7 @@ def plain_batches(
 ) -> Iterator[Tensor]:
     """`count` batches (B, 3, H, W) at most, as evaluation sees them, evenly spread over all."""
     chosen = subsample_evenly(records, count * batch)
-    for images in load_images(chosen, Preprocess(size=size, fit=size), batch):
+    for images in load_images(chosen, Preprocess.filling(size), batch):
         yield torch.from_numpy(images)
 
 

@@ -120,7 +120,7 @@ def supernet_job(config: SearchConfig, settings: TrainConfig, space: SearchSpace
         train=train,
         val=folder.splits["val"],
         model=whole,
-        preprocess=Preprocess(size=size, fit=size),
+        preprocess=Preprocess.filling(size),
         parents=parents,
         notes=notes,
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +19,7 @@ from detkit.config import SearchConfig, to_toml
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
 from detkit.core.serialization import digest_of, to_json, to_plain
+from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
@@ -45,8 +45,17 @@ from detkit.spec.space import SearchSpace, find_space
 from detkit.train.stop import Stopped
 
 MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
-OURS = ("search.toml", "journal.sqlite", "report.json", "pareto.json", "pareto.html")
-FOLDERS = ("front", "runs", "searcher", "supernet")
+STUDY_FILES = (  # that a search writes into its folder
+    "search.toml",
+    "journal.sqlite",
+    "report.json",
+    "pareto.json",
+    "pareto.html",
+    "front",
+    "runs",
+    "searcher",
+    "supernet",
+)
 
 
 class Study:
@@ -114,7 +123,7 @@ class Study:
         if report.failed and report.failed == report.trials - report.over_limit:
             raise TrainingError(
                 f"not one of {report.failed} architectures could be scored",
-                hint="the lines above say why; when it is mended, begin anew with --force",
+                hint="the lines above say why; once that is fixed, start over with --force",
             )
         return report
 
@@ -292,7 +301,7 @@ def search(
     hooks: Hooks,
     measured: Path | None = None,
 ) -> SearchReport:
-    """Searches in the folder `out`, going on with what is there if `resume`.
+    """Searches in the folder `out`, where `resume` continues an earlier search.
 
     Args:
         measured: latencies of the front of this study, to be taken into it first.
@@ -306,14 +315,11 @@ def search(
     measured_front = None if measured is None else read_measured(measured, config)
     if measured_front and not resume:
         raise UsageError("--measured is for a search that is resumed", hint="--resume")
-    if not (resume or force) and out.is_dir() and any(out.iterdir()):
-        raise UsageError(
-            f"{out} is not empty", hint="--resume goes on with it, --force begins it anew"
-        )
+    check_run_folder(out, resume=resume, force=force)
     if resume and not (out / "journal.sqlite").is_file():
         raise UsageError(f"{out} holds no search to resume")
     if force and not resume:
-        clear(out)
+        remove_earlier_run(out, STUDY_FILES)
     hooks.log(
         f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
         f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
@@ -368,12 +374,3 @@ def evaluator_name(config: SearchConfig) -> str:
     epochs = config.supernet.epochs if config.evaluator == "supernet" else config.epochs
     detail = config.proxy if config.evaluator == "proxy" else f"{epochs} epochs"
     return f"{config.evaluator} ({detail})"
-
-
-def clear(out: Path) -> None:
-    """Removes what an earlier search of ours left, and nothing else."""
-    for name in OURS:
-        (out / name).unlink(missing_ok=True)
-    for name in FOLDERS:
-        if (out / name).is_dir():
-            shutil.rmtree(out / name)
