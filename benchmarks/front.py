@@ -35,10 +35,10 @@ from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
 from detkit.report import ParetoPoint, SearchReport
 from detkit.runtime.session import SessionOptions
-from detkit.search.scoring.evaluators import train_alone
-from detkit.search.scoring.latency import LatencyMeter, setup_of
-from detkit.search.study.progress import Hooks
-from detkit.search.study.study import search
+from detkit.search.scoring.evaluators import train_one
+from detkit.search.scoring.latency import LatencyMeter, timing_setup
+from detkit.search.study.progress import SearchCallbacks
+from detkit.search.study.study import run_search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.zoo import ZOO, with_task
 from detkit.timing.cpu_time import least_cpu_ms
@@ -75,11 +75,11 @@ def scaled(width: float, classes: int, size: int) -> ArchSpec:
 def found(config: SearchConfig, out: Path) -> SearchReport:
     """The search, or what it reported when it had run before."""
     resume = (out / "journal.sqlite").is_file()
-    hooks = Hooks(
+    callbacks = SearchCallbacks(
         log=lambda line: print(line, flush=True),
-        notify=lambda status: print(status.line(), flush=True),
+        on_progress=lambda status: print(status.line(), flush=True),
     )
-    return search(config, out, resume=resume, force=False, hooks=hooks)
+    return run_search(config, out, resume=resume, force=False, callbacks=callbacks)
 
 
 def best_within(front: Sequence[ParetoPoint], limit_ms: float) -> ParetoPoint:
@@ -129,7 +129,7 @@ class Trainings:
     def _trained(self, name: str, config: TrainConfig) -> dict[str, float]:
         run = self.args.out / "runs" / name
         if not (run / "scores.json").is_file():
-            score = train_alone(config, run, StopSignal())
+            score = train_one(config, run, StopSignal())
             assert score is not None
             path = Path(score.checkpoint)
             session = open_session(path, engine="torch", session_options=SessionOptions(threads=1))
@@ -144,7 +144,7 @@ def front(args: argparse.Namespace) -> list[dict[str, Any]]:
     splits = open_folder(args.data, files={}, splits=("train", "val", "test")).splits
     classes = len(splits["train"].class_names)
     base = settings(args, "supernet")
-    meter = LatencyMeter(setup_of(base))
+    meter = LatencyMeter(timing_setup(base))
     plain = [scaled(width, classes, args.imgsz) for width in WIDTHS]
     path = args.out / "targets.json"
     if not path.is_file():
@@ -162,7 +162,7 @@ def front(args: argparse.Namespace) -> list[dict[str, Any]]:
     report = found(config, args.out / "search")
     points = [best_within(report.pareto, target) for target in targets]
     ours = [from_plain(ArchSpec, point.arch) for point in points]
-    setup = setup_of(config)
+    setup = timing_setup(config)
     timed = least_cpu_ms(
         [setup.open(spec) for spec in [*plain, *ours]], session_options=setup.session_options
     )

@@ -29,7 +29,7 @@ from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
 from detkit.search.scoring.evaluators import Evaluator, SupernetEvaluator, make_evaluator
 from detkit.search.scoring.sandwich import image_sizes
-from detkit.search.strategies.grid import Grid
+from detkit.search.strategies.discrete_space import DiscreteSpace
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace, Value
 from detkit.spec.zoo import ZOO
@@ -72,17 +72,17 @@ def stratified(space: SearchSpace, levels: int) -> list[ArchSpec]:
     Of every size that can cost so much, that is. Otherwise large networks would be those of large
     inputs, and multiply-adds alone would rank them.
     """
-    grid = Grid(space.knobs)
+    discrete = DiscreteSpace(space.knobs)
     rng = np.random.default_rng(0)
     free = np.array([name == "image_size" for name in space.knobs])
-    mixed = [grid.sample(SAMPLES // 2, rng)]
+    mixed = [discrete.sample(SAMPLES // 2, rng)]
     for share in np.linspace(0, 1, SAMPLES // 2):  # uniform samples crowd in the middle
-        lean = (rng.random(len(grid.counts)) < abs(2 * share - 1)) & ~free
-        end = (grid.counts - 1) * (share > 0.5)
-        mixed.append(np.where(lean, end, grid.sample(1, rng)[0])[None])
-    ends = np.stack([np.zeros_like(grid.counts), grid.counts - 1])
+        lean = (rng.random(len(discrete.counts)) < abs(2 * share - 1)) & ~free
+        end = (discrete.counts - 1) * (share > 0.5)
+        mixed.append(np.where(lean, end, discrete.sample(1, rng)[0])[None])
+    ends = np.stack([np.zeros_like(discrete.counts), discrete.counts - 1])
     rows = np.unique(np.concatenate([ends, *mixed]), axis=0)
-    specs = [space.to_arch(grid.to_point(row)) for row in rows]
+    specs = [space.to_arch(discrete.to_point(row)) for row in rows]
     logs = {spec.digest: np.log(cost_of(spec).macs) for spec in specs}
     picked = []
     for level in np.linspace(min(logs.values()), max(logs.values()), levels):

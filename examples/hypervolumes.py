@@ -41,7 +41,7 @@ def main() -> None:
 def read_trials(folder: Path) -> list[CompletedTrial]:
     journal = Journal(folder / "journal.sqlite", {})
     try:
-        return journal.told()
+        return journal.completed()
     finally:
         journal.close()
 

@@ -88,7 +88,7 @@ def test_signals_and_a_kill_within_an_epoch_lose_nothing(coco, tmp_path):
     config = resolve(SearchConfig, file=out / "search.toml")
     never = tmp_path / "never stopped"
     stop = StopSignal()
-    assert train_supernet(config, space_of(config), never, log=lambda _: None, interruption=stop)
+    assert train_supernet(config, space_of(config), never, log=lambda _: None, stop=stop)
     whole, _ = load_checkpoint(never / "supernet" / "last.safetensors")
     resumed, _ = load_checkpoint(out / "supernet" / "last.safetensors")
     for name, tensor in whole.state_dict().items():

@@ -46,7 +46,7 @@ class FakeMachine:
 def machine(monkeypatch):
     def install(visits_to_live: int = 10**9) -> FakeMachine:
         fake = FakeMachine(visits_to_live)
-        monkeypatch.setattr(EngineSetup, "open", lambda self, spec: room.macs_of(spec))
+        monkeypatch.setattr(EngineSetup, "open", lambda self, spec: cost_of(spec).macs)
         monkeypatch.setattr(room, "measure_session", fake.measurement)
         return fake
 

@@ -34,7 +34,7 @@ from detkit.quantize.qat import (
 )
 from detkit.report import TrainReport
 from detkit.runtime.session import SessionOptions
-from detkit.train.progress import Progress
+from detkit.train.progress import TrainProgress
 from detkit.train.stop import StopSignal
 
 EPOCHS = 2  # of four batches
@@ -112,11 +112,11 @@ Train = Callable[..., TrainReport]
 
 @pytest.fixture(scope="module")
 def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Path) -> Train:
-    """`train(folder, notify, resume=...)`: a QAT run from `int8()`, or the rest of one."""
+    """`train(folder, on_progress, resume=...)`: a QAT run from `int8()`, or the rest of one."""
 
     def run(
         folder: Path,
-        notify: Callable[[Progress, StopSignal], None] = lambda progress, stop: None,
+        on_progress: Callable[[TrainProgress, StopSignal], None] = lambda progress, stop: None,
         *,
         resume: bool = False,
         learned_scales: bool = False,
@@ -135,13 +135,13 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
             parent=settled(),
             data=open_folder(labelled, splits=("train", "val")),
             config=QuantizeConfig(threads=1, qat=qat),
-            rig=scorer,
-            course=QatRun(
+            scorer=scorer,
+            run=QatRun(
                 folder=folder,
                 resume=resume,
                 force=False,
-                notify=lambda progress: notify(progress, stop),
-                interruption=stop,
+                on_progress=lambda progress: on_progress(progress, stop),
+                stop=stop,
             ),
         )
 
@@ -195,7 +195,7 @@ def test_learned_ranges_do(train, tmp_path):
 
 
 def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(train, whole, tmp_path):
-    def ask(progress: Progress, stop: StopSignal) -> None:
+    def ask(progress: TrainProgress, stop: StopSignal) -> None:
         if (progress.epoch, progress.batch) == (2, 1):
             stop.signal = 15
 
@@ -207,7 +207,7 @@ def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(train, whole, tmp
 
 
 def test_a_run_that_was_killed_ends_in_the_same_weights(train, whole, tmp_path):
-    def kill(progress: Progress, stop: StopSignal) -> None:
+    def kill(progress: TrainProgress, stop: StopSignal) -> None:
         if (progress.epoch, progress.batch) == (2, 1):
             raise Killed
 

@@ -16,7 +16,7 @@ from detkit.report import SearchReport
 from detkit.search.cluster.executor import LocalExecutor
 from detkit.search.scoring.objective import with_bound
 from detkit.search.study.journal import Journal
-from detkit.search.study.study import Hooks, search
+from detkit.search.study.study import SearchCallbacks, run_search
 from detkit.spec.arch import ArchSpec
 from detkit.train.stop import StopSignal
 
@@ -60,14 +60,20 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
     )
 
 
-def run(config: SearchConfig, out: Path, *, resume: bool = False, **hooks) -> SearchReport:
+def run(config: SearchConfig, out: Path, *, resume: bool = False, **callbacks) -> SearchReport:
     LINES.clear()
-    return search(config, out, resume=resume, force=False, hooks=Hooks(log=LINES.append, **hooks))
+    return run_search(
+        config,
+        out,
+        resume=resume,
+        force=False,
+        callbacks=SearchCallbacks(log=LINES.append, **callbacks),
+    )
 
 
 def points_of(out: Path) -> list[dict]:
     journal = Journal(out / "journal.sqlite", {})
-    points = [trial.point for trial in journal.told()]
+    points = [trial.point for trial in journal.completed()]
     journal.close()
     return points
 
@@ -112,7 +118,7 @@ def test_front_is_of_ordinary_checkpoints_and_a_resumed_search_trains_nothing_ag
 
 
 def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
-    stopped = run(config, tmp_path / "out", interruption=StopSignal(signal=15))
+    stopped = run(config, tmp_path / "out", stop=StopSignal(signal=15))
     assert (stopped.trials, stopped.pareto) == (0, ())
     report = run(config, tmp_path / "out", resume=True)
     assert report.trials == 3
@@ -131,7 +137,7 @@ def test_gradient_descends_on_the_supernet_and_goes_on_after_a_signal(
     assert report.trials == 6
     assert (whole / "supernet" / "costs.json").is_file()
     assert all(point.checkpoint for point in report.pareto)
-    run(gradient, cut, interruption=OnceThereIs(cut / "searcher" / "descent-1.json"))
+    run(gradient, cut, stop=OnceThereIs(cut / "searcher" / "descent-1.json"))
     assert [path.name for path in (cut / "searcher").iterdir()] == ["descent-1.json"]
     assert len(points_of(cut)) == 1
     run(gradient, cut, resume=True)

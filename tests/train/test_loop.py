@@ -16,36 +16,36 @@ from detkit.core.serialization import from_json
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.report import TrainReport
 from detkit.train.loss import DetectionLoss, LossParts
-from detkit.train.progress import Progress
-from detkit.train.run import MAY_CHANGE, Request, resolve_config, start
+from detkit.train.progress import TrainProgress
+from detkit.train.run import MAY_CHANGE, TrainRequest, resolve_config, run_training
 from detkit.train.stop import StopSignal
 
-REQUEST = Request(flags={})
+REQUEST = TrainRequest(flags={})
 
 
 def train(
     config: TrainConfig,
     out: Path,
-    request: Request = REQUEST,
-    interruption: StopSignal | None = None,
-    seen: list[Progress] | None = None,
+    request: TrainRequest = REQUEST,
+    stop: StopSignal | None = None,
+    seen: list[TrainProgress] | None = None,
 ) -> TrainReport:
     told = seen if seen is not None else []
-    report = start(
+    report = run_training(
         config,
         out,
         request,
         dry_run=False,
         log=lambda _: None,
-        notify=told.append,
-        interruption=interruption or StopSignal(),
+        on_progress=told.append,
+        stop=stop or StopSignal(),
     )
     assert report is not None
     return report
 
 
 def test_a_run_leaves_its_whole_folder(config: TrainConfig, tmp_path: Path) -> None:
-    seen: list[Progress] = []
+    seen: list[TrainProgress] = []
     report = train(config, tmp_path / "run", seen=seen)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
@@ -99,16 +99,16 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     train(config, tmp_path / "whole")
-    interruption = StopSignal()
+    stop = StopSignal()
 
-    class StopAt(list[Progress]):
-        def append(self, progress: Progress) -> None:
+    class StopAt(list[TrainProgress]):
+        def append(self, progress: TrainProgress) -> None:
             if progress.epoch == 2 and progress.batch == 2:
-                interruption.signal = 15
+                stop.signal = 15
 
-    report = train(config, tmp_path / "cut", interruption=interruption, seen=StopAt())
+    report = train(config, tmp_path / "cut", stop=stop, seen=StopAt())
     assert report.stopped_by == "signal"
-    resumed = train(config, tmp_path / "cut", Request(flags={}, resume=True))
+    resumed = train(config, tmp_path / "cut", TrainRequest(flags={}, resume=True))
     assert resumed.stopped_by == "epochs"
     for name in ("best", "last"):
         one, _ = load_checkpoint(tmp_path / "whole" / f"{name}.safetensors")
@@ -124,12 +124,12 @@ def test_an_interrupted_run_goes_on_to_the_same_weights(
 
 def test_a_resumed_run_may_be_longer_but_not_another(config: TrainConfig, tmp_path: Path) -> None:
     train(config, tmp_path / "run")
-    longer = resolve_config(Request(flags={"epochs": 3}, resume=True), tmp_path / "run")
+    longer = resolve_config(TrainRequest(flags={"epochs": 3}, resume=True), tmp_path / "run")
     assert longer == dataclasses.replace(config, epochs=3)
-    report = train(longer, tmp_path / "run", Request(flags={}, resume=True))
+    report = train(longer, tmp_path / "run", TrainRequest(flags={}, resume=True))
     assert report.epochs == 3
     with pytest.raises(UsageError, match="cannot change batch") as raised:
-        resolve_config(Request(flags={"batch": 2}, resume=True), tmp_path / "run")
+        resolve_config(TrainRequest(flags={"batch": 2}, resume=True), tmp_path / "run")
     assert all(name in raised.value.hint for name in MAY_CHANGE)
 
 
@@ -171,6 +171,6 @@ def test_a_full_folder_is_refused_and_force_removes_only_what_is_ours(
     with pytest.raises(UsageError, match="already exists"):
         train(config, out)
     short = dataclasses.replace(config, epochs=1)
-    train(short, out, Request(flags={}, force=True))
+    train(short, out, TrainRequest(flags={}, force=True))
     assert (out / "notes.txt").read_text() == "mine"
     read_manifest(out / "best.safetensors")

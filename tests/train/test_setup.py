@@ -14,7 +14,7 @@ from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.nn.checkpoint import new_detector, save_checkpoint
 from detkit.nn.detector import fuse
 from detkit.spec.zoo import ZOO, with_task
-from detkit.train.setup import freeze, prepare, transfer
+from detkit.train.setup import build_setup, freeze, transfer
 
 
 def test_known_classes_keep_their_rows_and_new_ones_start_fresh() -> None:
@@ -30,10 +30,10 @@ def test_known_classes_keep_their_rows_and_new_ones_start_fresh() -> None:
 
 
 def test_init_brings_architecture_and_lineage(config: TrainConfig, tmp_path: Path) -> None:
-    first = prepare(config)
+    first = build_setup(config)
     path = tmp_path / "first.safetensors"
     save_checkpoint(path, first.model, first.manifest(config, {}))
-    again = prepare(dataclasses.replace(config, model="", imgsz="96", init=str(path)))
+    again = build_setup(dataclasses.replace(config, model="", imgsz="96", init=str(path)))
     assert again.model.spec.name == "yolo-nas-p"
     assert again.model.spec.image_size == (96, 96)
     assert again.parents[0].name == "first.safetensors"
@@ -46,15 +46,15 @@ def test_init_brings_architecture_and_lineage(config: TrainConfig, tmp_path: Pat
 def test_init_of_another_network_or_a_fused_one_is_refused(
     config: TrainConfig, tmp_path: Path
 ) -> None:
-    job = prepare(config)
+    setup = build_setup(config)
     path = tmp_path / "m.safetensors"
-    save_checkpoint(path, job.model, job.manifest(config, {}))
+    save_checkpoint(path, setup.model, setup.manifest(config, {}))
     with pytest.raises(UsageError, match="is not the network of"):
-        prepare(dataclasses.replace(config, model="yolo-nas-n", init=str(path)))
-    fused = dataclasses.replace(job.manifest(config, {}), form="deployed")
-    save_checkpoint(path, fuse(job.model), fused)
+        build_setup(dataclasses.replace(config, model="yolo-nas-n", init=str(path)))
+    fused = dataclasses.replace(setup.manifest(config, {}), form="deployed")
+    save_checkpoint(path, fuse(setup.model), fused)
     with pytest.raises(ArtifactError, match="fused and cannot be trained"):
-        prepare(dataclasses.replace(config, model="", init=str(path)))
+        build_setup(dataclasses.replace(config, model="", init=str(path)))
 
 
 def test_an_architecture_file_trains(config: TrainConfig, tmp_path: Path) -> None:
@@ -62,9 +62,9 @@ def test_an_architecture_file_trains(config: TrainConfig, tmp_path: Path) -> Non
 
     spec = dataclasses.replace(ZOO["yolo-nas-p"], name="mine", stem=24, block="repvgg")
     (tmp_path / "mine.json").write_text(to_json(spec))
-    job = prepare(dataclasses.replace(config, model=str(tmp_path / "mine.json")))
-    assert job.model.spec.name == "mine"
-    assert job.model.backbone.stem.conv.branch_3x3.conv.out_channels == 24
+    setup = build_setup(dataclasses.replace(config, model=str(tmp_path / "mine.json")))
+    assert setup.model.spec.name == "mine"
+    assert setup.model.backbone.stem.conv.branch_3x3.conv.out_channels == 24
 
 
 def test_frozen_parts_do_not_learn() -> None:
@@ -79,7 +79,7 @@ def test_a_folder_without_validation_is_refused(config: TrainConfig, tmp_path: P
 
     synthesize(tmp_path / "one", images={"train": 2}, size=64, seed=0)
     with pytest.raises(DataError, match="val"):
-        prepare(dataclasses.replace(config, data=str(tmp_path / "one")))
+        build_setup(dataclasses.replace(config, data=str(tmp_path / "one")))
 
 
 def test_more_than_a_little_loss_of_data_is_refused_unless_allowed(
@@ -91,8 +91,8 @@ def test_more_than_a_little_loss_of_data_is_refused_unless_allowed(
     broken.write_bytes(broken.read_bytes()[:200])
     damaged = dataclasses.replace(config, data=str(folder))
     with pytest.raises(DataError, match="1 of 16 images of 'train' cannot be used") as raised:
-        prepare(damaged)
+        build_setup(damaged)
     assert "max_dropped" in raised.value.hint
-    job = prepare(dataclasses.replace(damaged, max_dropped=0.5))
-    assert len(job.train.records) == 15
-    assert job.folder.report.splits[0].dropped_images == 1
+    setup = build_setup(dataclasses.replace(damaged, max_dropped=0.5))
+    assert len(setup.train.records) == 15
+    assert setup.folder.report.splits[0].dropped_images == 1

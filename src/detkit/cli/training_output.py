@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 from detkit.cli import console
 
 if TYPE_CHECKING:
-    from detkit.train.progress import Progress
+    from detkit.train.progress import TrainProgress
     from detkit.train.stop import StopSignal
 
 SECONDS_BETWEEN_LINES = 10
@@ -32,17 +32,17 @@ def handle_signals() -> Iterator[StopSignal]:
     """SIGINT and SIGTERM ask the run to save and end; a second one ends it at once."""
     from detkit.train.stop import StopSignal
 
-    interruption = StopSignal()
+    stop = StopSignal()
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        interruption.signal = number
+        stop.signal = number
         signal.signal(number, before[signal.Signals(number)])
 
     for number in before:
         signal.signal(number, handle)
     try:
-        yield interruption
+        yield stop
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -65,6 +65,6 @@ def line_printer(is_due: Callable[[L], bool], *, first: bool = False) -> Callabl
     return show
 
 
-def printer() -> Callable[[Progress], None]:
+def printer() -> Callable[[TrainProgress], None]:
     """Prints every epoch's result, and in between a line every ten seconds."""
     return line_printer(lambda progress: progress.ap is not None)

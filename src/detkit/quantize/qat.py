@@ -30,7 +30,7 @@ from detkit.quantize.graph_scorer import GraphScorer
 from detkit.report import TrainReport
 from detkit.train.distill import distance_divergence, score_divergence
 from detkit.train.loop import Trainer
-from detkit.train.progress import Progress
+from detkit.train.progress import TrainProgress
 from detkit.train.setup import TrainSetup
 from detkit.train.step import PlainStep
 from detkit.train.stop import StopSignal
@@ -41,13 +41,13 @@ WARMUP_EPOCHS = 0.1
 
 @dataclass(frozen=True, kw_only=True)
 class QatRun:
-    """One QAT run: where it lies, what is told of it, whether it goes on with an earlier one."""
+    """The folder of one QAT run, how it is followed and stopped, and whether it resumes."""
 
     folder: Path
     resume: bool
-    force: bool  # an earlier run may be cleared away
-    notify: Callable[[Progress], None]
-    interruption: StopSignal
+    force: bool  # an earlier run may be removed
+    on_progress: Callable[[TrainProgress], None]
+    stop: StopSignal
 
 
 def train_quantized(
@@ -58,10 +58,10 @@ def train_quantized(
     parent: Path,
     data: CocoFolder,
     config: QuantizeConfig,
-    rig: GraphScorer,
-    course: QatRun,
+    scorer: GraphScorer,
+    run: QatRun,
 ) -> TrainReport:
-    """Trains a calibrated network in `course.folder`; its report names the best checkpoint.
+    """Trains a calibrated network in `run.folder`; its report names the best checkpoint.
 
     Raises:
         TrainingError: the loss became NaN or infinite.
@@ -70,7 +70,7 @@ def train_quantized(
     model.requires_grad_(True)
     for _, quantizer in model.quantizers():
         quantizer.log_scale.requires_grad_(quantizer.learned)
-    job = TrainSetup(
+    setup = TrainSetup(
         folder=data,
         train=data.splits["train"],
         val=data.splits[config.split],
@@ -81,21 +81,23 @@ def train_quantized(
         form="deployed",
         quant=model.quant,
     )
-    if not course.resume:
-        start_over(course.folder, force=course.force)
-        save_checkpoint(course.folder / START, model, manifest)
+    if not run.resume:
+        start_over(run.folder, force=run.force)
+        save_checkpoint(run.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
     distillation = Distillation(copy.deepcopy(teacher).to(device).eval(), config.qat)
     trainer = Trainer(
         settings,
-        job,
-        course.folder,
-        on_progress=course.notify,
-        stop=course.interruption,
+        setup,
+        run.folder,
+        on_progress=run.on_progress,
+        stop=run.stop,
         make_strategy=functools.partial(PlainStep, auxiliary=distillation),
-        open_session=lambda current, _manifest, _device: rig.export(current, config.target).session,
+        open_session=lambda current, _manifest, _device: (
+            scorer.export(current, config.target).session
+        ),
     )
-    return trainer.run(resume=course.resume)
+    return trainer.run(resume=run.resume)
 
 
 def training_config(config: QuantizeConfig, data: str, manifest: Manifest) -> TrainConfig:
@@ -148,7 +150,7 @@ def start_over(folder: Path, *, force: bool) -> None:
 
 
 class Distillation:
-    """The parent's opinion as a loss: cross-entropy of scores, KL of distance distributions.
+    """The parent's outputs as a loss: cross-entropy of scores, KL of distance distributions.
 
     Both are divided by the sum of the parent's best scores, as the detection loss is by its soft
     targets; anchor points in which the parent sees nothing hardly count for distances.

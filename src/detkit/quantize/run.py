@@ -31,15 +31,15 @@ from detkit.quantize.result import make_manifest, make_report, write_result
 from detkit.quantize.sensitivity import sqnr_by_group
 from detkit.report import QuantPoint, QuantReport
 from detkit.spec.quant import QuantSpec
-from detkit.train.progress import Progress
+from detkit.train.progress import TrainProgress
 from detkit.train.stop import StopSignal
 
 
 def quantize(
     request: QuantizeRequest,
     log: Callable[[str], None],
-    notify: Callable[[Progress], None],
-    interruption: StopSignal,
+    on_progress: Callable[[TrainProgress], None],
+    stop: StopSignal,
 ) -> QuantReport | None:
     """Writes `request.out` and its report; None where training was interrupted.
 
@@ -64,14 +64,14 @@ def quantize(
         model, methods = calibrated(parent, request, log)
         trained = False
         if request.qat:
-            course = QatRun(
+            run = QatRun(
                 folder=request.run_folder,
                 resume=request.resume,
                 force=request.force,
-                notify=notify,
-                interruption=interruption,
+                on_progress=on_progress,
+                stop=stop,
             )
-            found = train_from(model, parent, request, course, scorer, log)
+            found = train_from(model, parent, request, run, scorer, log)
             if found is None:
                 return None
             model, trained = found
@@ -128,7 +128,7 @@ def train_from(
     model: QuantizedDetector,
     parent: FloatParent,
     request: QuantizeRequest,
-    course: QatRun,
+    run: QatRun,
     scorer: GraphScorer,
     log: Callable[[str], None],
 ) -> tuple[QuantizedDetector, bool] | None:
@@ -147,14 +147,14 @@ def train_from(
         parent=request.checkpoint,
         data=parent.folder,
         config=config,
-        rig=scorer,
-        course=course,
+        scorer=scorer,
+        run=run,
     )
     if report.stopped_by == "signal":
         return None
     if report.ap < before:
         log(f"training's best epoch (AP {report.ap:.4f}) is below it: calibration alone is kept")
-        return load_start(course.folder)[0].eval(), False
+        return load_start(run.folder)[0].eval(), False
     return load_quantized(Path(report.checkpoint))[0].eval(), True
 
 

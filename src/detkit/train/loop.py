@@ -27,7 +27,7 @@ from detkit.nn.detector import Detector, fuse
 from detkit.report import Figures, TrainReport
 from detkit.runtime.session import Session, SessionOptions
 from detkit.train.optim import Ema, learning_rate, make_optimizer
-from detkit.train.progress import Progress
+from detkit.train.progress import TrainProgress
 from detkit.train.run_images import draw_first_batch, draw_validation
 from detkit.train.setup import TrainSetup, frozen_parts
 from detkit.train.state import TrainState, load_state, save_state
@@ -63,7 +63,7 @@ class Trainer:
         setup: TrainSetup,
         out: Path,
         *,
-        on_progress: Callable[[Progress], None],
+        on_progress: Callable[[TrainProgress], None],
         stop: StopSignal,
         make_strategy: MakeStrategy = PlainStep,
         open_session: OpenSession = open_fused,
@@ -263,14 +263,14 @@ class Trainer:
             left = min(left, math.ceil((1 - self.stopwatch.share_of_limit) / share_an_epoch))
         return left <= self.config.augment.close_epochs
 
-    def _progress(self) -> Progress:
+    def _progress(self) -> TrainProgress:
         batches = self.loader.batches_per_epoch
         done = self.state.epoch * batches + self.state.batch
         eta = self.stopwatch.seconds / max(done, 1) * (self.config.epochs * batches - done)
         if self.config.time_limit:
             eta = min(eta, self.config.time_limit * 60 - self.stopwatch.seconds)
         total, cls, iou, dfl = (self.losses / max(self.state.batch, 1)).tolist()
-        return Progress(
+        return TrainProgress(
             epoch=self.state.epoch + 1,
             epochs=self.config.epochs,
             batch=self.state.batch,
@@ -301,7 +301,7 @@ class Trainer:
         self.stopwatch.note_saved()
 
 
-def append_metrics(path: Path, progress: Progress, figures: Figures, seconds: float) -> None:
+def append_metrics(path: Path, progress: TrainProgress, figures: Figures, seconds: float) -> None:
     """Adds the epoch's line to `metrics.jsonl`."""
     kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
     per_class = {name: score.ap for name, score in figures.per_class.items()}

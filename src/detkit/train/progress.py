@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class TrainProgress:
     """After a batch, or with `ap` after an epoch's validation. Losses are means of the epoch."""
 
     epoch: int  # counted from 1

@@ -15,8 +15,8 @@ from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.train.loop import Trainer
-from detkit.train.progress import Progress
-from detkit.train.setup import DEFAULT_MODEL, TrainSetup, prepare
+from detkit.train.progress import TrainProgress
+from detkit.train.setup import DEFAULT_MODEL, TrainSetup, build_setup
 from detkit.train.stop import StopSignal
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
@@ -35,7 +35,7 @@ RUN_FILES = (  # that a run writes into its folder
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class TrainRequest:
     """What the user said, before defaults: flags (None where not given), --set, a file."""
 
     flags: Mapping[str, Any]
@@ -45,7 +45,7 @@ class Request:
     force: bool = False
 
 
-def resolve_config(request: Request, out: Path | None) -> TrainConfig:
+def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
     """The settings of the run. When resuming, those of its folder and what may change.
 
     Raises:
@@ -87,26 +87,26 @@ def find_run_folder(out: Path | None, config: TrainConfig) -> Path:
     return Path("runs") / f"{Path(config.data).name}-{model}"
 
 
-def start(
+def run_training(
     config: TrainConfig,
     folder: Path,
-    request: Request,
+    request: TrainRequest,
     *,
     dry_run: bool,
     log: Callable[[str], None],
-    notify: Callable[[Progress], None],
-    interruption: StopSignal,
+    on_progress: Callable[[TrainProgress], None],
+    stop: StopSignal,
 ) -> TrainReport | None:
     """Trains in `folder`; None after a dry run.
 
     Raises:
         UsageError: the folder already holds something.
-        DataError, TrainingError: see `job.prepare` and `loop.Trainer.run`.
+        DataError, TrainingError: see `setup.build_setup` and `loop.Trainer.run`.
     """
     check_run_folder(folder, resume=request.resume, force=request.force)
-    job = prepare(config)
-    told_first = describe(job, folder)
-    for line in told_first:
+    setup = build_setup(config)
+    first_lines = describe_setup(setup, folder)
+    for line in first_lines:
         log(line)
     if dry_run:
         return None
@@ -115,26 +115,26 @@ def start(
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log.txt").open("a", encoding="utf-8", buffering=1) as file:
 
-        def told(progress: Progress) -> None:
+        def log_progress(progress: TrainProgress) -> None:
             if progress.ap is not None:
                 file.write(progress.line() + "\n")
-            notify(progress)
+            on_progress(progress)
 
-        file.writelines(f"{line}\n" for line in told_first)
-        trainer = Trainer(config, job, folder, on_progress=told, stop=interruption)
+        file.writelines(f"{line}\n" for line in first_lines)
+        trainer = Trainer(config, setup, folder, on_progress=log_progress, stop=stop)
         report = trainer.run(resume=request.resume)
     write_text(folder / "report.html", render_run(folder))
     return report
 
 
-def describe(job: TrainSetup, folder: Path) -> list[str]:
+def describe_setup(setup: TrainSetup, folder: Path) -> list[str]:
     """What is about to be trained, on what, and what of the data was lost."""
-    spec, report = job.model.spec, job.folder.report
+    spec, report = setup.model.spec, setup.folder.report
     height, width = spec.image_size
     lines = [
         f"{spec.name} ({spec.digest}) at {height}x{width}, {spec.num_classes} classes:"
-        f" {job.costs['parameters'] / 1e6:.2f} M parameters and"
-        f" {job.costs['macs'] / 1e9:.2f} GMACs"
+        f" {setup.costs['parameters'] / 1e6:.2f} M parameters and"
+        f" {setup.costs['macs'] / 1e9:.2f} GMACs"
         " deployed"
     ]
     for split in report.splits:
@@ -147,4 +147,4 @@ def describe(job: TrainSetup, folder: Path) -> list[str]:
     if report.counts:
         faults = ", ".join(f"{count} x {reason}" for reason, count in report.counts.items())
         lines.append(f"faults: {faults} (detkit data check lists them)")
-    return [*lines, *job.notes, f"run folder: {folder}"]
+    return [*lines, *setup.notes, f"run folder: {folder}"]

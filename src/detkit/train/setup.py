@@ -66,7 +66,7 @@ class TrainSetup:
         )
 
 
-def prepare(config: TrainConfig) -> TrainSetup:
+def build_setup(config: TrainConfig) -> TrainSetup:
     """Checks the folder, builds the network and loads what it starts from.
 
     Raises:

@@ -27,7 +27,7 @@ def images(count: int = 2) -> torch.Tensor:
 @pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 def test_extracted_network_is_the_slice(space, training, make_elastic, draw_specs, difference):
     elastic = make_elastic(space)
-    elastic.whole.train(training)
+    elastic.supernet.train(training)
     for spec in draw_specs(space, 3):
         model = elastic.extract(spec)
         assert model.spec == spec
@@ -37,7 +37,7 @@ def test_extracted_network_is_the_slice(space, training, make_elastic, draw_spec
 
 def test_extracted_network_can_be_deployed(space, make_elastic, draw_specs, difference):
     elastic = make_elastic(space)
-    elastic.whole.eval()
+    elastic.supernet.eval()
     for spec in draw_specs(space, 1):
         model = elastic.extract(spec)
         with torch.no_grad():
@@ -50,16 +50,16 @@ def test_extracted_network_can_be_deployed(space, make_elastic, draw_specs, diff
 
 def test_largest_network_is_the_whole_one(space, make_elastic, difference):
     elastic = make_elastic(space)
-    elastic.whole.eval()
+    elastic.supernet.eval()
     with torch.no_grad():
-        assert difference(elastic(images(), elastic.whole.spec), elastic.whole(images())) == 0
+        assert difference(elastic(images(), elastic.supernet.spec), elastic.supernet(images())) == 0
 
 
 def test_gradients_of_a_slice_reach_the_shared_weights_and_no_others(
     space, make_elastic, draw_specs
 ):
     elastic = make_elastic(space)
-    whole, spec = elastic.whole.train(), draw_specs(space, 0)[0]
+    whole, spec = elastic.supernet.train(), draw_specs(space, 0)[0]
     before = {name: buffer.clone() for name, buffer in whole.named_buffers()}
     logits, distances = elastic(images(), spec)
     (logits.square().sum() + distances.square().sum()).backward()
@@ -112,7 +112,7 @@ def test_every_kind_of_block_is_sliced(block, make_elastic, draw_specs, differen
         knobs={"stages.1.hidden": (14, 24), "neck.0.hidden": (10, 24), "neck.1.blocks": (1, 2)},
     ).for_task(3, (SIDE, SIDE))
     elastic = make_elastic(space)
-    elastic.whole.train()
+    elastic.supernet.train()
     spec = draw_specs(space, 0)[0]
     with torch.no_grad():
         assert difference(elastic(images(), spec), elastic.extract(spec)(images())) <= 1e-5
@@ -121,7 +121,7 @@ def test_every_kind_of_block_is_sliced(block, make_elastic, draw_specs, differen
 def test_concatenated_steps_keep_their_place(wide, make_elastic):
     """Of three bottlenecks' outputs a shallower layer takes its own; the side path stays last."""
     elastic = make_elastic(wide)
-    layer = elastic.whole.backbone.stage3.blocks
+    layer = elastic.supernet.backbone.stage3.blocks
     width, steps = layer.conv1.conv.out_channels, len(layer.bottlenecks) + 1
     for hidden, blocks, concat in ((8, 1, True), (12, 2, False)):
         point = wide.smallest_point() | {
@@ -162,4 +162,4 @@ def test_largest_architecture_holds_the_named_ones():
     space = SPACES["yolo-nas"].for_task(3, (64, 64))
     elastic = Elastic(build_detector(space.largest_arch(), "training"))
     for name in ("yolo-nas-n", "yolo-nas-s", "yolo-nas-m", "yolo-nas-l"):
-        assert elastic.slices(space.to_arch(space.zoo_points()[name]))
+        assert elastic.subnet_tensors(space.to_arch(space.zoo_points()[name]))

@@ -28,8 +28,8 @@ def corner(space, spec):
 
 def test_mixture_of_one_network_is_that_network(space, make_elastic, draw_specs, difference):
     elastic = make_elastic(space)
-    elastic.whole.train()
-    relaxed = Relaxed(elastic.whole, space)
+    elastic.supernet.train()
+    relaxed = Relaxed(elastic.supernet, space)
     for spec in draw_specs(space, 3):
         with torch.no_grad():
             found = relaxed(images(), corner(space, spec))
@@ -37,7 +37,7 @@ def test_mixture_of_one_network_is_that_network(space, make_elastic, draw_specs,
 
 
 def test_every_knob_has_a_slope_and_statistics_stay(wide, make_elastic):
-    whole = make_elastic(wide).whole.train()
+    whole = make_elastic(wide).supernet.train()
     before = {name: buffer.clone() for name, buffer in whole.named_buffers()}
     shares = {
         knob: torch.full((len(values),), 1 / len(values), requires_grad=True)

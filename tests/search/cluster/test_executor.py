@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from detkit.nn.detector import Cost
-from detkit.search.cluster.executor import Outcome, Task, run_alone
+from detkit.search.cluster.executor import Outcome, Task, run_task
 from detkit.spec.zoo import ZOO
 from detkit.train.stop import StopSignal
 
@@ -32,10 +32,10 @@ class Dying:
 @pytest.mark.parametrize(("deaths", "failed"), [(0, False), (2, False), (3, True)])
 def test_lost_task_is_tried_again_as_often_as_allowed(deaths, failed):
     executor = Dying(deaths)
-    outcome = run_alone(executor, TASK, StopSignal(), retries=2)
+    outcome = run_task(executor, TASK, StopSignal(), retries=2)
     assert bool(outcome.failure) == failed
     assert executor.submitted == min(deaths, 2) + 1
 
 
 def test_signal_ends_the_wait():
-    assert run_alone(Dying(0), TASK, StopSignal(signal=15), retries=2) is None
+    assert run_task(Dying(0), TASK, StopSignal(signal=15), retries=2) is None

@@ -9,7 +9,7 @@ import pytest
 
 from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
 from detkit.nn.detector import cost_of
-from detkit.search.cluster.node import SharedWeights, pack, score, sharing_of
+from detkit.search.cluster.node import SharedWeights, score, serialize_weights, sharing_of
 from detkit.search.scoring.evaluators import SupernetEvaluator
 from detkit.spec.space import SPACES
 from detkit.train.stop import StopSignal
@@ -46,11 +46,11 @@ def evaluator(settled, labelled, tmp_path) -> SupernetEvaluator:
 
 def test_packed_weights_score_as_they_do_in_the_study(evaluator, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    luggage = pack(evaluator)
+    dump_weights = serialize_weights(evaluator)
     here = {spec: evaluator(spec, cost_of(spec)).value for spec in SPECS}
     there = {}
     for spec in SPECS:
-        answer = score(evaluator.config, luggage, spec, cost_of(spec))
+        answer = score(evaluator.config, dump_weights, spec, cost_of(spec))
         assert (answer.failure, answer.checkpoint) == ("", b"")
         there[spec] = answer.figures["score"]
         assert answer.figures["ap"] == there[spec]
@@ -61,6 +61,6 @@ def test_packed_weights_score_as_they_do_in_the_study(evaluator, tmp_path, monke
 
 
 def test_same_weights_are_opened_once_a_worker(evaluator):
-    first = pack(evaluator)
+    first = serialize_weights(evaluator)
     again = SharedWeights(digest=first.digest, content=first.content.copy())
     assert sharing_of(evaluator.config, first) is sharing_of(evaluator.config, again)

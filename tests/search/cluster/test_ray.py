@@ -22,7 +22,7 @@ import pytest
 from detkit.config import RayConfig, SearchConfig, resolve
 from detkit.core.errors import BackendError, UsageError
 from detkit.search.scoring.evaluators import ProxyEvaluator
-from detkit.search.scoring.inherit import SupernetWeights
+from detkit.search.scoring.supernet_weights import SupernetWeights
 from detkit.search.study.journal import Journal
 from detkit.search.study.study import space_of
 from detkit.train.stop import StopSignal
@@ -155,14 +155,14 @@ def test_shared_weights_score_on_workers_as_they_do_here(cluster, settled, label
     stdout, _ = driver.communicate(timeout=PATIENCE_SECONDS)
     assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), log.read_text()
     config = resolve(SearchConfig, file=out / "search.toml")
-    inheritance, space = (
+    weights, space = (
         SupernetWeights(config, out / "supernet" / "last.safetensors"),
         space_of(config),
     )
     journal = Journal(out / "journal.sqlite", {})
-    scores = {space.to_arch(trial.point): trial.figures["score"] for trial in journal.told()}
+    scores = {space.to_arch(trial.point): trial.figures["score"] for trial in journal.completed()}
     journal.close()
-    here = {spec: inheritance.ap(inheritance.network(spec)) for spec in scores}
+    here = {spec: weights.ap(weights.network(spec)) for spec in scores}
     assert len(scores) == 6
     assert max(scores.values()) > 0.05
     assert scores == pytest.approx(here, abs=1e-6)
@@ -196,7 +196,7 @@ def test_every_trial_is_told_once_though_a_worker_and_then_its_node_are_killed(c
     report = json.loads((out / "report.json").read_text())
     assert (report["trials"], report["failed"], len(report["reference_ms"])) == (TRIALS, 0, TRIALS)
     journal = Journal(out / "journal.sqlite", {})
-    points = [json.dumps(trial.point, sort_keys=True) for trial in journal.told()]
+    points = [json.dumps(trial.point, sort_keys=True) for trial in journal.completed()]
     assert (len(set(points)), journal.pending()) == (TRIALS, [])
     journal.close()
 

@@ -6,36 +6,36 @@ import numpy as np
 import pytest
 
 from detkit.search.scoring.additive import design, fit_table, measured
-from detkit.search.strategies.grid import Grid
+from detkit.search.strategies.discrete_space import DiscreteSpace
 
-GRID = Grid({"depth": (1, 2, 3), "width": (8, 16, 32), "size": (64, 128)})
+SPACE = DiscreteSpace({"depth": (1, 2, 3), "width": (8, 16, 32), "size": (64, 128)})
 
 
 def cost(row):
     """Widths and sizes multiply."""
-    depth, width, size = (values[i] for values, i in zip(GRID.values.values(), row, strict=True))
+    depth, width, size = (values[i] for values, i in zip(SPACE.values.values(), row, strict=True))
     return 1e-4 * depth**0.8 * width**1.2 * size**1.5
 
 
 def mixture(row):
-    parts = np.split(GRID.one_hot(np.array([row]))[0], np.cumsum(GRID.counts)[:-1])
-    return dict(zip(GRID.values, parts, strict=True))
+    parts = np.split(SPACE.one_hot(np.array([row]))[0], np.cumsum(SPACE.counts)[:-1])
+    return dict(zip(SPACE.values, parts, strict=True))
 
 
 @pytest.fixture
 def table():
-    rows = design(GRID, 16, seed=0)
-    return fit_table(GRID, rows, np.array([cost(row) for row in rows]))
+    rows = design(SPACE, 16, seed=0)
+    return fit_table(SPACE, rows, np.array([cost(row) for row in rows]))
 
 
 def test_cost_of_networks_that_were_not_measured_is_predicted(table):
-    for row in GRID.rows_from(0):
+    for row in SPACE.rows_from(0):
         assert table.expected(mixture(row))[0] == pytest.approx(cost(row), rel=0.05)
 
 
 def test_slopes_are_those_of_the_expected_cost(table):
     rng = np.random.default_rng(0)
-    soft = {knob: rng.dirichlet(np.ones(len(values))) for knob, values in GRID.values.items()}
+    soft = {knob: rng.dirichlet(np.ones(len(values))) for knob, values in SPACE.values.items()}
     _, slopes = table.expected(soft)
     step = {knob: rng.normal(size=len(part)) * 1e-6 for knob, part in soft.items()}
     ends = [table.expected({k: soft[k] + s * step[k] for k in soft})[0] for s in (-1, 1)]
@@ -43,7 +43,7 @@ def test_slopes_are_those_of_the_expected_cost(table):
 
 
 def test_design_has_both_ends():
-    rows = design(GRID, 8, seed=1).tolist()
+    rows = design(SPACE, 8, seed=1).tolist()
     assert [0, 0, 0] in rows
     assert [2, 2, 1] in rows
 
@@ -57,7 +57,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path):
         taken.append(row)
         return {"ms": cost(row)}
 
-    rows = design(GRID, 6, seed=0)
+    rows = design(SPACE, 6, seed=0)
     with pytest.raises(KeyboardInterrupt):
         measured(path, rows, measure)
     assert len(json.loads(path.read_text())) == 3

@@ -9,7 +9,7 @@ from detkit.core.errors import UsageError
 from detkit.core.serialization import to_json
 from detkit.report import HardwareProfile, LatencyFit
 from detkit.runtime.session import SessionOptions
-from detkit.search.scoring.latency import LatencyMeter, latency_text, open_predictor, setup_of
+from detkit.search.scoring.latency import LatencyMeter, latency_text, open_predictor, timing_setup
 from detkit.spec.space import SPACES
 from detkit.spec.zoo import ZOO, with_task
 from detkit.untrained import EngineSetup
@@ -35,7 +35,7 @@ def test_larger_network_takes_longer_whatever_else_runs(engine, precision):
 
 def test_precision_the_engine_does_not_compute_in_is_refused():
     with pytest.raises(UsageError, match="no fp16 on openvino"):
-        setup_of(SearchConfig(runtime="openvino", precision="fp16"))
+        timing_setup(SearchConfig(runtime="openvino", precision="fp16"))
 
 
 def test_profile_predicts_and_says_how_well(tmp_path, sample):

@@ -26,7 +26,7 @@ from detkit.search.scoring.supernet import (
     held_out_part,
     is_trained,
     learning_part,
-    supernet_job,
+    supernet_setup,
     training_config,
 )
 from detkit.spec.space import SPACES, SearchSpace
@@ -96,12 +96,12 @@ def test_largest_network_is_scored_and_saved_with_statistics_of_its_own(trained)
     """Not with those that lag behind its weights and mix its image sizes."""
     model, manifest = load_checkpoint(trained.folder / "supernet" / "last.safetensors")
     again = copy.deepcopy(model)
-    records = trained.inheritance.folder.splits["train"].records
+    records = trained.weights.folder.splits["train"].records
     recalibrate(again, plain_batches(records, model.spec.image_size, count=2, batch=4))
     found = dict(again.named_buffers())
     for name, buffer in model.named_buffers():
         torch.testing.assert_close(buffer, found[name], rtol=1e-3, atol=1e-4)
-    assert manifest.metrics["ap"] == trained.inheritance.ap(model)
+    assert manifest.metrics["ap"] == trained.weights.ap(model)
 
 
 def test_supernet_is_trained_once(trained):
@@ -112,14 +112,14 @@ def test_supernet_is_trained_once(trained):
 
 
 def test_training_cut_short_is_resumed_to_the_same_weights(config, trained, tmp_path):
-    interruption = StopSignal()
-    evaluator = SupernetEvaluator(config, tmp_path, interruption)
+    stop = StopSignal()
+    evaluator = SupernetEvaluator(config, tmp_path, stop)
 
-    def stop(line: str) -> None:
+    def stop_early(line: str) -> None:
         if "epoch 1/2" in line:
-            interruption.signal = 15
+            stop.signal = 15
 
-    assert not evaluator.prepare(SPACE, stop)
+    assert not evaluator.prepare(SPACE, stop_early)
     assert not is_trained(tmp_path)
     assert SupernetEvaluator(config, tmp_path, StopSignal()).prepare(SPACE, silent)
     whole, _ = load_checkpoint(trained.folder / "supernet" / "last.safetensors")
@@ -134,7 +134,7 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monke
     whole_assign = DetectionLoss.assign
     monkeypatch.setattr(DetectionLoss, "assign", lambda *a: assigned.append(1) or whole_assign(*a))
     settings = training_config(config, SPACE)
-    setup = supernet_job(config, settings, SPACE)
+    setup = supernet_setup(config, settings, SPACE)
     make_strategy = functools.partial(
         SandwichStep,
         space=SPACE.for_task(6, (64, 64)),
@@ -195,16 +195,16 @@ def test_warm_start_puts_the_checkpoint_in_its_place(config, checkpoint, tmp_pat
     warm = dataclasses.replace(
         config, supernet=dataclasses.replace(config.supernet, init=str(path))
     )
-    job = supernet_job(warm, training_config(warm, space), space)
+    setup = supernet_setup(warm, training_config(warm, space), space)
     inside = space.to_arch(space.zoo_points()["yolo-nas-p"])
-    found = Elastic(job.model).extract(inside).state_dict()
+    found = Elastic(setup.model).extract(inside).state_dict()
     for name, tensor in parent.state_dict().items():
         if ".cls_pred." not in name:
             assert torch.equal(found[name], tensor), name
-    assert [item.name for item in job.parents] == ["init.safetensors"]
+    assert [item.name for item in setup.parents] == ["init.safetensors"]
     outside = SearchSpace(name="low", base=SMALL, knobs={"stem": (8,)})
     with pytest.raises(UsageError, match=r"init.safetensors: .* not within the supernet"):
-        supernet_job(warm, training_config(warm, outside), outside)
+        supernet_setup(warm, training_config(warm, outside), outside)
 
 
 def test_space_of_other_blocks_is_refused_before_anything_is_made(config, tmp_path):
@@ -244,7 +244,7 @@ def test_supernet_of_another_search_must_fit(config, trained, tmp_path, space, s
 
 def test_gradient_searcher_has_images_of_its_own(config):
     settings = training_config(config, SPACE)
-    train = supernet_job(config, settings, SPACE).train
+    train = supernet_setup(config, settings, SPACE).train
     half = learning_part(dataclasses.replace(config, searcher="gradient"), train)
     other = held_out_part(train)
     assert learning_part(config, train) == train
@@ -256,7 +256,7 @@ def test_gradient_searcher_has_images_of_its_own(config):
 
 
 def test_recalibrated_statistics_are_the_mean_over_the_batches(trained):
-    model = trained.inheritance.elastic.extract(SMALL)
+    model = trained.weights.elastic.extract(SMALL)
     batches = [torch.rand(4, 3, 32, 32) for _ in range(3)]
     recalibrate(model, batches)
     norm = model.backbone.stem.conv.branch_3x3.bn
@@ -278,21 +278,21 @@ def test_score_is_that_of_the_delivered_checkpoint(trained):
     model, manifest = load_checkpoint(path)
     assert (model.spec, manifest.form) == (SMALL, "training")
     assert [parent.name for parent in manifest.parents] == ["last.safetensors"]
-    assert trained.inheritance.ap(model) == score.ap
+    assert trained.weights.ap(model) == score.ap
     before = path.stat().st_mtime_ns
     trained.deliver([SMALL])
     assert path.stat().st_mtime_ns == before
 
 
 def test_network_that_gives_nan_fails_alone(trained, monkeypatch):
-    network = trained.inheritance.network
+    network = trained.weights.network
 
     def broken(spec):
         model = network(spec)
         model.heads.head1.cls_pred.bias.data.fill_(math.nan)
         return model
 
-    monkeypatch.setattr(trained.inheritance, "network", broken)
+    monkeypatch.setattr(trained.weights, "network", broken)
     score = trained(SMALL, COST)
     assert (math.isnan(score.value), score.ap) == (True, None)
     assert "NaN or Inf" in score.failure

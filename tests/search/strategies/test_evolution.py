@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from detkit.search.strategies.discrete_space import DiscreteSpace
 from detkit.search.strategies.evolution import MATES, breed, mates
-from detkit.search.strategies.grid import Grid
 
-GRID = Grid({f"k{i}": range(7) for i in range(6)})
+SPACE = DiscreteSpace({f"k{i}": range(7) for i in range(6)})
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_mates_are_the_nearest_others_whatever_the_units(rng):
 
 def test_child_is_crossed_or_mutated_and_not_both(rng):
     parents = np.array([[0] * 6, [6] * 6])  # a step away from 0 or 6 is neither
-    children = breed(GRID, parents, np.array([[0.0, 1], [1, 0]]), 400, rng)
+    children = breed(SPACE, parents, np.array([[0.0, 1], [1, 0]]), 400, rng)
     foreign = np.minimum(children % 6, 1).sum(axis=1)
     mixed = (children == 0).any(axis=1) & (children == 6).any(axis=1)
     assert foreign.max() == 1
@@ -37,5 +37,5 @@ def test_child_is_crossed_or_mutated_and_not_both(rng):
 
 
 def test_the_only_parent_has_children(rng):
-    children = breed(GRID, np.array([[3] * 6]), np.zeros((1, 2)), 50, rng)
+    children = breed(SPACE, np.array([[3] * 6]), np.zeros((1, 2)), 50, rng)
     assert ((children != 3).sum(axis=1) <= 1).all()

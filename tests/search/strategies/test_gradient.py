@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 
 from detkit.search.strategies import make_searcher
-from detkit.search.strategies.goal import make_goal
-from detkit.search.strategies.gradient import Slopes, descend, two_paths
-from detkit.search.strategies.grid import Grid
-from detkit.search.study.store import FileStore
+from detkit.search.strategies.discrete_space import DiscreteSpace
+from detkit.search.strategies.gradient import ObjectiveGradients, descend, two_paths
+from detkit.search.strategies.objectives import make_objectives
+from detkit.search.study.file_cache import FileCache
 from detkit.train.stop import Stopped
 
 GAINS = {"a": [0.0, 3.0, 5.0, 6.0], "b": [0.0, 3.0, 5.0, 6.0], "c": [0.0, 1.0]}
 COSTS = {"a": [0.0, 1.0, 2.0, 3.0], "b": [0.0, 1.0, 2.0, 3.0], "c": [0.0, 4.0]}
-GRID = Grid({knob: range(len(values)) for knob, values in GAINS.items()})
+SPACE = DiscreteSpace({knob: range(len(values)) for knob, values in GAINS.items()})
 
 
 def concave(mixture, step):
@@ -35,13 +35,13 @@ def cheap_heavy(mixture, step):
 
 
 def likeliest(relaxation, goal):
-    policies = descend(Slopes(GRID, goal, relaxation, seed=0))
-    parts = np.split(policies, np.cumsum(GRID.counts)[:-1], axis=1)
+    policies = descend(ObjectiveGradients(SPACE, goal, relaxation, seed=0))
+    parts = np.split(policies, np.cumsum(SPACE.counts)[:-1], axis=1)
     return np.stack([part.argmax(1) for part in parts], axis=1)
 
 
 def test_trade_offs_end_at_different_points_of_the_front():
-    rows = likeliest(concave, make_goal(("gain",), ("cost",), None))
+    rows = likeliest(concave, make_objectives(("gain",), ("cost",), None))
     assert len(set(map(tuple, rows.tolist()))) >= 4
     assert {(0, 0, 0)} < set(map(tuple, rows.tolist()))
     inner = [row for row in rows.tolist() if 0 < sum(row[:2]) < 6]
@@ -50,27 +50,27 @@ def test_trade_offs_end_at_different_points_of_the_front():
 
 def test_convex_score_does_not_collapse_to_the_cheapest():
     """Score grows faster than cost, so a weighted sum has its optima at the ends only."""
-    rows = likeliest(cheap_heavy, make_goal(("gain",), ("cost",), None))
+    rows = likeliest(cheap_heavy, make_objectives(("gain",), ("cost",), None))
     cost = [sum(COSTS[k][i] for k, i in zip(COSTS, row, strict=True)) for row in rows.tolist()]
     assert min(cost) <= 1
     assert sum(2 <= value <= 5 for value in cost) >= 2
 
 
 def test_limit_is_kept():
-    goal = make_goal(("gain",), (), {"cost": ("<=", 2.5)})
+    goal = make_objectives(("gain",), (), {"cost": ("<=", 2.5)})
     (row,) = likeliest(concave, goal).tolist()
     assert row[2] == 0
     assert 1 <= row[0] + row[1] <= 3
 
 
 def test_sample_mixes_the_two_luckiest_values_of_each_knob():
-    shares = two_paths(GRID, np.array([0.0, 3.0, 1.0, 2.0] * 2 + [0.0, 0.0]), 1.0)
+    shares = two_paths(SPACE, np.array([0.0, 3.0, 1.0, 2.0] * 2 + [0.0, 0.0]), 1.0)
     one = 1 / (1 + np.exp(-1.0))
     assert np.allclose(shares, [0, one, 0, 1 - one] * 2 + [0.5, 0.5])
 
 
 def test_answers_are_asked_for_first_and_never_twice():
-    knobs = {knob: tuple(values) for knob, values in GRID.values.items()}
+    knobs = {knob: tuple(values) for knob, values in SPACE.values.items()}
     searcher = make_searcher(
         "gradient", knobs=knobs, maximize=("gain",), minimize=("cost",), relaxation=concave
     )
@@ -95,7 +95,7 @@ class Counted:
 
 
 def ask(relaxation, **setup):
-    knobs = {knob: tuple(values) for knob, values in GRID.values.items()}
+    knobs = {knob: tuple(values) for knob, values in SPACE.values.items()}
     searcher = make_searcher(
         "gradient",
         knobs=knobs,
@@ -111,23 +111,23 @@ def test_descents_go_on_after_the_last_one_that_was_finished(tmp_path):
     whole, cut, rest, nothing = Counted(), Counted(until=350), Counted(), Counted()
     points = ask(whole)
     with pytest.raises(Stopped):
-        ask(cut, store=FileStore(tmp_path, lambda: "key"))
+        ask(cut, cache=FileCache(tmp_path, lambda: "key"))
     assert len(list(tmp_path.iterdir())) == 3
-    assert ask(rest, store=FileStore(tmp_path, lambda: "key")) == points
+    assert ask(rest, cache=FileCache(tmp_path, lambda: "key")) == points
     assert whole.asked - rest.asked == 300
-    assert ask(nothing, store=FileStore(tmp_path, lambda: "key")) == points
+    assert ask(nothing, cache=FileCache(tmp_path, lambda: "key")) == points
     assert nothing.asked == 0
 
 
 def test_descents_on_something_else_are_made_anew(tmp_path):
-    ask(concave, store=FileStore(tmp_path, lambda: "key"))
+    ask(concave, cache=FileCache(tmp_path, lambda: "key"))
     other = Counted()
-    ask(other, store=FileStore(tmp_path, lambda: "other key"))
+    ask(other, cache=FileCache(tmp_path, lambda: "other key"))
     assert other.asked == 810
 
 
 def test_every_step_is_told_with_what_is_left():
     lines = []
-    ask(concave, watch=lambda line, left: lines.append((line, left)))
+    ask(concave, log_progress=lambda line, left: lines.append((line, left)))
     assert [left for _, left in lines] == list(range(799, -1, -1))
     assert lines[-1][0].startswith("descent 8/8, step 100/100: gain ")

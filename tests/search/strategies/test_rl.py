@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from detkit.search.strategies.grid import Grid
+from detkit.search.strategies.discrete_space import DiscreteSpace
 from detkit.search.strategies.rl import NUM_POLICIES, learn, random_trade_offs
 from detkit.search.strategies.searcher import History
 
@@ -25,10 +25,10 @@ def test_trade_offs_of_other_numbers_of_losses_are_shares(num_losses):
 
 
 def test_policies_come_to_prefer_what_their_trade_off_rewards():
-    grid = Grid({"a": range(3), "b": range(3)})
-    rows = grid.sample(400, np.random.default_rng(0))
+    space = DiscreteSpace({"a": range(3), "b": range(3)})
+    rows = space.sample(400, np.random.default_rng(0))
     losses = np.stack([-rows.sum(axis=1), rows.sum(axis=1)], axis=1).astype(float)
-    history = History(grid=grid, rows_nk=rows, losses_nm=losses, violations_n=np.zeros(400))
+    history = History(space=space, rows_nk=rows, losses_nm=losses, violations_n=np.zeros(400))
     large, small = learn(history, np.array([[1.0, 0.0], [0.0, 1.0]]))
     for shares, best in ((large, 2), (small, 0)):
         assert shares[:3].sum() == pytest.approx(1)

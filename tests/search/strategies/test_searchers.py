@@ -115,7 +115,7 @@ def test_one_or_three_objectives_can_be_searched(name, objectives):
     for _ in range(8):
         for point in searcher.ask(8):
             told = {**figures(point), "params": point["width"] * point["depth"]}
-            searcher.tell(point, {key: told[key] for key in searcher.goal.objectives})
+            searcher.tell(point, {key: told[key] for key in searcher.objectives.names})
     assert searcher.front()
 
 

@@ -21,7 +21,7 @@ from detkit.search.scoring.objective import limits
 from detkit.search.strategies import make_searcher
 from detkit.search.study.dispatch import Dispatcher
 from detkit.search.study.journal import Journal
-from detkit.search.study.progress import Hooks
+from detkit.search.study.progress import SearchCallbacks
 from detkit.spec.space import SPACES
 from detkit.train.stop import StopSignal
 
@@ -82,16 +82,16 @@ class Driver:
         )
         self.lines: list[str] = []
         self.told: list[dict[str, float]] = []
-        self.interruption = StopSignal()
+        self.stop = StopSignal()
         self.dispatcher = Dispatcher(
             config,
             self.searcher,
             self.journal,
             executor,
-            describe=describe,
+            build_arch=describe,
             predict=None,
-            told=self.tell,
-            hooks=Hooks(log=self.lines.append, interruption=self.interruption),
+            on_trial=self.tell,
+            callbacks=SearchCallbacks(log=self.lines.append, stop=self.stop),
         )
 
     def tell(self, figures) -> None:
@@ -100,7 +100,7 @@ class Driver:
     def run(self):
         """The journal's trials, after a run."""
         self.dispatcher.run()
-        trials, pending = self.journal.told(), self.journal.pending()
+        trials, pending = self.journal.completed(), self.journal.pending()
         self.journal.close()
         return trials, pending
 
@@ -200,9 +200,9 @@ def test_signal_leaves_what_is_under_way_to_a_resumed_search(tmp_path):
 
     def stop_after_six(figures):
         driver.told.append(figures)
-        driver.interruption.signal = signal.SIGINT if len(driver.told) == 6 else 0
+        driver.stop.signal = signal.SIGINT if len(driver.told) == 6 else 0
 
-    driver.dispatcher.told = stop_after_six
+    driver.dispatcher.on_trial = stop_after_six
     trials, pending = driver.run()
     assert (len(trials), len(pending)) == (6, 3)
     resumed = Driver(tmp_path, Cluster(4, seed=1))
@@ -230,7 +230,7 @@ def test_killed_driver_resumes_without_losing_or_repeating_a_trial(tmp_path):
         "    driver.told.append(figures)\n"
         "    if len(driver.told) == lifetime:\n"
         "        os.kill(os.getpid(), 9)\n"
-        "driver.dispatcher.told = told\n"
+        "driver.dispatcher.on_trial = told\n"
         "driver.run()\n"
     )
     root, counts = Path(__file__).parents[3], []
@@ -243,7 +243,7 @@ def test_killed_driver_resumes_without_losing_or_repeating_a_trial(tmp_path):
         )
         assert done.returncode == (0 if lifetime == 1000 else -signal.SIGKILL)
         journal = Journal(tmp_path / "journal.sqlite", {})
-        counts.append((len(journal.told()), len(journal.pending())))
-        assert len(set(map(key, journal.told()))) == len(journal.told())
+        counts.append((len(journal.completed()), len(journal.pending())))
+        assert len(set(map(key, journal.completed()))) == len(journal.completed())
         journal.close()
     assert counts == [(7, 3), (12, 3), (24, 0)]

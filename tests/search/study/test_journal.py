@@ -22,7 +22,7 @@ from detkit.search.study.journal import Journal
 journal = Journal(Path(sys.argv[1]), {"seed": "0"})
 knobs = {"a": tuple(range(40)), "b": ((1, 2), (3, 4))}
 searcher = make_searcher("random", knobs=knobs, minimize=("x",))
-for trial in journal.told():
+for trial in journal.completed():
     searcher.tell(trial.point, trial.figures)
     print("again", trial.point["a"], trial.point["b"][0], flush=True)
 waiting = journal.pending()
@@ -57,9 +57,9 @@ def test_trials_come_back_in_the_order_told(journal):
     journal.tell(points[2], {"x": 0.1})
     journal.tell(points[0], {"x": math.nan})
     again = reopen(journal)
-    assert [trial.point for trial in again.told()] == [points[2], points[0]]
-    assert again.told()[0].figures == {"x": 0.1}
-    assert math.isnan(again.told()[1].figures["x"])
+    assert [trial.point for trial in again.completed()] == [points[2], points[0]]
+    assert again.completed()[0].figures == {"x": 0.1}
+    assert math.isnan(again.completed()[1].figures["x"])
     assert again.pending() == [points[1]]
     again.close()
 
@@ -70,7 +70,7 @@ def test_nothing_is_told_twice_or_unasked(journal):
     for point in ({"a": 1}, {"a": 2}):
         with pytest.raises(UsageError, match="told twice, or never asked"):
             journal.tell(point, {"x": 2.0})
-    assert [trial.figures for trial in journal.told()] == [{"x": 1.0}]
+    assert [trial.figures for trial in journal.completed()] == [{"x": 1.0}]
 
 
 def test_points_are_asked_together_or_not_at_all(journal):
@@ -113,6 +113,6 @@ def test_driver_killed_at_any_instant_loses_no_told_trial_and_tells_none_twice(t
         if process.returncode == 0:
             break
     journal = Journal(tmp_path / "journal.sqlite", {})
-    assert (len(journal.told()), journal.pending()) == (80, [])
+    assert (len(journal.completed()), journal.pending()) == (80, [])
     assert len(told) == len(set(told))
     journal.close()

@@ -16,8 +16,8 @@ from detkit.nn.detector import Cost
 from detkit.report import MeasuredFront, MeasuredPoint, SearchReport
 from detkit.search.scoring.evaluators import EVALUATORS, Score
 from detkit.search.scoring.objective import OBJECTIVES, with_bound
-from detkit.search.study.progress import Hooks
-from detkit.search.study.study import search
+from detkit.search.study.progress import SearchCallbacks
+from detkit.search.study.study import run_search
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
 from detkit.train.stop import StopSignal
@@ -54,13 +54,15 @@ def run(
     out: Path,
     *,
     resume: bool = False,
-    hooks: Hooks | None = None,
+    callbacks: SearchCallbacks | None = None,
     measured: Path | None = None,
     **changes,
 ) -> SearchReport:
     config = dataclasses.replace(CONFIG, **changes)
-    hooks = hooks or Hooks()
-    return search(config, out, resume=resume, force=False, hooks=hooks, measured=measured)
+    callbacks = callbacks or SearchCallbacks()
+    return run_search(
+        config, out, resume=resume, force=False, callbacks=callbacks, measured=measured
+    )
 
 
 def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path):
@@ -87,15 +89,15 @@ def test_report_survives_json(tmp_path):
 
 def test_interrupted_search_resumed_is_the_search_never_stopped(tmp_path):
     whole = run(tmp_path / "whole")
-    interruption = StopSignal()
+    stop = StopSignal()
     lines = []
 
-    def stop(status) -> None:
+    def stop_early(status) -> None:
         lines.append(status.line())
         if status.trials == 6:  # in the middle of a batch
-            interruption.signal = 2
+            stop.signal = 2
 
-    run(tmp_path / "cut", hooks=Hooks(notify=stop, interruption=interruption))
+    run(tmp_path / "cut", callbacks=SearchCallbacks(on_progress=stop_early, stop=stop))
     assert len(lines) == 6
     resumed = run(tmp_path / "cut", resume=True)
     assert resumed.trials == 12
@@ -112,7 +114,7 @@ def test_limit_that_nothing_keeps_is_refused_with_what_the_smallest_takes(tmp_pa
 def test_front_keeps_the_limit_and_nothing_over_it_is_scored(tmp_path, monkeypatch):
     seen: list[float] = []
 
-    def counted(config, folder, interruption):
+    def counted(config, folder, stop):
         def evaluate(spec, cost):
             seen.append(cost.macs / 1e6)
             return Score(value=float(cost.parameters))
@@ -154,7 +156,7 @@ def test_trade_off_is_sought_where_it_is_named(tmp_path, monkeypatch):
 
 
 def test_failed_training_is_counted_and_survived(tmp_path, monkeypatch):
-    def failing(config, folder, interruption):
+    def failing(config, folder, stop):
         return lambda spec, cost: Score(value=math.nan if spec.stem == 8 else 1.0)
 
     monkeypatch.setitem(EVALUATORS, "proxy", failing)
@@ -166,7 +168,7 @@ def test_failed_training_is_counted_and_survived(tmp_path, monkeypatch):
 def broken(kind: type[Exception], *, stem: int | None = None):
     """An evaluator that raises, for one stem or for all."""
 
-    def make(config, folder, interruption):
+    def make(config, folder, stop):
         def evaluate(spec, cost):
             if stem in (None, spec.stem):
                 raise kind("no kernel\nfor this")
@@ -180,7 +182,7 @@ def broken(kind: type[Exception], *, stem: int | None = None):
 def test_architecture_that_cannot_be_run_fails_alone_and_says_why(tmp_path, monkeypatch):
     monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError, stem=8))
     lines: list[str] = []
-    report = run(tmp_path / "out", hooks=Hooks(log=lines.append))
+    report = run(tmp_path / "out", callbacks=SearchCallbacks(log=lines.append))
     said = [line for line in lines if "score: RuntimeError: no kernel; told as failed" in line]
     assert 0 < report.failed == len(said) < report.trials == 12
 
@@ -203,8 +205,8 @@ def test_search_in_which_everything_failed_is_an_error(tmp_path, monkeypatch):
 
 def test_space_smaller_than_the_trials_is_searched_whole_and_that_is_said(tmp_path):
     lines: list[str] = []
-    hooks = Hooks(log=lines.append)
-    report = run(tmp_path / "out", trials=1000, searcher="random", batch=64, hooks=hooks)
+    callbacks = SearchCallbacks(log=lines.append)
+    report = run(tmp_path / "out", trials=1000, searcher="random", batch=64, callbacks=callbacks)
     assert report.trials == report.space_size == 144
     assert lines[-1] == "the space holds no more architectures: 144 of 1000 trials"
 
@@ -270,8 +272,8 @@ def measure_front(out: Path, sample, factor: float, **fields) -> Path:
 
 def test_predicted_latency_is_marked_with_its_error(tmp_path, predicted):
     lines = []
-    hooks = Hooks(notify=lambda status: lines.append(status.line()))
-    report = run(tmp_path / "out", hooks=hooks)
+    callbacks = SearchCallbacks(on_progress=lambda status: lines.append(status.line()))
+    report = run(tmp_path / "out", callbacks=callbacks)
     assert {(point.measured, point.latency_error) for point in report.pareto} == {(False, 0.2)}
     assert all("predicted" in line and "ms +- 20%" in line for line in lines)
 

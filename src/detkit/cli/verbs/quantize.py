@@ -157,11 +157,11 @@ def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
         for line in planned_steps(request):
             console.log(line)
         return
-    with handle_signals() as interruption:
-        report = quantize_checkpoint(request, console.log, printer(), interruption)
+    with handle_signals() as stop:
+        report = quantize_checkpoint(request, console.log, printer(), stop)
     if report is None:
         console.warn("interrupted; continue with the same command and --resume")
-        raise typer.Exit(128 + interruption.signal)
+        raise typer.Exit(128 + stop.signal)
     _print_report(report, json=json)
 
 

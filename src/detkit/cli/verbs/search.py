@@ -32,7 +32,7 @@ from detkit.spec.space import SPACES
 
 if TYPE_CHECKING:
     from detkit.report import SearchReport
-    from detkit.search.study.progress import Status
+    from detkit.search.study.progress import SearchProgress
 
 EXAMPLES = {
     "search": (
@@ -143,8 +143,8 @@ def search(
     given = locals()
     console.setup(quiet, verbose)
     from detkit.config import SearchConfig
-    from detkit.search.study.progress import Hooks
-    from detkit.search.study.study import search as start
+    from detkit.search.study.progress import SearchCallbacks
+    from detkit.search.study.study import run_search
 
     flags = settings_given(
         SearchConfig, given | {"data": whole(data), "latency_profile": whole(latency_profile)}
@@ -152,15 +152,17 @@ def search(
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
     settings = _settings(flags, config, sets, out if resume else None)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
-    with handle_signals() as interruption:
-        hooks = Hooks(
-            log=console.log, notify=line_printer(_is_last, first=True), interruption=interruption
+    with handle_signals() as stop:
+        callbacks = SearchCallbacks(
+            log=console.log, on_progress=line_printer(_is_last, first=True), stop=stop
         )
-        report = start(settings, folder, resume=resume, force=force, hooks=hooks, measured=measured)
+        report = run_search(
+            settings, folder, resume=resume, force=force, callbacks=callbacks, measured=measured
+        )
     _print_front(report, folder, json=json)
-    if interruption.signal:
+    if stop.signal:
         console.warn(f"interrupted; continue with: detkit search -o {folder} --resume")
-        raise typer.Exit(128 + interruption.signal)
+        raise typer.Exit(128 + stop.signal)
 
 
 def whole(path: Path | None) -> Path | None:
@@ -198,5 +200,5 @@ def _settings(
     return resolve(SearchConfig, file=file, sets=sets, flags=flags)
 
 
-def _is_last(status: Status) -> bool:
-    return status.trials == status.total
+def _is_last(progress: SearchProgress) -> bool:
+    return progress.trials == progress.total

@@ -103,25 +103,27 @@ def train(
     """
     given = locals()
     console.setup(quiet, verbose)
-    from detkit.train.run import Request, find_run_folder, resolve_config, start
+    from detkit.train.run import TrainRequest, find_run_folder, resolve_config, run_training
 
     flags = settings_given(TrainConfig, given)
-    request = Request(flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force)
+    request = TrainRequest(
+        flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force
+    )
     settings = resolve_config(request, out)
     folder = find_run_folder(out, settings)
-    with handle_signals() as interruption:
-        report = start(
+    with handle_signals() as stop:
+        report = run_training(
             settings,
             folder,
             request,
             dry_run=dry_run,
             log=console.log,
-            notify=printer(),
-            interruption=interruption,
+            on_progress=printer(),
+            stop=stop,
         )
     if report is None:
         return
     console.emit(report, json=json, lines=[report.checkpoint])
     if report.stopped_by == "signal":
         console.warn(f"interrupted; continue with: detkit train -o {folder} --resume")
-        raise typer.Exit(128 + interruption.signal)
+        raise typer.Exit(128 + stop.signal)

@@ -1,7 +1,7 @@
-"""One set of weights for a whole search space: every smaller network is a slice of the largest.
+"""One set of weights for a whole search space: every smaller network is a subnet of the largest.
 
-A slice takes the leading channels of every tensor and the leading blocks of every stage. Inputs
-that are concatenations are sliced segment by segment, so that a channel means the same in every
+A subnet takes the leading channels of every tensor and the leading blocks of every stage. Inputs
+that are concatenations are taken segment by segment, so that a channel means the same in every
 network. One map, from the tensors of a network to windows of the shared ones, serves running,
 extracting and warm starts. Weight sharing by slices: Cai et al., Once-for-All, ICLR 2020, arXiv
 1908.09791; Yu et al., BigNAS, ECCV 2020, arXiv 2003.11142.
@@ -27,9 +27,9 @@ from detkit.nn.plain_blocks import CSPBlock
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 
-Run = tuple[int, int]  # first channel, number of channels
+ChannelRange = tuple[int, int]  # first channel, number of channels
 FAMILY = "yolo-nas"  # the one whose wiring is known here
-INELASTIC = ("family", "block", "kernel", "activation", "reg_max")  # what no slice can change
+INELASTIC = ("family", "block", "kernel", "activation", "reg_max")  # what no subnet can change
 
 
 def require_elastic(space: SearchSpace) -> None:
@@ -48,44 +48,44 @@ def require_elastic(space: SearchSpace) -> None:
 
 
 class Elastic:
-    """Runs and extracts the networks whose weights are slices of `whole`.
+    """Runs and extracts the networks whose weights are slices of those of `supernet`.
 
     Raises:
-        UsageError: on use, for a network that is not within the whole one.
+        UsageError: on use, for a network that is not within it.
     """
 
-    def __init__(self, whole: Detector) -> None:
-        self.whole = whole
+    def __init__(self, supernet: Detector) -> None:
+        self.supernet = supernet
 
     def __call__(self, images: Tensor, spec: ArchSpec) -> tuple[Tensor, Tensor]:
-        """What the network of `spec` gives, in the mode (training, eval) of the whole one.
+        """What the network of `spec` gives, in the mode (training, eval) of the supernet.
 
-        Gradients reach the shared weights; batch-norm statistics of the whole one stay as they are.
+        Gradients reach the shared weights; the supernet keeps its batch-norm statistics.
         """
-        tensors = self.slices(spec)
+        tensors = self.subnet_tensors(spec)
         for name, _ in _skeleton(_sizeless(spec)).named_buffers():
             tensors[name] = tensors[name].clone()
-        skeleton = _skeleton(_sizeless(spec)).train(self.whole.training)
+        skeleton = _skeleton(_sizeless(spec)).train(self.supernet.training)
         out: tuple[Tensor, Tensor] = functional_call(skeleton, tensors, (images,), strict=True)
         return out
 
-    def slices(self, spec: ArchSpec) -> dict[str, Tensor]:
-        """Tensors of the network of `spec` by name: views of the shared ones where that can be."""
+    def subnet_tensors(self, spec: ArchSpec) -> dict[str, Tensor]:
+        """Tensors of a subnet by name: views of the shared ones where that is possible."""
         return {name: _joined(windows) for name, windows in self._windows(spec)}
 
     def extract(self, spec: ArchSpec) -> Detector:
-        """A network of its own, in training form, with copies of its slices."""
+        """A network of its own, in training form, with copies of the shared tensors."""
         model = copy.deepcopy(_skeleton(_sizeless(spec)))
         model.spec = spec
-        copies = {n: t.detach().clone().contiguous() for n, t in self.slices(spec).items()}
+        copies = {n: t.detach().clone().contiguous() for n, t in self.subnet_tensors(spec).items()}
         assign_strictly(model, copies, where=spec.name)
-        return model.train(self.whole.training)
+        return model.train(self.supernet.training)
 
     @torch.no_grad()
-    def load_subnet(self, part: Detector) -> None:
-        """Overwrites the slices of a network by its own weights: a warm start."""
-        source = part.state_dict()
-        for name, windows in self._windows(part.spec):
+    def load_subnet(self, subnet: Detector) -> None:
+        """Overwrites the shared tensors of a subnet by its own weights: a warm start."""
+        source = subnet.state_dict()
+        for name, windows in self._windows(subnet.spec):
             if len(windows) == 1:
                 windows[0].copy_(source[name])
                 continue
@@ -94,21 +94,23 @@ class Elastic:
                 window.copy_(piece)
 
     def _windows(self, spec: ArchSpec) -> Iterator[tuple[str, list[Tensor]]]:
-        """Name, and views of the shared tensor: one a run of input channels."""
-        shared = dict(self.whole.named_parameters()) | dict(self.whole.named_buffers())
+        """Yields names with views of the shared tensors, one a range of input channels."""
+        shared = dict(self.supernet.named_parameters()) | dict(self.supernet.named_buffers())
         wanted = _sizeless(spec)
-        _check_within(wanted, self.whole)
-        runs = _runs(wanted, _sizeless(self.whole.spec))
+        _check_within(wanted, self.supernet)
+        ranges = _ranges(wanted, _sizeless(self.supernet.spec))
         for name, tensor in _skeleton(wanted).state_dict().items():
-            yield name, _windows_of(shared[name], tensor.shape, runs.get(name, ()))
+            yield name, _windows_of(shared[name], tensor.shape, ranges.get(name, ()))
 
 
-def _windows_of(shared: Tensor, shape: torch.Size, runs: tuple[Run, ...]) -> list[Tensor]:
-    """Leading `shape` of `shared`; along the second axis the `runs`, where there are any."""
+def _windows_of(
+    shared: Tensor, shape: torch.Size, ranges: tuple[ChannelRange, ...]
+) -> list[Tensor]:
+    """Views of the leading `shape` of `shared`; along axis 1 of the `ranges`, if any."""
     for axis, size in enumerate(shape):
-        if axis != 1 or not runs:
+        if axis != 1 or not ranges:
             shared = shared.narrow(axis, 0, size)
-    return [shared.narrow(1, start, width) for start, width in runs] or [shared]
+    return [shared.narrow(1, start, width) for start, width in ranges] or [shared]
 
 
 def _joined(windows: list[Tensor]) -> Tensor:
@@ -116,7 +118,7 @@ def _joined(windows: list[Tensor]) -> Tensor:
 
 
 def _sizeless(spec: ArchSpec) -> ArchSpec:
-    """Networks that differ in name and image size only have the same tensors."""
+    """A spec without name and image size, on which its tensors do not depend."""
     return dataclasses.replace(spec, name="", image_size=(32, 32))
 
 
@@ -126,11 +128,11 @@ def _skeleton(spec: ArchSpec) -> Detector:
     return build_detector(spec, "training")
 
 
-def _check_within(spec: ArchSpec, whole: Detector) -> None:
-    """Raises UsageError unless each tensor of the network is part of one of the whole network."""
-    shared = whole.state_dict()
-    same = [getattr(spec, field) == getattr(whole.spec, field) for field in INELASTIC]
-    layers = zip(_concat_flags(spec), _concat_flags(whole.spec), strict=True)
+def _check_within(spec: ArchSpec, supernet: Detector) -> None:
+    """Raises UsageError unless each tensor of the network is part of one of the supernet."""
+    shared = supernet.state_dict()
+    same = [getattr(spec, field) == getattr(supernet.spec, field) for field in INELASTIC]
+    layers = zip(_concat_flags(spec), _concat_flags(supernet.spec), strict=True)
     fits = all(same) and all(large or not small for small, large in layers)
     for name, tensor in _skeleton(spec).state_dict().items():
         bounds = shared[name].shape if name in shared else torch.Size([0] * tensor.ndim)
@@ -147,30 +149,30 @@ def _concat_flags(spec: ArchSpec) -> list[bool]:
 
 
 @functools.lru_cache(maxsize=16)
-def _runs(spec: ArchSpec, whole: ArchSpec) -> dict[str, tuple[Run, ...]]:
-    """Weight -> runs of the whole network's input channels that it takes, neighbours merged."""
-    large = dict(_skeleton(whole).named_modules())
+def _ranges(spec: ArchSpec, supernet: ArchSpec) -> dict[str, tuple[ChannelRange, ...]]:
+    """Weight -> ranges of the supernet's input channels that it takes, neighbours merged."""
+    large = dict(_skeleton(supernet).named_modules())
     found = {}
     for path, module in _skeleton(spec).named_modules():
-        for unit, runs in _concatenated(module, large[path]):
-            found[f"{path}.{unit}.conv.weight"] = _merged(runs)
+        for unit, ranges in _concatenated(module, large[path]):
+            found[f"{path}.{unit}.conv.weight"] = _merged(ranges)
     return found
 
 
-def _concatenated(small: nn.Module, large: nn.Module) -> Iterator[tuple[str, list[Run]]]:
-    """The units of a module that take a concatenation, and where its segments lie."""
+def _concatenated(small: nn.Module, large: nn.Module) -> Iterator[tuple[str, list[ChannelRange]]]:
+    """Yields the convolutions that read a concatenation, and where its segments lie."""
     if isinstance(small, CSPLayer):
         assert isinstance(large, CSPLayer)
-        yield "conv3", _csp_runs(small, large)
+        yield "conv3", _csp_ranges(small, large)
     elif isinstance(small, SPP):
         assert isinstance(large, SPP)
-        yield "cv2", _equal_runs(small.cv1, large.cv1, 4)
+        yield "cv2", _equal_ranges(small.cv1, large.cv1, 4)
     elif isinstance(small, CSPBlock):
         assert isinstance(large, CSPBlock)
-        yield "mix", _equal_runs(small.reduce, large.reduce, 2)
+        yield "mix", _equal_ranges(small.reduce, large.reduce, 2)
     elif isinstance(small, UpStage):
         assert isinstance(large, UpStage)
-        yield "reduce_after_concat", _equal_runs(small.conv, large.conv, 3)
+        yield "reduce_after_concat", _equal_ranges(small.conv, large.conv, 3)
     elif isinstance(small, DownStage):
         assert isinstance(large, DownStage)
         half, skip = _width(small.conv), small.blocks.conv1.conv.in_channels - _width(small.conv)
@@ -178,29 +180,29 @@ def _concatenated(small: nn.Module, large: nn.Module) -> Iterator[tuple[str, lis
             yield unit, [(0, half), (_width(large.conv), skip)]
 
 
-def _csp_runs(small: CSPLayer, large: CSPLayer) -> list[Run]:
-    """Steps along the bottlenecks, then the path beside them.
+def _csp_ranges(small: CSPLayer, large: CSPLayer) -> list[ChannelRange]:
+    """Ranges of the steps along the bottlenecks, then of the path beside them.
 
-    A step keeps its place where the larger layer concatenates; where it does not there is only the
-    last step, whichever that is.
+    A step keeps its position where the larger layer concatenates; where it does not, there is only
+    the last step, whichever that is.
     """
     last = len(small.bottlenecks)
     steps = list(range(last + 1)) if small.concat else [last]
-    places = [*steps, len(large.bottlenecks) + 1] if large.concat else [0, 1]
-    return [(place * _width(large.conv1), _width(small.conv1)) for place in places]
+    segments = [*steps, len(large.bottlenecks) + 1] if large.concat else [0, 1]
+    return [(segment * _width(large.conv1), _width(small.conv1)) for segment in segments]
 
 
-def _equal_runs(small: Conv, large: Conv, count: int) -> list[Run]:
-    return [(place * _width(large), _width(small)) for place in range(count)]
+def _equal_ranges(small: Conv, large: Conv, count: int) -> list[ChannelRange]:
+    return [(segment * _width(large), _width(small)) for segment in range(count)]
 
 
 def _width(unit: Conv) -> int:
     return unit.conv.out_channels
 
 
-def _merged(runs: list[Run]) -> tuple[Run, ...]:
-    merged = runs[:1]
-    for start, width in runs[1:]:
+def _merged(ranges: list[ChannelRange]) -> tuple[ChannelRange, ...]:
+    merged = ranges[:1]
+    for start, width in ranges[1:]:
         first, length = merged[-1]
         if start == first + length:
             merged[-1] = (first, length + width)

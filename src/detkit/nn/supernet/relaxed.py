@@ -26,7 +26,7 @@ from detkit.spec.space import SearchSpace, Value
 Mixture = Mapping[str, Tensor]  # knob -> (V,) shares of its values, which sum to 1
 
 
-BLOCK_KINDS = ("qarepvgg", "repvgg", "conv")  # those that read all channels at one place
+BLOCK_KINDS = ("qarepvgg", "repvgg", "conv")  # those that read all channels at once
 
 
 def require_relaxable(space: SearchSpace) -> None:
@@ -61,24 +61,24 @@ class Choice:
 
 
 class Relaxed:
-    """Runs mixtures of the networks of `space` whose weights are slices of `whole`."""
+    """Runs mixtures of the networks of `space` whose weights are slices of those of `supernet`."""
 
-    def __init__(self, whole: Detector, space: SearchSpace) -> None:
-        self.whole, self.space = whole, space
+    def __init__(self, supernet: Detector, space: SearchSpace) -> None:
+        self.supernet, self.space = supernet, space
 
     def __call__(self, images: Tensor, mixture: Mixture) -> tuple[Tensor, Tensor]:
-        """Raw outputs; the batch-norm statistics of the whole network stay as they are."""
+        """Raw outputs of a mixture; the supernet keeps its batch-norm statistics."""
         tensors = self.weights(mixture)
-        tensors |= {name: buffer.clone() for name, buffer in self.whole.named_buffers()}
-        out: tuple[Tensor, Tensor] = functional_call(self.whole, tensors, (images,), strict=True)
+        tensors |= {name: buffer.clone() for name, buffer in self.supernet.named_buffers()}
+        out: tuple[Tensor, Tensor] = functional_call(self.supernet, tensors, (images,), strict=True)
         return out
 
     def weights(self, mixture: Mixture) -> dict[str, Tensor]:
-        """The parameters of the whole network, masked."""
-        masks = _Masks(self.whole, self._choices(mixture))
-        tensors: dict[str, Tensor] = dict(self.whole.named_parameters())
+        """The parameters of the supernet, masked."""
+        masks = _Masks(self.supernet, self._choices(mixture))
+        tensors: dict[str, Tensor] = dict(self.supernet.named_parameters())
         for path, mask_c in masks.inputs():
-            module = self.whole.get_submodule(path)
+            module = self.supernet.get_submodule(path)
             axis = 0 if isinstance(module, nn.ConvTranspose2d) else 1
             shape = [1] * axis + [-1] + [1] * (3 - axis)
             for name, parameter in module.named_parameters(prefix=path):
@@ -86,15 +86,15 @@ class Relaxed:
                     tensors[name] = parameter * mask_c.reshape(shape)
         for path, share in masks.bottlenecks():
             tensors[f"{path}.alpha"] = share * tensors[f"{path}.alpha"] + (1 - share)
-            for norm in _last_norms(self.whole.get_submodule(f"{path}.cv2")):
+            for norm in _last_norms(self.supernet.get_submodule(f"{path}.cv2")):
                 for part in ("weight", "bias"):
                     name = f"{path}.cv2.{norm}.{part}"
                     tensors[name] = tensors[name] * share
         return tensors
 
     def _choices(self, mixture: Mixture) -> dict[str, Choice]:
-        """By the path of a number in the ArchSpec; those that no knob varies have one value."""
-        device = next(self.whole.parameters()).device
+        """Choices by the path of a number in the ArchSpec; one value where no knob varies it."""
+        device = next(self.supernet.parameters()).device
         one = torch.ones(1, device=device)
         fixed = _numbers(to_plain(self.space.base), "")
         found = {path: Choice(torch.tensor([v], device=device), one) for path, v in fixed.items()}
@@ -138,14 +138,14 @@ def _last_norms(unit: nn.Module) -> tuple[str, ...]:
 class _Masks:
     """Which channels each convolution reads, and which bottlenecks there are."""
 
-    def __init__(self, whole: Detector, choices: Mapping[str, Choice]) -> None:
-        self.whole, self.choices = whole, choices
+    def __init__(self, supernet: Detector, choices: Mapping[str, Choice]) -> None:
+        self.supernet, self.choices = supernet, choices
 
     def width(self, path: str) -> Tensor:
         return self.choices[path].mask()
 
     def inputs(self) -> Iterator[tuple[str, Tensor]]:
-        """Path of a module, and the mask of the channels that its convolutions read."""
+        """Yields paths of modules, and the mask of the channels that their convolutions read."""
         widths = ["stem", *(f"stages.{i}.out" for i in range(4))]
         c2, c3, c4, c5 = map(self.width, widths[1:])
         for i in range(4):
@@ -165,18 +165,18 @@ class _Masks:
                 yield f"heads.head{i + 1}.{part}", self.width(f"head_widths.{i}")
 
     def bottlenecks(self) -> Iterator[tuple[str, Tensor]]:
-        """Path of a bottleneck, and the share of the networks that have it."""
+        """Yields the path of each bottleneck, and the share of the networks that have it."""
         for part in ("stages", "neck"):
             for i in range(4):
                 path = _csp_path(part, i)
-                layer = self.whole.get_submodule(path)
+                layer = self.supernet.get_submodule(path)
                 assert isinstance(layer, CSPLayer)
                 for j in range(len(layer.bottlenecks)):
                     share = self.choices[f"{part}.{i}.blocks"].at_least(j + 1)
                     yield f"{path}.bottlenecks.{j}", share
 
     def _csp(self, path: str, field: str, read: Tensor) -> Iterator[tuple[str, Tensor]]:
-        layer = self.whole.get_submodule(path)
+        layer = self.supernet.get_submodule(path)
         assert isinstance(layer, CSPLayer)
         hidden, blocks = self.width(f"{field}.hidden"), self.choices[f"{field}.blocks"]
         yield f"{path}.conv1", read

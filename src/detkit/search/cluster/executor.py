@@ -1,8 +1,8 @@
 """Where candidates are evaluated: the interface, and the executor of this process.
 
 A task is stateless: it takes an architecture and gives figures. What lives here: what tasks are and
-how they run one after the other. What does not: a cluster (`search.ray`), and the order of tasks,
-retries and the journal (`search.dispatch`), which belong to the driver alone.
+how they run one after the other. What does not: a cluster (`search.cluster.ray`), and the order of
+tasks, retries and the journal (`search.study.dispatch`), which belong to the driver alone.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import Cost
 from detkit.search.scoring.evaluators import Evaluator, Score
-from detkit.search.scoring.latency import LatencyMeter, setup_of
+from detkit.search.scoring.latency import LatencyMeter, timing_setup
 from detkit.spec.arch import ArchSpec
 from detkit.train.stop import StopSignal
 
-Kind = Literal["measure", "score"]
-MENDABLE = (DetkitError, OSError, ImportError)  # by the user, and not the architecture's fault
+TaskKind = Literal["measure", "score"]
+USER_ERRORS = (DetkitError, OSError, ImportError)  # by the user, and not the architecture's fault
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Task:
     """The latency or the score of one architecture; `number` tells tasks of a study apart."""
 
     number: int
-    kind: Kind
+    kind: TaskKind
     spec: ArchSpec
     cost: Cost
 
@@ -77,13 +77,11 @@ class Executor(Protocol):
         ...
 
 
-def run_alone(
-    executor: Executor, task: Task, interruption: StopSignal, *, retries: int
-) -> Outcome | None:
+def run_task(executor: Executor, task: Task, stop: StopSignal, *, retries: int) -> Outcome | None:
     """How a task ends while no other is under way; None when interrupted."""
     executor.submit(task)
     while (outcome := executor.wait()) is None or (outcome.lost and retries):
-        if interruption.signal:
+        if stop.signal:
             return None
         if outcome is not None:
             retries -= 1
@@ -102,7 +100,7 @@ class LocalExecutor:
 
     def __init__(self, config: SearchConfig, evaluator: Evaluator) -> None:
         """Raises UsageError for a precision that the engine does not compute in."""
-        self.setup, self.evaluator = setup_of(config), evaluator
+        self.setup, self.evaluator = timing_setup(config), evaluator
         self.waiting: deque[Task] = deque()
 
     @functools.cached_property
@@ -120,10 +118,10 @@ class LocalExecutor:
         task = self.waiting.popleft()
         try:
             return self._run(task)
-        except MENDABLE:
+        except USER_ERRORS:
             raise
         except Exception as error:  # one architecture that cannot be built must not end a search
-            return Outcome(task=task, figures={}, failure=reason_of(error))
+            return Outcome(task=task, figures={}, failure=error_line(error))
 
     def close(self) -> None:
         self.waiting.clear()
@@ -137,6 +135,6 @@ class LocalExecutor:
         return Outcome(task=task, figures=score_figures(score), failure=score.failure)
 
 
-def reason_of(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """One line: the kind of the error and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")

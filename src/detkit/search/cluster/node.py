@@ -1,6 +1,7 @@
 """What runs on the nodes of a cluster: stateless functions of what they are given.
 
-What lives here: the work and the answer. What does not: Ray, which carries both (`search.ray`).
+What lives here: the work and its result. What does not: Ray, which carries both
+(`search.cluster.ray`).
 """
 
 from __future__ import annotations
@@ -56,8 +57,8 @@ class SharedWeights:
     content: npt.NDArray[np.uint8] = field(compare=False, repr=False)
 
 
-def pack(evaluator: SharingEvaluator) -> SharedWeights:
-    content = evaluator.luggage()
+def serialize_weights(evaluator: SharingEvaluator) -> SharedWeights:
+    content = evaluator.dump_weights()
     digest = hashlib.sha256(content).hexdigest()
     return SharedWeights(digest=digest, content=np.frombuffer(content, np.uint8))
 
@@ -77,26 +78,26 @@ def measure(setup: EngineSetup, spec: ArchSpec) -> TaskResult:
 
 
 def score(
-    config: SearchConfig, luggage: SharedWeights | None, spec: ArchSpec, cost: Cost
+    config: SearchConfig, shared: SharedWeights | None, spec: ArchSpec, cost: Cost
 ) -> TaskResult:
     """What shared weights score is delivered by the driver; a training sends its checkpoint."""
-    if luggage:
-        return _answer(sharing_of(config, luggage)(spec, cost))
+    if shared:
+        return _task_result(sharing_of(config, shared)(spec, cost))
     with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
-        return _answer(make_evaluator(config, Path(folder), StopSignal())(spec, cost))
+        return _task_result(make_evaluator(config, Path(folder), StopSignal())(spec, cost))
 
 
 @functools.lru_cache(maxsize=1)
-def sharing_of(config: SearchConfig, luggage: SharedWeights) -> Evaluator:
+def sharing_of(config: SearchConfig, shared: SharedWeights) -> Evaluator:
     """One a worker process, which opens the weights and the data once."""
     with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
         evaluator = make_evaluator(config, Path(folder), StopSignal())
         assert isinstance(evaluator, SharingEvaluator)
-        evaluator.unpack(luggage.content.tobytes())
+        evaluator.load_weights(shared.content.tobytes())
     return evaluator
 
 
-def _answer(found: Score | None) -> TaskResult:
+def _task_result(found: Score | None) -> TaskResult:
     assert found is not None  # nothing interrupts it but its end
     checkpoint = Path(found.checkpoint).read_bytes() if found.checkpoint else b""
     return TaskResult(figures=score_figures(found), failure=found.failure, checkpoint=checkpoint)

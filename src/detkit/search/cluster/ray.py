@@ -1,9 +1,9 @@
 """Candidates evaluated on a Ray cluster: its nodes are stateless and may die at any time.
 
 Ray carries tasks and results and says who died; which node takes what is decided in
-`search.placement`, so that nothing else of the search runs where latency is measured. What lives
-here: nothing but this; what nodes do is in `search.node`, retries and the journal are the driver's
-(`search.dispatch`).
+`search.cluster.scheduling`, so that nothing else of the search runs where latency is measured. What
+lives here: nothing but this; what nodes do is in `search.cluster.node`, retries and the journal are
+the driver's (`search.study.dispatch`).
 """
 
 from __future__ import annotations
@@ -30,16 +30,23 @@ from detkit.config import SearchConfig
 from detkit.core.errors import BackendError, DetkitError, MeasurementError, UsageError
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
-from detkit.search.cluster.executor import MENDABLE, Outcome, Task, reason_of
-from detkit.search.cluster.node import TaskResult, WorkerInfo, measure, pack, ping, score
-from detkit.search.cluster.placement import Node, nodes_for, place, room, shared_hosts
+from detkit.search.cluster.executor import USER_ERRORS, Outcome, Task, error_line
+from detkit.search.cluster.node import (
+    TaskResult,
+    WorkerInfo,
+    measure,
+    ping,
+    score,
+    serialize_weights,
+)
+from detkit.search.cluster.scheduling import Node, nodes_for, schedule, shared_hosts, total_capacity
 from detkit.search.scoring.evaluators import Evaluator, SharingEvaluator
-from detkit.search.scoring.latency import setup_of
+from detkit.search.scoring.latency import timing_setup
 
 POLL_SECONDS = 0.5
-KNOCK_SECONDS = 5.0
-START = "ray start --head --include-dashboard=false; on other machines, ray start --address"
-GREETING_SECONDS = 60.0  # waited at first for nodes to start a worker; slow ones join later
+CONNECT_SECONDS = 5.0
+START_HINT = "ray start --head --include-dashboard=false; on other machines, ray start --address"
+PING_SECONDS = 60.0  # waited at first for nodes to start a worker; slow ones join later
 
 
 class RayExecutor:
@@ -58,20 +65,20 @@ class RayExecutor:
         evaluator: Evaluator,
         log: Callable[[str], None],
     ) -> None:
-        self.config, self.setup, self.out, self.log = config, setup_of(config), out, log
+        self.config, self.setup, self.out, self.log = config, timing_setup(config), out, log
         self.sharing = evaluator if isinstance(evaluator, SharingEvaluator) else None
         self.waiting: list[Task] = []
         self.running: dict[Any, tuple[Task, Node]] = {}  # by the reference to its result
         self.data = config.data if config.evaluator != "proxy" else ""
-        self.asked: dict[Any, dict[str, Any]] = {}  # nodes that were greeted, by the reference
-        self.greeted: dict[str, WorkerInfo | None] = {}  # by node; None: of no use to us
+        self.pings: dict[Any, dict[str, Any]] = {}  # nodes that were pinged, by the reference
+        self.workers: dict[str, WorkerInfo | None] = {}  # by node; None: of no use to us
         self.machine: dict[str, str] = {}  # that measured first
         self.idle_since: float | None = None
         self.restore = contextlib.ExitStack()
         connect(config.ray.address, self.restore)
         self.here = ray.get_runtime_context().get_node_id()
         self._nodes()
-        self._poll_workers(seconds=GREETING_SECONDS)
+        self._poll_workers(seconds=PING_SECONDS)
         nodes = self._nodes()
         names = ", ".join(f"{n.address}{' (latency)' if n.measures else ''}" for n in nodes)
         log(f"ray: {len(nodes)} nodes, {self.slots} candidates at once: {names or 'none'}")
@@ -80,7 +87,7 @@ class RayExecutor:
 
     @property
     def slots(self) -> int:
-        return self.config.ray.parallel or max(room(self._nodes()), 1)
+        return self.config.ray.parallel or max(total_capacity(self._nodes()), 1)
 
     @property
     def fingerprint(self) -> dict[str, str]:
@@ -113,17 +120,17 @@ class RayExecutor:
     # --- nodes -----------------------------------------------------------------------------------
 
     def _nodes(self) -> list[Node]:
-        """The nodes alive that are of use, once they have answered a greeting."""
+        """The nodes alive that are of use, once they have answered a ping."""
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
-        asked = {node["NodeID"] for node in self.asked.values()}
+        pinged = {node["NodeID"] for node in self.pings.values()}
         for name, node in alive.items():
-            if name not in self.greeted and name not in asked:
-                self.asked[_remote(ping, name, num_cpus=0).remote(self.data)] = node
+            if name not in self.workers and name not in pinged:
+                self.pings[_remote(ping, name, num_cpus=0).remote(self.data)] = node
         self._poll_workers(seconds=0)
-        greetings = ((node, self.greeted.get(name)) for name, node in alive.items())
-        return [self._node(node, greeting) for node, greeting in greetings if greeting]
+        workers = ((node, self.workers.get(name)) for name, node in alive.items())
+        return [self._node(node, worker) for node, worker in workers if worker]
 
-    def _node(self, found: dict[str, Any], greeting: WorkerInfo) -> Node:
+    def _node(self, found: dict[str, Any], worker: WorkerInfo) -> Node:
         resources, wanted = found["Resources"], self.config.ray
         cpus = resources.get("CPU", 0.0)
         capacity = int(cpus // wanted.cpus)
@@ -136,35 +143,35 @@ class RayExecutor:
             host=found["NodeManagerHostname"],
             cpus=cpus,
             measures=bool(resources.get(wanted.resource)) if wanted.resource else here,
-            capacity=capacity if greeting.has_data else 0,
+            capacity=capacity if worker.has_data else 0,
         )
 
     def _poll_workers(self, *, seconds: float) -> None:
-        """Takes the answers to greetings; waits that long for all of them."""
-        if not self.asked:
+        """Takes the answers to pings; waits that many seconds for all of them."""
+        if not self.pings:
             return
-        answered, _ = ray.wait(list(self.asked), num_returns=len(self.asked), timeout=seconds)
+        answered, _ = ray.wait(list(self.pings), num_returns=len(self.pings), timeout=seconds)
         for reference in answered:
-            node = self.asked.pop(reference)
-            self.greeted[node["NodeID"]] = self._greeting(reference, node["NodeManagerAddress"])
+            node = self.pings.pop(reference)
+            self.workers[node["NodeID"]] = self._worker_info(reference, node["NodeManagerAddress"])
 
-    def _greeting(self, reference: Any, address: str) -> WorkerInfo | None:
+    def _worker_info(self, reference: Any, address: str) -> WorkerInfo | None:
         """None where the node is of no use to us; why is said here, once."""
         try:
-            greeting: WorkerInfo = ray.get(reference)
+            worker: WorkerInfo = ray.get(reference)
         except RayError as error:
             cause = getattr(error, "cause", None) or error
-            self.log(f"ray: node {address} is left out: {reason_of(cause)}")
+            self.log(f"ray: node {address} is left out: {error_line(cause)}")
             return None
-        if greeting.version != versions()["detkit"]:
-            self.log(f"ray: node {address} is left out: it has detkit {greeting.version}")
+        if worker.version != versions()["detkit"]:
+            self.log(f"ray: node {address} is left out: it has detkit {worker.version}")
             return None
-        if not greeting.has_data:
+        if not worker.has_data:
             self.log(
                 f"ray: node {address} trains nothing: it has no folder {self.data}"
                 " (the data must be at the same path on every node)"
             )
-        return greeting
+        return worker
 
     def _wait_for_nodes(self) -> None:
         """A moment, unless it has been too long."""
@@ -177,10 +184,12 @@ class RayExecutor:
             self.idle_since = time.monotonic()
             self.log(f"ray: no node to {what}; waiting for one")
         if time.monotonic() - self.idle_since > self.config.ray.wait_minutes * 60:
-            raise BackendError(f"no node of the Ray cluster to {what}", hint=self._cure(lacking[0]))
+            raise BackendError(
+                f"no node of the Ray cluster to {what}", hint=self._remedy(lacking[0])
+            )
         time.sleep(POLL_SECONDS)
 
-    def _cure(self, task: Task) -> str:
+    def _remedy(self, task: Task) -> str:
         name = self.config.ray.resource
         if task.kind == "measure" and name:
             return f"""ray start --address HOST:PORT --resources '{{"{name}": 1}}' on the device"""
@@ -190,7 +199,7 @@ class RayExecutor:
     # --- tasks -----------------------------------------------------------------------------------
 
     def _launch(self) -> None:
-        for task, node in list(place(self.waiting, list(self.running.values()), self._nodes())):
+        for task, node in list(schedule(self.waiting, list(self.running.values()), self._nodes())):
             self.waiting.remove(task)
             self.running[self._start(task, node)] = (task, node)
             self.idle_since = None
@@ -203,38 +212,38 @@ class RayExecutor:
             remote = _remote(measure, node.id, num_cpus=node.cpus, resources=whole)
             return remote.remote(self.setup, task.spec)
         remote = _remote(score, node.id, num_cpus=wanted.cpus, num_gpus=wanted.gpus)
-        return remote.remote(self.config, self._luggage, task.spec, task.cost)
+        return remote.remote(self.config, self._shared_weights, task.spec, task.cost)
 
     @functools.cached_property
-    def _luggage(self) -> Any:
+    def _shared_weights(self) -> Any:
         """Goes to each node once, as a reference that tasks share."""
-        return ray.put(pack(self.sharing)) if self.sharing else None
+        return ray.put(serialize_weights(self.sharing)) if self.sharing else None
 
     def _outcome(self, reference: Any) -> Outcome:
         task, node = self.running.pop(reference)
         try:
-            answer: TaskResult = ray.get(reference)
+            result: TaskResult = ray.get(reference)
         except RayTaskError as error:
             cause = error.cause or error
-            if isinstance(cause, MENDABLE):
-                raise _at(node, cause) from error
-            return Outcome(task=task, figures={}, failure=f"{node.address}: {reason_of(cause)}")
+            if isinstance(cause, USER_ERRORS):
+                raise _on_node(node, cause) from error
+            return Outcome(task=task, figures={}, failure=f"{node.address}: {error_line(cause)}")
         except RayError as error:  # the worker died, or its node
             if isinstance(error, NodeDiedError | TaskUnschedulableError):
-                self.greeted[node.id] = None  # before the cluster has noticed it
+                self.workers[node.id] = None  # before the cluster has noticed it
             failure = f"{node.address}: {type(error).__name__}"
             return Outcome(task=task, figures={}, failure=failure, lost=True)
-        self._keep(task, node, answer)
-        return Outcome(task=task, figures=answer.figures, failure=answer.failure)
+        self._keep(task, node, result)
+        return Outcome(task=task, figures=result.figures, failure=result.failure)
 
-    def _keep(self, task: Task, node: Node, answer: TaskResult) -> None:
-        if answer.checkpoint:
+    def _keep(self, task: Task, node: Node, result: TaskResult) -> None:
+        if result.checkpoint:
             path = self.out / "runs" / task.spec.digest / "best.safetensors"
             with atomic_path(path) as partial:
-                partial.write_bytes(answer.checkpoint)
-        if answer.machine:
-            self.machine = self.machine or answer.machine
-            if answer.machine["id"] != self.machine["id"]:
+                partial.write_bytes(result.checkpoint)
+        if result.machine:
+            self.machine = self.machine or result.machine
+            if result.machine["id"] != self.machine["id"]:
                 raise MeasurementError(
                     f"node {node.address} is another machine than the one that measured before",
                     hint="give each kind of device a resource of its own: --set ray.resource=NAME",
@@ -259,7 +268,7 @@ def connect(address: str, restore: contextlib.ExitStack) -> None:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError) as error:
         restore.close()
-        raise BackendError(f"no Ray cluster: {reason_of(error)}", hint=START) from error
+        raise BackendError(f"no Ray cluster: {error_line(error)}", hint=START_HINT) from error
 
 
 def _check_reachable(address: str) -> None:
@@ -268,9 +277,9 @@ def _check_reachable(address: str) -> None:
     if not (host and port.isdecimal() and "://" not in address):
         raise UsageError(f"--ray {address}: HOST:PORT of a running cluster, or auto")
     try:
-        socket.create_connection((host, int(port)), timeout=KNOCK_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise BackendError(f"no Ray cluster at {address}: {error}", hint=START) from error
+        raise BackendError(f"no Ray cluster at {address}: {error}", hint=START_HINT) from error
 
 
 @contextlib.contextmanager
@@ -288,7 +297,7 @@ def _remote(function: Callable[..., Any], node: str, **options: Any) -> Any:
     return ray.remote(function).options(max_retries=0, scheduling_strategy=only_there, **options)
 
 
-def _at(node: Node, cause: Exception) -> DetkitError:
+def _on_node(node: Node, cause: Exception) -> DetkitError:
     """What the user has to mend, with the node it is on."""
     kind = type(cause) if isinstance(cause, DetkitError) else DetkitError
     return kind(f"node {node.address}: {cause}", hint=getattr(cause, "hint", ""))

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from detkit.artifact.artifact import write_text
-from detkit.search.strategies.grid import Floats, Grid, Rows
-from detkit.search.strategies.searcher import Watch, say_nothing
+from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
+from detkit.search.strategies.searcher import ProgressLog, log_nothing
 
 PENALTY = 0.03
 
@@ -24,33 +24,33 @@ PENALTY = 0.03
 class CostTable:
     """Fitted terms of the logarithm; `terms` has the values of all knobs one after the other."""
 
-    grid: Grid
+    space: DiscreteSpace
     constant: float
     terms_e: Floats
 
     def expected(self, mixture: Mapping[str, Floats]) -> tuple[float, dict[str, Floats]]:
         """The cost of a mixture, and its slopes by the shares."""
-        parts = np.split(self.terms_e, np.cumsum(self.grid.counts)[:-1])
-        terms = dict(zip(self.grid.values, parts, strict=True))
+        parts = np.split(self.terms_e, np.cumsum(self.space.counts)[:-1])
+        terms = dict(zip(self.space.values, parts, strict=True))
         log = self.constant + sum(float(terms[knob] @ mixture[knob]) for knob in terms)
         cost = float(np.exp(log))
         return cost, {knob: cost * part for knob, part in terms.items()}
 
 
-def fit_table(grid: Grid, rows_nk: Rows, costs_n: Floats) -> CostTable:
-    inputs, logs = grid.one_hot(rows_nk), np.log(costs_n)
+def fit_table(space: DiscreteSpace, rows_nk: Rows, costs_n: Floats) -> CostTable:
+    inputs, logs = space.one_hot(rows_nk), np.log(costs_n)
     constant = float(logs.mean())
     centre = inputs.mean(axis=0)
     centred = inputs - centre
     normal = centred.T @ centred + PENALTY * np.eye(inputs.shape[1])
     terms: Floats = np.linalg.solve(normal, centred.T @ (logs - constant))
-    return CostTable(grid=grid, constant=constant - float(centre @ terms), terms_e=terms)
+    return CostTable(space=space, constant=constant - float(centre @ terms), terms_e=terms)
 
 
-def design(grid: Grid, count: int, seed: int) -> Rows:
+def design(space: DiscreteSpace, count: int, seed: int) -> Rows:
     """(N, K): both ends, and a Latin hypercube between them."""
-    ends = np.stack([np.zeros_like(grid.counts), grid.counts - 1])
-    rows = np.concatenate([ends, grid.latin(count - 2, np.random.default_rng(seed))])
+    ends = np.stack([np.zeros_like(space.counts), space.counts - 1])
+    rows = np.concatenate([ends, space.latin(count - 2, np.random.default_rng(seed))])
     return np.unique(rows, axis=0)
 
 
@@ -58,7 +58,7 @@ def measured(
     path: Path,
     rows: Rows,
     measure: Callable[[Sequence[int]], Mapping[str, float]],
-    watch: Watch = say_nothing,
+    log_progress: ProgressLog = log_nothing,
 ) -> dict[str, Floats]:
     """Figures of each row, by name; kept in `path` as they come, so that none is taken twice."""
     known: dict[str, dict[str, float]] = {}
@@ -69,6 +69,6 @@ def measured(
         if key not in known:
             known[key] = dict(measure(row))
             write_text(path, json.dumps(known) + "\n")
-            watch(f"costs: network {number}/{len(keys)}", left=len(keys) - number)
+            log_progress(f"costs: network {number}/{len(keys)}", left=len(keys) - number)
     names = known[keys[0]]
     return {name: np.array([known[key][name] for key in keys]) for name in names}

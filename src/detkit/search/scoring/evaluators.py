@@ -18,14 +18,14 @@ from detkit.config import SearchConfig, TrainConfig
 from detkit.core.errors import NonFiniteError, TrainingError, UsageError, did_you_mean
 from detkit.core.serialization import to_json
 from detkit.nn.detector import Cost
-from detkit.search.scoring.inherit import SupernetWeights
 from detkit.search.scoring.proxy import find_proxy
 from detkit.search.scoring.relaxation import Costs, SupernetRelaxation
 from detkit.search.scoring.supernet import FOLDER, WEIGHTS, is_trained, train_supernet
+from detkit.search.scoring.supernet_weights import SupernetWeights
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.train.loop import STATE
-from detkit.train.run import Request, start
+from detkit.train.run import TrainRequest, run_training
 from detkit.train.stop import StopSignal
 
 
@@ -66,11 +66,11 @@ class SharingEvaluator(Evaluator, Protocol):
         """The shared weights as an objective that can be differentiated by a mixture."""
         ...
 
-    def luggage(self) -> bytes:
+    def dump_weights(self) -> bytes:
         """The shared weights, from which another evaluator scores as this one does."""
         ...
 
-    def unpack(self, luggage: bytes) -> None:
+    def load_weights(self, dump_weights: bytes) -> None:
         """Scores with these weights from now on; the folder is no longer needed for that."""
         ...
 
@@ -78,8 +78,8 @@ class SharingEvaluator(Evaluator, Protocol):
 class ProxyEvaluator:
     """A figure of the network without training; needs no data."""
 
-    def __init__(self, config: SearchConfig, folder: Path, interruption: StopSignal) -> None:
-        del folder, interruption
+    def __init__(self, config: SearchConfig, folder: Path, stop: StopSignal) -> None:
+        del folder, stop
         self.proxy, self.seed = find_proxy(config.proxy), config.seed
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
@@ -93,11 +93,11 @@ class TrainEvaluator:
     left half done is resumed.
     """
 
-    def __init__(self, config: SearchConfig, folder: Path, interruption: StopSignal) -> None:
+    def __init__(self, config: SearchConfig, folder: Path, stop: StopSignal) -> None:
         """Raises UsageError without data."""
         if not config.data:
             raise UsageError("the evaluator train needs a COCO folder", hint="detkit search DIR")
-        self.config, self.folder, self.interruption = config, folder / "runs", interruption
+        self.config, self.folder, self.stop = config, folder / "runs", stop
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
         arch = (self.folder / spec.digest).with_suffix(".json")
@@ -111,21 +111,21 @@ class TrainEvaluator:
             epochs=self.config.epochs,
             seed=self.config.seed,
         )
-        return train_alone(config, self.folder / spec.digest, self.interruption)
+        return train_one(config, self.folder / spec.digest, self.stop)
 
 
-def train_alone(config: TrainConfig, run: Path, interruption: StopSignal) -> Score | None:
+def train_one(config: TrainConfig, run: Path, stop: StopSignal) -> Score | None:
     """An ordinary training, gone on with where it was; None when interrupted."""
     resume = (run / STATE).is_file()
     try:
-        report = start(
+        report = run_training(
             config,
             run,
-            Request(flags={}, resume=resume, force=not resume),
+            TrainRequest(flags={}, resume=resume, force=not resume),
             dry_run=False,
             log=lambda _: None,
-            notify=lambda _: None,
-            interruption=interruption,
+            on_progress=lambda _: None,
+            stop=stop,
         )
     except (TrainingError, NonFiniteError) as error:
         return Score(value=math.nan, failure=str(error))
@@ -136,40 +136,38 @@ def train_alone(config: TrainConfig, run: Path, interruption: StopSignal) -> Sco
 
 
 class SupernetEvaluator:
-    """AP on the validation split with weights inherited from a supernet, see `search.supernet`.
+    """AP on the validation split with weights inherited from a supernet (see `scoring.supernet`).
 
     The supernet is trained once, in the study's folder; a study that goes on takes it from there.
     """
 
-    def __init__(self, config: SearchConfig, folder: Path, interruption: StopSignal) -> None:
+    def __init__(self, config: SearchConfig, folder: Path, stop: StopSignal) -> None:
         """Raises UsageError without data."""
         if not config.data:
             raise UsageError("the evaluator supernet needs a COCO folder", hint="detkit search DIR")
-        self.config, self.folder, self.interruption = config, folder, interruption
+        self.config, self.folder, self.stop = config, folder, stop
 
     def prepare(self, space: SearchSpace, log: Callable[[str], None]) -> bool:
         if self.config.supernet.trained:
-            self.inheritance.check(space)
+            self.weights.check(space)
             log(f"supernet: {self.config.supernet.trained}, as it is")
             return True
         if is_trained(self.folder):
             return True
-        return train_supernet(
-            self.config, space, self.folder, log=log, interruption=self.interruption
-        )
+        return train_supernet(self.config, space, self.folder, log=log, stop=self.stop)
 
     @property
-    def weights(self) -> Path:
+    def weights_path(self) -> Path:
         trained = self.config.supernet.trained
         return Path(trained) if trained else self.folder / FOLDER / WEIGHTS
 
     @functools.cached_property
-    def inheritance(self) -> SupernetWeights:
-        return SupernetWeights(self.config, self.weights)
+    def weights(self) -> SupernetWeights:
+        return SupernetWeights(self.config, self.weights_path)
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score:
         try:
-            ap = self.inheritance.ap(self.inheritance.network(spec))
+            ap = self.weights.ap(self.weights.network(spec))
         except NonFiniteError as error:
             return Score(value=math.nan, failure=str(error))
         return Score(value=ap, ap=ap)
@@ -179,7 +177,7 @@ class SupernetEvaluator:
         delivered = {}
         for spec in front:
             score = self._inherited(spec)
-            if self.config.supernet.fine_tune_epochs and not self.interruption.signal:
+            if self.config.supernet.fine_tune_epochs and not self.stop.signal:
                 score = max(score, self._fine_tuned(spec, score), key=lambda one: one.value)
             delivered[spec.digest] = score
         return delivered
@@ -189,19 +187,19 @@ class SupernetEvaluator:
             self.config,
             space,
             self.folder,
-            inheritance=lambda: self.inheritance,
+            open_weights=lambda: self.weights,
             costs=costs,
-            interruption=self.interruption,
+            stop=self.stop,
         )
 
-    def luggage(self) -> bytes:
-        return self.weights.read_bytes()
+    def dump_weights(self) -> bytes:
+        return self.weights_path.read_bytes()
 
-    def unpack(self, luggage: bytes) -> None:
+    def load_weights(self, dump_weights: bytes) -> None:
         path = self.folder / WEIGHTS
         with atomic_path(path) as partial:
-            partial.write_bytes(luggage)
-        self.inheritance = SupernetWeights(self.config, path)
+            partial.write_bytes(dump_weights)
+        self.weights = SupernetWeights(self.config, path)
 
     def _inherited(self, spec: ArchSpec) -> Score:
         run = self.folder / "runs" / spec.digest
@@ -210,9 +208,9 @@ class SupernetEvaluator:
         if path.is_file():
             ap = read_manifest(path).metrics["ap"]
         else:
-            model = self.inheritance.network(spec)
-            ap = self.inheritance.ap(model)
-            self.inheritance.save(model, path, ap)
+            model = self.weights.network(spec)
+            ap = self.weights.ap(model)
+            self.weights.save(model, path, ap)
         return Score(value=ap, ap=ap, checkpoint=str(path))
 
     def _fine_tuned(self, spec: ArchSpec, inherited: Score) -> Score:
@@ -224,7 +222,7 @@ class SupernetEvaluator:
             epochs=self.config.supernet.fine_tune_epochs,
             seed=self.config.seed,
         )
-        tuned = train_alone(config, self.folder / "runs" / spec.digest, self.interruption)
+        tuned = train_one(config, self.folder / "runs" / spec.digest, self.stop)
         return inherited if tuned is None or math.isnan(tuned.value) else tuned
 
 
@@ -235,7 +233,7 @@ EVALUATORS: dict[str, Callable[[SearchConfig, Path, StopSignal], Evaluator]] = {
 }
 
 
-def make_evaluator(config: SearchConfig, folder: Path, interruption: StopSignal) -> Evaluator:
+def make_evaluator(config: SearchConfig, folder: Path, stop: StopSignal) -> Evaluator:
     """The evaluator that the settings name.
 
     Raises:
@@ -244,4 +242,4 @@ def make_evaluator(config: SearchConfig, folder: Path, interruption: StopSignal)
     if config.evaluator not in EVALUATORS:
         hint = did_you_mean(config.evaluator, EVALUATORS)
         raise UsageError(f"unknown evaluator '{config.evaluator}'", hint=hint)
-    return EVALUATORS[config.evaluator](config, folder, interruption)
+    return EVALUATORS[config.evaluator](config, folder, stop)

@@ -52,7 +52,7 @@ class LatencyPredictor:
         return {**found, "reference_ms": math.nan}
 
 
-def setup_of(config: SearchConfig) -> EngineSetup:
+def timing_setup(config: SearchConfig) -> EngineSetup:
     """What candidates are timed as.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a study seeks, as the goal of a searcher and the figures it is told.
+"""What a study seeks: the objectives of its searcher, and the figures that the searcher is told.
 
 `OBJECTIVES` is the plug-in table. A trial's own figures are `score`, higher being better, and the
 costs `latency_ms`, `parameters` and `macs`.
@@ -8,48 +8,46 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from detkit.config import SearchConfig
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.search.strategies.goal import Goal, Limit
+from detkit.search.strategies.objectives import Limit, Objectives
 
 COSTS = ("latency_ms", "parameters", "macs")
 LIMITED = ("latency_bound_ms", "parameters", "macs")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Objective:
-    """`value` makes one figure of a trial's score and cost; without it both are sought apart."""
-
-    value: Callable[[float, float], float] | None
+Scalarization = Callable[[float, float], float]  # score, cost -> the one value to maximise
 
 
-def pareto(config: SearchConfig) -> Objective:
-    """The best score at every cost."""
+def pareto(config: SearchConfig) -> None:
+    """Seeks the best score at every cost: there is no one value."""
     del config
-    return Objective(value=None)
 
 
-def lagrangian(config: SearchConfig) -> Objective:
+def lagrangian(config: SearchConfig) -> Scalarization:
     """score - beta * cost."""
-    return Objective(value=lambda score, cost: score - config.beta * cost)
+    return lambda score, cost: score - config.beta * cost
 
 
-def weighted(config: SearchConfig) -> Objective:
+def weighted(config: SearchConfig) -> Scalarization:
     """alpha * score - beta * cost."""
-    return Objective(value=lambda score, cost: config.alpha * score - config.beta * cost)
+    return lambda score, cost: config.alpha * score - config.beta * cost
 
 
-OBJECTIVES: dict[str, Callable[[SearchConfig], Objective]] = {
+OBJECTIVES: dict[str, Callable[[SearchConfig], Scalarization | None]] = {
     "pareto": pareto,
     "lagrangian": lagrangian,
     "weighted": weighted,
 }
 
 
-def find_objective(config: SearchConfig) -> Objective:
-    """Raises UsageError for an objective or a cost of another name."""
+def find_scalarization(config: SearchConfig) -> Scalarization | None:
+    """The scalarization that the settings name; None where score and cost are sought apart.
+
+    Raises:
+        UsageError: an unknown objective or cost.
+    """
     if config.objective not in OBJECTIVES:
         hint = did_you_mean(config.objective, OBJECTIVES)
         raise UsageError(f"unknown objective '{config.objective}'", hint=hint)
@@ -67,25 +65,27 @@ def limits(config: SearchConfig) -> dict[str, Limit]:
     return {name: ("<=", bound) for name, bound in zip(LIMITED, bounds, strict=True) if bound}
 
 
-def goal_of(config: SearchConfig) -> Goal:
+def objectives_of(config: SearchConfig) -> Objectives:
     """What the searcher is asked to reach."""
-    if find_objective(config).value is None:
-        return Goal(maximize=("score",), minimize=(config.cost,), constraints=limits(config))
-    return Goal(maximize=("value",), constraints=limits(config))
+    if find_scalarization(config) is None:
+        return Objectives(maximize=("score",), minimize=(config.cost,), constraints=limits(config))
+    return Objectives(maximize=("value",), constraints=limits(config))
 
 
-def front_goal(config: SearchConfig) -> Goal:
+def front_objectives(config: SearchConfig) -> Objectives:
     """What the report's front is made by, whatever was sought."""
-    return Goal(maximize=("score",), minimize=(config.cost,), constraints=limits(config))
+    return Objectives(maximize=("score",), minimize=(config.cost,), constraints=limits(config))
 
 
-def to_tell(config: SearchConfig, goal: Goal, figures: Mapping[str, float]) -> dict[str, float]:
-    """A trial's figures as the goal names them."""
-    value = find_objective(config).value
-    told = dict(figures)
+def to_tell(
+    config: SearchConfig, objectives: Objectives, figures: Mapping[str, float]
+) -> dict[str, float]:
+    """A trial's figures by the names of the objectives and constraints."""
+    value = find_scalarization(config)
+    known = dict(figures)
     if value is not None:
-        told["value"] = value(figures.get("score", math.nan), figures[config.cost])
-    return {name: told[name] for name in (*goal.objectives, *goal.constraints)}
+        known["value"] = value(figures.get("score", math.nan), figures[config.cost])
+    return {name: known[name] for name in (*objectives.names, *objectives.constraints)}
 
 
 def with_bound(latency_ms: float, error: float) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Batch-norm statistics of a network with shared weights: its own, from training images.
 
 Those of a supernet under training lag behind its weights and mix its image sizes; those of its
-slices were never kept. So every network gets its own before it is scored or saved.
+subnets were never kept. So every network gets its own before it is scored or saved.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The supernet as an objective that can be differentiated: what the gradient searcher descends on.
 
-The score of a mixture is the loss of its network (see `nn.relaxed`) on images that the shared
-weights were not trained on, in units of AP by the AP and the loss of both ends of the space. Its
-cost is the expected one of additive models, fitted to networks of the space that were measured.
+The score of a mixture is the loss of its network (see `nn.supernet.relaxed`) on images that the
+shared weights were not trained on, in units of AP by the AP and the loss of both ends of the space.
+Its cost is the expected one of additive models, fitted to networks of the space that were measured.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from detkit.config import SearchConfig
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.nn.supernet.relaxed import Relaxed, require_relaxable
 from detkit.search.scoring.additive import CostTable, design, fit_table, measured
-from detkit.search.scoring.inherit import SupernetWeights
-from detkit.search.scoring.objective import find_objective, limits
+from detkit.search.scoring.objective import find_scalarization, limits
 from detkit.search.scoring.sandwich import image_sizes, resized
 from detkit.search.scoring.supernet import FOLDER, held_out_part
-from detkit.search.strategies.grid import Floats, Grid
-from detkit.search.strategies.searcher import Watch
+from detkit.search.scoring.supernet_weights import SupernetWeights
+from detkit.search.strategies.discrete_space import DiscreteSpace, Floats
+from detkit.search.strategies.searcher import ProgressLog
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.train.loss import DetectionLoss
@@ -32,12 +32,12 @@ from detkit.train.stop import StopSignal
 
 MEASURED = 32  # networks that the cost models are fitted to
 HELD_OUT_BATCHES = 16  # in turn, one a step
-Sloped = tuple[float, dict[str, Floats]]
+ValueAndGradient = tuple[float, dict[str, Floats]]
 Costs = Callable[[ArchSpec], Mapping[str, float]]
 
 
 class SupernetRelaxation:
-    """See `searcher.Relaxation`. Nothing is loaded before the first question."""
+    """See `searcher.Relaxation`. Nothing is loaded before the first call."""
 
     def __init__(
         self,
@@ -45,46 +45,49 @@ class SupernetRelaxation:
         space: SearchSpace,
         out: Path,
         *,
-        inheritance: Callable[[], SupernetWeights],
+        open_weights: Callable[[], SupernetWeights],
         costs: Costs,
-        interruption: StopSignal,
+        stop: StopSignal,
     ) -> None:
         """Raises UsageError for a space whose networks cannot be mixed."""
         require_relaxable(space)
         self.config, self.space, self.out, self.costs = config, space, out, costs
-        self.find_inheritance, self.interruption = inheritance, interruption
-        self.grid = Grid(space.knobs)
+        self.open_weights, self.stop = open_weights, stop
+        self.discrete = DiscreteSpace(space.knobs)
         self.tables: dict[str, CostTable] = {}  # of the cost sought low, and of those limited
 
-    def measure(self, watch: Watch) -> None:
+    def measure(self, log_progress: ProgressLog) -> None:
         """Measures what the costs of mixtures are fitted to; goes on where it was stopped.
 
         To be called before the first question. Raises Stopped where a signal came.
         """
-        rows = design(self.grid, MEASURED, self.config.seed)
+        rows = design(self.discrete, MEASURED, self.config.seed)
         path = self.out / FOLDER / "costs.json"
 
         def costs(row: Sequence[int]) -> Mapping[str, float]:
-            return self.costs(self.space.to_arch(self.grid.to_point(row)))
+            return self.costs(self.space.to_arch(self.discrete.to_point(row)))
 
-        found = measured(path, rows, costs, watch)
+        found = measured(path, rows, costs, log_progress)
         names = {self.config.cost, *limits(self.config)}
-        self.tables = {name: fit_table(self.grid, rows, found[name]) for name in names}
+        self.tables = {name: fit_table(self.discrete, rows, found[name]) for name in names}
 
-    def __call__(self, mixture: Mapping[str, Floats], step: int) -> dict[str, Sloped]:
+    def __call__(self, mixture: Mapping[str, Floats], step: int) -> dict[str, ValueAndGradient]:
         """Raises Stopped where a signal came."""
-        self.interruption.check()
+        self.stop.check()
         loss, slopes = self._loss(mixture, self.batches[step % len(self.batches)])
         scale = self.ap_per_loss
-        score: Sloped = (-scale * loss, {knob: -scale * part for knob, part in slopes.items()})
-        told = {name: table.expected(mixture) for name, table in self.tables.items()}
-        told["score"] = score
-        value = find_objective(self.config).value
+        score: ValueAndGradient = (
+            -scale * loss,
+            {knob: -scale * part for knob, part in slopes.items()},
+        )
+        found = {name: table.expected(mixture) for name, table in self.tables.items()}
+        found["score"] = score
+        value = find_scalarization(self.config)
         if value is not None:
-            told["value"] = _combined(value, score, told[self.config.cost])
-        return told
+            found["value"] = _combined(value, score, found[self.config.cost])
+        return found
 
-    def _loss(self, mixture: Mapping[str, Floats], batch: Batch) -> Sloped:
+    def _loss(self, mixture: Mapping[str, Floats], batch: Batch) -> ValueAndGradient:
         """The loss, a mean over the image sizes by their shares, and its slopes."""
         shares = {
             knob: torch.tensor(part, dtype=torch.float32, device=self.device, requires_grad=True)
@@ -117,23 +120,23 @@ class SupernetRelaxation:
     # --- made at the first question --------------------------------------------------------------
 
     @functools.cached_property
-    def inheritance(self) -> SupernetWeights:
-        return self.find_inheritance()
+    def weights(self) -> SupernetWeights:
+        return self.open_weights()
 
     @property
     def device(self) -> torch.device:
-        return self.inheritance.device
+        return self.weights.device
 
     @functools.cached_property
     def relaxed(self) -> Relaxed:
-        whole = self.inheritance.elastic.whole.to(self.device).train()
-        return Relaxed(whole.requires_grad_(False), self.space)
+        supernet = self.weights.elastic.supernet.to(self.device).train()
+        return Relaxed(supernet.requires_grad_(False), self.space)
 
     @functools.cached_property
     def batches(self) -> list[Batch]:
         """Images that the weights did not see, in the order of their first epoch."""
         loader = TrainLoader(
-            held_out_part(self.inheritance.folder.splits["train"]),
+            held_out_part(self.weights.folder.splits["train"]),
             size=self.space.largest_arch().image_size,
             augment=self.config.train.augment,
             seed=self.config.seed,
@@ -147,17 +150,21 @@ class SupernetRelaxation:
     def ap_per_loss(self) -> float:
         """AP gained by a unit of loss less, between the ends of the space; 1 where none is."""
         losses, aps = [], []
-        for row in (np.zeros_like(self.grid.counts), self.grid.counts - 1):
-            shares = np.split(self.grid.one_hot(row[None])[0], np.cumsum(self.grid.counts)[:-1])
-            mixture = dict(zip(self.grid.values, shares, strict=True))
+        for row in (np.zeros_like(self.discrete.counts), self.discrete.counts - 1):
+            shares = np.split(
+                self.discrete.one_hot(row[None])[0], np.cumsum(self.discrete.counts)[:-1]
+            )
+            mixture = dict(zip(self.discrete.values, shares, strict=True))
             losses.append(np.mean([self._loss(mixture, batch)[0] for batch in self.batches]))
-            network = self.inheritance.network(self.space.to_arch(self.grid.to_point(row)))
-            aps.append(self.inheritance.ap(network))
+            network = self.weights.network(self.space.to_arch(self.discrete.to_point(row)))
+            aps.append(self.weights.ap(network))
         gained, saved = aps[1] - aps[0], float(losses[0] - losses[1])
         return gained / saved if gained > 0 and saved > 0 else 1.0
 
 
-def _combined(value: Callable[[float, float], float], score: Sloped, cost: Sloped) -> Sloped:
+def _combined(
+    value: Callable[[float, float], float], score: ValueAndGradient, cost: ValueAndGradient
+) -> ValueAndGradient:
     """An objective that is linear in score and cost, with its slopes."""
     of_score = value(1.0, 0.0) - value(0.0, 0.0)
     of_cost = value(0.0, 1.0) - value(0.0, 0.0)

@@ -22,7 +22,7 @@ from detkit.data.coco.split_reader import ImageRecord
 from detkit.nn.detector import Detector
 from detkit.nn.supernet.elastic import Elastic
 from detkit.search.scoring.recalibrate import plain_batches, recalibrate
-from detkit.search.strategies.grid import Grid
+from detkit.search.strategies.discrete_space import DiscreteSpace
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 from detkit.train.assign import Assignment
@@ -48,7 +48,7 @@ class SandwichStep:
         self.context, self.space, self.settings = context, space, settings
         self.records = records
         self.epochs_alone = round(settings.largest_first * context.config.epochs)
-        self.grid, self.elastic = Grid(space.knobs), Elastic(context.model)
+        self.discrete, self.elastic = DiscreteSpace(space.knobs), Elastic(context.model)
         self.losses_at: dict[tuple[int, int], DetectionLoss] = {}
 
     def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
@@ -81,8 +81,8 @@ class SandwichStep:
         """Random networks, then the smallest; none while the largest one learns alone."""
         if epoch < self.epochs_alone:
             return
-        for row in self.grid.sample(self.settings.random_nets, rng):
-            yield self.space.to_arch(self.grid.to_point(row))
+        for row in self.discrete.sample(self.settings.random_nets, rng):
+            yield self.space.to_arch(self.discrete.to_point(row))
         yield self.space.to_arch(self.space.smallest_point())
 
     def _loss_at(self, size: tuple[int, int]) -> DetectionLoss:

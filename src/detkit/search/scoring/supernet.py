@@ -27,7 +27,7 @@ from detkit.search.scoring.sandwich import SandwichStep
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
 from detkit.train.loop import STATE, Trainer
-from detkit.train.progress import Progress
+from detkit.train.progress import TrainProgress
 from detkit.train.setup import TrainSetup, first_weights, open_splits
 from detkit.train.stop import StopSignal
 
@@ -41,7 +41,7 @@ def train_supernet(
     out: Path,
     *,
     log: Callable[[str], None],
-    interruption: StopSignal,
+    stop: StopSignal,
 ) -> bool:
     """Trains in the folder `supernet` of a study, from where it was; False when interrupted.
 
@@ -52,30 +52,31 @@ def train_supernet(
     require_elastic(space)
     folder = out / FOLDER
     settings = training_config(config, space)
-    job = supernet_job(config, settings, space)
+    setup = supernet_setup(config, settings, space)
     resume = (folder / STATE).is_file()
     if not resume:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    spec, sharing = job.model.spec, config.supernet
-    for note in job.notes:
+    spec, sharing = setup.model.spec, config.supernet
+    for note in setup.notes:
         log(note)
     log(
-        f"supernet: {settings.epochs} epochs of {len(job.train.records)} images; largest network"
-        f" {job.costs['parameters'] / 1e6:.2f} M parameters and {job.costs['macs'] / 1e9:.2f} GMACs"
-        f" deployed at {spec.image_size[0]}x{spec.image_size[1]}, {sharing.random_nets + 1} slices"
-        f" of it a step after {sharing.largest_first:.0%} of the epochs"
+        f"supernet: {settings.epochs} epochs of {len(setup.train.records)} images; largest network"
+        f" {setup.costs['parameters'] / 1e6:.2f} M parameters and"
+        f" {setup.costs['macs'] / 1e9:.2f} GMACs deployed at"
+        f" {spec.image_size[0]}x{spec.image_size[1]}, {sharing.random_nets + 1} subnets of it a"
+        f" step after {sharing.largest_first:.0%} of the epochs"
     )
 
-    def told(progress: Progress) -> None:
+    def log_epoch(progress: TrainProgress) -> None:
         if progress.ap is not None:
             log(f"supernet {progress.line()}, largest network")
 
     make_strategy = functools.partial(
-        SandwichStep, space=space, settings=sharing, records=job.train.records
+        SandwichStep, space=space, settings=sharing, records=setup.train.records
     )
     trainer = Trainer(
-        settings, job, folder, on_progress=told, stop=interruption, make_strategy=make_strategy
+        settings, setup, folder, on_progress=log_epoch, stop=stop, make_strategy=make_strategy
     )
     report = trainer.run(resume=resume)
     write_text(folder / "report.html", render_run(folder))
@@ -104,35 +105,36 @@ def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:
     )
 
 
-def supernet_job(config: SearchConfig, settings: TrainConfig, space: SearchSpace) -> TrainSetup:
-    """The data, and the largest network with the weights of `init` in its place."""
+def supernet_setup(config: SearchConfig, settings: TrainConfig, space: SearchSpace) -> TrainSetup:
+    """The data, and the largest network with the weights of `init` in its subnet."""
     folder = open_splits(settings)
     train = learning_part(config, folder.splits["train"])
-    whole = new_detector(space.largest_arch(), settings.seed)
+    supernet = new_detector(space.largest_arch(), settings.seed)
     parents: tuple[Parent, ...] = ()
     notes: tuple[str, ...] = ()
     if settings.init:
-        part, parents, notes = first_weights(settings, train.class_names)
-        warm_start(whole, part, settings.init)
-    size = whole.spec.image_size
+        subnet, parents, notes = first_weights(settings, train.class_names)
+        warm_start(supernet, subnet, settings.init)
+    size = supernet.spec.image_size
     return TrainSetup(
         folder=folder,
         train=train,
         val=folder.splits["val"],
-        model=whole,
+        model=supernet,
         preprocess=Preprocess.filling(size),
         parents=parents,
         notes=notes,
     )
 
 
-def warm_start(whole: Detector, part: Detector, name: str) -> None:
-    """Raises UsageError where the checkpoint's network is no slice of the largest one."""
+def warm_start(supernet: Detector, subnet: Detector, name: str) -> None:
+    """Raises UsageError where the checkpoint's network is no subnet of the largest one."""
     try:
-        Elastic(whole).load_subnet(part)
+        Elastic(supernet).load_subnet(subnet)
     except UsageError as error:
         raise UsageError(
-            f"{name}: {error}", hint="start from a network of the space: detkit info tells its arch"
+            f"{name}: {error}",
+            hint="start from a network of the space: detkit info shows its architecture",
         ) from error
 
 

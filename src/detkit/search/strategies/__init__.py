@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from detkit.core.errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
-    from detkit.search.strategies.goal import Limit
-    from detkit.search.strategies.grid import Point
-    from detkit.search.strategies.searcher import Relaxation, Searcher, Store, Watch
+    from detkit.search.strategies.discrete_space import Point
+    from detkit.search.strategies.objectives import Limit
+    from detkit.search.strategies.searcher import ArrayCache, ProgressLog, Relaxation, Searcher
 
 SEARCHERS: dict[str, str] = {
     "surrogate": "detkit.search.strategies.surrogate:Surrogate",
@@ -43,8 +43,8 @@ def make_searcher(
     seed: int = 0,
     start: Sequence[Point] = (),
     relaxation: Relaxation | None = None,
-    store: Store | None = None,
-    watch: Watch | None = None,
+    cache: ArrayCache | None = None,
+    log_progress: ProgressLog | None = None,
 ) -> Searcher:
     """A searcher over all combinations of the knobs' values.
 
@@ -53,7 +53,8 @@ def make_searcher(
         constraints: figure -> ("<=", bound) or (">=", bound); the figure need not be an objective.
         start: points to ask for first.
         relaxation: an evaluator that can be differentiated, which `gradient` needs.
-        store, watch: keep, and are told of, what a searcher works out at length.
+        cache: keeps what a searcher works out at length.
+        log_progress: gets a line on how far a searcher is that works for long.
 
     >>> searcher = make_searcher(
     ...     "random", knobs={"depth": (1, 2, 3)}, maximize=["ap"], minimize=["latency_ms"]
@@ -70,18 +71,18 @@ def make_searcher(
         raise UsageError(f"unknown searcher '{name}'", hint=did_you_mean(name, SEARCHERS))
     if seed < 0:
         raise UsageError(f"seed {seed}: 0 or more")
-    from detkit.search.strategies.goal import make_goal
-    from detkit.search.strategies.grid import Grid
-    from detkit.search.strategies.searcher import Searcher, Setup, keep_nothing, say_nothing
+    from detkit.search.strategies.discrete_space import DiscreteSpace
+    from detkit.search.strategies.objectives import make_objectives
+    from detkit.search.strategies.searcher import Searcher, StrategySetup, log_nothing, no_cache
 
-    grid, goal = Grid(knobs), make_goal(maximize, minimize, constraints)
-    setup = Setup(
-        goal=goal,
+    space, objectives = DiscreteSpace(knobs), make_objectives(maximize, minimize, constraints)
+    setup = StrategySetup(
+        objectives=objectives,
         seed=seed,
         relaxation=relaxation,
-        store=store or keep_nothing,
-        watch=watch or say_nothing,
+        cache=cache or no_cache,
+        log_progress=log_progress or log_nothing,
     )
     module, _, strategy_name = SEARCHERS[name].partition(":")
     strategy = getattr(importlib.import_module(module), strategy_name)(setup)
-    return Searcher(grid, goal, strategy, seed=seed, start=start)
+    return Searcher(space, objectives, strategy, seed=seed, start=start)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from detkit.search.strategies.grid import Floats, Grid, Rows
+from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
 from detkit.search.strategies.pareto import crowding, ranks
-from detkit.search.strategies.searcher import History, Setup
+from detkit.search.strategies.searcher import History, StrategySetup
 
 POPULATION = 16
 CROSSED = 0.6  # share of children with two parents; the others are mutated
@@ -22,20 +22,20 @@ EXTRA = 2  # children a point asked for, as many will have been seen
 class Evolution:
     """(mu + lambda) evolution; the first `POPULATION` points are a Latin hypercube."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: StrategySetup) -> None:
         self.seed = setup.seed
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
-        grid = history.grid
+        space = history.space
         if len(history) < POPULATION:
-            return grid.latin(POPULATION, np.random.default_rng(self.seed))
+            return space.latin(POPULATION, np.random.default_rng(self.seed))
         usable = history.usable
         rows = history.rows_nk[usable]
         if not len(rows):
-            return grid.sample(count, rng)
+            return space.sample(count, rng)
         losses = history.scaled_nm[usable]
         best = survivors(losses, history.violations_n[usable], POPULATION)
-        return breed(grid, rows[best], losses[best], count * EXTRA, rng)
+        return breed(space, rows[best], losses[best], count * EXTRA, rng)
 
 
 def survivors(losses_nm: Floats, violations_n: Floats, count: int) -> Rows:
@@ -50,7 +50,7 @@ def survivors(losses_nm: Floats, violations_n: Floats, count: int) -> Rows:
 
 
 def breed(
-    grid: Grid, parents: Rows, losses_nm: Floats, count: int, rng: np.random.Generator
+    space: DiscreteSpace, parents: Rows, losses_nm: Floats, count: int, rng: np.random.Generator
 ) -> Rows:
     """`count` children of parents sorted best first, each either crossed or mutated.
 
@@ -59,8 +59,8 @@ def breed(
     Shibata, 2003).
     """
     first = rng.integers(0, len(parents), (count, 2)).min(axis=1)  # lower is better
-    crossed = grid.cross(parents[first], parents[mates(losses_nm, first, rng)], rng)
-    mutated = grid.mutate(parents[first], rng)
+    crossed = space.cross(parents[first], parents[mates(losses_nm, first, rng)], rng)
+    mutated = space.mutate(parents[first], rng)
     return np.where(rng.random((count, 1)) < CROSSED, crossed, mutated)
 
 

@@ -20,17 +20,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from detkit.core.errors import UsageError
-from detkit.search.strategies.goal import Goal
-from detkit.search.strategies.grid import Floats, Grid, Rows
+from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
+from detkit.search.strategies.objectives import Objectives
 from detkit.search.strategies.policy import draw, knob_sums, probabilities, trade_offs
 from detkit.search.strategies.searcher import (
+    ArrayCache,
     History,
+    ProgressLog,
     Relaxation,
-    Setup,
-    Store,
-    Watch,
-    keep_nothing,
-    say_nothing,
+    StrategySetup,
+    log_nothing,
+    no_cache,
 )
 
 NUM_DESCENTS = 8
@@ -48,34 +48,34 @@ EXTRA = 4
 class Gradient:
     """All descents at the first question; the answers are handed out from then on."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: StrategySetup) -> None:
         """Raises UsageError without a differentiable evaluator."""
         if setup.relaxation is None:
             raise UsageError(
                 "the gradient searcher needs an evaluator that can be differentiated",
                 hint="--evaluator supernet is one; other searchers work with every evaluator",
             )
-        self.goal, self.seed, self.relaxation = setup.goal, setup.seed, setup.relaxation
-        self.store, self.watch = setup.store, setup.watch
+        self.objectives, self.seed, self.relaxation = setup.objectives, setup.seed, setup.relaxation
+        self.cache, self.log_progress = setup.cache, setup.log_progress
         self.policies: Floats = np.empty((0, 0))
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
-        grid = history.grid
+        space = history.space
         if not len(self.policies):
-            slopes = Slopes(grid, self.goal, self.relaxation, self.seed)
-            self.policies = descend(slopes, self.store, self.watch)
-        ends = np.cumsum(grid.counts)
+            slopes = ObjectiveGradients(space, self.objectives, self.relaxation, self.seed)
+            self.policies = descend(slopes, self.cache, self.log_progress)
+        ends = np.cumsum(space.counts)
         likeliest = [
-            self.policies[:, e - c : e].argmax(1) for e, c in zip(ends, grid.counts, strict=True)
+            self.policies[:, e - c : e].argmax(1) for e, c in zip(ends, space.counts, strict=True)
         ]
         softer = self.policies**SPREAD
         turns = rng.integers(0, len(softer), count * EXTRA)
-        around = draw(grid, (softer / knob_sums(grid, softer))[turns], rng)
+        around = draw(space, (softer / knob_sums(space, softer))[turns], rng)
         return np.concatenate([np.stack(likeliest, axis=1), around])
 
 
 @dataclass(frozen=True)
-class _Judged:
+class _SoftPoint:
     """A soft point: its losses, their slopes, and the slope of limits that it passes."""
 
     losses_m: Floats
@@ -83,21 +83,26 @@ class _Judged:
     limits_e: Floats
 
 
-class Slopes:
+class ObjectiveGradients:
     """What a descent follows: the slopes of a relaxation's objectives, scaled to each other."""
 
-    def __init__(self, grid: Grid, goal: Goal, relaxation: Relaxation, seed: int) -> None:
-        self.grid, self.goal, self.relaxation, self.seed = grid, goal, relaxation, seed
-        self.signs_m = np.array([-1.0] * len(goal.maximize) + [1.0] * len(goal.minimize))
+    def __init__(
+        self, space: DiscreteSpace, objectives: Objectives, relaxation: Relaxation, seed: int
+    ) -> None:
+        self.space, self.objectives = space, objectives
+        self.relaxation, self.seed = relaxation, seed
+        self.signs_m = np.array(
+            [-1.0] * len(objectives.maximize) + [1.0] * len(objectives.minimize)
+        )
 
     def text(self, losses_m: Floats) -> str:
         """The objectives as a person reads them."""
-        values = zip(self.goal.objectives, self.signs_m * losses_m, strict=True)
+        values = zip(self.objectives.names, self.signs_m * losses_m, strict=True)
         return ", ".join(f"{name} {value:.4g}" for name, value in values)
 
     def __call__(self, shares_e: Floats, weights_m: Floats, step: int) -> tuple[Floats, Floats]:
         """(E,) slope of the weighted maximum, and of limits where they are passed; (M,) losses."""
-        found = self._judge(shares_e, step)
+        found = self._evaluate(shares_e, step)
         span = np.ptp(self._seen_nm, axis=0)
         scale = np.where(span > 0, span, 1.0)
         pulls = weights_m * (found.losses_m - self._seen_nm.min(axis=0)) / scale / SHARPNESS
@@ -108,34 +113,40 @@ class Slopes:
     @functools.cached_property
     def _seen_nm(self) -> Floats:
         """(N, M) losses of points that tell how far each objective extends."""
-        ends = np.stack([np.zeros_like(self.grid.counts), self.grid.counts - 1])
+        ends = np.stack([np.zeros_like(self.space.counts), self.space.counts - 1])
         rng = np.random.default_rng(self.seed)
-        rows = np.concatenate([ends, self.grid.sample(RANGE_SAMPLES, rng)])
-        points = enumerate(self.grid.one_hot(rows))
-        return np.array([self._judge(shares_e, step).losses_m for step, shares_e in points])
+        rows = np.concatenate([ends, self.space.sample(RANGE_SAMPLES, rng)])
+        points = enumerate(self.space.one_hot(rows))
+        return np.array([self._evaluate(shares_e, step).losses_m for step, shares_e in points])
 
-    def _judge(self, shares_e: Floats, step: int) -> _Judged:
-        names, goal = list(self.grid.values), self.goal
-        parts = np.split(shares_e, np.cumsum(self.grid.counts)[:-1])
-        told = self.relaxation(dict(zip(names, parts, strict=True)), step)
-        slopes = {name: np.concatenate([told[name][1][knob] for knob in names]) for name in told}
+    def _evaluate(self, shares_e: Floats, step: int) -> _SoftPoint:
+        names, objectives = list(self.space.values), self.objectives
+        parts = np.split(shares_e, np.cumsum(self.space.counts)[:-1])
+        found = self.relaxation(dict(zip(names, parts, strict=True)), step)
+        slopes = {name: np.concatenate([found[name][1][knob] for knob in names]) for name in found}
         limits = np.zeros(len(shares_e))
-        for name, (sense, bound) in goal.constraints.items():
+        for name, (sense, bound) in objectives.constraints.items():
             sign = 1.0 if sense == "<=" else -1.0
-            if name in told and sign * (told[name][0] - bound) > 0:
+            if name in found and sign * (found[name][0] - bound) > 0:
                 limits += sign * slopes[name] / (abs(bound) or 1.0)
-        values = np.array([told[name][0] for name in goal.objectives])
-        every = np.array([slopes[name] for name in goal.objectives])
-        return _Judged(self.signs_m * values, self.signs_m[:, None] * every, limits)
+        values = np.array([found[name][0] for name in objectives.names])
+        every = np.array([slopes[name] for name in objectives.names])
+        return _SoftPoint(self.signs_m * values, self.signs_m[:, None] * every, limits)
 
 
-def descend(slopes: Slopes, store: Store = keep_nothing, watch: Watch = say_nothing) -> Floats:
-    """(P, E) probabilities that each of P trade-offs arrives at; those in the store are taken."""
-    weights_pm = trade_offs(len(slopes.goal.objectives), NUM_DESCENTS)
+def descend(
+    slopes: ObjectiveGradients,
+    cache: ArrayCache = no_cache,
+    log_progress: ProgressLog = log_nothing,
+) -> Floats:
+    """(P, E) probabilities that each of P trade-offs arrives at; those in the cache are taken."""
+    weights_pm = trade_offs(len(slopes.objectives.names), NUM_DESCENTS)
     policies = []
     for number, weights_m in enumerate(weights_pm, start=1):
         descent = Descent(number, len(weights_pm), weights_m)
-        policies.append(store(f"descent-{number}", functools.partial(descent, slopes, watch)))
+        policies.append(
+            cache(f"descent-{number}", functools.partial(descent, slopes, log_progress))
+        )
     return np.stack(policies)
 
 
@@ -147,15 +158,15 @@ class Descent:
     total: int
     weights_m: Floats
 
-    def __call__(self, slopes: Slopes, watch: Watch) -> Floats:
+    def __call__(self, slopes: ObjectiveGradients, log_progress: ProgressLog) -> Floats:
         """(E,) probabilities after `STEPS` steps of Adam (Kingma and Ba, 2015) on soft samples."""
-        grid, rng = slopes.grid, np.random.default_rng([slopes.seed, self.number])
-        logits = np.zeros(int(grid.counts.sum()))
+        space, rng = slopes.space, np.random.default_rng([slopes.seed, self.number])
+        logits = np.zeros(int(space.counts.sum()))
         first, second = np.zeros_like(logits), np.zeros_like(logits)
         for step, temperature in enumerate(np.geomspace(*TEMPERATURES, STEPS), start=1):
-            shares = two_paths(grid, logits + rng.gumbel(size=len(logits)), temperature)
+            shares = two_paths(space, logits + rng.gumbel(size=len(logits)), temperature)
             slope, losses_m = slopes(shares, self.weights_m, step)
-            inner = knob_sums(grid, (shares * slope)[None])[0]
+            inner = knob_sums(space, (shares * slope)[None])[0]
             slope = shares * (slope - inner) / temperature
             first = 0.9 * first + 0.1 * slope
             second = 0.99 * second + 0.01 * slope**2
@@ -163,15 +174,15 @@ class Descent:
             logits = logits - RATE * first / (1 - 0.9**step) / scale
             line = f"descent {self.number}/{self.total}, step {step}/{STEPS}"
             left = (self.total - self.number + 1) * STEPS - step
-            watch(f"{line}: {slopes.text(losses_m)}", left=left)
-        found: Floats = probabilities(grid, logits[None])[0]
+            log_progress(f"{line}: {slopes.text(losses_m)}", left=left)
+        found: Floats = probabilities(space, logits[None])[0]
         return found
 
 
-def two_paths(grid: Grid, logits_e: Floats, temperature: float) -> Floats:
+def two_paths(space: DiscreteSpace, logits_e: Floats, temperature: float) -> Floats:
     """(E,) shares of the `PATHS` largest logits of each knob; the others have none."""
     shares = []
-    for part in np.split(logits_e, np.cumsum(grid.counts)[:-1]):
+    for part in np.split(logits_e, np.cumsum(space.counts)[:-1]):
         chosen = np.argsort(-part)[:PATHS]
         weights = np.exp((part[chosen] - part.max()) / temperature)
         share = np.zeros(len(part))

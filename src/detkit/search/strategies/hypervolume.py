@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from detkit.core.errors import UsageError
-from detkit.search.strategies.grid import Floats
+from detkit.search.strategies.discrete_space import Floats
 
 MAX_LOSSES = 3
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from detkit.search.strategies.grid import Floats
+from detkit.search.strategies.discrete_space import Floats
 
 Flags = npt.NDArray[np.bool_]
 CHUNK = 512  # rows compared with all others at a time

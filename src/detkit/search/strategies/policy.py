@@ -9,7 +9,7 @@ import itertools
 
 import numpy as np
 
-from detkit.search.strategies.grid import Floats, Grid, Rows
+from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
 
 MAX_LOGIT = 6.0
 
@@ -23,23 +23,23 @@ def trade_offs(num_losses: int, count: int) -> Floats:
     return np.array([c for c in corners if sum(c) == steps], np.float64) / steps
 
 
-def knob_sums(grid: Grid, values_pe: Floats) -> Floats:
+def knob_sums(space: DiscreteSpace, values_pe: Floats) -> Floats:
     """(P, E): at every value the sum over the values of its knob."""
-    starts = np.concatenate([[0], np.cumsum(grid.counts)[:-1]])
-    return np.repeat(np.add.reduceat(values_pe, starts, axis=1), grid.counts, axis=1)
+    starts = np.concatenate([[0], np.cumsum(space.counts)[:-1]])
+    return np.repeat(np.add.reduceat(values_pe, starts, axis=1), space.counts, axis=1)
 
 
-def probabilities(grid: Grid, logits_pe: Floats) -> Floats:
+def probabilities(space: DiscreteSpace, logits_pe: Floats) -> Floats:
     """(P, E): a softmax over the values of each knob."""
     exponentials = np.exp(np.clip(logits_pe, -MAX_LOGIT, MAX_LOGIT))
-    return exponentials / knob_sums(grid, exponentials)
+    return exponentials / knob_sums(space, exponentials)
 
 
-def draw(grid: Grid, policies_ne: Floats, rng: np.random.Generator) -> Rows:
+def draw(space: DiscreteSpace, policies_ne: Floats, rng: np.random.Generator) -> Rows:
     """(N, K): one row from each of N policies."""
-    ends = np.cumsum(grid.counts)
+    ends = np.cumsum(space.counts)
     rows = []
-    for end, count in zip(ends, grid.counts, strict=True):
+    for end, count in zip(ends, space.counts, strict=True):
         cumulative = np.cumsum(policies_ne[:, end - count : end], axis=1)
         levels = rng.random((len(policies_ne), 1)) * cumulative[:, -1:]
         rows.append(np.minimum((levels > cumulative).sum(axis=1), count - 1))

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from detkit.search.strategies.grid import Rows
-from detkit.search.strategies.searcher import History, Setup
+from detkit.search.strategies.discrete_space import Rows
+from detkit.search.strategies.searcher import History, StrategySetup
 
 
 class RandomStrategy:
     """Learns nothing."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: StrategySetup) -> None:
         del setup
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
-        return history.grid.sample(count, rng)
+        return history.space.sample(count, rng)

@@ -14,9 +14,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from detkit.search.strategies.grid import Floats, Rows
+from detkit.search.strategies.discrete_space import Floats, Rows
 from detkit.search.strategies.policy import draw, knob_sums, probabilities
-from detkit.search.strategies.searcher import History, Setup
+from detkit.search.strategies.searcher import History, StrategySetup
 
 INITIAL = 32
 NUM_POLICIES = 8
@@ -30,16 +30,16 @@ EXTRA = 4  # rows drawn for each one asked, as a settled policy repeats itself
 class Reinforce:
     """Policies of random trade-offs, taking turns."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: StrategySetup) -> None:
         self.seed = setup.seed
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
-        grid = history.grid
+        space = history.space
         if history.usable.sum() < INITIAL:
-            return grid.opening(INITIAL, count, self.seed, rng)
+            return space.initial_design(INITIAL, count, self.seed, rng)
         policies = learn(history, random_trade_offs(history.losses_nm.shape[1], rng))
         turns = int(rng.integers(0, len(policies))) + np.arange(count * EXTRA)
-        return draw(grid, policies[turns % len(policies)], rng)
+        return draw(space, policies[turns % len(policies)], rng)
 
 
 def random_trade_offs(num_losses: int, rng: np.random.Generator) -> Floats:
@@ -55,21 +55,21 @@ def learn(history: History, weights_pm: Floats) -> Floats:
     usable = history.usable
     penalty = np.minimum(history.violations_n[usable], 1.0)
     rewards_np = -(history.scaled_nm[usable] @ weights_pm.T) - penalty[:, None]
-    chosen_ne = history.grid.one_hot(history.rows_nk[usable])
+    chosen_ne = history.space.one_hot(history.rows_nk[usable])
     logits = np.zeros((len(weights_pm), chosen_ne.shape[1]))
     baseline, spread = rewards_np[:STEP].mean(axis=0), np.full(len(weights_pm), 0.1)
     for start in range(0, len(rewards_np), STEP):
         rewards, chosen = rewards_np[start : start + STEP], chosen_ne[start : start + STEP]
-        policy = probabilities(history.grid, logits)
+        policy = probabilities(history.space, logits)
         advantages = (rewards - baseline) / spread
         slope = advantages.T @ chosen - advantages.sum(axis=0)[:, None] * policy
         logp = np.log(policy)
-        entropy_slope = -policy * (logp - knob_sums(history.grid, policy * logp))
+        entropy_slope = -policy * (logp - knob_sums(history.space, policy * logp))
         logits = logits + RATE * (slope + ENTROPY * len(rewards) * entropy_slope)
         baseline = _moved(baseline, rewards.mean(axis=0))
         deviation = np.abs(rewards - baseline).mean(axis=0)
         spread = np.maximum(_moved(spread, deviation), 1e-3)
-    return probabilities(history.grid, logits)
+    return probabilities(history.space, logits)
 
 
 def _moved(average: Floats, new: Floats) -> Floats:

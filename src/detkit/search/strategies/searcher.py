@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from detkit.core.errors import UsageError
-from detkit.search.strategies.goal import Goal
-from detkit.search.strategies.grid import Floats, Grid, Point, Row, Rows
+from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Point, Row, Rows
+from detkit.search.strategies.objectives import Objectives
 from detkit.search.strategies.pareto import Flags, nondominated
 
 PROPOSALS = 4  # times a strategy is asked for points that are new, before others are taken
@@ -36,7 +36,7 @@ class Trial:
 class History:
     """All trials so far as arrays, in the order told."""
 
-    grid: Grid
+    space: DiscreteSpace
     rows_nk: Rows
     losses_nm: Floats
     violations_n: Floats
@@ -88,7 +88,7 @@ class Relaxation(Protocol):
         ...
 
 
-class Store(Protocol):
+class ArrayCache(Protocol):
     """Keeps what took long to work out, for a searcher made anew of the same setup."""
 
     def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
@@ -96,7 +96,7 @@ class Store(Protocol):
         ...
 
 
-class Watch(Protocol):
+class ProgressLog(Protocol):
     """Is told how far a strategy is that works for long."""
 
     def __call__(self, line: str, *, left: int) -> None:
@@ -104,24 +104,24 @@ class Watch(Protocol):
         ...
 
 
-def keep_nothing(name: str, make: Callable[[], Floats]) -> Floats:
+def no_cache(name: str, make: Callable[[], Floats]) -> Floats:
     del name
     return make()
 
 
-def say_nothing(line: str, *, left: int) -> None:
+def log_nothing(line: str, *, left: int) -> None:
     del line, left
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Setup:
+class StrategySetup:
     """What a strategy is made from; few need more than the seed."""
 
-    goal: Goal
+    objectives: Objectives
     seed: int
     relaxation: Relaxation | None = None
-    store: Store = keep_nothing
-    watch: Watch = say_nothing
+    cache: ArrayCache = no_cache
+    log_progress: ProgressLog = log_nothing
 
 
 class Strategy(Protocol):
@@ -139,11 +139,17 @@ class Searcher:
     """Asks for points of a finite space and learns from what it is told of them."""
 
     def __init__(
-        self, grid: Grid, goal: Goal, strategy: Strategy, *, seed: int, start: Sequence[Point] = ()
+        self,
+        space: DiscreteSpace,
+        objectives: Objectives,
+        strategy: Strategy,
+        *,
+        seed: int,
+        start: Sequence[Point] = (),
     ) -> None:
         """`start` are points to ask for first."""
-        self.grid, self.goal, self.strategy, self.seed = grid, goal, strategy, seed
-        self.start = [grid.to_row(point) for point in start]
+        self.space, self.objectives, self.strategy, self.seed = space, objectives, strategy, seed
+        self.start = [space.to_row(point) for point in start]
         self.known: set[Row] = set()  # asked or told
         self.trials: dict[Row, Trial] = {}
 
@@ -156,7 +162,7 @@ class Searcher:
         if count < 1:
             raise UsageError(f"asked for {count} points: at least 1")
         rng = np.random.default_rng([self.seed, len(self.known)])
-        count = min(count, self.grid.size - len(self.known))
+        count = min(count, self.space.size - len(self.known))
         rows = list(dict.fromkeys(row for row in self.start if row not in self.known))[:count]
         history = self.history()
         for _ in range(PROPOSALS):
@@ -165,14 +171,14 @@ class Searcher:
             proposed = self.strategy.propose(history, count - len(rows), rng)
             rows += self._new(map(tuple, proposed.tolist()), rows)
         if len(rows) < count:
-            first = int(rng.integers(0, min(self.grid.size, 2**62)))
+            first = int(rng.integers(0, min(self.space.size, 2**62)))
             rows += itertools.islice(self._unseen(first, rows), count - len(rows))
         self.known.update(rows[:count])
-        return [self.grid.to_point(row) for row in rows[:count]]
+        return [self.space.to_point(row) for row in rows[:count]]
 
     def remember(self, points: Iterable[Point]) -> None:
         """Counts points as asked that an earlier searcher asked for and was not told."""
-        self.known.update(self.grid.to_row(point) for point in points)
+        self.known.update(self.space.to_row(point) for point in points)
 
     def tell(self, point: Mapping[str, Any], objectives: Mapping[str, float]) -> None:
         """The figures of a point: every objective and every constrained figure.
@@ -183,12 +189,12 @@ class Searcher:
         Raises:
             UsageError: no point of this space, one told before, or figures missing or unknown.
         """
-        row = self.grid.to_row(point)
+        row = self.space.to_row(point)
         if row in self.trials:
             raise UsageError(f"told twice: {dict(point)}")
-        self.goal.check(objectives)
+        self.objectives.check(objectives)
         self.known.add(row)
-        self.trials[row] = Trial(self.grid.to_point(row), dict(objectives))
+        self.trials[row] = Trial(self.space.to_point(row), dict(objectives))
 
     def front(self) -> list[Trial]:
         """Completed trials that keep every limit and that no other one of them beats."""
@@ -199,12 +205,13 @@ class Searcher:
 
     def history(self) -> History:
         figures = [trial.objectives for trial in self.trials.values()]
-        num_knobs, num_losses = len(self.grid.counts), len(self.goal.objectives)
+        num_knobs, num_losses = len(self.space.counts), len(self.objectives.names)
+        losses = np.array([self.objectives.losses(found) for found in figures])
         return History(
-            grid=self.grid,
+            space=self.space,
             rows_nk=np.array(list(self.trials), np.int64).reshape(-1, num_knobs),
-            losses_nm=np.array([self.goal.losses(f) for f in figures]).reshape(-1, num_losses),
-            violations_n=np.array([self.goal.violation(f) for f in figures], np.float64),
+            losses_nm=losses.reshape(-1, num_losses),
+            violations_n=np.array([self.objectives.violation(f) for f in figures], np.float64),
         )
 
     def _new(self, rows: Iterable[Row], taken: list[Row]) -> list[Row]:
@@ -215,4 +222,4 @@ class Searcher:
     def _unseen(self, first: int, taken: list[Row]) -> Iterator[Row]:
         """Every other point, by counting: ends after at most as many steps as are known."""
         seen = self.known.union(taken)
-        return (row for row in self.grid.rows_from(first) if row not in seen)
+        return (row for row in self.space.rows_from(first) if row not in seen)

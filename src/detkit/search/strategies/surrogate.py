@@ -15,17 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
 from detkit.search.strategies.evolution import breed, survivors
-from detkit.search.strategies.grid import Floats, Grid, Rows
 from detkit.search.strategies.hypervolume import MAX_LOSSES, hypervolume
 from detkit.search.strategies.pareto import nondominated
-from detkit.search.strategies.searcher import History, Setup
+from detkit.search.strategies.searcher import History, StrategySetup
 
 INITIAL = 32  # points of a Latin hypercube to fit the first model on
 OPTIMISM = 1.0  # standard errors
 PARENTS = 200
 GENERATIONS = 5
-BROOD = 600  # candidates of a generation
+NUM_OFFSPRING = 600  # candidates of a generation
 POOL = 60  # candidates among which the picks are made
 MARGIN = 0.3  # of the front's extent, to the reference point of its volume
 MAX_FITTED = 800  # trials a model is fitted on: the front and the latest
@@ -39,21 +39,23 @@ ONE_RANDOM_IN = 12
 class Surrogate:
     """Model-guided evolution; the default searcher."""
 
-    def __init__(self, setup: Setup) -> None:
+    def __init__(self, setup: StrategySetup) -> None:
         self.seed = setup.seed
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
-        grid = history.grid
+        space = history.space
         if history.usable.sum() < INITIAL:
-            return grid.opening(INITIAL, count, self.seed, rng)
-        candidates, hoped_cm = evolve(history, fit_all(history), rng)
+            return space.initial_design(INITIAL, count, self.seed, rng)
+        candidates, optimistic_cm = evolve(history, fit_all(history), rng)
         seen = set(map(tuple, history.rows_nk.tolist()))
         new = np.array([tuple(row) not in seen for row in candidates.tolist()])
-        told = history.scaled_nm[history.feasible]
+        feasible_nm = history.scaled_nm[history.feasible]
         picked = candidates[new]  # the nearest to the limits first, until one keeps them
-        if len(told):
-            picked = best_picks(picked, hoped_cm[new], told[nondominated(told)], count)
-        explorers = grid.sample(int(rng.random() * ONE_RANDOM_IN < count), rng)
+        if len(feasible_nm):
+            picked = best_picks(
+                picked, optimistic_cm[new], feasible_nm[nondominated(feasible_nm)], count
+            )
+        explorers = space.sample(int(rng.random() * ONE_RANDOM_IN < count), rng)
         kept = max(count - len(explorers), 0)
         return np.concatenate([picked[:kept], explorers, picked[kept:]])
 
@@ -85,11 +87,11 @@ class Features:
         return diagonal
 
 
-def features(grid: Grid, rows_nk: Rows) -> Features:
-    position = rows_nk / np.maximum(grid.counts - 1, 1) * 2 - 1
+def features(space: DiscreteSpace, rows_nk: Rows) -> Features:
+    position = rows_nk / np.maximum(space.counts - 1, 1) * 2 - 1
     positions = np.concatenate([position, BEND * position**2], axis=1)
-    scale = np.sqrt(len(grid.counts))
-    return Features(grid.one_hot(rows_nk) / scale, positions / scale)
+    scale = np.sqrt(len(space.counts))
+    return Features(space.one_hot(rows_nk) / scale, positions / scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +171,7 @@ def fit_all(history: History) -> list[Ridge]:
     ]
     if history.violations_n[at].any():
         columns.append((at, history.violations_n[at]))
-    inputs = features(history.grid, history.rows_nk)
+    inputs = features(history.space, history.rows_nk)
     distinct = {rows.tobytes(): rows for rows, _ in columns}
     shared = {key: spectra(inputs.of(rows)) for key, rows in distinct.items()}
     return [fit(shared[rows.tobytes()], column) for rows, column in columns]
@@ -180,34 +182,34 @@ def fit_all(history: History) -> list[Ridge]:
 
 def evolve(history: History, models: list[Ridge], rng: np.random.Generator) -> tuple[Rows, Floats]:
     """Candidates (C, K) of an evolution on the models, best first; hoped-for losses (C, M)."""
-    grid, num_losses = history.grid, history.losses_nm.shape[1]
+    space, num_losses = history.space, history.losses_nm.shape[1]
 
-    def judge(rows: Rows) -> Floats:
-        inputs = features(grid, rows)
+    def predict(rows: Rows) -> Floats:
+        inputs = features(space, rows)
         return np.stack([model.optimistic(inputs) for model in models], axis=1)
 
-    def best(judged: Floats, count: int) -> Rows:
-        violations = np.maximum(judged[:, num_losses:].sum(axis=1), 0.0)
-        return survivors(judged[:, :num_losses], violations, count)
+    def best(predicted: Floats, count: int) -> Rows:
+        violations = np.maximum(predicted[:, num_losses:].sum(axis=1), 0.0)
+        return survivors(predicted[:, :num_losses], violations, count)
 
-    started = np.concatenate([history.rows_nk[history.usable], grid.sample(BROOD, rng)])
+    started = np.concatenate([history.rows_nk[history.usable], space.sample(NUM_OFFSPRING, rng)])
     rows = np.unique(started, axis=0)
-    judged = judge(rows)
+    predicted = predict(rows)
     for _ in range(GENERATIONS):
-        parents = best(judged, PARENTS)
-        brood = breed(grid, rows[parents], judged[parents, :num_losses], BROOD, rng)
-        rows, first = np.unique(np.concatenate([rows, brood]), axis=0, return_index=True)
-        judged = np.concatenate([judged, judge(brood)])[first]
-    order = best(judged, len(rows))
-    return rows[order], judged[order, :num_losses]
+        parents = best(predicted, PARENTS)
+        offspring = breed(space, rows[parents], predicted[parents, :num_losses], NUM_OFFSPRING, rng)
+        rows, first = np.unique(np.concatenate([rows, offspring]), axis=0, return_index=True)
+        predicted = np.concatenate([predicted, predict(offspring)])[first]
+    order = best(predicted, len(rows))
+    return rows[order], predicted[order, :num_losses]
 
 
-def best_picks(candidates: Rows, hoped_cm: Floats, front_nm: Floats, count: int) -> Rows:
+def best_picks(candidates: Rows, optimistic_cm: Floats, front_nm: Floats, count: int) -> Rows:
     """`count` candidates that together add most to the hypervolume of the front so far.
 
     One after the other, each counted as found before the next; then the rest of the pool.
     """
-    pool, losses = candidates[:POOL], hoped_cm[:POOL]
+    pool, losses = candidates[:POOL], optimistic_cm[:POOL]
     if losses.shape[1] > MAX_LOSSES or not len(pool):
         return pool
     reached = np.concatenate([front_nm, losses])

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 
 from detkit.config import SearchConfig
 from detkit.nn.detector import Cost
-from detkit.search.cluster.executor import Executor, Kind, Outcome, Task
-from detkit.search.scoring.objective import goal_of, limits, to_tell
-from detkit.search.strategies.grid import Point
+from detkit.search.cluster.executor import Executor, Outcome, Task, TaskKind
+from detkit.search.scoring.objective import limits, objectives_of, to_tell
+from detkit.search.strategies.discrete_space import Point
 from detkit.search.strategies.searcher import Searcher
 from detkit.search.study.journal import Journal
-from detkit.search.study.progress import Hooks
+from detkit.search.study.progress import SearchCallbacks
 from detkit.spec.arch import ArchSpec
 
 FIGURES = ("latency_ms", "latency_bound_ms", "reference_ms", "score", "ap")
@@ -26,7 +26,7 @@ UNKNOWN = {**dict.fromkeys(FIGURES, math.nan), "latency_error": 0.0}
 
 
 @dataclass(kw_only=True)
-class Candidate:
+class RunningTrial:
     """A point under way, and what is known of it."""
 
     point: Point
@@ -44,41 +44,41 @@ class Dispatcher:
         journal: Journal,
         executor: Executor,
         *,
-        describe: Callable[[Point], tuple[ArchSpec, Cost]],
+        build_arch: Callable[[Point], tuple[ArchSpec, Cost]],
         predict: Callable[[ArchSpec], Mapping[str, float]] | None,
-        told: Callable[[Mapping[str, float]], None],
-        hooks: Hooks,
+        on_trial: Callable[[Mapping[str, float]], None],
+        callbacks: SearchCallbacks,
     ) -> None:
         """Args:
-        describe: gives the architecture of a point.
+        build_arch: gives the architecture of a point.
         predict: gives the figures of its latency; without it they are measured.
-        told: gets the figures of every trial.
+        on_trial: gets the figures of every trial.
         """
-        self.config, self.goal = config, goal_of(config)
+        self.config, self.objectives = config, objectives_of(config)
         self.searcher, self.journal, self.executor = searcher, journal, executor
-        self.describe, self.predict, self.told = describe, predict, told
-        self.log, self.interruption = hooks.log, hooks.interruption
+        self.build_arch, self.predict, self.on_trial = build_arch, predict, on_trial
+        self.log, self.stop = callbacks.log, callbacks.stop
         self.waiting: deque[Point] = deque()  # asked, not begun
-        self.under_way: dict[int, Candidate] = {}
+        self.running: dict[int, RunningTrial] = {}
         self.begun = 0
 
     def run(self) -> None:
         """Until nothing is left to try, or a signal comes: what is under way then stays untold."""
-        for trial in self.journal.told():
-            self.searcher.tell(trial.point, to_tell(self.config, self.goal, trial.figures))
+        for trial in self.journal.completed():
+            self.searcher.tell(trial.point, to_tell(self.config, self.objectives, trial.figures))
         self.waiting.extend(self.journal.pending())
         self.searcher.remember(self.waiting)
-        while not self.interruption.signal:
+        while not self.stop.signal:
             self._fill()
-            if not self.under_way:
-                self._say_whether_used_up()
+            if not self.running:
+                self._log_if_used_up()
                 return
-            outcome = None if self.interruption.signal else self.executor.wait()
+            outcome = None if self.stop.signal else self.executor.wait()
             if outcome is not None:
                 self._advance(outcome)
 
     def _fill(self) -> None:
-        while len(self.under_way) < self.executor.slots and not self.interruption.signal:
+        while len(self.running) < self.executor.slots and not self.stop.signal:
             point = self._next_point()
             if point is None:
                 return
@@ -86,59 +86,59 @@ class Dispatcher:
 
     def _next_point(self) -> Point | None:
         """One asked for before, or now: a batch where candidates go singly, else the free slots."""
-        left = self.config.trials - len(self.searcher.trials) - len(self.under_way)
+        left = self.config.trials - len(self.searcher.trials) - len(self.running)
         if left <= 0:
             return None
         if not self.waiting:
             slots = self.executor.slots
-            wanted = self.config.batch if slots == 1 else max(slots - len(self.under_way), 1)
+            wanted = self.config.batch if slots == 1 else max(slots - len(self.running), 1)
             self.waiting.extend(self.searcher.ask(min(wanted, left)))
             self.journal.ask(list(self.waiting))
         return self.waiting.popleft() if self.waiting else None
 
-    def _say_whether_used_up(self) -> None:
+    def _log_if_used_up(self) -> None:
         done, wanted = len(self.searcher.trials), self.config.trials
-        if done < wanted and not self.interruption.signal:
+        if done < wanted and not self.stop.signal:
             self.log(f"the space holds no more architectures: {done} of {wanted} trials")
 
     def _begin(self, point: Point) -> None:
-        spec, cost = self.describe(point)
+        spec, cost = self.build_arch(point)
         costs = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
-        candidate = Candidate(point=point, figures={**costs, **UNKNOWN})
+        trial = RunningTrial(point=point, figures={**costs, **UNKNOWN})
         if self.predict is not None:
-            candidate.figures.update(self.predict(spec))
-        if is_over(self.config, candidate.figures):
-            self._tell(candidate)
+            trial.figures.update(self.predict(spec))
+        if is_over(self.config, trial.figures):
+            self._tell(trial)
             return
         self.begun += 1
-        self.under_way[self.begun] = candidate
-        kind: Kind = "measure" if self.predict is None else "score"
+        self.running[self.begun] = trial
+        kind: TaskKind = "measure" if self.predict is None else "score"
         self.executor.submit(Task(number=self.begun, kind=kind, spec=spec, cost=cost))
 
     def _advance(self, outcome: Outcome) -> None:
         """To the next task of the candidate, or to its end."""
-        task, candidate = outcome.task, self.under_way[outcome.task.number]
-        candidate.figures.update(outcome.figures)
-        if outcome.lost and candidate.losses < self.config.ray.retries:
-            candidate.losses += 1
-            attempt = f"trying again ({candidate.losses} of {self.config.ray.retries})"
+        task, trial = outcome.task, self.running[outcome.task.number]
+        trial.figures.update(outcome.figures)
+        if outcome.lost and trial.losses < self.config.ray.retries:
+            trial.losses += 1
+            attempt = f"trying again ({trial.losses} of {self.config.ray.retries})"
             self.log(f"{task.spec.name}, {task.kind}: {outcome.failure}; {attempt}")
             self.executor.submit(task)
             return
         if outcome.failure:
             self.log(f"{task.spec.name}, {task.kind}: {outcome.failure}; told as failed")
-        elif task.kind == "measure" and not is_over(self.config, candidate.figures):
+        elif task.kind == "measure" and not is_over(self.config, trial.figures):
             score = Task(number=task.number, kind="score", spec=task.spec, cost=task.cost)
             self.executor.submit(score)
             return
-        del self.under_way[task.number]
-        self._tell(candidate)
+        del self.running[task.number]
+        self._tell(trial)
 
-    def _tell(self, candidate: Candidate) -> None:
-        self.journal.tell(candidate.point, candidate.figures)
-        told = to_tell(self.config, self.goal, candidate.figures)
-        self.searcher.tell(candidate.point, told)
-        self.told(candidate.figures)
+    def _tell(self, trial: RunningTrial) -> None:
+        self.journal.tell(trial.point, trial.figures)
+        figures = to_tell(self.config, self.objectives, trial.figures)
+        self.searcher.tell(trial.point, figures)
+        self.on_trial(trial.figures)
 
 
 def is_over(config: SearchConfig, figures: Mapping[str, float]) -> bool:

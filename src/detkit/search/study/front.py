@@ -8,48 +8,53 @@ from collections.abc import Mapping
 import numpy as np
 
 from detkit.config import SearchConfig
-from detkit.search.scoring.objective import front_goal
-from detkit.search.strategies.grid import Floats
+from detkit.search.scoring.objective import front_objectives
+from detkit.search.strategies.discrete_space import Floats
 from detkit.search.strategies.hypervolume import hypervolume
 from detkit.search.strategies.pareto import nondominated
 from detkit.search.study.journal import CompletedTrial
 
 
-def front_of(config: SearchConfig, told: list[CompletedTrial]) -> list[CompletedTrial]:
+def front_of(config: SearchConfig, trials: list[CompletedTrial]) -> list[CompletedTrial]:
     """Trials within all limits that none of them beats in score and cost, by ascending cost."""
-    goal = front_goal(config)
+    objectives = front_objectives(config)
     kept = [
         trial
-        for trial in told
-        if goal.violation(trial.figures) <= 0 and np.isfinite(goal.losses(trial.figures)).all()
+        for trial in trials
+        if objectives.violation(trial.figures) <= 0
+        and np.isfinite(objectives.losses(trial.figures)).all()
     ]
-    losses = np.array([goal.losses(trial.figures) for trial in kept]).reshape(-1, 2)
+    losses = np.array([objectives.losses(trial.figures) for trial in kept]).reshape(-1, 2)
     front = [trial for trial, best in zip(kept, nondominated(losses), strict=True) if best]
     return sorted(front, key=lambda trial: trial.figures[config.cost])
 
 
 def volume_of(
-    config: SearchConfig, told: list[CompletedTrial], front: list[CompletedTrial]
+    config: SearchConfig, trials: list[CompletedTrial], front: list[CompletedTrial]
 ) -> float:
     """Hypervolume over score and the logarithm of cost, from the worst of either seen so far."""
-    return hypervolume(_losses(config, front), worst_of(config, told)) if front else 0.0
+    return hypervolume(_losses(config, front), worst_of(config, trials)) if front else 0.0
 
 
-def volumes_of(config: SearchConfig, told: list[CompletedTrial]) -> list[float]:
+def volumes_of(config: SearchConfig, trials: list[CompletedTrial]) -> list[float]:
     """The same after every trial, all from the worst of either seen to the end."""
-    goal, losses, reference = front_goal(config), _losses(config, told), worst_of(config, told)
+    objectives, losses, reference = (
+        front_objectives(config),
+        _losses(config, trials),
+        worst_of(config, trials),
+    )
     front, volumes = np.empty((0, 2)), []
-    for trial, loss in zip(told, losses, strict=True):
-        if goal.violation(trial.figures) <= 0 and np.isfinite(loss).all():
+    for trial, loss in zip(trials, losses, strict=True):
+        if objectives.violation(trial.figures) <= 0 and np.isfinite(loss).all():
             front = np.vstack([front, loss])
             front = front[nondominated(front)]
         volumes.append(hypervolume(front, reference))
     return volumes
 
 
-def worst_of(config: SearchConfig, told: list[CompletedTrial]) -> Floats:
+def worst_of(config: SearchConfig, trials: list[CompletedTrial]) -> Floats:
     """(2,) the reference point of hypervolumes: losses that no complete trial exceeds."""
-    losses = _losses(config, told)
+    losses = _losses(config, trials)
     complete = losses[np.isfinite(losses).all(axis=1)]
     return complete.max(axis=0) if len(complete) else np.zeros(2)
 

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.core.errors import ArtifactError, DetkitError, UsageError
-from detkit.search.strategies.grid import Point
+from detkit.search.strategies.discrete_space import Point
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS study (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS trials (
   id INTEGER PRIMARY KEY,
   point TEXT NOT NULL UNIQUE,
-  told INTEGER UNIQUE,  -- place in the order of telling; NULL while the answer is awaited
+  told INTEGER UNIQUE,  -- position in the order of telling; NULL while the answer is awaited
   figures TEXT
 );
 """
@@ -30,7 +30,7 @@ SCHEMA_VERSION = "2"
 
 @dataclass(frozen=True)
 class CompletedTrial:
-    """A trial that was answered."""
+    """A trial that was told, with its figures."""
 
     point: Point
     figures: dict[str, float]
@@ -84,14 +84,14 @@ class Journal:
                 (_known(trial.figures), _text(trial.point)),
             )
 
-    def told(self) -> list[CompletedTrial]:
-        """In the order told."""
+    def completed(self) -> list[CompletedTrial]:
+        """The trials that were told, in the order told."""
         query = "SELECT point, figures FROM trials WHERE told IS NOT NULL ORDER BY told"
         with self._errors():
             return [CompletedTrial(_point(p), _figures(f)) for p, f in self.database.execute(query)]
 
     def pending(self) -> list[Point]:
-        """Asked and not told, in the order asked."""
+        """The points that were asked and not told, in the order asked."""
         query = "SELECT point FROM trials WHERE told IS NULL ORDER BY id"
         with self._errors():
             return [_point(text) for (text,) in self.database.execute(query)]
@@ -104,9 +104,9 @@ class Journal:
             self.database.execute("PRAGMA locking_mode = EXCLUSIVE")  # one driver a study
             with self.database:
                 self.database.executescript(SCHEMA)
-                self._agree(settings)
+                self._check_settings(settings)
 
-    def _agree(self, settings: Mapping[str, str]) -> None:
+    def _check_settings(self, settings: Mapping[str, str]) -> None:
         """Writes the settings of a new study; compares them with those of an old one."""
         before = dict(self.database.execute("SELECT key, value FROM study"))
         changed = [key for key, value in settings.items() if before.get(key, value) != value]

@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
+class SearchProgress:
     """Where a study stands after a trial."""
 
     trials: int
@@ -39,29 +39,29 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """`log` takes lines, `notify` every trial; a signal in `interruption` ends the search."""
+class SearchCallbacks:
+    """`log` takes lines, `on_progress` every trial; a signal in `stop` ends the search."""
 
     log: Callable[[str], None] = lambda _: None
-    notify: Callable[[Status], None] = lambda _: None
-    interruption: StopSignal = field(default_factory=StopSignal)
+    on_progress: Callable[[SearchProgress], None] = lambda _: None
+    stop: StopSignal = field(default_factory=StopSignal)
 
 
 class ProgressLogger:
-    """A `searcher.Watch` that logs a line every ten seconds, and the last, with the time left."""
+    """Logs a line every ten seconds, and the last one, with the time left: a `ProgressLog`."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.log = log
-        self.began_s = self.said_s = 0.0
-        self.first_left = 0  # when it was told for the first time
+        self.began_s = self.logged_s = 0.0
+        self.first_left = 0  # at the first call
 
     def __call__(self, line: str, *, left: int) -> None:
         now_s = time.monotonic()
         if not self.first_left:
-            self.began_s = self.said_s = now_s
+            self.began_s = self.logged_s = now_s
             self.first_left = left
-        if left and now_s - self.said_s < SECONDS_BETWEEN_LINES:
+        if left and now_s - self.logged_s < SECONDS_BETWEEN_LINES:
             return
         eta_s = (now_s - self.began_s) / max(self.first_left - left, 1) * left
         self.log(f"{line}, eta {clock_text(eta_s)}")
-        self.said_s = now_s
+        self.logged_s = now_s

@@ -1,6 +1,6 @@
 """The driver: asks a searcher, evaluates, notes every step in the journal, reports the front.
 
-A folder of a study holds `search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
+A folder of a study holds `run_search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
 `pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`) and, where networks were
 trained, `runs/DIGEST/`; where they share weights, `supernet/`; what a searcher keeps, `searcher/`.
 """
@@ -25,21 +25,21 @@ from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
 from detkit.pages.search_page import render_search
 from detkit.report import ParetoPoint, SearchReport
-from detkit.search.cluster.executor import Executor, LocalExecutor, Task, run_alone
-from detkit.search.cluster.node import pack
+from detkit.search.cluster.executor import Executor, LocalExecutor, Task, run_task
+from detkit.search.cluster.node import serialize_weights
 from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
 from detkit.search.scoring.latency import latency_text, open_predictor
-from detkit.search.scoring.objective import goal_of, limits
+from detkit.search.scoring.objective import limits, objectives_of
 from detkit.search.scoring.relaxation import SupernetRelaxation
 from detkit.search.strategies import make_searcher
-from detkit.search.strategies.grid import Point
+from detkit.search.strategies.discrete_space import Point
 from detkit.search.strategies.searcher import Searcher
 from detkit.search.study.dispatch import UNKNOWN, Dispatcher, is_over
-from detkit.search.study.finalists import read_measured, take
+from detkit.search.study.file_cache import FileCache
 from detkit.search.study.front import front_of, volume_of, volumes_of
 from detkit.search.study.journal import CompletedTrial, Journal
-from detkit.search.study.progress import Hooks, ProgressLogger, Status
-from detkit.search.study.store import FileStore
+from detkit.search.study.measured_front import apply_measured, read_measured
+from detkit.search.study.progress import ProgressLogger, SearchCallbacks, SearchProgress
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
 from detkit.train.stop import Stopped
@@ -66,7 +66,7 @@ class Study:
         config: SearchConfig,
         space: SearchSpace,
         out: Path,
-        hooks: Hooks,
+        callbacks: SearchCallbacks,
         *,
         evaluator: Evaluator,
         executor: Executor,
@@ -78,19 +78,19 @@ class Study:
             UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
                 study with other settings.
         """
-        self.config, self.space, self.out, self.hooks = config, space, out, hooks
+        self.config, self.space, self.out, self.callbacks = config, space, out, callbacks
         self.executor = executor
         self.sharing = evaluator if isinstance(evaluator, SharingEvaluator) else None
         self.predictor = open_predictor(config, space)
         source = self.predictor.source if self.predictor else "measured"
-        self.settings = unchanging(config, space, source)
+        self.settings = fixed_settings(config, space, source)
         self.relaxation = self._relaxation()
         self.searcher = self._searcher()
         self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
         self.journal = Journal(out / "journal.sqlite", self.settings)
-        self.done_before = len(self.journal.told())
+        self.done_before = len(self.journal.completed())
         self.began = self.trying_since = time.monotonic()
 
     def run(self) -> SearchReport:
@@ -99,7 +99,7 @@ class Study:
         Raises:
             TrainingError: no trial has a score, though some were within the limits.
         """
-        if self.sharing and not self.sharing.prepare(self.space, self.hooks.log):
+        if self.sharing and not self.sharing.prepare(self.space, self.callbacks.log):
             return self._report()
         self.trying_since = time.monotonic()
         dispatcher = Dispatcher(
@@ -107,17 +107,17 @@ class Study:
             self.searcher,
             self.journal,
             self.executor,
-            describe=self._describe,
+            build_arch=self._build_arch,
             predict=self.predictor,
-            told=lambda figures: self.hooks.notify(self._status(figures)),
-            hooks=self.hooks,
+            on_trial=lambda figures: self.callbacks.on_progress(self._progress(figures)),
+            callbacks=self.callbacks,
         )
         with contextlib.suppress(Stopped):  # what is under way stays untold
             if self.relaxation:
-                self.relaxation.measure(ProgressLogger(self.hooks.log))
+                self.relaxation.measure(ProgressLogger(self.callbacks.log))
             dispatcher.run()
-        if self.sharing and not self.hooks.interruption.signal:
-            front = front_of(self.config, self.journal.told())
+        if self.sharing and not self.callbacks.stop.signal:
+            front = front_of(self.config, self.journal.completed())
             self.delivered = self.sharing.deliver([self.space.to_arch(t.point) for t in front])
         report = self._report()
         if report.failed and report.failed == report.trials - report.over_limit:
@@ -128,24 +128,24 @@ class Study:
         return report
 
     def _searcher(self) -> Searcher:
-        goal = goal_of(self.config)
+        objectives = objectives_of(self.config)
         start = [self.space.smallest_point(), *self.space.zoo_points().values()]
         return make_searcher(
             self.config.searcher,
             knobs=self.space.knobs,
-            maximize=goal.maximize,
-            minimize=goal.minimize,
-            constraints=goal.constraints,
+            maximize=objectives.maximize,
+            minimize=objectives.minimize,
+            constraints=objectives.constraints,
             seed=self.config.seed,
             start=start,
             relaxation=self.relaxation,
-            store=FileStore(self.out / "searcher", self._key),
-            watch=ProgressLogger(self.hooks.log),
+            cache=FileCache(self.out / "searcher", self._key),
+            log_progress=ProgressLogger(self.callbacks.log),
         )
 
     def _key(self) -> str:
         """Of all that a searcher's answers depend on, but for the trials."""
-        weights = pack(self.sharing).digest if self.sharing else ""
+        weights = serialize_weights(self.sharing).digest if self.sharing else ""
         return digest_of([self.settings, weights])
 
     def _relaxation(self) -> SupernetRelaxation | None:
@@ -160,10 +160,10 @@ class Study:
         figures = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
         if self.config.cost == "latency_ms" or self.config.max_latency_ms:
             figures |= self._latency(spec, cost)
-            self.hooks.interruption.check()
+            self.callbacks.stop.check()
         return figures
 
-    def _describe(self, point: Point) -> tuple[ArchSpec, Cost]:
+    def _build_arch(self, point: Point) -> tuple[ArchSpec, Cost]:
         spec = self.space.to_arch(point)
         return spec, cost_of(spec)
 
@@ -189,8 +189,8 @@ class Study:
         if self.predictor:
             return self.predictor(spec)
         task = Task(number=0, kind="measure", spec=spec, cost=cost)
-        interruption, retries = self.hooks.interruption, self.config.ray.retries
-        outcome = run_alone(self.executor, task, interruption, retries=retries)
+        stop, retries = self.callbacks.stop, self.config.ray.retries
+        outcome = run_task(self.executor, task, stop, retries=retries)
         if outcome is None:
             return UNKNOWN
         if outcome.failure:
@@ -208,27 +208,27 @@ class Study:
 
     # --- what came of it -------------------------------------------------------------------------
 
-    def _status(self, figures: Mapping[str, float]) -> Status:
-        told = self.journal.told()
-        front = front_of(self.config, told)
+    def _progress(self, figures: Mapping[str, float]) -> SearchProgress:
+        trials = self.journal.completed()
+        front = front_of(self.config, trials)
         spent = time.monotonic() - self.trying_since
-        rate = spent / max(len(told) - self.done_before, 1)
-        scores = [t.figures["score"] for t in told if math.isfinite(t.figures["score"])]
-        return Status(
-            trials=len(told),
+        rate = spent / max(len(trials) - self.done_before, 1)
+        scores = [t.figures["score"] for t in trials if math.isfinite(t.figures["score"])]
+        return SearchProgress(
+            trials=len(trials),
             total=self.config.trials,
             figures=figures,
             best_score=max(scores, default=math.nan),
             front=len(front),
-            hypervolume=volume_of(self.config, told, front),
-            eta_s=rate * max(self.config.trials - len(told), 0),
+            hypervolume=volume_of(self.config, trials, front),
+            eta_s=rate * max(self.config.trials - len(trials), 0),
         )
 
     def _report(self) -> SearchReport:
         """Writes the folder's files; the front is that of score and cost, whatever was sought."""
-        told = self.journal.told()
-        front = front_of(self.config, told)
-        references = [trial.figures.get("reference_ms", math.nan) for trial in told]
+        trials = self.journal.completed()
+        front = front_of(self.config, trials)
+        references = [trial.figures.get("reference_ms", math.nan) for trial in trials]
         report = SearchReport(
             pareto=tuple(self._pareto_point(trial) for trial in front),
             space=self.space.name,
@@ -239,12 +239,13 @@ class Study:
             objective=self.config.objective,
             cost=self.config.cost,
             data=self.config.data,
-            trials=len(told),
-            over_limit=sum(is_over(self.config, trial.figures) for trial in told),
+            trials=len(trials),
+            over_limit=sum(is_over(self.config, trial.figures) for trial in trials),
             failed=sum(
-                math.isnan(t.figures["score"]) and not is_over(self.config, t.figures) for t in told
+                math.isnan(t.figures["score"]) and not is_over(self.config, t.figures)
+                for t in trials
             ),
-            hypervolume=volume_of(self.config, told, front),
+            hypervolume=volume_of(self.config, trials, front),
             engine=find_engine(self.config.runtime).name,
             precision=self.config.precision,
             device=self.config.device,
@@ -260,15 +261,15 @@ class Study:
         for point in report.pareto:
             path = self.out / "front" / f"{point.digest}.json"
             write_text(path, json.dumps(point.arch, indent=2) + "\n")
-        zoo = {name: self.searcher.grid.to_row(p) for name, p in self.space.zoo_points().items()}
+        zoo = {name: self.searcher.space.to_row(p) for name, p in self.space.zoo_points().items()}
         named = {
             name: trial.figures
             for name, row in zoo.items()
-            for trial in told
-            if self.searcher.grid.to_row(trial.point) == row
+            for trial in trials
+            if self.searcher.space.to_row(trial.point) == row
         }
-        everything = [trial.figures for trial in told]
-        volumes = volumes_of(self.config, told)
+        everything = [trial.figures for trial in trials]
+        volumes = volumes_of(self.config, trials)
         write_text(self.out / "pareto.html", render_search(report, everything, named, volumes))
         return report
 
@@ -292,13 +293,13 @@ class Study:
         )
 
 
-def search(
+def run_search(
     config: SearchConfig,
     out: Path,
     *,
     resume: bool,
     force: bool,
-    hooks: Hooks,
+    callbacks: SearchCallbacks,
     measured: Path | None = None,
 ) -> SearchReport:
     """Searches in the folder `out`, where `resume` continues an earlier search.
@@ -320,24 +321,26 @@ def search(
         raise UsageError(f"{out} holds no search to resume")
     if force and not resume:
         remove_earlier_run(out, STUDY_FILES)
-    hooks.log(
+    callbacks.log(
         f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
         f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
     )
-    evaluator = make_evaluator(config, out, hooks.interruption)
-    with contextlib.closing(make_executor(config, out, hooks, evaluator)) as executor:
+    evaluator = make_evaluator(config, out, callbacks.stop)
+    with contextlib.closing(make_executor(config, out, callbacks, evaluator)) as executor:
         study = Study(
-            config, space, out, hooks, evaluator=evaluator, executor=executor, resume=resume
+            config, space, out, callbacks, evaluator=evaluator, executor=executor, resume=resume
         )
         with contextlib.closing(study.journal):
             write_text(out / "search.toml", to_toml(config))
             if measured_front:
-                taken = take(study.journal, space, measured_front)
-                hooks.log(f"{taken} predicted latencies replaced by measured ones")
+                taken = apply_measured(study.journal, space, measured_front)
+                callbacks.log(f"{taken} predicted latencies replaced by measured ones")
             return study.run()
 
 
-def make_executor(config: SearchConfig, out: Path, hooks: Hooks, evaluator: Evaluator) -> Executor:
+def make_executor(
+    config: SearchConfig, out: Path, callbacks: SearchCallbacks, evaluator: Evaluator
+) -> Executor:
     """This process, or the Ray cluster that the settings name.
 
     Raises:
@@ -349,7 +352,7 @@ def make_executor(config: SearchConfig, out: Path, hooks: Hooks, evaluator: Eval
     connect: Callable[..., Executor] = import_function(
         "ray", "detkit.search.cluster.ray:RayExecutor"
     )
-    return connect(config, out, evaluator=evaluator, log=hooks.log)
+    return connect(config, out, evaluator=evaluator, log=callbacks.log)
 
 
 def space_of(config: SearchConfig) -> SearchSpace:
@@ -361,7 +364,7 @@ def space_of(config: SearchConfig) -> SearchSpace:
     return find_space(config.space).for_task(classes, size)
 
 
-def unchanging(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
+def fixed_settings(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
     """What a resumed study must find as it was; `latency` says where latencies are from."""
     plain = {key: value for key, value in to_plain(config).items() if key not in MAY_CHANGE}
     plain["ray.resource"] = config.ray.resource  # latencies of other devices do not compare

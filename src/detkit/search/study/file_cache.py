@@ -1,4 +1,4 @@
-"""What a searcher worked out at length, kept in a study's folder: see `searcher.Store`."""
+"""What a searcher worked out at length, kept in a study's folder: see `searcher.ArrayCache`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from detkit.artifact.artifact import write_text
-from detkit.search.strategies.grid import Floats
+from detkit.search.strategies.discrete_space import Floats
 
 
-class FileStore:
+class FileCache:
     """An array a file, written whole or not at all."""
 
     def __init__(self, folder: Path, find_key: Callable[[], str]) -> None:

@@ -45,7 +45,7 @@ def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
     return found
 
 
-def take(journal: Journal, space: SearchSpace, measured: MeasuredFront) -> int:
+def apply_measured(journal: Journal, space: SearchSpace, measured: MeasuredFront) -> int:
     """Writes the latencies into the trials of the same networks; returns how many there are.
 
     Raises:
@@ -53,7 +53,7 @@ def take(journal: Journal, space: SearchSpace, measured: MeasuredFront) -> int:
     """
     latencies = {network.digest: network.latency_ms for network in measured.networks}
     taken = 0
-    for trial in journal.told():
+    for trial in journal.completed():
         digest = space.to_arch(trial.point).digest
         if digest in latencies:
             figures = {**trial.figures, **with_bound(latencies[digest], 0.0)}

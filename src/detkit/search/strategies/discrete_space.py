@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 SINGLE_STEPS = 0.7  # share of mutations that go to a neighbouring value
 
 
-class Grid:
+class DiscreteSpace:
     """The points that `knobs` span; the values of each are in their natural order, if any.
 
     Raises:
@@ -32,11 +32,11 @@ class Grid:
         if not knobs:
             raise UsageError("a search needs at least one knob")
         self.values = {name: tuple(map(_hashable, values)) for name, values in knobs.items()}
-        self.places = {n: {v: i for i, v in enumerate(vs)} for n, vs in self.values.items()}
+        self.indices = {n: {v: i for i, v in enumerate(vs)} for n, vs in self.values.items()}
         for name, values in self.values.items():
             if not values:
                 raise UsageError(f"knob '{name}' has no values")
-            if len(self.places[name]) < len(values):
+            if len(self.indices[name]) < len(values):
                 raise UsageError(f"knob '{name}' has a value twice")
         self.counts = np.array([len(values) for values in self.values.values()], np.int64)
         self.size = math.prod(self.counts.tolist())
@@ -48,15 +48,15 @@ class Grid:
             UsageError: not a point of this space.
         """
         for name in point:
-            if name not in self.places:
-                raise UsageError(f"no knob '{name}'", hint=did_you_mean(name, self.places))
-        missing = [name for name in self.places if name not in point]
+            if name not in self.indices:
+                raise UsageError(f"no knob '{name}'", hint=did_you_mean(name, self.indices))
+        missing = [name for name in self.indices if name not in point]
         if missing:
             raise UsageError(f"a point without {', '.join(missing)}")
         row = []
-        for name, places in self.places.items():
+        for name, indices in self.indices.items():
             try:
-                row.append(places[_hashable(point[name])])
+                row.append(indices[_hashable(point[name])])
             except (KeyError, TypeError) as error:
                 raise UsageError(f"knob '{name}' cannot be {point[name]!r}") from error
         return tuple(row)
@@ -81,11 +81,11 @@ class Grid:
     def latin(self, count: int, rng: np.random.Generator) -> Rows:
         """(N, K), a Latin hypercube: of each knob every value occurs about equally often."""
         strata = np.argsort(rng.random((len(self.counts), count)), axis=1).T
-        places = (strata + rng.random(strata.shape)) / count
-        design: Rows = (places * self.counts).astype(np.int64)
+        indices = (strata + rng.random(strata.shape)) / count
+        design: Rows = (indices * self.counts).astype(np.int64)
         return design
 
-    def opening(self, size: int, count: int, seed: int, rng: np.random.Generator) -> Rows:
+    def initial_design(self, size: int, count: int, seed: int, rng: np.random.Generator) -> Rows:
         """(N, K), the same Latin hypercube of `size` at every call, then `count` random points.
 
         What has been asked of it is passed over by the searcher, so calls go through it in turn.

@@ -25,7 +25,7 @@ class Node:
     capacity: int
 
 
-def place(
+def schedule(
     waiting: Sequence[Task], running: Sequence[tuple[Task, Node]], nodes: Sequence[Node]
 ) -> Iterator[tuple[Task, Node]]:
     """The tasks that can begin now, each with its node; measurements first."""
@@ -47,7 +47,7 @@ def nodes_for(task: Task, nodes: Sequence[Node]) -> list[Node]:
     return [node for node in able if not node.measures] or able
 
 
-def room(nodes: Sequence[Node]) -> int:
+def total_capacity(nodes: Sequence[Node]) -> int:
     """Candidates that all nodes together can work on."""
     shared = all(node.measures for node in nodes if node.capacity)
     return sum(node.capacity if shared or not node.measures else 1 for node in nodes)

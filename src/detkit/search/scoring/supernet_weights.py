@@ -1,6 +1,6 @@
 """Networks with inherited weights: cut out of a trained supernet, ready for any verb.
 
-Every network gets batch-norm statistics of its own, see `search.recalibrate`.
+Every network gets batch-norm statistics of its own, see `search.scoring.recalibrate`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from detkit.train.setup import TrainSetup, open_splits
 
 
 class SupernetWeights:
-    """A trained supernet, and the data that its slices are scored on."""
+    """A trained supernet, and the data that its subnets are scored on."""
 
     def __init__(self, config: SearchConfig, path: Path) -> None:
         """`path` is the checkpoint of the largest network."""
         self.config, self.path = config, path
-        whole, self.manifest = load_checkpoint(path)
+        supernet, self.manifest = load_checkpoint(path)
         self.device = find_device(config.train.device)
-        self.elastic = Elastic(whole.eval())
+        self.elastic = Elastic(supernet.eval())
         self.folder = open_splits(dataclasses.replace(config.train, data=config.data))
 
     def check(self, space: SearchSpace) -> None:
@@ -49,12 +49,12 @@ class SupernetWeights:
                 hint="let it train its own: leave out supernet.trained",
             )
         try:
-            self.elastic.slices(space.largest_arch())
+            self.elastic.subnet_tensors(space.largest_arch())
         except UsageError as error:
             raise UsageError(f"{self.path}: {error}", hint="search the space it is for") from error
 
     def network(self, spec: ArchSpec) -> Detector:
-        """The network with its slices and its own batch-norm statistics, on the CPU."""
+        """A subnet with batch-norm statistics of its own, on the CPU."""
         model = self.elastic.extract(spec).to(self.device)
         records = self.folder.splits["train"].records
         count, batch = self.config.supernet.recalibration_batches, self.config.train.batch
@@ -77,9 +77,9 @@ class SupernetWeights:
         """Writes an ordinary checkpoint, whose parent is the supernet."""
         path.parent.mkdir(parents=True, exist_ok=True)
         settings = dataclasses.replace(self.config.train, data=self.config.data)
-        save_checkpoint(path, model, self._job(model).manifest(settings, {"ap": ap}))
+        save_checkpoint(path, model, self._setup(model).manifest(settings, {"ap": ap}))
 
-    def _job(self, model: Detector) -> TrainSetup:
+    def _setup(self, model: Detector) -> TrainSetup:
         size = model.spec.image_size
         return TrainSetup(
             folder=self.folder,

@@ -12,7 +12,7 @@ Limit = tuple[str, float]  # "<=" or ">=", and the bound
 
 
 @dataclass(frozen=True, kw_only=True)
-class Goal:
+class Objectives:
     """Inside a search every objective is a loss: minimised, those to maximise negated.
 
     Raises:
@@ -24,7 +24,7 @@ class Goal:
     constraints: Mapping[str, Limit] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        names = self.objectives
+        names = self.names
         if not names:
             raise UsageError("a search needs at least one objective to maximize or minimize")
         if len(set(names)) < len(names):
@@ -37,12 +37,12 @@ class Goal:
                 )
 
     @property
-    def objectives(self) -> tuple[str, ...]:
+    def names(self) -> tuple[str, ...]:
         return (*self.maximize, *self.minimize)
 
     def check(self, figures: Mapping[str, float]) -> None:
         """Raises UsageError for a figure that is missing, or that nobody asked for."""
-        wanted = {*self.objectives, *self.constraints}
+        wanted = {*self.names, *self.constraints}
         missing = sorted(wanted - figures.keys())
         if missing:
             raise UsageError(
@@ -53,7 +53,7 @@ class Goal:
             raise UsageError(f"no objective '{name}'", hint=did_you_mean(name, wanted))
 
     def losses(self, figures: Mapping[str, float]) -> tuple[float, ...]:
-        """In the order of `objectives`; NaN where a figure is not finite."""
+        """In the order of `names`; NaN where a figure is not finite."""
         signed = [-figures[name] for name in self.maximize] + [figures[n] for n in self.minimize]
         return tuple(loss if math.isfinite(loss) else math.nan for loss in signed)
 
@@ -73,17 +73,17 @@ def _excess(value: float, limit: Limit) -> float:
     return max(over, 0.0) / (abs(bound) or 1.0)
 
 
-def make_goal(
+def make_objectives(
     maximize: Sequence[str], minimize: Sequence[str], constraints: Mapping[str, Limit] | None
-) -> Goal:
-    """A Goal of plain sequences.
+) -> Objectives:
+    """Objectives made of plain sequences.
 
     Raises:
-        UsageError: see `Goal`; or a string where a list of names belongs.
+        UsageError: see `Objectives`; or a string where a list of names belongs.
     """
     for names in (maximize, minimize):
         if isinstance(names, str):
             raise UsageError(f"'{names}': write a list of names", hint=f"('{names}',)")
-    return Goal(
+    return Objectives(
         maximize=tuple(maximize), minimize=tuple(minimize), constraints=dict(constraints or {})
     )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from detkit.search.cluster.session_options import Node, place, room, shared_hosts
 
 from detkit.nn.detector import Cost
-from detkit.search.cluster.executor import Kind, Task
+from detkit.search.cluster.executor import Task, TaskKind
+from detkit.search.cluster.scheduling import Node, schedule, shared_hosts, total_capacity
 from detkit.spec.zoo import ZOO
 
 COST = Cost(parameters=1, macs=1)
 
 
-def task(number: int, kind: Kind) -> Task:
+def task(number: int, kind: TaskKind) -> Task:
     return Task(number=number, kind=kind, spec=ZOO["yolo-nas-p"], cost=COST)
 
 
@@ -21,7 +21,7 @@ def node(name: str, *, measures: bool = False, capacity: int = 2) -> Node:
 
 
 def placed(waiting, nodes, running=()) -> dict[int, str]:
-    return {task.number: node.id for task, node in place(waiting, running, nodes)}
+    return {task.number: node.id for task, node in schedule(waiting, running, nodes)}
 
 
 DEVICE, SERVER, OTHER = node("jetson", measures=True), node("server"), node("other", capacity=1)
@@ -71,7 +71,7 @@ def test_measuring_machine_scores_when_all_others_are_gone():
     ],
 )
 def test_room_counts_scores_and_measurements_beside_them(nodes, expected):
-    assert room(nodes) == expected
+    assert total_capacity(nodes) == expected
 
 
 def test_nodes_on_the_measuring_machine_are_found():
