@@ -10,6 +10,7 @@ import pytest
 
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
+from detkit.nn.detector import cost_of
 from detkit.profile import run as room
 from detkit.profile.run import MEASUREMENTS, engine_version, measure_profile, measurement_warnings
 from detkit.report import HardwareProfile, Measurement

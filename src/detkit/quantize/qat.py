@@ -101,7 +101,10 @@ def train_quantized(
 
 
 def training_config(config: QuantizeConfig, data: str, manifest: Manifest) -> TrainConfig:
-    """A short, calm run: no mosaic, little zoom, float32 (bfloat16 is coarser than 8 bits)."""
+    """Settings of a short, calm run: no mosaic, little zoom, and float32.
+
+    bfloat16 would be coarser than 8 bits.
+    """
     qat = config.qat
     height, width = manifest.preprocess.size
     return TrainConfig(
@@ -121,7 +124,7 @@ def training_config(config: QuantizeConfig, data: str, manifest: Manifest) -> Tr
 
 
 def load_start(folder: Path) -> tuple[QuantizedDetector, Manifest]:
-    """The calibrated network an interrupted run began from.
+    """Loads the calibrated network that an interrupted run began from.
 
     Raises:
         UsageError: there is no such run.

@@ -28,7 +28,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Assignment:
-    """What each anchor point shall predict."""
+    """The class scores and boxes that each anchor point should predict."""
 
     boxes_ba4: Tensor  # xyxy pixels of the assigned ground truth; anything where not positive
     classes_ba: Tensor  # int64, likewise
@@ -37,7 +37,7 @@ class Assignment:
 
 
 def pad_targets(boxes_n6: Tensor, batch: int) -> Targets:
-    """(N, 6) rows of image index, class, x1, y1, x2, y2 -> padded per image."""
+    """Pads rows (N, 6) of image index, class, x1, y1, x2, y2 per image."""
     image = boxes_n6[:, 0].long()
     counts = torch.bincount(image, minlength=batch)
     most = max(int(counts.max()) if len(image) else 0, 1)
@@ -102,7 +102,7 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 def _inside(points_a2: Tensor, boxes_bg4: Tensor) -> Tensor:
-    """(B, G, A): anchor point strictly within the ground truth."""
+    """Mask (B, G, A): whether the anchor point is strictly within the ground truth."""
     boxes = boxes_bg4[:, :, None]
     nearest = torch.cat([points_a2 - boxes[..., :2], boxes[..., 2:] - points_a2], -1).amin(-1)
     return nearest > EPS
@@ -115,7 +115,7 @@ def _top(metric_bga: Tensor, count: int) -> Tensor:
 
 
 def _one_truth_each(candidate_bga: Tensor, iou_bga: Tensor) -> Tensor:
-    """A point wanted by several ground truths goes to the one of largest IoU (of all)."""
+    """Gives a point wanted by several ground truths to the one of largest IoU (of all)."""
     contested_b1a = candidate_bga.sum(dim=1, keepdim=True) > 1
     nearest_b1a = iou_bga.argmax(dim=1, keepdim=True)
     nearest_bga = torch.zeros_like(candidate_bga).scatter_(1, nearest_b1a, True)

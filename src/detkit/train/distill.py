@@ -1,4 +1,4 @@
-"""How far a network's opinion is from its teacher's.
+"""How far a network's outputs are from its teacher's.
 
 Legend: B batch, A anchor points, C classes, D = 4 * (reg_max + 1) distance bins.
 """

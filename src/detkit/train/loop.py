@@ -68,9 +68,11 @@ class Trainer:
         make_strategy: MakeStrategy = PlainStep,
         open_session: OpenSession = open_fused,
     ) -> None:
-        """Args:
-        make_strategy: what a step learns from a batch.
-        open_session: how the averaged weights are run in validation.
+        """Makes all that changes from step to step.
+
+        Args:
+            make_strategy: what a step learns from a batch.
+            open_session: how the averaged weights are run in validation.
         """
         self.config, self.setup, self.out = config, setup, out
         self.on_progress, self.stop, self.open_session = on_progress, stop, open_session
@@ -160,7 +162,7 @@ class Trainer:
         return True
 
     def _step(self, batch: Batch) -> None:
-        """Forward and backward of one batch; an update where an accumulation ends."""
+        """Learns from one batch; updates the weights where an accumulation ends."""
         images = batch.images.to(self.device, memory_format=torch.channels_last)
         targets = batch.boxes.to(self.device)
         parts = self.strategy.learn(images, targets, epoch=self.state.epoch, batch=self.state.batch)
@@ -174,7 +176,7 @@ class Trainer:
         self.state = dataclasses.replace(self.state, batch=done)
 
     def _update(self, losses: torch.Tensor) -> None:
-        """One optimiser step with the gradients summed so far."""
+        """Makes one optimiser step with the gradients summed so far."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
         clip = self.config.optim.clip_norm
@@ -251,7 +253,7 @@ class Trainer:
         return report
 
     def _lr(self) -> float:
-        """By the steps done, or by the time gone where the limit will come first."""
+        """The learning rate, by the steps done or by the time gone where the limit comes first."""
         total = self.config.epochs * self.steps_per_epoch
         step = max(self.state.step, int(min(self.stopwatch.share_of_limit, 1) * total))
         return learning_rate(self.config.optim, step, self.steps_per_epoch, total)

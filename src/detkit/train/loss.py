@@ -24,7 +24,7 @@ BIN_MARGIN = 0.01  # targets stay this far below the last bin
 
 @dataclass(frozen=True)
 class LossParts:
-    """Scalars, already weighted and divided by the sum of the soft targets."""
+    """The loss and its parts: scalars, weighted and divided by the sum of the soft targets."""
 
     total: Tensor
     cls: Tensor
@@ -32,7 +32,7 @@ class LossParts:
     dfl: Tensor
 
     def plus(self, more: Tensor) -> LossParts:
-        """With a further term in the total."""
+        """Adds a further term to the total."""
         return replace(self, total=self.total + more)
 
 
@@ -56,7 +56,7 @@ class DetectionLoss(nn.Module):
 
     @torch.no_grad()
     def assign(self, logits_bac: Tensor, distances_bad: Tensor, targets_n6: Tensor) -> Assignment:
-        """What each anchor point shall predict, by what the network predicts now."""
+        """Assigns to each anchor point what it should predict, by what the network predicts now."""
         return assign(
             logits_bac.float().sigmoid(),
             self._boxes_cells(distances_bad.float()) * self.strides,
@@ -91,7 +91,7 @@ class DetectionLoss(nn.Module):
 
 
 def varifocal_loss(logits_bac: Tensor, assignment: Assignment) -> Tensor:
-    """Sum over all; an assigned class weighs its soft target, any other alpha * p^gamma."""
+    """Summed loss of scores; an assigned class weighs its soft target, others alpha * p^gamma."""
     targets_bac = assignment.scores_bac
     assigned_bac = torch.zeros_like(targets_bac, dtype=torch.bool)
     assigned_bac.scatter_(2, assignment.classes_ba[..., None], assignment.positive_ba[..., None])
@@ -102,7 +102,7 @@ def varifocal_loss(logits_bac: Tensor, assignment: Assignment) -> Tensor:
 
 
 def giou_loss(boxes_p4: Tensor, targets_p4: Tensor) -> Tensor:
-    """1 - GIoU of paired xyxy boxes, (P,)."""
+    """Loss 1 - GIoU (P,) of paired xyxy boxes."""
     top_left = torch.maximum(boxes_p4[:, :2], targets_p4[:, :2])
     bottom_right = torch.minimum(boxes_p4[:, 2:], targets_p4[:, 2:])
     overlap = (bottom_right - top_left).clamp(min=0).prod(-1)

@@ -13,7 +13,7 @@ from detkit.nn.detector import Detector
 
 
 def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
-    """Weight decay on convolution kernels only, not on biases, batch-norms and shortcut scales."""
+    """Makes AdamW with weight decay on convolution kernels only, not on other parameters."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
@@ -23,7 +23,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
 
 
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, total_steps: int) -> float:
-    """Linear warm-up from 0, then a cosine from `lr` down to `lr * final_lr`."""
+    """The rate of a step: linear warm-up from 0, then a cosine from lr down to lr * final_lr."""
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total_steps - 1)
     if step < warmup:
         return config.lr * (step + 1) / (warmup + 1)

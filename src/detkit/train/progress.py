@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class TrainProgress:
-    """After a batch, or with `ap` after an epoch's validation. Losses are means of the epoch."""
+    """Where a run is after a batch, or with `ap` after a validation. Losses are epoch means."""
 
     epoch: int  # counted from 1
     epochs: int
@@ -26,7 +26,7 @@ class TrainProgress:
     is_best: bool = False
 
     def line(self) -> str:
-        """`epoch 3/30 26/26  loss 1.90 (cls ... )  lr ...  12.3 img/s  data 4%  eta 5:20`."""
+        """Writes one line: `epoch 3/30 26/26  loss 1.90 (cls ...)  lr ...  img/s  eta 5:20`."""
         parts = [
             f"epoch {self.epoch}/{self.epochs} {self.batch}/{self.batches}",
             f"loss {self.loss:.3f} (cls {self.loss_cls:.3f}"
@@ -43,7 +43,7 @@ class TrainProgress:
 
 
 def clock_text(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
+    """Writes seconds as m:ss or h:mm:ss."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -36,7 +36,7 @@ RUN_FILES = (  # that a run writes into its folder
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What the user said, before defaults: flags (None where not given), --set, a file."""
+    """The settings as the user gave them: flags (None where not given), --set, a file."""
 
     flags: Mapping[str, Any]
     sets: tuple[str, ...] = ()
@@ -46,7 +46,7 @@ class TrainRequest:
 
 
 def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
-    """The settings of the run. When resuming, those of its folder and what may change.
+    """Resolves the settings of a run; when resuming, those of its folder and what may change.
 
     Raises:
         UsageError: unknown or wrong settings, or one that a resumed run cannot change.
@@ -80,7 +80,7 @@ def _check_unchanged(before: TrainConfig, now: TrainConfig) -> None:
 
 
 def find_run_folder(out: Path | None, config: TrainConfig) -> Path:
-    """`-o`, or a name made of the data and the model; never numbered."""
+    """The folder of -o, or a name made of the data and the model; never numbered."""
     if out is not None:
         return out
     model = Path(config.model).stem if config.model else Path(config.init).stem or DEFAULT_MODEL

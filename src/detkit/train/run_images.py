@@ -19,7 +19,7 @@ SHOWN_CONFIDENCE = 0.35
 
 
 def draw_first_batch(out: Path, loader: TrainLoader, class_names: Sequence[str]) -> None:
-    """`train_batch.jpg`: the first augmented images with their targets."""
+    """Draws `train_batch.jpg`: the first augmented images with their targets."""
     batch = next(iter(loader.epoch(0, close=False)))
     images = (batch.images[:NUM_IMAGES].permute(0, 2, 3, 1) * 255).byte().numpy()
     rows = batch.boxes.numpy()
@@ -34,7 +34,7 @@ def draw_first_batch(out: Path, loader: TrainLoader, class_names: Sequence[str])
 
 
 def draw_validation(out: Path, val: CocoSplit, detections: Sequence[Detections]) -> None:
-    """`val_detections.jpg`: what was found in the first validation images."""
+    """Draws `val_detections.jpg`: what was found in the first validation images."""
     drawn = []
     for record, found in list(zip(val.records, detections, strict=True))[:NUM_IMAGES]:
         sure = found.scores >= SHOWN_CONFIDENCE

@@ -41,7 +41,7 @@ class TrainSetup:
 
     @functools.cached_property
     def costs(self) -> dict[str, float]:
-        """Figures of size; counted once, as counting takes longer than saving a checkpoint."""
+        """Parameters and multiply-adds; counted once, as it takes longer than saving."""
         return cost_metrics(self.model.spec)
 
     def manifest(self, config: TrainConfig, metrics: dict[str, float]) -> Manifest:
@@ -90,7 +90,7 @@ def build_setup(config: TrainConfig) -> TrainSetup:
 
 
 def open_splits(config: TrainConfig) -> CocoFolder:
-    """The folder with its train and val splits, checked.
+    """Opens the folder and checks its train and val splits.
 
     Raises:
         DataError: no folder, a split that is missing or without boxes, or too much unusable.
@@ -129,7 +129,7 @@ def freeze(model: Detector, parts: str) -> None:
 def first_weights(
     config: TrainConfig, class_names: tuple[str, ...]
 ) -> tuple[Detector, tuple[Parent, ...], tuple[str, ...]]:
-    """Fresh weights, or those of `init` with the class predictors re-made where classes differ."""
+    """Makes fresh weights, or loads those of `init` with new class predictors for new classes."""
     if not config.init:
         spec = _task_spec(find_arch(config.model or DEFAULT_MODEL), config, class_names)
         return new_detector(spec, config.seed), (), ()

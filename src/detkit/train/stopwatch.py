@@ -29,7 +29,7 @@ class Stopwatch:
 
     @property
     def share_of_limit(self) -> float:
-        """0 at the start, 1 when the time is up; 0 without a limit."""
+        """Share of the time limit used: 1 when the time is up; 0 without a limit."""
         return self.seconds / self._limit_s if self._limit_s else 0.0
 
     def time_batches(self, batches: Iterable[T], images: int) -> Iterator[T]:
@@ -44,12 +44,12 @@ class Stopwatch:
 
     @property
     def images_per_s(self) -> float:
-        """Of the current epoch, the batch in hand counted as done."""
+        """Images per second of the current epoch, the batch in progress counted as done."""
         return self._images / max(time.monotonic() - self._epoch_began, 1e-9)
 
     @property
     def data_wait_share(self) -> float:
-        """Of the current epoch's time."""
+        """Share of the current epoch's time spent waiting for data."""
         return self._waited_s / max(time.monotonic() - self._epoch_began, 1e-9)
 
     def note_saved(self) -> None:

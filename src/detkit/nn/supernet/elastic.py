@@ -58,7 +58,7 @@ class Elastic:
         self.supernet = supernet
 
     def __call__(self, images: Tensor, spec: ArchSpec) -> tuple[Tensor, Tensor]:
-        """What the network of `spec` gives, in the mode (training, eval) of the supernet.
+        """Outputs of the network of `spec`, in the mode (training, eval) of the supernet.
 
         Gradients reach the shared weights; the supernet keeps its batch-norm statistics.
         """
@@ -124,7 +124,7 @@ def _sizeless(spec: ArchSpec) -> ArchSpec:
 
 @functools.lru_cache(maxsize=16)  # hundreds of modules each, and random networks do not come back
 def _skeleton(spec: ArchSpec) -> Detector:
-    """The modules without the weights."""
+    """Builds the modules of a network without weights."""
     return build_detector(spec, "training")
 
 

@@ -46,7 +46,7 @@ class Choice:
     shares: Tensor  # (V,)
 
     def mask(self) -> Tensor:
-        """(C,): for each channel the share of the networks that have it."""
+        """The mask (C,): for each channel the share of the networks that have it."""
         channels = torch.arange(int(self.values.max()), device=self.values.device)
         return self.shares @ (channels < self.values[:, None]).to(self.shares)
 
@@ -107,7 +107,7 @@ class Relaxed:
 
 
 def _numbers(plain: object, path: str) -> dict[str, int]:
-    """Every whole number within nested lists and dicts, by its path."""
+    """Finds every whole number within nested lists and dicts, by its path."""
     if isinstance(plain, (int, bool)):
         return {path: int(plain)}
     items: list[tuple[object, object]] = []

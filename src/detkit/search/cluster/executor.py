@@ -30,7 +30,7 @@ USER_ERRORS = (DetkitError, OSError, ImportError)  # by the user, and not the ar
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """The latency or the score of one architecture; `number` tells tasks of a study apart."""
+    """Asks for the latency or the score of an architecture; `number` is unique in a study."""
 
     number: int
     kind: TaskKind
@@ -40,7 +40,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a task ended. `failure` is why there are no figures.
+    """The result of a task. `failure` says why there are no figures.
 
     `lost` says that its worker died, not that the task is at fault: it may be tried again.
     """
@@ -56,7 +56,7 @@ class Executor(Protocol):
 
     @property
     def slots(self) -> int:
-        """Candidates that can be under way at once, at least one."""
+        """The number of candidates that can run at once, at least one."""
         ...
 
     @property
@@ -65,7 +65,7 @@ class Executor(Protocol):
     def submit(self, task: Task) -> None: ...
 
     def wait(self) -> Outcome | None:
-        """The next task to end; None where none has for a moment, or where one was interrupted.
+        """Returns the next task to end; None where none ended for a moment, or one was interrupted.
 
         Raises:
             DetkitError: what the user has to mend before any task can be done.
@@ -73,12 +73,12 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Gives up what is under way."""
+        """Cancels the tasks that still run."""
         ...
 
 
 def run_task(executor: Executor, task: Task, stop: StopSignal, *, retries: int) -> Outcome | None:
-    """How a task ends while no other is under way; None when interrupted."""
+    """Runs one task while no other runs; None where a signal came first."""
     executor.submit(task)
     while (outcome := executor.wait()) is None or (outcome.lost and retries):
         if stop.signal:
@@ -94,7 +94,7 @@ def score_figures(score: Score) -> dict[str, float]:
 
 
 class LocalExecutor:
-    """One task after the other, in this process and in the order they were submitted."""
+    """Runs one task after the other, in this process and in the order they were submitted."""
 
     slots = 1
 
@@ -136,5 +136,5 @@ class LocalExecutor:
 
 
 def error_line(error: BaseException) -> str:
-    """One line: the kind of the error and the first line of its message."""
+    """Describes an error in one line: its kind and the first line of its message."""
     return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}".rstrip(": ")

@@ -30,7 +30,7 @@ from detkit.untrained import EngineSetup
 
 @dataclass(frozen=True, kw_only=True)
 class TaskResult:
-    """What comes back from a node; `machine` of a measurement, `checkpoint` of a training."""
+    """The result that a node sends back; `machine` of a measurement, `checkpoint` of a training."""
 
     figures: dict[str, float]
     failure: str = ""
@@ -40,7 +40,7 @@ class TaskResult:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerInfo:
-    """What a node has to offer."""
+    """The version of detkit on a node, and whether it has the data."""
 
     version: str
     has_data: bool
@@ -48,7 +48,7 @@ class WorkerInfo:
 
 @dataclass(frozen=True, kw_only=True)
 class SharedWeights:
-    """What an evaluator with shared weights needs on a node; the same where the digest is.
+    """The content of shared weights, sent to each node; equal where the digest is equal.
 
     An array, as the workers of a node then read one copy of it.
     """
@@ -69,7 +69,7 @@ def ping(data: str) -> WorkerInfo:
 
 @functools.lru_cache(maxsize=1)
 def meter_of(setup: EngineSetup) -> LatencyMeter:
-    """One a worker process, for its reference network takes longer to build than to time."""
+    """Opens the meter of a worker process once: its reference network takes long to build."""
     return LatencyMeter(setup)
 
 
@@ -80,7 +80,7 @@ def measure(setup: EngineSetup, spec: ArchSpec) -> TaskResult:
 def score(
     config: SearchConfig, shared: SharedWeights | None, spec: ArchSpec, cost: Cost
 ) -> TaskResult:
-    """What shared weights score is delivered by the driver; a training sends its checkpoint."""
+    """Scores an architecture; a training sends its checkpoint along, shared weights do not."""
     if shared:
         return _task_result(sharing_of(config, shared)(spec, cost))
     with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
@@ -89,7 +89,7 @@ def score(
 
 @functools.lru_cache(maxsize=1)
 def sharing_of(config: SearchConfig, shared: SharedWeights) -> Evaluator:
-    """One a worker process, which opens the weights and the data once."""
+    """Opens the shared weights and the data once in a worker process."""
     with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
         evaluator = make_evaluator(config, Path(folder), StopSignal())
         assert isinstance(evaluator, SharingEvaluator)

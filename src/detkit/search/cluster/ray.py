@@ -50,7 +50,7 @@ PING_SECONDS = 60.0  # waited at first for nodes to start a worker; slow ones jo
 
 
 class RayExecutor:
-    """Tasks on the nodes of a running cluster, of which this machine is one.
+    """Runs tasks on the nodes of a running cluster, of which this machine is one.
 
     Raises:
         UsageError: a precision that the engine does not compute in, or no address.
@@ -71,7 +71,7 @@ class RayExecutor:
         self.running: dict[Any, tuple[Task, Node]] = {}  # by the reference to its result
         self.data = config.data if config.evaluator != "proxy" else ""
         self.pings: dict[Any, dict[str, Any]] = {}  # nodes that were pinged, by the reference
-        self.workers: dict[str, WorkerInfo | None] = {}  # by node; None: of no use to us
+        self.workers: dict[str, WorkerInfo | None] = {}  # by node; None where it cannot be used
         self.machine: dict[str, str] = {}  # that measured first
         self.idle_since: float | None = None
         self.restore = contextlib.ExitStack()
@@ -120,7 +120,7 @@ class RayExecutor:
     # --- nodes -----------------------------------------------------------------------------------
 
     def _nodes(self) -> list[Node]:
-        """The nodes alive that are of use, once they have answered a ping."""
+        """Lists the living nodes that answered a ping and can be used."""
         alive = {node["NodeID"]: node for node in ray.nodes() if node["Alive"]}
         pinged = {node["NodeID"] for node in self.pings.values()}
         for name, node in alive.items():
@@ -156,7 +156,7 @@ class RayExecutor:
             self.workers[node["NodeID"]] = self._worker_info(reference, node["NodeManagerAddress"])
 
     def _worker_info(self, reference: Any, address: str) -> WorkerInfo | None:
-        """None where the node is of no use to us; why is said here, once."""
+        """Reads the answer of a node; None, with one line in the log, where it cannot be used."""
         try:
             worker: WorkerInfo = ray.get(reference)
         except RayError as error:
@@ -174,7 +174,7 @@ class RayExecutor:
         return worker
 
     def _wait_for_nodes(self) -> None:
-        """A moment, unless it has been too long."""
+        """Waits a moment for a node; raises BackendError after `ray.wait_minutes` without one."""
         lacking = [task for task in self.waiting if not nodes_for(task, self._nodes())]
         if not lacking:
             self.idle_since = None
@@ -205,7 +205,7 @@ class RayExecutor:
             self.idle_since = None
 
     def _start(self, task: Task, node: Node) -> Any:
-        """A measurement takes all of its node, whoever else uses the cluster."""
+        """Starts a task on a node; a measurement takes the whole node, whoever else wants it."""
         wanted = self.config.ray
         if task.kind == "measure":
             whole = {wanted.resource: 1} if wanted.resource else {}
@@ -216,7 +216,7 @@ class RayExecutor:
 
     @functools.cached_property
     def _shared_weights(self) -> Any:
-        """Goes to each node once, as a reference that tasks share."""
+        """Puts the shared weights into the cluster once, as a reference for all tasks."""
         return ray.put(serialize_weights(self.sharing)) if self.sharing else None
 
     def _outcome(self, reference: Any) -> Outcome:
@@ -272,7 +272,7 @@ def connect(address: str, restore: contextlib.ExitStack) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself would try for two minutes."""
+    """Raises unless the address answers soon; Ray itself would try for two minutes."""
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and "://" not in address):
         raise UsageError(f"--ray {address}: HOST:PORT of a running cluster, or auto")
@@ -292,12 +292,12 @@ def _same_handler(number: signal.Signals) -> Iterator[None]:
 
 
 def _remote(function: Callable[..., Any], node: str, **options: Any) -> Any:
-    """`function` for one node, tried once: retries are the driver's."""
+    """Binds `function` to one node, tried once: retries are the driver's."""
     only_there = NodeAffinitySchedulingStrategy(node, soft=False)
     return ray.remote(function).options(max_retries=0, scheduling_strategy=only_there, **options)
 
 
 def _on_node(node: Node, cause: Exception) -> DetkitError:
-    """What the user has to mend, with the node it is on."""
+    """Makes an error of the user's say which node it is on."""
     kind = type(cause) if isinstance(cause, DetkitError) else DetkitError
     return kind(f"node {node.address}: {cause}", hint=getattr(cause, "hint", ""))

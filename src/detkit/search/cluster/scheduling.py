@@ -28,7 +28,7 @@ class Node:
 def schedule(
     waiting: Sequence[Task], running: Sequence[tuple[Task, Node]], nodes: Sequence[Node]
 ) -> Iterator[tuple[Task, Node]]:
-    """The tasks that can begin now, each with its node; measurements first."""
+    """Yields the tasks that can begin now, each with its node; measurements first."""
     taken = list(running)
     queue = sorted(waiting, key=lambda task: (task.kind != "measure", task.number))
     for task in queue:
@@ -40,7 +40,7 @@ def schedule(
 
 
 def nodes_for(task: Task, nodes: Sequence[Node]) -> list[Node]:
-    """Those that may take a task of this kind, busy or not."""
+    """Lists the nodes that may take a task of this kind, busy or not."""
     if task.kind == "measure":
         return [node for node in nodes if node.measures]
     able = [node for node in nodes if node.capacity]
@@ -48,7 +48,7 @@ def nodes_for(task: Task, nodes: Sequence[Node]) -> list[Node]:
 
 
 def total_capacity(nodes: Sequence[Node]) -> int:
-    """Candidates that all nodes together can work on."""
+    """Counts the candidates that all nodes together can work on."""
     shared = all(node.measures for node in nodes if node.capacity)
     return sum(node.capacity if shared or not node.measures else 1 for node in nodes)
 

@@ -48,7 +48,7 @@ def fit_table(space: DiscreteSpace, rows_nk: Rows, costs_n: Floats) -> CostTable
 
 
 def design(space: DiscreteSpace, count: int, seed: int) -> Rows:
-    """(N, K): both ends, and a Latin hypercube between them."""
+    """The networks to measure (N, K): both ends, and a Latin hypercube between them."""
     ends = np.stack([np.zeros_like(space.counts), space.counts - 1])
     rows = np.concatenate([ends, space.latin(count - 2, np.random.default_rng(seed))])
     return np.unique(rows, axis=0)
@@ -60,7 +60,7 @@ def measured(
     measure: Callable[[Sequence[int]], Mapping[str, float]],
     log_progress: ProgressLog = log_nothing,
 ) -> dict[str, Floats]:
-    """Figures of each row, by name; kept in `path` as they come, so that none is taken twice."""
+    """Measures each row and keeps its figures in `path` as they come; none is measured twice."""
     known: dict[str, dict[str, float]] = {}
     if path.is_file():
         known = json.loads(path.read_text(encoding="utf-8"))

@@ -31,7 +31,7 @@ from detkit.train.stop import StopSignal
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
-    """`ap` and `checkpoint` only where a network was trained.
+    """The score of an architecture; `ap` and `checkpoint` only where a network was trained.
 
     `value` is NaN where there is none to be had, and `failure` says why.
     """
@@ -46,7 +46,7 @@ class Evaluator(Protocol):
     """Scores architectures; higher is better."""
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
-        """None when interrupted before there was a score."""
+        """Scores one architecture; None where a signal came before there was a score."""
         ...
 
 
@@ -63,20 +63,20 @@ class SharingEvaluator(Evaluator, Protocol):
         ...
 
     def relax(self, space: SearchSpace, costs: Costs) -> SupernetRelaxation:
-        """The shared weights as an objective that can be differentiated by a mixture."""
+        """Makes the shared weights an objective that can be differentiated by a mixture."""
         ...
 
     def dump_weights(self) -> bytes:
-        """The shared weights, from which another evaluator scores as this one does."""
+        """Returns the shared weights, with which another evaluator scores as this one does."""
         ...
 
     def load_weights(self, dump_weights: bytes) -> None:
-        """Scores with these weights from now on; the folder is no longer needed for that."""
+        """Takes these weights for all further scores; the folder is no longer needed."""
         ...
 
 
 class ProxyEvaluator:
-    """A figure of the network without training; needs no data."""
+    """Scores a network by a figure that needs neither training nor data."""
 
     def __init__(self, config: SearchConfig, folder: Path, stop: StopSignal) -> None:
         del folder, stop
@@ -87,7 +87,7 @@ class ProxyEvaluator:
 
 
 class TrainEvaluator:
-    """The best AP on the validation split in a few epochs from scratch.
+    """Scores by the best AP on the validation split in a few epochs from scratch.
 
     Every architecture has a run folder of its own, named by its digest; one that an earlier kill
     left half done is resumed.
@@ -115,7 +115,7 @@ class TrainEvaluator:
 
 
 def train_one(config: TrainConfig, run: Path, stop: StopSignal) -> Score | None:
-    """An ordinary training, gone on with where it was; None when interrupted."""
+    """Trains in the folder `run`, resumed where it was stopped; None where a signal came."""
     resume = (run / STATE).is_file()
     try:
         report = run_training(
@@ -136,9 +136,9 @@ def train_one(config: TrainConfig, run: Path, stop: StopSignal) -> Score | None:
 
 
 class SupernetEvaluator:
-    """AP on the validation split with weights inherited from a supernet (see `scoring.supernet`).
+    """Scores by AP on the validation split, with weights from a supernet (see `scoring.supernet`).
 
-    The supernet is trained once, in the study's folder; a study that goes on takes it from there.
+    The supernet is trained once, in the study's folder; a resumed study takes it from there.
     """
 
     def __init__(self, config: SearchConfig, folder: Path, stop: StopSignal) -> None:
@@ -173,7 +173,7 @@ class SupernetEvaluator:
         return Score(value=ap, ap=ap)
 
     def deliver(self, front: Sequence[ArchSpec]) -> dict[str, Score]:
-        """Inherited weights, or those fine-tuned where that made them better."""
+        """Saves inherited weights, or fine-tuned ones where those are better."""
         delivered = {}
         for spec in front:
             score = self._inherited(spec)
@@ -214,7 +214,7 @@ class SupernetEvaluator:
         return Score(value=ap, ap=ap, checkpoint=str(path))
 
     def _fine_tuned(self, spec: ArchSpec, inherited: Score) -> Score:
-        """`inherited` again where the training was cut short or diverged."""
+        """Fine-tunes; `inherited` again where the training was stopped or diverged."""
         config = dataclasses.replace(
             self.config.train,
             data=self.config.data,
@@ -234,7 +234,7 @@ EVALUATORS: dict[str, Callable[[SearchConfig, Path, StopSignal], Evaluator]] = {
 
 
 def make_evaluator(config: SearchConfig, folder: Path, stop: StopSignal) -> Evaluator:
-    """The evaluator that the settings name.
+    """Makes the evaluator that the settings name.
 
     Raises:
         UsageError: there is none of this name, or it lacks what it needs.

@@ -33,7 +33,7 @@ class LatencyMeter:
         self.reference = setup.open_reference()
 
     def __call__(self, spec: ArchSpec) -> dict[str, float]:
-        """In CPU time where that is what an engine takes, see `timing.cpu_time`."""
+        """Times a network, in CPU time where an engine takes that: see `timing.cpu_time`."""
         sessions = [self.setup.open(spec), self.reference]
         session_options = self.setup.session_options
         candidate_ms, reference_ms = least_cpu_ms(sessions, session_options=session_options)
@@ -53,7 +53,7 @@ class LatencyPredictor:
 
 
 def timing_setup(config: SearchConfig) -> EngineSetup:
-    """What candidates are timed as.
+    """The engine, precision and device that candidates are timed with.
 
     Raises:
         UsageError: a precision the engine does not compute in.
@@ -67,7 +67,7 @@ def timing_setup(config: SearchConfig) -> EngineSetup:
 
 
 def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor | None:
-    """From the profile that the settings name; None where they name none.
+    """Opens the latency profile that the settings name; None where they name none.
 
     Raises:
         UsageError: a profile of something else.
@@ -84,7 +84,7 @@ def open_predictor(config: SearchConfig, space: SearchSpace) -> LatencyPredictor
 
 
 def latency_text(latency_ms: float, error: float) -> str:
-    """With its error where it is predicted."""
+    """A latency as text, with its error where it is predicted."""
     if not error:
         return f"{latency_ms:.2f} ms"
     return f"predicted {latency_ms:.2f} ms +- {error:.0%}"

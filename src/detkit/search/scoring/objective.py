@@ -26,12 +26,12 @@ def pareto(config: SearchConfig) -> None:
 
 
 def lagrangian(config: SearchConfig) -> Scalarization:
-    """score - beta * cost."""
+    """Maximises score - beta * cost."""
     return lambda score, cost: score - config.beta * cost
 
 
 def weighted(config: SearchConfig) -> Scalarization:
-    """alpha * score - beta * cost."""
+    """Maximises alpha * score - beta * cost."""
     return lambda score, cost: config.alpha * score - config.beta * cost
 
 
@@ -66,14 +66,14 @@ def limits(config: SearchConfig) -> dict[str, Limit]:
 
 
 def objectives_of(config: SearchConfig) -> Objectives:
-    """What the searcher is asked to reach."""
+    """The objectives of the searcher, by the objective of the study."""
     if find_scalarization(config) is None:
         return Objectives(maximize=("score",), minimize=(config.cost,), constraints=limits(config))
     return Objectives(maximize=("value",), constraints=limits(config))
 
 
 def front_objectives(config: SearchConfig) -> Objectives:
-    """What the report's front is made by, whatever was sought."""
+    """The objectives that the report's front is made by, whatever was sought."""
     return Objectives(maximize=("score",), minimize=(config.cost,), constraints=limits(config))
 
 

@@ -37,7 +37,7 @@ def params(spec: ArchSpec, cost: Cost, seed: int) -> float:
 
 
 def naswot(spec: ArchSpec, cost: Cost, seed: int) -> float:
-    """How differently the activations switch for different images: log |K_H|, equation 2."""
+    """Scores how differently activations switch for different images: log |K_H|, equation 2."""
     model = _fresh(spec, seed)
     kernel = torch.zeros(BATCH, BATCH, dtype=torch.float64)
     kinds = tuple({type(make()) for make in ACTIVATIONS.values()})
@@ -55,7 +55,7 @@ def naswot(spec: ArchSpec, cost: Cost, seed: int) -> float:
 
 
 def zen(spec: ArchSpec, cost: Cost, seed: int) -> float:
-    """How strongly features answer a small change, plus what batch-norms took away: algorithm 1."""
+    """Scores how strongly features answer a small change, with batch-norms undone: algorithm 1."""
     model = _fresh(spec, seed)
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():
@@ -118,7 +118,7 @@ def find_proxy(name: str) -> Proxy:
 
 
 def _fresh(spec: ArchSpec, seed: int) -> Detector:
-    """Training mode: batch-norms take the statistics of the batch."""
+    """An untrained network in training mode: batch-norms take the statistics of the batch."""
     return new_detector(spec, seed).train()
 
 

@@ -20,7 +20,7 @@ from detkit.spec.preprocess import Preprocess
 def plain_batches(
     records: Sequence[ImageRecord], size: tuple[int, int], *, count: int, batch: int
 ) -> Iterator[Tensor]:
-    """`count` batches (B, 3, H, W) at most, as evaluation sees them, evenly spread over all."""
+    """Loads up to `count` batches (B, 3, H, W) as evaluation sees them, evenly over all images."""
     chosen = subsample_evenly(records, count * batch)
     for images in load_images(chosen, Preprocess.filling(size), batch):
         yield torch.from_numpy(images)

@@ -37,7 +37,7 @@ Costs = Callable[[ArchSpec], Mapping[str, float]]
 
 
 class SupernetRelaxation:
-    """See `searcher.Relaxation`. Nothing is loaded before the first call."""
+    """Score and costs of mixtures, a `searcher.Relaxation`; loads nothing before the first call."""
 
     def __init__(
         self,
@@ -57,9 +57,9 @@ class SupernetRelaxation:
         self.tables: dict[str, CostTable] = {}  # of the cost sought low, and of those limited
 
     def measure(self, log_progress: ProgressLog) -> None:
-        """Measures what the costs of mixtures are fitted to; goes on where it was stopped.
+        """Measures the networks that costs are fitted to, continuing where it was stopped.
 
-        To be called before the first question. Raises Stopped where a signal came.
+        To be called before the first mixture is asked for. Raises Stopped where a signal came.
         """
         rows = design(self.discrete, MEASURED, self.config.seed)
         path = self.out / FOLDER / "costs.json"
@@ -72,7 +72,7 @@ class SupernetRelaxation:
         self.tables = {name: fit_table(self.discrete, rows, found[name]) for name in names}
 
     def __call__(self, mixture: Mapping[str, Floats], step: int) -> dict[str, ValueAndGradient]:
-        """Raises Stopped where a signal came."""
+        """Objectives of a mixture, with their slopes. Raises Stopped where a signal came."""
         self.stop.check()
         loss, slopes = self._loss(mixture, self.batches[step % len(self.batches)])
         scale = self.ap_per_loss
@@ -117,7 +117,7 @@ class SupernetRelaxation:
         total: Tensor = loss(logits, distances, targets).total
         return total
 
-    # --- made at the first question --------------------------------------------------------------
+    # --- made at the first call ------------------------------------------------------------------
 
     @functools.cached_property
     def weights(self) -> SupernetWeights:
@@ -148,7 +148,7 @@ class SupernetRelaxation:
 
     @functools.cached_property
     def ap_per_loss(self) -> float:
-        """AP gained by a unit of loss less, between the ends of the space; 1 where none is."""
+        """AP gained by one unit less of loss, between the ends of the space; 1 where none is."""
         losses, aps = [], []
         for row in (np.zeros_like(self.discrete.counts), self.discrete.counts - 1):
             shares = np.split(
@@ -165,7 +165,7 @@ class SupernetRelaxation:
 def _combined(
     value: Callable[[float, float], float], score: ValueAndGradient, cost: ValueAndGradient
 ) -> ValueAndGradient:
-    """An objective that is linear in score and cost, with its slopes."""
+    """Combines score and cost into an objective linear in both, with its slopes."""
     of_score = value(1.0, 0.0) - value(0.0, 0.0)
     of_cost = value(0.0, 1.0) - value(0.0, 0.0)
     slopes = {knob: of_score * part + of_cost * cost[1][knob] for knob, part in score[1].items()}

@@ -34,7 +34,7 @@ DISTILL_CLS, DISTILL_BOX = 1.0, 1.0  # weights of the loss against the largest n
 
 
 class SandwichStep:
-    """See `train.step.StepStrategy`."""
+    """The sandwich rule as a `train.step.StepStrategy`."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class SandwichStep:
         self.losses_at: dict[tuple[int, int], DetectionLoss] = {}
 
     def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
-        """One sandwich at one image size of the space; returns the largest network's loss."""
+        """Learns one sandwich at one image size; returns the loss of the largest network."""
         rng = np.random.default_rng([self.context.config.seed, epoch, batch])
         sizes = image_sizes(self.space)
         images, targets_n6 = resized(images, targets_n6, sizes[int(rng.integers(len(sizes)))])
@@ -78,7 +78,7 @@ class SandwichStep:
         recalibrate(averaged, plain_batches(self.records, size, count=count, batch=batch))
 
     def _subnets(self, epoch: int, rng: np.random.Generator) -> Iterator[ArchSpec]:
-        """Random networks, then the smallest; none while the largest one learns alone."""
+        """Yields random networks, then the smallest; none while the largest one learns alone."""
         if epoch < self.epochs_alone:
             return
         for row in self.discrete.sample(self.settings.random_nets, rng):
@@ -111,7 +111,7 @@ def image_sizes(space: SearchSpace) -> list[tuple[int, int]]:
 
 
 def resized(images: Tensor, targets_n6: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """A batch at another size, its boxes along with it."""
+    """Scales a batch to another size, its boxes along with it."""
     height, width = images.shape[2:]
     if (height, width) == size:
         return images, targets_n6

@@ -43,7 +43,7 @@ def train_supernet(
     log: Callable[[str], None],
     stop: StopSignal,
 ) -> bool:
-    """Trains in the folder `supernet` of a study, from where it was; False when interrupted.
+    """Trains, or continues, in the folder `supernet` of a study; False where a signal came.
 
     Raises:
         UsageError: a space that cannot share weights, or an `init` that is not within it.
@@ -84,7 +84,7 @@ def train_supernet(
 
 
 def is_trained(out: Path) -> bool:
-    """Whether a supernet lies in a study's folder whose training came to its end."""
+    """Whether the folder of a study holds a supernet that is fully trained."""
     report = out / FOLDER / "report.json"
     if not report.is_file():
         return False
@@ -106,7 +106,7 @@ def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:
 
 
 def supernet_setup(config: SearchConfig, settings: TrainConfig, space: SearchSpace) -> TrainSetup:
-    """The data, and the largest network with the weights of `init` in its subnet."""
+    """Opens the data, and makes the largest network with the weights of `init` in its subnet."""
     folder = open_splits(settings)
     train = learning_part(config, folder.splits["train"])
     supernet = new_detector(space.largest_arch(), settings.seed)
@@ -139,11 +139,11 @@ def warm_start(supernet: Detector, subnet: Detector, name: str) -> None:
 
 
 def learning_part(config: SearchConfig, train: CocoSplit) -> CocoSplit:
-    """What the weights learn from: every second image where the searcher needs the others."""
+    """The images that the weights learn from: every second where the searcher needs the others."""
     records = train.records[::2] if config.searcher == "gradient" else train.records
     return dataclasses.replace(train, records=records)
 
 
 def held_out_part(train: CocoSplit) -> CocoSplit:
-    """What the searcher `gradient` learns from: the images that the weights did not see."""
+    """The images that the searcher `gradient` learns from: those that the weights did not see."""
     return dataclasses.replace(train, records=train.records[1::2] or train.records)

@@ -62,7 +62,7 @@ class SupernetWeights:
         return model.cpu()
 
     def ap(self, model: Detector) -> float:
-        """AP on the validation split."""
+        """Scores a network by AP on the validation split."""
         val = self.folder.splits["val"]
         size = model.spec.image_size
         manifest = dataclasses.replace(

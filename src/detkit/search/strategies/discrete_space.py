@@ -42,7 +42,7 @@ class DiscreteSpace:
         self.size = math.prod(self.counts.tolist())
 
     def to_row(self, point: Mapping[str, Any]) -> Row:
-        """The indices of a point.
+        """Returns the indices of a point.
 
         Raises:
             UsageError: not a point of this space.
@@ -65,7 +65,7 @@ class DiscreteSpace:
         return {name: vs[int(i)] for (name, vs), i in zip(self.values.items(), row, strict=True)}
 
     def rows_from(self, start: int) -> Iterator[Row]:
-        """Every point once, counting on from number `start`."""
+        """Yields every point once, counting on from number `start`."""
         radices = self.counts.tolist()
         for number in range(self.size):
             rest, row = (start + number) % self.size, []
@@ -75,18 +75,18 @@ class DiscreteSpace:
             yield tuple(reversed(row))
 
     def sample(self, count: int, rng: np.random.Generator) -> Rows:
-        """(N, K), each value of a knob equally likely."""
+        """Draws rows (N, K), each value of a knob equally likely."""
         return rng.integers(0, self.counts, (count, len(self.counts)))
 
     def latin(self, count: int, rng: np.random.Generator) -> Rows:
-        """(N, K), a Latin hypercube: of each knob every value occurs about equally often."""
+        """Draws a Latin hypercube (N, K): every value of a knob occurs about equally often."""
         strata = np.argsort(rng.random((len(self.counts), count)), axis=1).T
         indices = (strata + rng.random(strata.shape)) / count
         design: Rows = (indices * self.counts).astype(np.int64)
         return design
 
     def initial_design(self, size: int, count: int, seed: int, rng: np.random.Generator) -> Rows:
-        """(N, K), the same Latin hypercube of `size` at every call, then `count` random points.
+        """Rows (N, K): the same Latin hypercube of `size` at every call, then `count` random ones.
 
         What has been asked of it is passed over by the searcher, so calls go through it in turn.
         """
@@ -112,11 +112,11 @@ class DiscreteSpace:
         return mutated
 
     def cross(self, a_nk: Rows, b_nk: Rows, rng: np.random.Generator) -> Rows:
-        """Uniform crossover: every knob from either parent."""
+        """Crosses uniformly: every knob from either parent."""
         return np.where(rng.random(a_nk.shape) < 0.5, a_nk, b_nk)
 
     def one_hot(self, rows_nk: Rows) -> Floats:
-        """(N, E), a one at the value of each knob."""
+        """Encodes rows as (N, E) with a one at the value of each knob."""
         offsets = np.concatenate([[0], np.cumsum(self.counts)[:-1]])
         encoded = np.zeros((len(rows_nk), int(self.counts.sum())))
         encoded[np.arange(len(rows_nk))[:, None], rows_nk + offsets] = 1.0
@@ -124,5 +124,5 @@ class DiscreteSpace:
 
 
 def _hashable(value: Any) -> Any:
-    """Lists, as JSON has them, are tuples here."""
+    """Makes tuples of lists, as JSON has them."""
     return tuple(map(_hashable, value)) if isinstance(value, list) else value

@@ -52,7 +52,7 @@ def survivors(losses_nm: Floats, violations_n: Floats, count: int) -> Rows:
 def breed(
     space: DiscreteSpace, parents: Rows, losses_nm: Floats, count: int, rng: np.random.Generator
 ) -> Rows:
-    """`count` children of parents sorted best first, each either crossed or mutated.
+    """Makes `count` children of parents sorted best first, each either crossed or mutated.
 
     A tournament chooses the first parent. The second lies near it on the front: a mixture of a
     small and a large network is mostly worse than either (mating restriction, Ishibuchi and
@@ -65,7 +65,7 @@ def breed(
 
 
 def mates(losses_nm: Floats, first: Rows, rng: np.random.Generator) -> Rows:
-    """For each index in `first` one of the `MATES` others with the most similar losses."""
+    """Picks for each index in `first` one of the `MATES` others with the most similar losses."""
     scaled = losses_nm / (np.ptp(losses_nm, axis=0) + 1e-9)
     distances = np.linalg.norm(scaled[first, None] - scaled, axis=2)
     distances[np.arange(len(first)), first] = np.inf

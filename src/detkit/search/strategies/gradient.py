@@ -46,7 +46,7 @@ EXTRA = 4
 
 
 class Gradient:
-    """All descents at the first question; the answers are handed out from then on."""
+    """Runs all descents at the first call, and proposes points around their ends from then on."""
 
     def __init__(self, setup: StrategySetup) -> None:
         """Raises UsageError without a differentiable evaluator."""
@@ -76,7 +76,7 @@ class Gradient:
 
 @dataclass(frozen=True)
 class _SoftPoint:
-    """A soft point: its losses, their slopes, and the slope of limits that it passes."""
+    """The losses of a soft point, their slopes, and the slope of limits that it passes."""
 
     losses_m: Floats
     slopes_me: Floats
@@ -84,7 +84,7 @@ class _SoftPoint:
 
 
 class ObjectiveGradients:
-    """What a descent follows: the slopes of a relaxation's objectives, scaled to each other."""
+    """The slopes of a relaxation's objectives, scaled to each other: what a descent follows."""
 
     def __init__(
         self, space: DiscreteSpace, objectives: Objectives, relaxation: Relaxation, seed: int
@@ -96,12 +96,12 @@ class ObjectiveGradients:
         )
 
     def text(self, losses_m: Floats) -> str:
-        """The objectives as a person reads them."""
+        """Writes the objectives as a person reads them."""
         values = zip(self.objectives.names, self.signs_m * losses_m, strict=True)
         return ", ".join(f"{name} {value:.4g}" for name, value in values)
 
     def __call__(self, shares_e: Floats, weights_m: Floats, step: int) -> tuple[Floats, Floats]:
-        """(E,) slope of the weighted maximum, and of limits where they are passed; (M,) losses."""
+        """The slope (E,) of the weighted maximum and of limits passed, and the losses (M,)."""
         found = self._evaluate(shares_e, step)
         span = np.ptp(self._seen_nm, axis=0)
         scale = np.where(span > 0, span, 1.0)
@@ -139,7 +139,7 @@ def descend(
     cache: ArrayCache = no_cache,
     log_progress: ProgressLog = log_nothing,
 ) -> Floats:
-    """(P, E) probabilities that each of P trade-offs arrives at; those in the cache are taken."""
+    """Probabilities (P, E) that each of P trade-offs arrives at; taken from the cache if there."""
     weights_pm = trade_offs(len(slopes.objectives.names), NUM_DESCENTS)
     policies = []
     for number, weights_m in enumerate(weights_pm, start=1):
@@ -152,7 +152,7 @@ def descend(
 
 @dataclass(frozen=True)
 class Descent:
-    """The way down of one trade-off, number 1 to `total`."""
+    """The descent of one trade-off, number 1 to `total`."""
 
     number: int
     total: int

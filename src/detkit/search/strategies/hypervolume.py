@@ -34,7 +34,7 @@ def hypervolume(losses_nm: Floats, reference_m: Floats) -> float:
 
 
 def _area(points_n2: Floats, reference: Floats) -> float:
-    """A staircase: with x ascending, each new minimum of y adds a rectangle."""
+    """Adds up a staircase: with x ascending, each new minimum of y adds a rectangle."""
     x, y = points_n2[np.lexsort((points_n2[:, 1], points_n2[:, 0]))].T
     lowest = np.minimum.accumulate(y)
     widths = np.diff(np.concatenate([x, reference[:1]]))
@@ -42,7 +42,7 @@ def _area(points_n2: Floats, reference: Floats) -> float:
 
 
 def _volume(points_n3: Floats, reference: Floats) -> float:
-    """Slices along the last loss, each with the area of the points that reach into it."""
+    """Adds up slices along the last loss, each with the area of the points that reach into it."""
     points = points_n3[np.argsort(points_n3[:, 2], kind="stable")]
     edges = np.concatenate([points[:, 2], reference[2:]])
     heights = np.diff(edges)

@@ -13,7 +13,7 @@ Limit = tuple[str, float]  # "<=" or ">=", and the bound
 
 @dataclass(frozen=True, kw_only=True)
 class Objectives:
-    """Inside a search every objective is a loss: minimised, those to maximise negated.
+    """What a search seeks; inside it every objective is a loss, those to maximise negated.
 
     Raises:
         UsageError: no objective, one in both lists, or a limit that is none.
@@ -53,12 +53,12 @@ class Objectives:
             raise UsageError(f"no objective '{name}'", hint=did_you_mean(name, wanted))
 
     def losses(self, figures: Mapping[str, float]) -> tuple[float, ...]:
-        """In the order of `names`; NaN where a figure is not finite."""
+        """The losses in the order of `names`; NaN where a figure is not finite."""
         signed = [-figures[name] for name in self.maximize] + [figures[n] for n in self.minimize]
         return tuple(loss if math.isfinite(loss) else math.nan for loss in signed)
 
     def violation(self, figures: Mapping[str, float]) -> float:
-        """0 where every limit holds, else by what share of their bounds they are passed, summed.
+        """The shares of the bounds by which limits are passed, summed; 0 where every limit holds.
 
         A figure that is not finite counts as passing its limit by all of it.
         """

@@ -15,7 +15,7 @@ CHUNK = 512  # rows compared with all others at a time
 
 
 def nondominated(losses_nm: Floats) -> Flags:
-    """(N,): no other point is at least as good in every loss and better in one.
+    """Marks (N,) the points that no other beats: as good in every loss and better in one.
 
     >>> nondominated(np.array([[1.0, 2.0], [2.0, 1.0], [2.0, 2.0]])).tolist()
     [True, True, False]
@@ -32,7 +32,7 @@ def nondominated(losses_nm: Floats) -> Flags:
 
 
 def _nondominated_2d(losses_n2: Floats) -> Flags:
-    """By sorting: with the first loss ascending, the second must be a new minimum."""
+    """Finds them by sorting: with the first loss ascending, the second must be a new minimum."""
     order = np.lexsort((losses_n2[:, 1], losses_n2[:, 0]))
     first, second = losses_n2[order].T
     best_before = np.minimum.accumulate(np.concatenate([[np.inf], second[:-1]]))
@@ -46,7 +46,7 @@ def _nondominated_2d(losses_n2: Floats) -> Flags:
 
 
 def ranks(losses_nm: Floats, violations_n: Floats, *, enough: int) -> npt.NDArray[np.int64]:
-    """(N,) 0 for the front, 1 for the front without it, and so on; feasible points first.
+    """Ranks (N,): 0 for the front, 1 for the front without it, and so on; feasible points first.
 
     Infeasible points follow in the order of their violation. Once `enough` points have a rank, all
     others share the next one.
@@ -65,7 +65,7 @@ def ranks(losses_nm: Floats, violations_n: Floats, *, enough: int) -> npt.NDArra
 
 
 def crowding(losses_nm: Floats) -> Floats:
-    """(N,) how far apart a point's neighbours on either side are, summed over the losses.
+    """How far apart (N,) the neighbours of a point are on either side, summed over the losses.
 
     Deb et al., NSGA-II, 2002; the ends of a loss are infinitely far.
     """

@@ -24,19 +24,19 @@ def trade_offs(num_losses: int, count: int) -> Floats:
 
 
 def knob_sums(space: DiscreteSpace, values_pe: Floats) -> Floats:
-    """(P, E): at every value the sum over the values of its knob."""
+    """Sums (P, E) over the values of a knob, repeated at each of them."""
     starts = np.concatenate([[0], np.cumsum(space.counts)[:-1]])
     return np.repeat(np.add.reduceat(values_pe, starts, axis=1), space.counts, axis=1)
 
 
 def probabilities(space: DiscreteSpace, logits_pe: Floats) -> Floats:
-    """(P, E): a softmax over the values of each knob."""
+    """Probabilities (P, E): a softmax over the values of each knob."""
     exponentials = np.exp(np.clip(logits_pe, -MAX_LOGIT, MAX_LOGIT))
     return exponentials / knob_sums(space, exponentials)
 
 
 def draw(space: DiscreteSpace, policies_ne: Floats, rng: np.random.Generator) -> Rows:
-    """(N, K): one row from each of N policies."""
+    """Draws rows (N, K), one from each of N policies."""
     ends = np.cumsum(space.counts)
     rows = []
     for end, count in zip(ends, space.counts, strict=True):

@@ -9,7 +9,7 @@ from detkit.search.strategies.searcher import History, StrategySetup
 
 
 class RandomStrategy:
-    """Learns nothing."""
+    """Draws at random; learns nothing."""
 
     def __init__(self, setup: StrategySetup) -> None:
         del setup

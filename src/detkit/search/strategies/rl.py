@@ -51,7 +51,7 @@ def random_trade_offs(num_losses: int, rng: np.random.Generator) -> Floats:
 
 
 def learn(history: History, weights_pm: Floats) -> Floats:
-    """(P, E) probabilities after all trials, in the order told."""
+    """Learns probabilities (P, E) from all trials, in the order told."""
     usable = history.usable
     penalty = np.minimum(history.violations_n[usable], 1.0)
     rewards_np = -(history.scaled_nm[usable] @ weights_pm.T) - penalty[:, None]

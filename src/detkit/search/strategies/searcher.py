@@ -26,7 +26,7 @@ PROPOSALS = 4  # times a strategy is asked for points that are new, before other
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A told point and its figures, NaN where there was none to be had."""
+    """A point that was told and its figures, NaN where there was none to be had."""
 
     point: Point
     objectives: dict[str, float]
@@ -46,19 +46,19 @@ class History:
 
     @property
     def complete(self) -> Flags:
-        """No loss is NaN."""
+        """(N,) whether all losses of a trial are known."""
         return np.asarray(np.isfinite(self.losses_nm).all(axis=1))
 
     @property
     def usable(self) -> Flags:
-        """There is something to learn: all losses, or by how much a limit is passed."""
+        """(N,) whether a trial teaches something: all losses, or by how much it passes a limit."""
         return self.complete | (self.violations_n > 0)
 
     @functools.cached_property
     def scaled_nm(self) -> Floats:
-        """Losses from 0, the best so far, to 1, the worst; 1 where there is none.
+        """(N, M) losses from 0, the best so far, to 1, the worst; 1 where there is none.
 
-        Of the logarithm where all are positive.
+        They are of the logarithm where all are positive.
         """
         scaled = np.ones_like(self.losses_nm)
         for column, losses in zip(scaled.T, self.losses_nm.T, strict=True):
@@ -80,27 +80,27 @@ class Relaxation(Protocol):
     def __call__(
         self, mixture: Mapping[str, Floats], step: int
     ) -> Mapping[str, tuple[float, Mapping[str, Floats]]]:
-        """Knob -> (V,) shares that sum to 1 -> objective -> its value and slopes by the shares.
+        """Maps knob -> (V,) shares that sum to 1 to objective -> value and slopes by the shares.
 
-        Where the objectives are estimated from samples, `step` says from which: the same question
-        has the same answer.
+        Where the objectives are estimated from samples, `step` says from which: the same arguments
+        give the same figures.
         """
         ...
 
 
 class ArrayCache(Protocol):
-    """Keeps what took long to work out, for a searcher made anew of the same setup."""
+    """Keeps arrays that took long to compute, for a later searcher of the same setup."""
 
     def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
-        """What is kept by that name; if there is nothing, it is made and kept."""
+        """Returns the array kept by that name; makes and keeps it where there is none."""
         ...
 
 
 class ProgressLog(Protocol):
-    """Is told how far a strategy is that works for long."""
+    """Logs how far a strategy is that works for long."""
 
     def __call__(self, line: str, *, left: int) -> None:
-        """`left` steps after this one."""
+        """Logs `line`; `left` is the number of steps after this one."""
         ...
 
 
@@ -125,10 +125,10 @@ class StrategySetup:
 
 
 class Strategy(Protocol):
-    """Where new points come from."""
+    """The source of new points."""
 
     def propose(self, history: History, count: int, rng: np.random.Generator) -> Rows:
-        """About `count` rows, better ones first; those seen before are passed over.
+        """Proposes about `count` rows, better ones first; those seen before are skipped.
 
         `rng` is the same after the same trials. It may return fewer, and is then asked again.
         """
@@ -154,7 +154,7 @@ class Searcher:
         self.trials: dict[Row, Trial] = {}
 
     def ask(self, count: int = 1) -> list[Point]:
-        """Up to `count` points never asked or told before; fewer when no others are left.
+        """Returns up to `count` points never asked or told before; fewer when none are left.
 
         Raises:
             UsageError: a count below one.
@@ -181,7 +181,7 @@ class Searcher:
         self.known.update(self.space.to_row(point) for point in points)
 
     def tell(self, point: Mapping[str, Any], objectives: Mapping[str, float]) -> None:
-        """The figures of a point: every objective and every constrained figure.
+        """Takes the figures of a point: every objective and every constrained figure.
 
         The point need not have been asked for. NaN says that a figure could not be had: such a
         trial is never on the front and never asked for again.
@@ -197,7 +197,7 @@ class Searcher:
         self.trials[row] = Trial(self.space.to_point(row), dict(objectives))
 
     def front(self) -> list[Trial]:
-        """Completed trials that keep every limit and that no other one of them beats."""
+        """Returns the trials that keep every limit and that no other one of them beats."""
         history = self.history()
         at = np.flatnonzero(history.feasible)
         best = set(at[nondominated(history.losses_nm[at])].tolist())
@@ -220,6 +220,6 @@ class Searcher:
         return [row for row in dict.fromkeys(rows) if row not in seen]
 
     def _unseen(self, first: int, taken: list[Row]) -> Iterator[Row]:
-        """Every other point, by counting: ends after at most as many steps as are known."""
+        """Counts through every other point: ends after at most as many steps as are known."""
         seen = self.known.union(taken)
         return (row for row in self.space.rows_from(first) if row not in seen)

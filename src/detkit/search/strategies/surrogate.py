@@ -74,14 +74,14 @@ class Features:
         return Features(self.values[rows], self.positions[rows])
 
     def kernel(self, other: Features, pair_weight: float) -> Floats:
-        """(N, N'): a constant, single knobs, and pairs of knobs that both agree."""
+        """The kernel (N, N'): a constant, single knobs, and pairs of knobs that both agree."""
         match = self.values @ other.values.T
         lines = self.positions @ other.positions.T
         kernel: Floats = 1.0 + lines + MATCH_WEIGHT * match + pair_weight * match**2
         return kernel
 
     def own_kernel(self, pair_weight: float) -> Floats:
-        """(N,): the diagonal of the kernel with itself; every knob agrees."""
+        """The diagonal (N,) of the kernel with itself; every knob agrees."""
         lines = (self.positions**2).sum(axis=1)
         diagonal: Floats = 1.0 + lines + MATCH_WEIGHT + pair_weight
         return diagonal
@@ -116,7 +116,7 @@ class Ridge:
         return count * float(np.log(self.variance + 1e-30)) - float(np.log(self.inverse_n).sum())
 
     def optimistic(self, candidates: Features) -> Floats:
-        """(C,): predicted losses less `OPTIMISM` standard errors."""
+        """Predicted losses (C,) less `OPTIMISM` standard errors."""
         kernel = candidates.kernel(self.inputs, self.pair_weight) @ self.vectors_nn
         mean = self.mean + kernel @ (self.inverse_n * self.rotated_n)
         unsure = candidates.own_kernel(self.pair_weight) - kernel**2 @ self.inverse_n
@@ -134,13 +134,13 @@ class Spectrum:
 
 
 def spectra(inputs: Features) -> list[Spectrum]:
-    """One for each of `PAIR_WEIGHTS`; most of a fit's time, and the same for all losses."""
+    """Decomposes one kernel for each of `PAIR_WEIGHTS`: most of a fit's time, for all losses."""
     kernels = [(weight, inputs.kernel(inputs, weight)) for weight in PAIR_WEIGHTS]
     return [Spectrum(inputs, weight, *np.linalg.eigh(kernel)) for weight, kernel in kernels]
 
 
 def fit(known: list[Spectrum], losses_n: Floats) -> Ridge:
-    """The likeliest of the ridges with the weights and penalties above; 0 without any loss."""
+    """Fits the likeliest ridge of all weights and penalties; it predicts 0 without any loss."""
     mean = float(losses_n.mean()) if len(losses_n) else 0.0
     found = []
     for spectrum in known:
@@ -158,7 +158,7 @@ def fit(known: list[Spectrum], losses_n: Floats) -> Ridge:
 
 
 def fit_all(history: History) -> list[Ridge]:
-    """One model a loss, then one of the violation where limits are passed."""
+    """Fits one model to each loss, and one to the violation where limits are passed."""
     at = np.flatnonzero(history.usable)
     if len(at) > MAX_FITTED:
         front = at[nondominated(history.scaled_nm[at])][: MAX_FITTED // 2]
@@ -181,7 +181,7 @@ def fit_all(history: History) -> list[Ridge]:
 
 
 def evolve(history: History, models: list[Ridge], rng: np.random.Generator) -> tuple[Rows, Floats]:
-    """Candidates (C, K) of an evolution on the models, best first; hoped-for losses (C, M)."""
+    """Evolves candidates (C, K) on the models, best first; with their optimistic losses (C, M)."""
     space, num_losses = history.space, history.losses_nm.shape[1]
 
     def predict(rows: Rows) -> Floats:
@@ -205,7 +205,7 @@ def evolve(history: History, models: list[Ridge], rng: np.random.Generator) -> t
 
 
 def best_picks(candidates: Rows, optimistic_cm: Floats, front_nm: Floats, count: int) -> Rows:
-    """`count` candidates that together add most to the hypervolume of the front so far.
+    """Picks `count` candidates that together add most to the hypervolume of the front.
 
     One after the other, each counted as found before the next; then the rest of the pool.
     """

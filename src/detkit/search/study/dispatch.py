@@ -27,7 +27,7 @@ UNKNOWN = {**dict.fromkeys(FIGURES, math.nan), "latency_error": 0.0}
 
 @dataclass(kw_only=True)
 class RunningTrial:
-    """A point under way, and what is known of it."""
+    """A point whose tasks run, and its figures so far."""
 
     point: Point
     figures: dict[str, float]
@@ -49,10 +49,12 @@ class Dispatcher:
         on_trial: Callable[[Mapping[str, float]], None],
         callbacks: SearchCallbacks,
     ) -> None:
-        """Args:
-        build_arch: gives the architecture of a point.
-        predict: gives the figures of its latency; without it they are measured.
-        on_trial: gets the figures of every trial.
+        """Takes the parts of a search.
+
+        Args:
+            build_arch: gives the architecture of a point.
+            predict: gives the figures of its latency; without it they are measured.
+            on_trial: gets the figures of every trial.
         """
         self.config, self.objectives = config, objectives_of(config)
         self.searcher, self.journal, self.executor = searcher, journal, executor
@@ -63,7 +65,7 @@ class Dispatcher:
         self.begun = 0
 
     def run(self) -> None:
-        """Until nothing is left to try, or a signal comes: what is under way then stays untold."""
+        """Runs until nothing is left to try or a signal comes; running points are not told then."""
         for trial in self.journal.completed():
             self.searcher.tell(trial.point, to_tell(self.config, self.objectives, trial.figures))
         self.waiting.extend(self.journal.pending())
@@ -85,7 +87,7 @@ class Dispatcher:
             self._begin(point)
 
     def _next_point(self) -> Point | None:
-        """One asked for before, or now: a batch where candidates go singly, else the free slots."""
+        """The next point; asks for a batch where candidates run singly, else for the free slots."""
         left = self.config.trials - len(self.searcher.trials) - len(self.running)
         if left <= 0:
             return None
@@ -116,7 +118,7 @@ class Dispatcher:
         self.executor.submit(Task(number=self.begun, kind=kind, spec=spec, cost=cost))
 
     def _advance(self, outcome: Outcome) -> None:
-        """To the next task of the candidate, or to its end."""
+        """Takes a point on to its next task, or to its end."""
         task, trial = outcome.task, self.running[outcome.task.number]
         trial.figures.update(outcome.figures)
         if outcome.lost and trial.losses < self.config.ray.retries:

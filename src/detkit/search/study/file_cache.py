@@ -1,4 +1,4 @@
-"""What a searcher worked out at length, kept in a study's folder: see `searcher.ArrayCache`."""
+"""Arrays that a searcher took long to compute, in a study's folder: a `searcher.ArrayCache`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from detkit.search.strategies.discrete_space import Floats
 
 
 class FileCache:
-    """An array a file, written whole or not at all."""
+    """One file for each array, written whole or not at all."""
 
     def __init__(self, folder: Path, find_key: Callable[[], str]) -> None:
-        """`find_key` names all that the arrays depend on; it is asked at the first of them."""
+        """`find_key` names all that the arrays depend on; it is called for the first array."""
         self.folder, self.find_key = folder, find_key
 
     def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:

@@ -37,7 +37,7 @@ def volume_of(
 
 
 def volumes_of(config: SearchConfig, trials: list[CompletedTrial]) -> list[float]:
-    """The same after every trial, all from the worst of either seen to the end."""
+    """Hypervolume after every trial, all from the worst of either seen to the end."""
     objectives, losses, reference = (
         front_objectives(config),
         _losses(config, trials),
@@ -53,7 +53,7 @@ def volumes_of(config: SearchConfig, trials: list[CompletedTrial]) -> list[float
 
 
 def worst_of(config: SearchConfig, trials: list[CompletedTrial]) -> Floats:
-    """(2,) the reference point of hypervolumes: losses that no complete trial exceeds."""
+    """The reference point (2,) of hypervolumes: losses that no complete trial exceeds."""
     losses = _losses(config, trials)
     complete = losses[np.isfinite(losses).all(axis=1)]
     return complete.max(axis=0) if len(complete) else np.zeros(2)

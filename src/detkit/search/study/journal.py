@@ -56,13 +56,13 @@ class Journal:
             raise
 
     def ask(self, points: Sequence[Point]) -> None:
-        """Notes that these points are being evaluated; all of them or none."""
+        """Writes that these points are being evaluated; all of them or none."""
         with self._errors(), self.database:
             rows = [(_text(point),) for point in points]
             self.database.executemany("INSERT INTO trials (point) VALUES (?)", rows)
 
     def tell(self, point: Point, figures: Mapping[str, float]) -> None:
-        """Notes the answer of a point that was asked.
+        """Writes the figures of a point that was asked.
 
         Raises:
             UsageError: it was not asked, or is told already.
@@ -77,7 +77,7 @@ class Journal:
                 raise UsageError(f"{self.path}: told twice, or never asked: {point}")
 
     def correct(self, trial: CompletedTrial) -> None:
-        """Puts other figures in the place of those that were told; their order stays."""
+        """Replaces the figures of a trial that was told; the order stays."""
         with self._errors(), self.database:
             self.database.execute(
                 "UPDATE trials SET figures = ? WHERE point = ? AND told IS NOT NULL",
@@ -135,7 +135,7 @@ def _known(figures: Mapping[str, float]) -> str:
 
 
 def _point(text: str) -> Point:
-    """JSON's lists are tuples in a point."""
+    """Reads a point from JSON, whose lists are tuples here."""
     plain = json.loads(text)
     return {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
 

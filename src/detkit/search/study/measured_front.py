@@ -20,7 +20,7 @@ from detkit.spec.space import SearchSpace
 
 
 def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
-    """The report of `detkit profile pareto.json`.
+    """Reads the report of `detkit profile pareto.json`.
 
     Raises:
         ArtifactError: no such file, or damaged.

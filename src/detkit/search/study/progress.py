@@ -1,4 +1,4 @@
-"""What a search tells its caller while it runs, and how the caller stops it."""
+"""What a search reports while it runs, and how it is stopped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The driver: asks a searcher, evaluates, notes every step in the journal, reports the front.
+"""The driver: asks a searcher, evaluates, writes each step to the journal, reports the front.
 
 A folder of a study holds `run_search.toml`, `journal.sqlite`, `report.json`, `pareto.json`,
 `pareto.html`, `front/DIGEST.json` (an ArchSpec for `detkit train --model`) and, where networks were
@@ -72,7 +72,7 @@ class Study:
         executor: Executor,
         resume: bool,
     ) -> None:
-        """Opens or begins the journal.
+        """Opens the journal, or begins a new one.
 
         Raises:
             UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
@@ -144,18 +144,18 @@ class Study:
         )
 
     def _key(self) -> str:
-        """Of all that a searcher's answers depend on, but for the trials."""
+        """Digest of all that a searcher's points depend on, but for the trials."""
         weights = serialize_weights(self.sharing).digest if self.sharing else ""
         return digest_of([self.settings, weights])
 
     def _relaxation(self) -> SupernetRelaxation | None:
-        """What the searcher `gradient` descends on, where the evaluator has it."""
+        """The objective that the searcher `gradient` descends on, where the evaluator has one."""
         if self.config.searcher != "gradient" or self.sharing is None:
             return None
         return self.sharing.relax(self.space, self._costs)
 
     def _costs(self, spec: ArchSpec) -> dict[str, float]:
-        """Counted, and latency where that is sought or limited."""
+        """The counted costs, and latency where that is sought or limited."""
         cost = cost_of(spec)
         figures = {"parameters": float(cost.parameters), "macs": float(cost.macs)}
         if self.config.cost == "latency_ms" or self.config.max_latency_ms:
@@ -181,7 +181,7 @@ class Study:
             self._check("max_latency_ms", found["latency_bound_ms"], what)
 
     def _latency(self, spec: ArchSpec, cost: Cost) -> Mapping[str, float]:
-        """The figures of a latency, from where candidates get theirs; NaN when interrupted.
+        """The figures of a latency, found as those of candidates are; NaN where a signal came.
 
         Raises:
             MeasurementError: it could not be measured.
@@ -341,7 +341,7 @@ def run_search(
 def make_executor(
     config: SearchConfig, out: Path, callbacks: SearchCallbacks, evaluator: Evaluator
 ) -> Executor:
-    """This process, or the Ray cluster that the settings name.
+    """Makes the executor: this process, or the Ray cluster that the settings name.
 
     Raises:
         UsageError: no address, or a precision that the engine does not compute in.
@@ -365,7 +365,7 @@ def space_of(config: SearchConfig) -> SearchSpace:
 
 
 def fixed_settings(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
-    """What a resumed study must find as it was; `latency` says where latencies are from."""
+    """Settings that a resumed study must not change; `latency` says where latencies are from."""
     plain = {key: value for key, value in to_plain(config).items() if key not in MAY_CHANGE}
     plain["ray.resource"] = config.ray.resource  # latencies of other devices do not compare
     settings = {key: json.dumps(value) for key, value in plain.items() if key != "space"}
@@ -373,7 +373,7 @@ def fixed_settings(config: SearchConfig, space: SearchSpace, latency: str) -> di
 
 
 def evaluator_name(config: SearchConfig) -> str:
-    """With the proxy or the epochs: scores of different ones cannot be compared."""
+    """The evaluator with its proxy or epochs: scores of different ones cannot be compared."""
     epochs = config.supernet.epochs if config.evaluator == "supernet" else config.epochs
     detail = config.proxy if config.evaluator == "proxy" else f"{epochs} epochs"
     return f"{config.evaluator} ({detail})"
