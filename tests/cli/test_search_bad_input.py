@@ -109,7 +109,7 @@ def test_search_whose_every_score_is_nan_ends_with_an_error(detkit, tmp_path):
         *("search", str(tmp_path / "coco"), *TINY[:4], *train, *wild, *few),
         *("-o", str(tmp_path / "out")),
     )
-    refused(done, 1, "; told as failed", "not one of 1 architectures could be scored")
+    refused(done, 1, "; recorded as failed", "not one of 1 architectures could be scored")
     assert "gives NaN or Inf" in done.stderr or "is not finite" in done.stderr
 
 

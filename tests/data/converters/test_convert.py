@@ -13,7 +13,7 @@ from detkit.data.coco import faults
 from detkit.data.coco.folder import open_folder
 from detkit.data.converters.convert import convert
 from detkit.data.converters.labels import divided
-from detkit.data.converters.yolo_yaml import read_settings
+from detkit.data.converters.yolo_yaml import read_yolo_yaml
 
 Write = Callable[..., Path]
 
@@ -255,7 +255,7 @@ def test_paths_that_lead_out_are_refused(yolo: Path, tmp_path: Path, place: str)
 )
 def test_class_names_of_yaml(tmp_path: Path, text: str, names: dict[int, str]) -> None:
     write(tmp_path / "data.yaml", text)
-    assert read_settings(tmp_path / "data.yaml").names == names
+    assert read_yolo_yaml(tmp_path / "data.yaml").names == names
 
 
 @pytest.mark.parametrize(
@@ -273,7 +273,7 @@ def test_class_names_of_yaml(tmp_path: Path, text: str, names: dict[int, str]) -
 def test_yaml_without_class_names_is_refused(tmp_path: Path, text: str) -> None:
     write(tmp_path / "data.yaml", text)
     with pytest.raises(DataError):
-        read_settings(tmp_path / "data.yaml")
+        read_yolo_yaml(tmp_path / "data.yaml")
 
 
 @pytest.mark.parametrize(
@@ -284,13 +284,13 @@ def test_yaml_nested_without_end_is_refused_with_its_line(
 ) -> None:
     write(tmp_path / "data.yaml", f"names:\n{nested}")
     with pytest.raises(DataError, match=f"line 2: cannot be read as YAML: .*{reason}"):
-        read_settings(tmp_path / "data.yaml")
+        read_yolo_yaml(tmp_path / "data.yaml")
 
 
 @pytest.mark.parametrize("text", ["names: [no, 007, 1.0, on]", "names: [null, ~, 2020-01-01, x]"])
 def test_class_names_stay_the_text_that_was_written(tmp_path: Path, text: str) -> None:
     write(tmp_path / "data.yaml", text)
-    names = read_settings(tmp_path / "data.yaml").names
+    names = read_yolo_yaml(tmp_path / "data.yaml").names
     assert ", ".join(names[k] for k in range(4)) == text[8:-1]
 
 
@@ -308,16 +308,16 @@ def test_yaml_that_could_do_harm_is_refused_or_read_as_text(
 ) -> None:
     write(tmp_path / "data.yaml", text)
     if message is None:
-        assert read_settings(tmp_path / "data.yaml").names == {0: "true"}
+        assert read_yolo_yaml(tmp_path / "data.yaml").names == {0: "true"}
         return
     with pytest.raises(DataError, match=message):
-        read_settings(tmp_path / "data.yaml")
+        read_yolo_yaml(tmp_path / "data.yaml")
 
 
 def test_splits_of_yaml(tmp_path: Path) -> None:
     text = "path: ../d  # root\ntrain: [a/images, b/images]\nval: v\ntest:\nnames: [x]\n"
     write(tmp_path / "data.yaml", text)
-    settings = read_settings(tmp_path / "data.yaml")
+    settings = read_yolo_yaml(tmp_path / "data.yaml")
     assert settings.path == "../d"
     assert settings.splits == {"train": ["a/images", "b/images"], "val": ["v"]}
 

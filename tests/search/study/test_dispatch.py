@@ -164,7 +164,7 @@ def test_task_that_is_always_lost_is_told_as_failed_after_its_retries(tmp_path):
     failed = [trial for trial in trials if math.isnan(trial.figures["score"])]
     assert (len(trials), len(failed), attempts[3]) == (24, 1, 3)
     assert math.isfinite(failed[0].figures["latency_ms"])
-    assert "NodeDiedError; told as failed" in driver.lines[-1]
+    assert "NodeDiedError; recorded as failed" in driver.lines[-1]
 
 
 def test_task_that_fails_is_not_tried_again(tmp_path):
@@ -178,7 +178,7 @@ def test_task_that_fails_is_not_tried_again(tmp_path):
     trials, _ = driver.run()
     failed = [trial for trial in trials if math.isnan(trial.figures["latency_ms"])]
     assert (len(trials), len(failed), attempts[4]) == (24, 6, 1)
-    assert sum("RuntimeError: shape; told as failed" in line for line in driver.lines) == 6
+    assert sum("RuntimeError: shape; recorded as failed" in line for line in driver.lines) == 6
     assert len(driver.searcher.front()) > 0
 
 

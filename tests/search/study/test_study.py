@@ -183,7 +183,7 @@ def test_architecture_that_cannot_be_run_fails_alone_and_says_why(tmp_path, monk
     monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError, stem=8))
     lines: list[str] = []
     report = run(tmp_path / "out", callbacks=SearchCallbacks(log=lines.append))
-    said = [line for line in lines if "score: RuntimeError: no kernel; told as failed" in line]
+    said = [line for line in lines if "score: RuntimeError: no kernel; recorded as failed" in line]
     assert 0 < report.failed == len(said) < report.trials == 12
 
 

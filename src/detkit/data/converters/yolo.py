@@ -21,7 +21,7 @@ from detkit.data.converters.labels import (
     divided,
     read_text,
 )
-from detkit.data.converters.yolo_yaml import Settings, read_settings
+from detkit.data.converters.yolo_yaml import YoloYaml, read_yolo_yaml
 from detkit.data.image import is_image_name, open_image
 
 UNKNOWN_CLASS = -1
@@ -45,20 +45,20 @@ def read_yolo(source: Path) -> RawFolder:
     return RawFolder(class_names=settings.names, splits=splits, log=log)
 
 
-def _settings(source: Path) -> Settings:
+def _settings(source: Path) -> YoloYaml:
     for name in ("data.yaml", "data.yml", "dataset.yaml"):
         if (path := source / name).is_file():
-            return read_settings(path)
+            return read_yolo_yaml(path)
     if (path := source / "classes.txt").is_file():
         names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        return Settings(names=dict(enumerate(names)))
+        return YoloYaml(names=dict(enumerate(names)))
     raise DataError(f"{source}: no class names", hint="it needs data.yaml or classes.txt")
 
 
 # --- which images ------------------------------------------------------------------------------
 
 
-def _files_of_splits(source: Path, settings: Settings, log: FaultLog) -> dict[str, list[Path]]:
+def _files_of_splits(source: Path, settings: YoloYaml, log: FaultLog) -> dict[str, list[Path]]:
     """Split -> image files, from data.yaml, else from folders, else divided by name."""
     if settings.splits:
         return {
@@ -80,7 +80,7 @@ def _files_of_splits(source: Path, settings: Settings, log: FaultLog) -> dict[st
     return {split: [files[n] for n in names] for split, names in divided(list(files)).items()}
 
 
-def _images(source: Path, settings: Settings, entry: str) -> list[Path]:
+def _images(source: Path, settings: YoloYaml, entry: str) -> list[Path]:
     """The images of a folder, or those a text file lists."""
     path = _inside(source, settings, entry)
     if path.is_dir():
@@ -89,7 +89,7 @@ def _images(source: Path, settings: Settings, entry: str) -> list[Path]:
     return [_within(source, path.parent / line) for line in listed]
 
 
-def _inside(source: Path, settings: Settings, entry: str) -> Path:
+def _inside(source: Path, settings: YoloYaml, entry: str) -> Path:
     """Where a path of data.yaml lies; Roboflow writes `../train/images` for train/images."""
     tries = [source / settings.path / entry, source / entry, source / entry.removeprefix("../")]
     for path in tries:

@@ -19,7 +19,7 @@ from detkit.data.converters.labels import read_text
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class YoloYaml:
     """Class number -> name; split -> folders or lists of images, relative to `path`."""
 
     names: dict[int, str]
@@ -48,7 +48,7 @@ class _TextLoader(yaml.BaseLoader):
         return node
 
 
-def read_settings(path: Path) -> Settings:
+def read_yolo_yaml(path: Path) -> YoloYaml:
     """Reads data.yaml.
 
     Raises:
@@ -63,7 +63,7 @@ def read_settings(path: Path) -> Settings:
         for key, value in values.items()
         if key in SPLIT_OF_WORD
     }
-    return Settings(
+    return YoloYaml(
         names={int(number): name for number, name in names.items()},
         splits={split: folders for split, folders in splits.items() if any(folders)},
         path=_numbered(values.get("path"), path, "path").get("0", ""),

@@ -33,7 +33,7 @@ from detkit.train.stop import StopSignal
 class Score:
     """The score of an architecture; `ap` and `checkpoint` only where a network was trained.
 
-    `value` is NaN where there is none to be had, and `failure` says why.
+    `value` is NaN where scoring failed, and `failure` says why.
     """
 
     value: float

@@ -1,6 +1,6 @@
 """Searchers of finite spaces, and the `search` verb that uses them on detectors.
 
-    from detkit.search.strategies import make_searcher
+    from detkit import make_searcher
     searcher = make_searcher("evolution", knobs={"depth": (1, 2, 3), "width": (16, 32, 64)},
                              maximize=("accuracy",), minimize=("latency_ms",), seed=0)
     points = searcher.ask(8)

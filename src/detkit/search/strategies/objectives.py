@@ -47,7 +47,7 @@ class Objectives:
         if missing:
             raise UsageError(
                 f"told without {', '.join(missing)}",
-                hint="a figure that could not be had is told as NaN",
+                hint="pass NaN for a figure that is unknown",
             )
         for name in figures.keys() - wanted:
             raise UsageError(f"no objective '{name}'", hint=did_you_mean(name, wanted))

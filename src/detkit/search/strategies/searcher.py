@@ -26,7 +26,7 @@ PROPOSALS = 4  # times a strategy is asked for points that are new, before other
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """A point that was told and its figures, NaN where there was none to be had."""
+    """A point that was told and its figures, NaN where one is unknown."""
 
     point: Point
     objectives: dict[str, float]
@@ -183,7 +183,7 @@ class Searcher:
     def tell(self, point: Mapping[str, Any], objectives: Mapping[str, float]) -> None:
         """Takes the figures of a point: every objective and every constrained figure.
 
-        The point need not have been asked for. NaN says that a figure could not be had: such a
+        The point need not have been asked for. NaN says that a figure is unknown: such a
         trial is never on the front and never asked for again.
 
         Raises:

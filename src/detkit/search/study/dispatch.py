@@ -128,7 +128,7 @@ class Dispatcher:
             self.executor.submit(task)
             return
         if outcome.failure:
-            self.log(f"{task.spec.name}, {task.kind}: {outcome.failure}; told as failed")
+            self.log(f"{task.spec.name}, {task.kind}: {outcome.failure}; recorded as failed")
         elif task.kind == "measure" and not is_over(self.config, trial.figures):
             score = Task(number=task.number, kind="score", spec=task.spec, cost=task.cost)
             self.executor.submit(score)

@@ -1,6 +1,6 @@
 """The trials of a study on disk: SQLite, one transaction a step, safe from a kill at any instant.
 
-A trial is asked, then told, once. Figures that could not be had are NULL in the file, NaN here.
+A trial is asked, then told, once. Unknown figures are NULL in the file, NaN here.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ class Study:
             on_trial=lambda figures: self.callbacks.on_progress(self._progress(figures)),
             callbacks=self.callbacks,
         )
-        with contextlib.suppress(Stopped):  # what is under way stays untold
+        with contextlib.suppress(Stopped):  # running points are not told then
             if self.relaxation:
                 self.relaxation.measure(ProgressLogger(self.callbacks.log))
             dispatcher.run()
