@@ -1,0 +1,62 @@
+"""What the loop asks of a step strategy, and what ordinary training adds to the gradients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from detkit.config import TrainConfig
+from detkit.nn.detector import Detector
+from detkit.train.loop import Trainer
+from detkit.train.loss import LossParts
+from detkit.train.setup import build_setup
+from detkit.train.step import PlainStep
+from detkit.train.stop import StopSignal
+
+
+def make_trainer(config: TrainConfig, out: Path, strategy: type[PlainStep]) -> Trainer:
+    return Trainer(
+        config,
+        build_setup(config),
+        out,
+        on_progress=lambda _: None,
+        stop=StopSignal(),
+        make_strategy=strategy,
+    )
+
+
+def test_a_strategy_learns_each_batch_and_prepares_each_validation(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    calls: list[tuple[int, int] | str] = []
+
+    class Recorded(PlainStep):
+        def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
+            calls.append((epoch, batch))
+            return super().learn(images, targets_n6, epoch=epoch, batch=batch)
+
+        def before_validation(self, averaged: Detector) -> None:
+            assert not averaged.training
+            calls.append("validation")
+
+    make_trainer(config, tmp_path, Recorded).run(resume=False)
+    epochs = [[(epoch, batch) for batch in range(4)] for epoch in range(2)]
+    assert calls == [*epochs[0], "validation", *epochs[1], "validation"]
+
+
+def test_an_auxiliary_loss_is_added_to_the_total_and_to_the_gradients(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    trainer = make_trainer(config, tmp_path, PlainStep)
+    context = trainer.strategy.context  # type: ignore[attr-defined]
+    batch = next(iter(trainer.loader.epoch(0)))
+    found = []
+    for auxiliary in (None, lambda images, logits, distances: logits.square().mean()):
+        context.model.zero_grad()
+        parts = PlainStep(context, auxiliary).learn(batch.images, batch.boxes, epoch=0, batch=0)
+        gradient = context.model.heads.head1.cls_pred.bias.grad
+        found.append((float(parts.total.detach()), gradient.clone()))
+    assert found[1][0] > found[0][0]
+    assert not torch.equal(found[0][1], found[1][1])
