@@ -90,7 +90,7 @@ def attempt(graph: ModelProto) -> dict[str, Any]:
 
 def graphs(spec: ArchSpec) -> Graphs:
     """The forms of export by name."""
-    float32, int8 = prototype(spec, "fp32"), prototype(spec, "int8")
+    float32, int8 = untrained_model(spec, "fp32"), untrained_model(spec, "int8")
     yield "fp32", lambda: float32
     yield "fp16", lambda: to_half(float32)
     yield "int8", lambda: int8
@@ -99,7 +99,7 @@ def graphs(spec: ArchSpec) -> Graphs:
     yield "fp32, NMS", lambda: append_nms(float32, PREDICT_NMS)
 
 
-def prototype(spec: ArchSpec, precision: str) -> ModelProto:
+def untrained_model(spec: ArchSpec, precision: str) -> ModelProto:
     return untrained_graph(spec, target="tensorrt", precision=precision)[0]
 
 
