@@ -71,7 +71,7 @@ def test_profile_of_another_space_says_how_to_make_one(profile):
 
 def test_newer_schema_and_other_files_are_refused(profile, tmp_path):
     with pytest.raises(ArtifactError, match="another version"):
-        open_profile(profile(schema_version=2), WANTED)
+        open_profile(profile(schema_version=3), WANTED)
     with pytest.raises(ArtifactError, match="no such file"):
         open_profile(tmp_path / "nothing.json", WANTED)
     (tmp_path / "list.json").write_text("[1, 2]")
