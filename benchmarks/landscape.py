@@ -96,8 +96,8 @@ def latency_ms() -> Floats:
     for i, (depth, width) in enumerate(zip(stages[:4], stages[4:], strict=True)):
         channels = np.round(CHANNELS[i] * width / 8) * 8
         total = total + _layer_ms(2 * depth, channels, (size / 2 ** (i + 2)) ** 2)
-    for i, channels in enumerate((64, 128, 256)):
-        total = total + _layer_ms(np.full(1, 2.0), channels * head, (size / 2 ** (i + 3)) ** 2)
+    for i, outputs in enumerate((64, 128, 256)):
+        total = total + _layer_ms(np.full(1, 2.0), outputs * head, (size / 2 ** (i + 3)) ** 2)
     return total
 
 

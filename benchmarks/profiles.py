@@ -15,6 +15,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -52,7 +53,9 @@ def agreement(said: np.ndarray, measured: np.ndarray) -> dict[str, float]:
     }
 
 
-def assess(work: Path, precision: str, profile: Profile, args: argparse.Namespace) -> dict:
+def assess(
+    work: Path, precision: str, profile: Profile, args: argparse.Namespace
+) -> dict[str, Any]:
     """Measures, or takes from `work`, and compares four ways to say the held-out latencies."""
 
     def of(name: str, **options: object) -> HardwareProfile:
@@ -68,7 +71,7 @@ def assess(work: Path, precision: str, profile: Profile, args: argparse.Namespac
     macs = np.array([sample.macs for sample in held_out.samples], float)
     specs = [from_plain(ArchSpec, sample.arch) for sample in held_out.samples]
     rate = np.exp(np.mean([np.log(s.latency_ms / s.macs) for s in fitted.samples]))
-    visits = [v for p in (fitted, held_out, again) for s in p.samples for v in s.visits]
+    visits = [v for p in (fitted, held_out, again) for s in p.samples for v in s.measurements]
     return {
         "predicted": agreement(np.array([predict_ms(fitted.fit, s) for s in specs]), measured),
         "measured again": agreement(np.array([s.latency_ms for s in again.samples]), measured),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import functools
 import importlib.util
 import json
 import subprocess
@@ -292,6 +293,7 @@ def static_quantization(
             weight_type=QuantType.QInt8,
             **more,
         )
+        assert isinstance(before.manifest, Manifest)
         write_onnx(onnx.load(plain), before.manifest, out)
         session = open_session(out, engine="onnxruntime", session_options=ONE_THREAD)
         found = coverage(out, "onnxruntime")
@@ -344,6 +346,7 @@ def nncf_quantization(parent: Path, batches: list[Any], before: Session, scorer:
         fast_bias_correction=True,
         subset_size=len(batches),
     )
+    assert isinstance(before.manifest, Manifest)
     return scorer.row("NNCF", OpenVinoSession(quantized, before.manifest), before)
 
 
@@ -368,7 +371,7 @@ def rivals(args: argparse.Namespace) -> Iterator[Row]:
             calls[f"{args.checkpoint.name} {engine}"] = caller(session, images)
         for file in args.files:
             request = compiled(the_core().read_model(file)).create_infer_request()
-            calls[f"{file.name} openvino"] = lambda request=request: request.infer([images])
+            calls[f"{file.name} openvino"] = functools.partial(request.infer, [images])
             if file.suffix == ".onnx":
                 calls[f"{file.name} onnxruntime"] = plain_onnx(file, images)
         times = time_in_turns(calls, rounds=args.rounds)

@@ -23,7 +23,7 @@ def table(kind: str, seed: int) -> Table:
     """One instance; `seed` draws its effects and its noise."""
     rng = np.random.default_rng([seed, list(COUNTS).index(kind)])
     counts = COUNTS[kind]
-    sizes = axes([_sizes(count, bool(rng.random() < ORDERED[kind]), rng) for count in counts])
+    sizes = axes([_sizes(n, bool(rng.random() < ORDERED[kind]), rng).tolist() for n in counts])
     accuracy = _cell(sizes, rng) if kind == "cell" else _blocks(sizes, rng)
     add_pairs(accuracy, RUGGEDNESS, rng)
     accuracy += rng.normal(0, TRAINING_NOISE, counts)
@@ -69,4 +69,5 @@ def _latency_ms(sizes: list[Floats], rng: np.random.Generator) -> Floats:
             added = added + cost
         else:
             factor = factor * (1 + 0.5 * cost)
-    return added * factor
+    latency: Floats = added * factor
+    return latency

@@ -29,7 +29,7 @@ WEIGHT_BITS = (8, 7)
 HEADER = ("block", "AP float", "AP INT8, 8 bit", "drop", "AP INT8, 7 bit", "drop", "noise dB")
 
 
-def detkit(*args: str | Path) -> str:
+def detkit(*args: object) -> str:
     """Runs a verb, its log on our stderr; returns its stdout without the last newline."""
     command = [sys.executable, "-m", "detkit", *map(str, args)]
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.rstrip(

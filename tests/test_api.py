@@ -8,7 +8,9 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +19,12 @@ from PIL import Image
 import detkit
 from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.spec.onnx_description import PRESETS, OnnxDescription
+from fixtures.command_line import Detkit
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "python_api.py"
 
 
-def test_importing_detkit_imports_nothing_else():
+def test_importing_detkit_imports_nothing_else() -> None:
     script = (
         "import sys; before = set(sys.modules); import detkit; detkit.__version__\n"
         "print(sorted({name.split('.')[0] for name in set(sys.modules) - before}))"
@@ -31,15 +34,17 @@ def test_importing_detkit_imports_nothing_else():
     assert not heavy & set(eval(done.stdout))
 
 
-def test_every_public_name_is_there_and_an_unknown_one_is_not():
+def test_every_public_name_is_there_and_an_unknown_one_is_not() -> None:
     assert all(getattr(detkit, name) is not None for name in detkit.__all__)
     assert set(detkit._HOMES) | {"__version__"} == set(detkit.__all__) == set(dir(detkit))
     with pytest.raises(AttributeError, match="no attribute 'lod'"):
-        detkit.lod  # noqa: B018
+        detkit.lod  # type: ignore[attr-defined]  # noqa: B018
 
 
 @pytest.mark.parametrize("as_type", [str, Path])
-def test_a_str_is_as_good_as_a_path(cell_model, cell_folder, as_type):
+def test_a_str_is_as_good_as_a_path(
+    cell_model: Callable[..., Path], cell_folder: Path, as_type: type
+) -> None:
     model = detkit.load(as_type(cell_model()))
     image = cell_folder / "images" / "a.png"
     assert len(model.predict(as_type(image))) == len(model.predict([as_type(image)])[0])
@@ -47,7 +52,9 @@ def test_a_str_is_as_good_as_a_path(cell_model, cell_folder, as_type):
     assert detkit.read_manifest(as_type(cell_model())).class_names == model.classes
 
 
-def test_path_array_and_pil_image_give_the_same(cell_model, cell_folder):
+def test_path_array_and_pil_image_give_the_same(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     model = detkit.load(cell_model())
     for path in (cell_folder / "images").rglob("*.png"):
         with Image.open(path) as opened:
@@ -59,7 +66,9 @@ def test_path_array_and_pil_image_give_the_same(cell_model, cell_folder):
             assert one.names == other.names
 
 
-def test_results_are_those_of_the_command_line(detkit_cli, settled, labelled, tmp_path):
+def test_results_are_those_of_the_command_line(
+    detkit_cli: Detkit, settled: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
     images = sorted((labelled / "images").rglob("*.png"))[:9]  # more than one chunk
     out = tmp_path / "out"
     done = detkit_cli("predict", settled(), *images, "-o", out, "--conf", 0.3, "--device", "cpu")
@@ -74,14 +83,18 @@ def test_results_are_those_of_the_command_line(detkit_cli, settled, labelled, tm
     assert [row["category_name"] for row in rows] == [n for r in results for n in r.names]
 
 
-def test_result_draws_and_saves(cell_model, cell_folder, tmp_path):
+def test_result_draws_and_saves(
+    cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     found = detkit.load(cell_model()).predict(cell_folder / "images" / "a.png")
     assert found.draw().shape == found.image.shape
     assert (found.draw() != found.image).any()
     assert found.save(str(tmp_path / "drawn.png")) == tmp_path / "drawn.png"
 
 
-def test_a_model_of_another_tool_is_opened_with_its_outputs(described_graph, cell_folder):
+def test_a_model_of_another_tool_is_opened_with_its_outputs(
+    described_graph: Callable[..., Path], cell_folder: Path
+) -> None:
     with pytest.raises(ArtifactError, match="no detkit manifest"):
         detkit.load(described_graph("yolov8"))
     model = detkit.load(described_graph("yolov8"), outputs="yolov8")
@@ -97,7 +110,9 @@ def turned(image: Image.Image, orientation: int) -> Image.Image:
     return Image.open(io.BytesIO(data.getvalue()))
 
 
-def test_a_pil_image_is_turned_upright_as_its_file_is(cell_model, cell_folder, tmp_path):
+def test_a_pil_image_is_turned_upright_as_its_file_is(
+    cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     with Image.open(cell_folder / "images" / "a.png") as opened:
         stored = turned(opened.convert("RGB"), 6)
     stored.save(tmp_path / "turned.png", exif=stored.getexif())
@@ -107,12 +122,14 @@ def test_a_pil_image_is_turned_upright_as_its_file_is(cell_model, cell_folder, t
     assert one.image.shape == (stored.width, stored.height, 3)
 
 
-def test_a_16_bit_pil_image_keeps_its_range(cell_model):
+def test_a_16_bit_pil_image_keeps_its_range(cell_model: Callable[..., Path]) -> None:
     gray = Image.fromarray(np.full((8, 8), 257 * 100, np.uint16))
     assert (detkit.load(cell_model()).predict(gray).image == 100).all()
 
 
-def test_a_damaged_pil_image_is_a_data_error(cell_model, cell_folder):
+def test_a_damaged_pil_image_is_a_data_error(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     data = (cell_folder / "images" / "a.png").read_bytes()
     with (
         Image.open(io.BytesIO(data[: len(data) // 2])) as cut,
@@ -122,14 +139,18 @@ def test_a_damaged_pil_image_is_a_data_error(cell_model, cell_folder):
 
 
 @pytest.mark.parametrize("gather", [list, tuple, iter, lambda paths: (p for p in paths)])
-def test_any_iterable_of_images_gives_a_list(cell_model, cell_folder, gather):
+def test_any_iterable_of_images_gives_a_list(
+    cell_model: Callable[..., Path], cell_folder: Path, gather: Callable[..., Any] | type
+) -> None:
     paths = sorted((cell_folder / "images").glob("*.png"))[:3]
     results = detkit.load(cell_model()).predict(gather(paths), batch=2)
     assert isinstance(results, list)
     assert len(results) == len(paths)
 
 
-def test_iou_is_refused_where_the_graph_has_its_nms(described_graph, cell_folder):
+def test_iou_is_refused_where_the_graph_has_its_nms(
+    described_graph: Callable[..., Path], cell_folder: Path
+) -> None:
     model = detkit.load(described_graph("yolov10"), outputs=named_spec("yolov10", ("red", "green")))
     image = cell_folder / "images" / "a.png"
     assert model.predict(image) is not None
@@ -141,19 +162,23 @@ def named_spec(preset: str, names: tuple[str, ...]) -> OnnxDescription:
     return dataclasses.replace(PRESETS[preset], class_names=names)
 
 
-def test_classes_that_nothing_names_are_refused(described_graph):
+def test_classes_that_nothing_names_are_refused(described_graph: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="does not name its classes"):
         detkit.load(described_graph("yolov10"), outputs="yolov10")
 
 
-def test_classes_are_taken_from_where_the_description_says(described_graph, cell_folder, tmp_path):
+def test_classes_are_taken_from_where_the_description_says(
+    described_graph: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     about = {"preset": "yolov10", "classes_from": str(cell_folder)}
     (tmp_path / "about.json").write_text(json.dumps(about))
     model = detkit.load(described_graph("yolov10"), outputs=tmp_path / "about.json")
     assert model.classes == ("red", "green")
 
 
-def test_evaluate_names_the_folder_it_was_given_opened(cell_model, cell_folder):
+def test_evaluate_names_the_folder_it_was_given_opened(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     report = detkit.evaluate(cell_model(), detkit.open_folder(cell_folder), batch=3)
     assert report.data == str(cell_folder)
     assert report.ap == 1
@@ -170,17 +195,23 @@ def test_evaluate_names_the_folder_it_was_given_opened(cell_model, cell_folder):
         ([[7]], "list is no image: expected a path"),
     ],
 )
-def test_what_is_no_image_is_refused(cell_model, image, message):
+def test_what_is_no_image_is_refused(
+    cell_model: Callable[..., Path], image: Any, message: str
+) -> None:
     with pytest.raises(DataError, match=message):
         detkit.load(cell_model()).predict(image)
 
 
-def test_a_threshold_out_of_range_is_refused(cell_model, cell_folder):
+def test_a_threshold_out_of_range_is_refused(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     with pytest.raises(UsageError, match="conf 25"):
         detkit.load(cell_model()).predict(cell_folder / "images" / "a.png", conf=25)
 
 
-def test_the_example_runs(cell_model, cell_folder, tmp_path):
+def test_the_example_runs(
+    cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     done = subprocess.run(
         [sys.executable, str(EXAMPLE), str(cell_model()), str(cell_folder)],
         cwd=tmp_path,
@@ -195,7 +226,7 @@ def test_the_example_runs(cell_model, cell_folder, tmp_path):
 
 
 @pytest.fixture
-def detkit_cli():
+def detkit_cli() -> Detkit:
     def run(*args: object) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "detkit", *map(str, args)]
         return subprocess.run(command, capture_output=True, text=True, timeout=120)

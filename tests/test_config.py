@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 
@@ -20,13 +21,13 @@ from detkit.core.errors import UsageError
 SECTIONS = [AugmentConfig, LossConfig, OptimConfig]
 
 
-def write(tmp_path, text):
+def write(tmp_path: Path, text: str | bytes) -> Path:
     path = tmp_path / "run.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return path
 
 
-def test_flags_beat_sets_beat_file_beat_defaults(tmp_path):
+def test_flags_beat_sets_beat_file_beat_defaults(tmp_path: Path) -> None:
     file = write(tmp_path, "epochs = 2\nbatch = 2\nseed = 2\n[optim]\nlr = 0.02\nema = 0.2\n")
     config = resolve(
         TrainConfig,
@@ -53,7 +54,7 @@ def test_flags_beat_sets_beat_file_beat_defaults(tmp_path):
         ),
     ],
 )
-def test_config_toml_reads_back_equal(tmp_path, config):
+def test_config_toml_reads_back_equal(tmp_path: Path, config: TrainConfig) -> None:
     assert resolve(TrainConfig, file=write(tmp_path, to_toml(config))) == config
 
 
@@ -72,14 +73,16 @@ def test_config_toml_reads_back_equal(tmp_path, config):
         (b"data = '\xff'", "not valid TOML: ", ""),
     ],
 )
-def test_bad_file_is_refused_with_the_place(tmp_path, text, message, hint):
+def test_bad_file_is_refused_with_the_place(
+    tmp_path: Path, text: bytes | str, message: str, hint: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(TrainConfig, file=write(tmp_path, text))
     assert message in str(caught.value)
     assert caught.value.hint.startswith(hint)
 
 
-def test_file_that_cannot_be_read_is_named(tmp_path):
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "lost.toml", tmp_path):
         with pytest.raises(UsageError, match=f"cannot read config {path}"):
             resolve(TrainConfig, file=path)
@@ -105,18 +108,18 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
         ("optim.lr=1e999", "config.optim.lr: expected a finite number, got inf"),
     ],
 )
-def test_bad_set_is_refused_with_its_text(text, message):
+def test_bad_set_is_refused_with_its_text(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve(TrainConfig, sets=[text])
     assert str(caught.value) == message
 
 
-def test_set_inside_what_the_file_made_a_number_is_refused(tmp_path):
+def test_set_inside_what_the_file_made_a_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--set optim.lr=1: the file says optim = 3"):
         resolve(TrainConfig, file=write(tmp_path, "optim = 3"), sets=["optim.lr=1"])
 
 
-def test_set_takes_text_as_it_is_and_trims_blanks():
+def test_set_takes_text_as_it_is_and_trims_blanks() -> None:
     config = resolve(TrainConfig, sets=[" data = a b=c ", "model=3"])
     assert (config.data, config.model) == ("a b=c", "3")
 
@@ -140,7 +143,9 @@ def test_set_takes_text_as_it_is_and_trims_blanks():
         (LossConfig, "iou", -1.0),
     ],
 )
-def test_value_out_of_range_is_refused_on_construction(cls, key, value):
+def test_value_out_of_range_is_refused_on_construction(
+    cls: type[Settings], key: str, value: float | int | str
+) -> None:
     with pytest.raises(UsageError, match=key):
         cls(**{key: value})
 
@@ -158,7 +163,7 @@ class OneSided(Settings):
         ("most", 1.6, "most: 1.6 is not 1.5 or less"),
     ],
 )
-def test_one_bound_is_enough(key, value, message):
+def test_one_bound_is_enough(key: str, value: float, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         OneSided(**{key: value})
     assert str(caught.value) == message
@@ -168,7 +173,7 @@ def test_one_bound_is_enough(key, value, message):
     assert "(up to 1.5)" in text
 
 
-def test_every_setting_has_its_help_and_every_help_is_printed():
+def test_every_setting_has_its_help_and_every_help_is_printed() -> None:
     lines = help_lines(TrainConfig)
     plain = [item for item in dataclasses.fields(TrainConfig) if "help" in item.metadata]
     nested = [item for section in SECTIONS for item in dataclasses.fields(section)]
@@ -179,5 +184,5 @@ def test_every_setting_has_its_help_and_every_help_is_printed():
         assert item.metadata["help"] in line
 
 
-def test_help_lines_fit_a_terminal():
+def test_help_lines_fit_a_terminal() -> None:
     assert max(map(len, help_lines(TrainConfig))) <= 100

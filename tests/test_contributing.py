@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,9 @@ def test_there_are_three_walks() -> None:
 
 
 @pytest.mark.parametrize("title", WALKS)
-def test_a_walk_works_as_it_is_written(title: str, copy: Path, settled) -> None:
+def test_a_walk_works_as_it_is_written(
+    title: str, copy: Path, settled: Callable[..., Path]
+) -> None:
     shutil.copyfile(settled(), copy / "best.safetensors")
     file, code = new_file(title)
     assert not (copy / file).exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,14 @@ def examples_in(name: str) -> list[doctest.DocTest]:
 
 
 @pytest.mark.parametrize("name", MODULES)
-def test_the_examples_of_a_module_run(name, cell_model, cell_folder, tmp_path, monkeypatch, capsys):
+def test_the_examples_of_a_module_run(
+    name: str,
+    cell_model: Callable[..., Path],
+    cell_folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     cell_model("best.onnx").rename(tmp_path / "best.onnx")
     monkeypatch.chdir(tmp_path)
     assert cell_folder == tmp_path / "coco"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from detkit.report import Variant
 FREE = VariantLimits(max_drop=0.5, max_ms=None)
 
 
-def variant(engine: str, precision: str, ms: float, *, drop: float = 0.0, **fields) -> Variant:
+def variant(engine: str, precision: str, ms: float, *, drop: float = 0.0, **fields: Any) -> Variant:
     """Its times are against 10 ms, give or take 2 %."""
     ratio = ms / 10
     given = {
@@ -39,7 +40,7 @@ def advice_on(*others: Variant, limits: VariantLimits = FREE) -> str:
     return recommend((*FLOATS, *others), limits, images=87).advice
 
 
-def test_fast_and_good_int8_is_shipped():
+def test_fast_and_good_int8_is_shipped() -> None:
     found = recommend((*FLOATS, variant("openvino", "int8", 3.45, drop=0.2)), FREE, images=87)
     assert found.chosen == 2
     assert found.advice == (
@@ -47,7 +48,7 @@ def test_fast_and_good_int8_is_shipped():
     )
 
 
-def test_int8_that_loses_too_much_is_not():
+def test_int8_that_loses_too_much_is_not() -> None:
     int8 = variant("openvino", "int8", 3.0, drop=1.3, drop_noise=0.2)
     assert advice_on(int8) == (
         "stay in fp32 on onnxruntime: int8 on openvino would lose 1.3 +- 0.2 points, limit 0.5"
@@ -57,24 +58,24 @@ def test_int8_that_loses_too_much_is_not():
     )
 
 
-def test_int8_slower_than_float_is_never_shipped():
+def test_int8_slower_than_float_is_never_shipped() -> None:
     slow = variant("onnxruntime", "int8", 13.0)
     assert advice_on(slow) == (
         "stay in fp32 on onnxruntime: int8 on onnxruntime is slower than fp32 on onnxruntime"
     )
 
 
-def test_int8_whose_gain_is_noise_is_not_shipped_and_that_is_said():
+def test_int8_whose_gain_is_noise_is_not_shipped_and_that_is_said() -> None:
     near = variant("onnxruntime", "int8", 9.9, ratio_low=0.95, ratio_high=1.03)
     assert "is within the noise as slow as" in advice_on(near)
 
 
-def test_drop_within_the_noise_of_the_images_is_said():
+def test_drop_within_the_noise_of_the_images_is_said() -> None:
     line = advice_on(variant("openvino", "int8", 4.0, drop=0.2, drop_noise=0.15))
     assert line.endswith("0.2 points below float, which is within the noise of 87 images")
 
 
-def test_two_that_cannot_be_told_apart_are_both_named():
+def test_two_that_cannot_be_told_apart_are_both_named() -> None:
     line = advice_on(
         variant("openvino", "int8", 4.0, drop=-0.2),
         variant("onnxruntime", "int8", 4.05),
@@ -86,12 +87,12 @@ def test_two_that_cannot_be_told_apart_are_both_named():
     )
 
 
-def test_fastest_float_is_what_the_others_are_held_against():
+def test_fastest_float_is_what_the_others_are_held_against() -> None:
     variants = (*FLOATS, variant("openvino", "fp32", 9.0))
     assert recommend(variants, FREE, images=1).chosen == 2
 
 
-def test_limit_on_time_leaves_nothing_and_says_why():
+def test_limit_on_time_leaves_nothing_and_says_why() -> None:
     found = recommend(
         (*FLOATS, variant("openvino", "int8", 4.0, drop=2)),
         VariantLimits(max_drop=0.5, max_ms=5),
@@ -119,6 +120,6 @@ def test_limit_on_time_leaves_nothing_and_says_why():
         ),
     ],
 )
-def test_commands_make_the_form(engine, precision, expected):
+def test_commands_make_the_form(engine: str, precision: str, expected: list[str]) -> None:
     made = commands(variant(engine, precision, 1.0), Path("a b.safetensors"), Path("coco"))
     assert list(made) == expected

@@ -83,9 +83,11 @@ def write(path: Path, manifest: Manifest) -> Manifest:
     content = FORMATS[path.suffix]
     if path.suffix == ".xml":
         return write_xml_and_bin(path, manifest, b"weights" * 100)
-    return write_artifact(
-        path, manifest, lambda partial, text: partial.write_bytes(content(text)) and None
-    )
+
+    def save(partial: Path, text: str) -> None:
+        partial.write_bytes(content(text))
+
+    return write_artifact(path, manifest, save)
 
 
 def write_xml_and_bin(path: Path, manifest: Manifest, weights: bytes) -> Manifest:
@@ -97,7 +99,9 @@ def write_xml_and_bin(path: Path, manifest: Manifest, weights: bytes) -> Manifes
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_manifest_reads_back_with_the_digest_it_was_sealed_with(tmp_path, manifest, suffix):
+def test_manifest_reads_back_with_the_digest_it_was_sealed_with(
+    tmp_path: Path, manifest: Manifest, suffix: str
+) -> None:
     path = tmp_path / f"model{suffix}"
     sealed = write(path, manifest)
     assert read_manifest(path) == sealed
@@ -107,7 +111,7 @@ def test_manifest_reads_back_with_the_digest_it_was_sealed_with(tmp_path, manife
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_every_flipped_bit_is_noticed(tmp_path, manifest, suffix):
+def test_every_flipped_bit_is_noticed(tmp_path: Path, manifest: Manifest, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     write(path, manifest)
     data = path.read_bytes()
@@ -118,7 +122,9 @@ def test_every_flipped_bit_is_noticed(tmp_path, manifest, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_file_cut_short_anywhere_is_refused(tmp_path, manifest, suffix):
+def test_file_cut_short_anywhere_is_refused(
+    tmp_path: Path, manifest: Manifest, suffix: str
+) -> None:
     path = tmp_path / f"model{suffix}"
     write(path, manifest)
     data = path.read_bytes()
@@ -129,7 +135,7 @@ def test_file_cut_short_anywhere_is_refused(tmp_path, manifest, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_verification_may_be_skipped(tmp_path, manifest, suffix):
+def test_verification_may_be_skipped(tmp_path: Path, manifest: Manifest, suffix: str) -> None:
     path = tmp_path / f"model{suffix}"
     sealed = write(path, manifest)
     path.write_bytes(path.read_bytes().replace(b"weights ", b"WEIGHTS ", 1))
@@ -181,7 +187,9 @@ def test_verification_may_be_skipped(tmp_path, manifest, suffix):
         ("x.xml", xml_bytes("{"), "unreadable manifest"),
     ],
 )
-def test_files_of_other_tools_and_broken_ones_are_refused(tmp_path, name, content, message):
+def test_files_of_other_tools_and_broken_ones_are_refused(
+    tmp_path: Path, name: str, content: bytes | None, message: str
+) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -189,19 +197,19 @@ def test_files_of_other_tools_and_broken_ones_are_refused(tmp_path, name, conten
         read_manifest(path)
 
 
-def test_an_xml_of_absurd_size_is_refused_unread(tmp_path):
+def test_an_xml_of_absurd_size_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "x.xml").open("wb") as file:
         file.truncate(MAX_HEADER_BYTES + 1)  # a hole, which takes no space
     with pytest.raises(ArtifactError, match="too large"):
         read_manifest(tmp_path / "x.xml")
 
 
-def test_class_names_must_be_as_many_as_the_classes(manifest):
+def test_class_names_must_be_as_many_as_the_classes(manifest: Manifest) -> None:
     with pytest.raises(UsageError, match="1 class names for 2 classes"):
         dataclasses.replace(manifest, class_names=("cell",))
 
 
-def test_parent_is_what_sha256sum_prints(tmp_path):
+def test_parent_is_what_sha256sum_prints(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_bytes(b"abc")
     digest = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
@@ -209,7 +217,7 @@ def test_parent_is_what_sha256sum_prints(tmp_path):
     assert sha256_of(path) == digest
 
 
-def test_versions_name_what_is_installed_and_nothing_else():
+def test_versions_name_what_is_installed_and_nothing_else() -> None:
     found = versions("typer", "no-such-package")
     assert {"detkit", "python", "typer"} == set(found)
 
@@ -223,7 +231,7 @@ def fail_after_half(path: Path) -> None:
         raise KeyError
 
 
-def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
+def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     with pytest.raises(KeyError):
@@ -232,7 +240,7 @@ def test_failed_write_leaves_the_old_file_and_no_other(tmp_path):
     assert path.read_text() == "old"
 
 
-def test_missing_folders_are_made_and_the_mode_is_that_of_any_file(tmp_path):
+def test_missing_folders_are_made_and_the_mode_is_that_of_any_file(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b.txt"
     write_text(path, "\u6587")
     (tmp_path / "plain").touch()
@@ -240,7 +248,7 @@ def test_missing_folders_are_made_and_the_mode_is_that_of_any_file(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
 
 
-def test_kill_while_writing_leaves_the_old_file_and_the_next_write_sweeps(tmp_path):
+def test_kill_while_writing_leaves_the_old_file_and_the_next_write_sweeps(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     write_text(path, "old")
     script = f"""
@@ -264,7 +272,7 @@ with atomic_path(pathlib.Path({str(path)!r})) as partial:
     assert path.read_text() == "new"
 
 
-def test_place_that_cannot_be_written_is_a_clear_error(tmp_path):
+def test_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ArtifactError, match=r"cannot write .*file/a.txt: "):
         write_text(tmp_path / "file" / "a.txt", "x")
@@ -274,7 +282,9 @@ def test_place_that_cannot_be_written_is_a_clear_error(tmp_path):
     assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_full_disk_is_said_so_also_when_a_library_hides_it(tmp_path, monkeypatch):
+def test_full_disk_is_said_so_also_when_a_library_hides_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.bin"
     with pytest.raises(ArtifactError, match="the disk is full"), atomic_path(path):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -297,7 +307,7 @@ def pair(tmp_path: Path, manifest: Manifest) -> Path:
     return path
 
 
-def test_the_digest_of_an_xml_covers_its_bin(pair):
+def test_the_digest_of_an_xml_covers_its_bin(pair: Path) -> None:
     weights = pair.with_suffix(".bin")
     data = weights.read_bytes()
     assert size_of(pair) == pair.stat().st_size + len(data)
@@ -308,14 +318,14 @@ def test_the_digest_of_an_xml_covers_its_bin(pair):
     assert read_manifest(pair, verify=False).weights_sha256
 
 
-def test_an_xml_without_its_bin_is_told_which_file_is_missing(pair):
+def test_an_xml_without_its_bin_is_told_which_file_is_missing(pair: Path) -> None:
     pair.with_suffix(".bin").unlink()
     with pytest.raises(ArtifactError, match=r"weights are missing: no such file: .*model.bin") as e:
         read_manifest(pair)
     assert e.value.hint == "the two files belong together: copy both"
 
 
-def test_a_bin_named_as_the_model_is_told_its_xml(pair):
+def test_a_bin_named_as_the_model_is_told_its_xml(pair: Path) -> None:
     with pytest.raises(ArtifactError, match=r"model.bin is not a detkit artifact") as caught:
         read_manifest(pair.with_suffix(".bin"))
     assert caught.value.hint == f"it may be the weights of {pair}"
@@ -349,8 +359,8 @@ os.kill(os.getpid(), 9)
     ("renames", "weights"), [(0, b"old weights"), (1, None), (2, b"new weights")]
 )
 def test_kill_between_the_renames_of_a_pair_leaves_nothing_that_passes_for_a_model(
-    pair, manifest, renames, weights
-):
+    pair: Path, manifest: Manifest, renames: int, weights: bytes | None
+) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(pair), str(renames)], timeout=60)
     assert done.returncode == -signal.SIGKILL
     if weights is None:
@@ -363,7 +373,7 @@ def test_kill_between_the_renames_of_a_pair_leaves_nothing_that_passes_for_a_mod
     assert sorted(item.name for item in pair.parent.iterdir()) == ["model.bin", "model.xml"]
 
 
-def test_a_pair_that_cannot_be_written_leaves_the_old_one(pair):
+def test_a_pair_that_cannot_be_written_leaves_the_old_one(pair: Path) -> None:
     def fail(partial: Path, partial_weights: Path, text: str) -> None:
         partial_weights.write_bytes(b"half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -375,5 +385,5 @@ def test_a_pair_that_cannot_be_written_leaves_the_old_one(pair):
     assert sorted(item.name for item in pair.parent.iterdir()) == ["model.bin", "model.xml"]
 
 
-def test_manifest_json_is_small_enough_for_a_header(manifest):
+def test_manifest_json_is_small_enough_for_a_header(manifest: Manifest) -> None:
     assert len(to_json(manifest)) < 5000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -13,27 +15,28 @@ from detkit.timing.statistics import Interval
 class Machine:
     """A clock; `noise` is drawn for every call and lengthens it."""
 
-    def __init__(self, noise=lambda: 0.0) -> None:
-        self.now, self.noise, self.log = 0.0, noise, []
+    def __init__(self, noise: Callable[[], float] = lambda: 0.0) -> None:
+        self.now, self.noise = 0.0, noise
+        self.log: list[str] = []
 
     def __call__(self) -> float:
         return self.now
 
-    def model(self, name, ms):
-        def run(index):
+    def model(self, name: str, ms: float) -> Callable[[int], None]:
+        def run(index: int) -> None:
             self.log.append(name)
             self.now += ms / 1e3 * (1 + self.noise())
 
         return run
 
 
-def busy(seed):
+def busy(seed: int) -> Callable[[], float]:
     """Half of the calls are lengthened by up to 300 %, the others by about 1 %."""
     rng = np.random.default_rng(seed)
     return lambda: rng.uniform(0, 3) if rng.random() < 0.5 else abs(rng.normal(0, 0.01))
 
 
-def test_models_alternate_call_by_call_in_reversed_order():
+def test_models_alternate_call_by_call_in_reversed_order() -> None:
     machine = Machine()
     ab_test(
         machine.model("A", 1),
@@ -46,7 +49,7 @@ def test_models_alternate_call_by_call_in_reversed_order():
     assert machine.log.count("A") == machine.log.count("B") == LEAST_GROUPS * PAIRS
 
 
-def test_a_quiet_machine_tells_the_exact_change_at_once():
+def test_a_quiet_machine_tells_the_exact_change_at_once() -> None:
     machine = Machine()
     found = ab_test(
         machine.model("A", 10),
@@ -62,7 +65,7 @@ def test_a_quiet_machine_tells_the_exact_change_at_once():
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_a_busy_machine_tells_5_percent_from_none(seed):
+def test_a_busy_machine_tells_5_percent_from_none(seed: int) -> None:
     machine = Machine(busy(seed))
     slower = ab_test(
         machine.model("A", 10),
@@ -83,7 +86,7 @@ def test_a_busy_machine_tells_5_percent_from_none(seed):
     assert abs(same.change) < 0.01
 
 
-def test_it_goes_on_while_the_limit_is_inside_the_interval_but_not_for_ever():
+def test_it_goes_on_while_the_limit_is_inside_the_interval_but_not_for_ever() -> None:
     machine = Machine(busy(0))
     found = ab_test(
         machine.model("A", 10),
@@ -96,7 +99,7 @@ def test_it_goes_on_while_the_limit_is_inside_the_interval_but_not_for_ever():
     assert len(found.new.wall) == MAX_TIMES_LONGER * LEAST_GROUPS
 
 
-def test_decided_is_an_interval_on_one_side_of_the_limit():
+def test_decided_is_an_interval_on_one_side_of_the_limit() -> None:
     assert is_decided(Interval(0.031, 0.2), 0.03)
     assert is_decided(Interval(-0.01, 0.029), 0.03)
     assert not is_decided(Interval(0.02, 0.04), 0.03)
@@ -110,10 +113,10 @@ class BusyMachine(Machine):
         super().__init__(lambda: rng.uniform(0, 10))
         self.cpu = 0.0
 
-    def model(self, name, ms):
+    def model(self, name: str, ms: float) -> Callable[[int], None]:
         run = super().model(name, ms)
 
-        def run_and_count(index):
+        def run_and_count(index: int) -> None:
             run(index)
             self.cpu += ms / 1e3
 
@@ -124,7 +127,7 @@ class BusyMachine(Machine):
 
 
 @pytest.mark.parametrize("new_ms", [10.0, 10.5])
-def test_while_others_disturb_it_the_cpu_time_decides(new_ms):
+def test_while_others_disturb_it_the_cpu_time_decides(new_ms: float) -> None:
     machine = BusyMachine()
     found = ab_test(
         machine.model("A", 10),
@@ -139,7 +142,7 @@ def test_while_others_disturb_it_the_cpu_time_decides(new_ms):
     assert found.interval.high - found.interval.low < 0.025
 
 
-def test_wall_time_decides_where_nothing_disturbs_it_or_there_is_no_other():
+def test_wall_time_decides_where_nothing_disturbs_it_or_there_is_no_other() -> None:
     machine = BusyMachine()
     models = machine.model("A", 10), machine.model("B", 10)
     quiet = ab_test(*models, limit=9, min_seconds=0, clocks=machine.clocks())

@@ -5,6 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ from detkit.core.serialization import from_json, to_json
 from detkit.data.draw import save_image
 from detkit.engines.opening import open_session
 from detkit.report import BenchReport
-from detkit.runtime.graph_session import DeviceTimes
+from detkit.runtime.graph_session import DeviceTimes, GraphSession
 from detkit.runtime.session import SessionOptions
 from detkit.timing.plan import TimingPlan
 
@@ -25,7 +28,7 @@ QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, max_c
 
 
 @pytest.fixture
-def images(tmp_path):
+def images(tmp_path: Path) -> Path:
     """A folder of three different images of odd sizes."""
     rng = np.random.default_rng(0)
     for number in range(3):
@@ -34,7 +37,9 @@ def images(tmp_path):
     return tmp_path / "photos"
 
 
-def test_the_report_names_models_machine_and_images(cell_model, images):
+def test_the_report_names_models_machine_and_images(
+    cell_model: Callable[..., Path], images: Path
+) -> None:
     path = cell_model()
     report = bench([path], plan=QUICK, data=images, session_options=SessionOptions(threads=1))
     (model,) = report.models
@@ -53,7 +58,9 @@ def test_the_report_names_models_machine_and_images(cell_model, images):
 
 
 @pytest.mark.parametrize("form", [{"uint8": True}, {"nms": True}, {"uint8": True, "nms": True}])
-def test_every_form_of_export_is_timed_beside_the_raw_one(cell_model, images, form):
+def test_every_form_of_export_is_timed_beside_the_raw_one(
+    cell_model: Callable[..., Path], images: Path, form: dict[str, bool]
+) -> None:
     paths = [cell_model(), cell_model("other.onnx", **form)]
     report = bench(paths, plan=QUICK, data=images, batch=2)
     first, other = report.models
@@ -62,25 +69,34 @@ def test_every_form_of_export_is_timed_beside_the_raw_one(cell_model, images, fo
     assert other.form == ("nms" if "nms" in form else "deployed")
 
 
-def test_engines_told_no_threads_all_get_the_same(cell_model, images, monkeypatch):
+def test_engines_told_no_threads_all_get_the_same(
+    cell_model: Callable[..., Path], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(room, "usable_cpus", lambda: 3)
     report = bench([cell_model()], plan=QUICK, data=images)
     assert report.models[0].threads == 3
 
 
-def test_few_runs_are_a_warning_of_the_report(cell_model, images):
+def test_few_runs_are_a_warning_of_the_report(
+    cell_model: Callable[..., Path], images: Path
+) -> None:
     report = bench([cell_model()], plan=QUICK, data=images)
     assert not report.valid
     assert any("p99 of 10 runs" in warning for warning in report.warnings)
 
 
-def test_the_reference_work_is_timed_in_the_rounds_of_the_models(cell_model, images):
+def test_the_reference_work_is_timed_in_the_rounds_of_the_models(
+    cell_model: Callable[..., Path], images: Path
+) -> None:
     report = bench([cell_model()], plan=QUICK, data=images)
+    assert report.reference is not None
     assert report.reference.p50_ms > 0
     assert len(report.reference.block_ms) == len(report.models[0].block_ms) == QUICK.blocks
 
 
-def test_the_state_of_the_machine_is_taken_before_between_and_after(cell_model, images):
+def test_the_state_of_the_machine_is_taken_before_between_and_after(
+    cell_model: Callable[..., Path], images: Path
+) -> None:
     report = bench([cell_model()], plan=QUICK, data=images)
     assert len(report.states) == QUICK.blocks + 2
     assert report.states[0].load_average >= 0
@@ -88,8 +104,8 @@ def test_the_state_of_the_machine_is_taken_before_between_and_after(cell_model, 
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "openvino"])
 def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
-    cell_model, images, engine, monkeypatch
-):
+    cell_model: Callable[..., Path], images: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if engine == "openvino":
         pytest.importorskip("openvino", reason="OpenVINO is not installed here")
     monkeypatch.setattr(room, "usable_cpus", lambda: 3)
@@ -104,6 +120,7 @@ def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
     )
     (model,) = report.models
     load = model.throughput
+    assert load is not None
     assert (load.in_flight, model.threads, report.scenario) == (3, 1, "throughput")
     assert model.images_per_s == load.images_per_s
     assert load.images_per_s_low <= load.images_per_s <= load.images_per_s_high
@@ -111,7 +128,7 @@ def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
     assert from_json(BenchReport, to_json(report)) == report
 
 
-def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
+def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(room, "usable_cpus", lambda: 8)
     assert fill_options(SessionOptions(threads=3), "throughput") == SessionOptions(
         threads=3, in_flight=2
@@ -123,11 +140,13 @@ def test_threads_of_a_batch_leave_room_for_fewer_batches(monkeypatch):
     assert fill_options(SessionOptions(device="cuda"), "throughput").in_flight == 2
 
 
-def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, images):
-    def compute(index):
+def test_cpu_time_is_that_of_a_thread_that_does_the_work(
+    cell_model: Callable[..., Path], images: Path
+) -> None:
+    def compute(index: int) -> None:
         sum(range(200_000))
 
-    def let_others_compute(index):
+    def let_others_compute(index: int) -> None:
         thread = threading.Thread(target=compute, args=(index,))
         thread.start()
         thread.join()
@@ -138,23 +157,30 @@ def test_cpu_time_is_that_of_a_thread_that_does_the_work(cell_model, images):
         [cell_model()], plan=QUICK, data=images, session_options=SessionOptions(threads=1)
     )
     assert len(report.models[0].block_cpu_ms) == QUICK.blocks
+    assert report.reference is not None
     assert len(report.reference.block_cpu_ms) == QUICK.blocks
 
 
-def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(checkpoint, monkeypatch):
+def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(room, "usable_cpus", lambda: 2)
     with pytest.raises(UsageError, match="torch has no throughput scenario"):
         bench([checkpoint], plan=QUICK, scenario="throughput")
 
 
-def test_an_engine_that_times_itself_is_told_apart_from_its_copies(cell_model, images, monkeypatch):
+def test_an_engine_that_times_itself_is_told_apart_from_its_copies(
+    cell_model: Callable[..., Path], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = cell_model()
     session = open_session(path)
+    assert isinstance(session, GraphSession)
     monkeypatch.setattr(session, "runner", TimedByItself(session.runner))
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (session,))
     (model,) = bench([path], plan=QUICK, data=images).models
     assert (model.clock, model.latency_ms.p50, model.latency_ms.p99) == ("device", 3.0, 3.0)
     assert (model.upload_ms, model.download_ms) == (0.25, 0.125)
+    assert model.wall_ms is not None
     assert model.wall_ms.p50 != 3.0
     assert model.images_per_s == pytest.approx(1e3 / model.wall_ms.p50)
     chain = model.end_to_end_ms
@@ -166,21 +192,23 @@ class TimedByItself:
 
     engine = "onnxruntime"
 
-    def __init__(self, runner) -> None:
+    def __init__(self, runner: Any) -> None:
         self.runner = runner
         self.output_names = runner.output_names
         self.last_times = DeviceTimes(upload=0.0, compute=0.0, download=0.0)
 
-    def run(self, images, outputs):
+    def run(self, images: Any, outputs: Any) -> Any:
         found = self.runner.run(images, outputs)
         self.last_times = DeviceTimes(upload=0.25, compute=3.0, download=0.125)
         return found
 
 
-def test_energy_is_that_of_an_image(cell_model, images, monkeypatch):
+def test_energy_is_that_of_an_image(
+    cell_model: Callable[..., Path], images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ticks = itertools.count()
 
-    def joules(work, clock, **_):
+    def joules(work: Callable[[], object], clock: object, **_: object) -> float:
         work()
         return 6.0
 
@@ -192,7 +220,9 @@ def test_energy_is_that_of_an_image(cell_model, images, monkeypatch):
 
 @pytest.mark.parametrize("batch", [1, 2, 3, 4])
 @pytest.mark.parametrize("uint8", [False, True])
-def test_neighbouring_runs_get_different_images_never_zeros(cell_model, images, batch, uint8):
+def test_neighbouring_runs_get_different_images_never_zeros(
+    cell_model: Callable[..., Path], images: Path, batch: int, uint8: bool
+) -> None:
     path = cell_model(uint8=uint8)
     with image_files(images) as (files, _):
         model = TimedModel(path, (open_session(path),), files, batch)
@@ -204,14 +234,16 @@ def test_neighbouring_runs_get_different_images_never_zeros(cell_model, images, 
         assert one.std() > 0
 
 
-def test_the_data_a_model_was_trained_on_is_used_while_it_is_there(cell_model, images):
+def test_the_data_a_model_was_trained_on_is_used_while_it_is_there(
+    cell_model: Callable[..., Path], images: Path
+) -> None:
     here = bench([cell_model(data=str(images))], plan=QUICK)
     assert here.images == str(images)
     gone = bench([cell_model(data=str(images / "gone"))], plan=QUICK)
     assert gone.images == "synthetic images"
 
 
-def test_synthetic_images_differ_and_are_swept(cell_model):
+def test_synthetic_images_differ_and_are_swept(cell_model: Callable[..., Path]) -> None:
     with image_files(None) as (files, source):
         contents = {path.read_bytes() for path in files}
     assert len(contents) == len(files) == room.NUM_IMAGES
@@ -219,14 +251,18 @@ def test_synthetic_images_differ_and_are_swept(cell_model):
     assert not files[0].exists()
 
 
-def test_a_folder_with_one_image_is_not_enough(cell_model, images):
+def test_a_folder_with_one_image_is_not_enough(
+    cell_model: Callable[..., Path], images: Path
+) -> None:
     for path in sorted(images.iterdir())[1:]:
         path.unlink()
     with pytest.raises(DataError, match="at least two"):
         bench([cell_model()], plan=QUICK, data=images)
 
 
-def test_models_that_cannot_be_opened_are_told(cell_model, images, tmp_path):
+def test_models_that_cannot_be_opened_are_told(
+    cell_model: Callable[..., Path], images: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ArtifactError, match="no such file"):
         bench([tmp_path / "absent.onnx"], plan=QUICK, data=images)
     with pytest.raises(BackendError, match="cuda"):

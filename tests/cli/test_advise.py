@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +18,9 @@ QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=10, warmup_seconds=0, max_
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
+def run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     monkeypatch.setattr(room, "VARIANT_PLAN", QUICK)
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
 
@@ -28,8 +32,11 @@ def run(monkeypatch, capfd):
 
 
 def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
-    run, settled, labelled, tmp_path
-):
+    run: Callable[..., tuple[int, str, str]],
+    settled: Callable[..., Path],
+    labelled: Path,
+    tmp_path: Path,
+) -> None:
     before = sorted(settled().parent.iterdir())
     out = tmp_path / "advice.json"
     wide = ("--max-drop", 100, "--threads", 1, "-o", out)
@@ -49,7 +56,9 @@ def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
     assert sorted(settled().parent.iterdir()) == before
 
 
-def test_limit_that_nothing_meets_exits_3_with_the_table(run, settled, labelled):
+def test_limit_that_nothing_meets_exits_3_with_the_table(
+    run: Callable[..., tuple[int, str, str]], settled: Callable[..., Path], labelled: Path
+) -> None:
     args = ("--data", labelled, "--threads", 1, "--max-ms", 0.0001)
     code, stdout, stderr = run("advise", settled(), *args)
     assert code == 3

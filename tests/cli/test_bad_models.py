@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -13,6 +15,7 @@ from detkit.engines.tensorrt.build_machine import Machine
 from detkit.engines.tensorrt.engine_file import EngineSidecar, write_engine
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
+from fixtures.command_line import Detkit
 
 MAIN = "from detkit.cli.app import main; sys.exit(main())"
 WITHOUT_OPENVINO = f"import sys; sys.modules['openvino'] = None\n{MAIN}"
@@ -27,10 +30,12 @@ sys.modules["tensorrt"] = types.SimpleNamespace(__version__="10.3.0")  # and not
 
 
 @pytest.fixture(params=["bench", "eval"])
-def run(request, detkit, cell_folder):
+def run(request: pytest.FixtureRequest, detkit: Detkit, cell_folder: Path) -> Detkit:
     """`run(MODEL, FLAGS...)` by either verb."""
 
-    def by_verb(path, *flags, script=None):
+    def by_verb(
+        path: Path, *flags: str, script: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         data = ("--data", str(cell_folder)) if request.param == "bench" else (str(cell_folder),)
         quick = ("--seconds", "0", "--runs", "10") if request.param == "bench" else ()
         by = {"script": script} if script else {}
@@ -39,7 +44,7 @@ def run(request, detkit, cell_folder):
     return by_verb
 
 
-def assert_refused(done, code: int, *words: str) -> None:
+def assert_refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -48,7 +53,7 @@ def assert_refused(done, code: int, *words: str) -> None:
         assert word in done.stderr
 
 
-def test_an_onnx_that_is_no_detector(run, tmp_path):
+def test_an_onnx_that_is_no_detector(run: Detkit, tmp_path: Path) -> None:
     classifier = onnx.parser.parse_model("""
 <ir_version: 8, opset_import: ["" : 17]>
 g (float[1,3,32,32] x) => (float[1,3] y) { y = ReduceMean <axes = [2, 3], keepdims = 0> (x) }
@@ -59,16 +64,18 @@ g (float[1,3,32,32] x) => (float[1,3] y) { y = ReduceMean <axes = [2, 3], keepdi
     assert_refused(done, 1, "output 'y' is (1, 3); expected (B, 4 + C, A)")
 
 
-def test_an_input_of_another_shape(run, described_graph):
-    def shrink(model):
+def test_an_input_of_another_shape(run: Detkit, described_graph: Callable[..., Path]) -> None:
+    def shrink(model: onnx.ModelProto) -> None:
         model.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 1
 
     done = run(described_graph("yolov8", change=shrink), "--outputs", "yolov8")
     assert_refused(done, 1, "input 'x' is (batch, 1, 64, 64) float32; expected (B, 3, H, W)")
 
 
-def test_a_size_that_the_graph_cannot_be_run_at(run, described_graph, tmp_path):
-    def leave_open(model):
+def test_a_size_that_the_graph_cannot_be_run_at(
+    run: Detkit, described_graph: Callable[..., Path], tmp_path: Path
+) -> None:
+    def leave_open(model: onnx.ModelProto) -> None:
         for dim in model.graph.input[0].type.tensor_type.shape.dim[2:]:
             dim.dim_param = "side"
 
@@ -88,18 +95,22 @@ def test_a_size_that_the_graph_cannot_be_run_at(run, described_graph, tmp_path):
         ("m.engine", b"engine", "has no m.engine.json beside it"),
     ],
 )
-def test_files_of_other_kinds(run, tmp_path, name, content, words):
+def test_files_of_other_kinds(
+    run: Detkit, tmp_path: Path, name: str, content: bytes, words: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     assert_refused(run(tmp_path / name), 1, words)
 
 
-def test_what_is_no_file(run, tmp_path):
+def test_what_is_no_file(run: Detkit, tmp_path: Path) -> None:
     (tmp_path / "folder.onnx").mkdir()
     assert_refused(run(tmp_path / "folder.onnx"), 1, "is a folder, not a model")
     assert_refused(run(tmp_path / "lost.onnx"), 1, "no such file: ")
 
 
-def test_files_cut_short(run, cell_model, described_graph):
+def test_files_cut_short(
+    run: Detkit, cell_model: Callable[..., Path], described_graph: Callable[..., Path]
+) -> None:
     mine, other = cell_model(), described_graph("yolov8")
     for path in (mine, other):
         path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -108,15 +119,17 @@ def test_files_cut_short(run, cell_model, described_graph):
     assert_refused(done, 1, "is not an ONNX file, or is cut short")
 
 
-def test_a_file_larger_than_memory_is_not_read(run, tmp_path):
+def test_a_file_larger_than_memory_is_not_read(run: Detkit, tmp_path: Path) -> None:
     with (tmp_path / "huge.onnx").open("wb") as file:
         file.truncate(1 << 42)  # a hole, which takes no space
     assert_refused(run(tmp_path / "huge.onnx"), 1, "has 4398.0 GB, and there are ", "GB of memory")
 
 
 @pytest.mark.parametrize("location", ["../outside.bin", "beside.bin", "/etc/passwd"])
-def test_weights_in_other_files(run, described_graph, location):
-    def point_outside(model):
+def test_weights_in_other_files(
+    run: Detkit, described_graph: Callable[..., Path], location: str
+) -> None:
+    def point_outside(model: onnx.ModelProto) -> None:
         tensor = model.graph.initializer.add(name="w", data_type=1, dims=[64])
         tensor.data_location = onnx.TensorProto.EXTERNAL
         tensor.external_data.add(key="location", value=location)
@@ -125,13 +138,13 @@ def test_weights_in_other_files(run, described_graph, location):
     assert_refused(done, 1, "keeps tensors in other files", "hint: onnx.save(")
 
 
-def test_a_runtime_that_is_not_installed(run, cell_model):
+def test_a_runtime_that_is_not_installed(run: Detkit, cell_model: Callable[..., Path]) -> None:
     done = run(cell_model(), "--runtime", "openvino", script=WITHOUT_OPENVINO)
     assert_refused(done, 4, "openvino", "hint: pip install")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="engines are run on Linux")
-def test_an_engine_of_another_gpu(run, tmp_path):
+def test_an_engine_of_another_gpu(run: Detkit, tmp_path: Path) -> None:
     spec = with_task(ZOO["yolo-nas-p"], 2, (64, 64))
     manifest = Manifest(
         kind="tensorrt",

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from detkit.core.serialization import from_json
 from detkit.report import BenchReport
+from fixtures.command_line import Detkit
 
 QUICK = ("--seconds", "0", "--runs", "20")
 
 
-def test_two_models_are_set_side_by_side(detkit, cell_model, cell_folder):
+def test_two_models_are_set_side_by_side(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     first, second = cell_model(), cell_model("nms.onnx", nms=True)
     done = detkit("bench", str(first), str(second), *QUICK, "--data", str(cell_folder))
     assert done.returncode == 0, done.stderr
@@ -22,7 +27,9 @@ def test_two_models_are_set_side_by_side(detkit, cell_model, cell_folder):
     assert "4 images from" in done.stderr
 
 
-def test_the_throughput_scenario_has_a_table_of_its_own(detkit, cell_model, cell_folder):
+def test_the_throughput_scenario_has_a_table_of_its_own(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     flags = (*QUICK, "--data", str(cell_folder), "--scenario", "throughput")
     done = detkit("bench", str(cell_model()), *flags)
     assert done.returncode == 0, done.stderr
@@ -32,7 +39,9 @@ def test_the_throughput_scenario_has_a_table_of_its_own(detkit, cell_model, cell
     assert lines[at + 1].startswith("cells.onnx")
 
 
-def test_a_gate_that_is_missed_exits_3_after_the_report(detkit, cell_model, cell_folder):
+def test_a_gate_that_is_missed_exits_3_after_the_report(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     limits = ("--max-ms", "0.0001")
     done = detkit("bench", str(cell_model()), *QUICK, "--data", str(cell_folder), "--json", *limits)
     assert done.returncode == 3
@@ -44,8 +53,8 @@ def test_a_gate_that_is_missed_exits_3_after_the_report(detkit, cell_model, cell
 
 
 def test_times_that_cannot_be_trusted_exit_5_where_that_was_asked_for(
-    detkit, cell_model, cell_folder, tmp_path
-):
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "bench.json"
     args = ("bench", str(cell_model()), *QUICK, "--data", str(cell_folder), "--strict")
     done = detkit(*args, "-q", "-o", str(out))
@@ -84,7 +93,9 @@ def test_times_that_cannot_be_trusted_exit_5_where_that_was_asked_for(
         (("--runtime", "torch"), 2, "torch cannot run"),
     ],
 )
-def test_what_cannot_be_is_told_without_a_traceback(detkit, cell_model, args, code, message):
+def test_what_cannot_be_is_told_without_a_traceback(
+    detkit: Detkit, cell_model: Callable[..., Path], args: tuple[str, ...], code: int, message: str
+) -> None:
     done = detkit("bench", str(cell_model()), *QUICK, *args)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("error: ")
@@ -96,7 +107,9 @@ def test_what_cannot_be_is_told_without_a_traceback(detkit, cell_model, args, co
 
 
 @pytest.fixture
-def baseline(detkit, cell_model, cell_folder, tmp_path):
+def baseline(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> tuple[Path, tuple[str, ...]]:
     """A report of `cells.onnx`, and the flags that measure as it was."""
     out = tmp_path / "baseline.json"
     flags = (*QUICK, "--data", str(cell_folder), "--threads", "1")
@@ -105,7 +118,9 @@ def baseline(detkit, cell_model, cell_folder, tmp_path):
     return out, flags
 
 
-def test_what_cannot_be_trusted_is_not_compared_and_exits_5(detkit, cell_model, baseline):
+def test_what_cannot_be_trusted_is_not_compared_and_exits_5(
+    detkit: Detkit, cell_model: Callable[..., Path], baseline: tuple[Path, tuple[str, ...]]
+) -> None:
     out, flags = baseline
     done = detkit("bench", str(cell_model()), *flags, "--baseline", str(out))
     assert done.returncode == 5
@@ -117,7 +132,12 @@ def test_what_cannot_be_trusted_is_not_compared_and_exits_5(detkit, cell_model, 
     assert "unknown" in row
 
 
-def test_a_regression_exits_3_and_names_the_figures(detkit, cell_model, baseline, tmp_path):
+def test_a_regression_exits_3_and_names_the_figures(
+    detkit: Detkit,
+    cell_model: Callable[..., Path],
+    baseline: tuple[Path, tuple[str, ...]],
+    tmp_path: Path,
+) -> None:
     """The new file has a second network of convolutions in it, so it must be slower."""
     out, flags = baseline
     slow = cell_model("slow.onnx")
@@ -132,26 +152,34 @@ def test_a_regression_exits_3_and_names_the_figures(detkit, cell_model, baseline
     assert "regression" in row
 
 
-def test_a_file_that_is_as_fast_exits_0(detkit, cell_model, baseline):
+def test_a_file_that_is_as_fast_exits_0(
+    detkit: Detkit, cell_model: Callable[..., Path], baseline: tuple[Path, tuple[str, ...]]
+) -> None:
     out, flags = baseline
     done = detkit(
         "bench", str(cell_model("new.onnx", class_names=("rot", "gruen"))), *flags,
         "--baseline", str(out), "--max-regress", "99%", "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (change,) = from_json(BenchReport, done.stdout).baseline.changes
+    compared = from_json(BenchReport, done.stdout).baseline
+    assert compared is not None
+    (change,) = compared.changes
     assert change.verdict in ("no change", "slower", "faster")
     assert change.low <= change.change <= change.high
 
 
-def test_a_baseline_of_other_settings_exits_5(detkit, cell_model, baseline):
+def test_a_baseline_of_other_settings_exits_5(
+    detkit: Detkit, cell_model: Callable[..., Path], baseline: tuple[Path, tuple[str, ...]]
+) -> None:
     out, flags = baseline
     done = detkit("bench", str(cell_model()), *flags, "--batch", "2", "--baseline", str(out))
     assert (done.returncode, done.stdout) == (5, "")
     assert "batch 1 -> 2" in done.stderr
 
 
-def test_a_baseline_that_is_no_bench_report_exits_1(detkit, cell_model, tmp_path):
+def test_a_baseline_that_is_no_bench_report_exits_1(
+    detkit: Detkit, cell_model: Callable[..., Path], tmp_path: Path
+) -> None:
     other = tmp_path / "other.json"
     other.write_text("{}")
     done = detkit("bench", str(cell_model()), "--baseline", str(other))
@@ -159,7 +187,7 @@ def test_a_baseline_that_is_no_bench_report_exits_1(detkit, cell_model, tmp_path
     assert "is not a detkit JSON file" in done.stderr
 
 
-def add_work(path):
+def add_work(path: Path) -> None:
     """Convolutions of noise, added to the scores times nothing; engines cannot leave them out."""
     import onnx
 
@@ -180,7 +208,7 @@ work (float[batch,3,64,64] images) => (float[1] nothing) {
     model.graph.node.extend(work.node)
     model.graph.node.append(onnx.helper.make_node("Add", ["scores_alone", "nothing"], ["scores"]))
 
-    def save(partial, text):
+    def save(partial: Path, text: str) -> None:
         onnx.helper.set_model_props(model, {"detkit": text})
         onnx.save(model, partial)
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from detkit.core.serialization import from_json
 from detkit.report import CompareReport
+from fixtures.command_line import Detkit
 
 QUICK = (
     "yolo-nas-p",
@@ -18,7 +21,7 @@ QUICK = (
 )
 
 
-def test_table_says_that_weights_are_untrained(detkit):
+def test_table_says_that_weights_are_untrained(detkit: Detkit) -> None:
     done = detkit("compare", *QUICK, "--precision", "fp32")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -31,7 +34,7 @@ def test_table_says_that_weights_are_untrained(detkit):
     assert "unreliable" in done.stderr
 
 
-def test_report_is_on_stdout_and_in_the_file(detkit, tmp_path):
+def test_report_is_on_stdout_and_in_the_file(detkit: Detkit, tmp_path: Path) -> None:
     out = tmp_path / "compared.json"
     done = detkit("compare", *QUICK, "--json", "-o", str(out), "--strict")
     assert done.returncode == 5
@@ -52,7 +55,9 @@ def test_report_is_on_stdout_and_in_the_file(detkit, tmp_path):
         (("bench", "out/pareto.json"), "hint: detkit profile out/pareto.json"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(detkit, args, message):
+def test_what_cannot_be_compared_is_refused(
+    detkit: Detkit, args: tuple[str, ...], message: str
+) -> None:
     done = detkit(*args)
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr

@@ -11,6 +11,7 @@ import pytest
 from detkit.cli.command import Flag
 from detkit.cli.completion import SHELLS, command_tree
 from detkit.cli.verb_table import VERBS
+from fixtures.command_line import Detkit
 
 FOLDER = Path(__file__).parents[2] / "completions"
 SHELL_OF = {"detkit.bash": "bash", "_detkit": "zsh", "detkit.fish": "fish"}
@@ -39,7 +40,7 @@ def complete(*words: str) -> set[str]:
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_file_is_what_the_verbs_say(name):
+def test_file_is_what_the_verbs_say(name: str) -> None:
     made = SHELLS[name](command_tree())
     assert (FOLDER / name).read_text(encoding="utf-8") == made, (
         "run: python -m detkit.cli.completion completions/"
@@ -47,7 +48,7 @@ def test_file_is_what_the_verbs_say(name):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_file_has_no_syntax_error(name):
+def test_file_has_no_syntax_error(name: str) -> None:
     in_shell(SHELL_OF[name], "-n", str(FOLDER / name))
 
 
@@ -70,11 +71,11 @@ def test_file_has_no_syntax_error(name):
         (("unknown", "--x"), set()),
     ],
 )
-def test_bash_completes(words, expected):
+def test_bash_completes(words: tuple[str, ...], expected: set[str]) -> None:
     assert complete(*words) == expected
 
 
-def test_bash_completes_every_long_flag_of_every_verb():
+def test_bash_completes_every_long_flag_of_every_verb() -> None:
     for verb, flags in command_tree().items():
         names = {name for flag in flags for name in flag.names if name.startswith("--")}
         assert complete(*verb.split(), "--") == names
@@ -93,7 +94,7 @@ def test_bash_completes_every_long_flag_of_every_verb():
         ("detkit info completions/detkit.f", {"completions/detkit.fish"}),
     ],
 )
-def test_fish_completes(line, expected):
+def test_fish_completes(line: str, expected: set[str]) -> None:
     out = in_shell(
         "fish", "--no-config", "-c", f"source completions/detkit.fish; complete -C '{line}'"
     )
@@ -101,7 +102,7 @@ def test_fish_completes(line, expected):
 
 
 @pytest.mark.parametrize("name", SHELLS)
-def test_help_with_quotes_and_brackets_breaks_no_file(name, tmp_path):
+def test_help_with_quotes_and_brackets_breaks_no_file(name: str, tmp_path: Path) -> None:
     nasty = 'It\'s [a] "hard" one: \\ $HOME `id` $(id) {x} ; | & #'
     flags = [
         Flag(names=(), value="FILE", help=nasty, takes_path=True),
@@ -112,7 +113,7 @@ def test_help_with_quotes_and_brackets_breaks_no_file(name, tmp_path):
     in_shell(SHELL_OF[name], "-n", str(path))
 
 
-def test_generation_writes_what_is_compared(detkit, tmp_path):
+def test_generation_writes_what_is_compared(detkit: Detkit, tmp_path: Path) -> None:
     script = "import sys; from detkit.cli.completion import main; sys.exit(main(sys.argv[1:]))"
     assert detkit(str(tmp_path / "new"), script=script).returncode == 0
     for name in SHELLS:

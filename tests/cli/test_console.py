@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
@@ -17,7 +18,7 @@ class Record:
 
 
 @pytest.fixture(autouse=True)
-def ordinary_volume():
+def ordinary_volume() -> Iterator[None]:
     console.setup(quiet=False, verbose=False)
     yield
     console.setup(quiet=False, verbose=False)
@@ -37,30 +38,30 @@ def ordinary_volume():
         ("\ud800 is a byte of a file name", "\ud800 is a byte of a file name"),
     ],
 )
-def test_safe_shows_control_characters_and_keeps_text(text, shown):
+def test_safe_shows_control_characters_and_keeps_text(text: str, shown: str) -> None:
     assert console.safe(text) == shown
 
 
-def test_log_is_silent_when_quiet_and_warnings_are_not(capsys):
+def test_log_is_silent_when_quiet_and_warnings_are_not(capsys: pytest.CaptureFixture[str]) -> None:
     console.setup(quiet=True, verbose=False)
     console.log("busy")
     console.warn("odd\x1b")
     assert capsys.readouterr() == ("", "warning: odd\\x1b\n")
 
 
-def test_detail_needs_verbose(capsys):
+def test_detail_needs_verbose(capsys: pytest.CaptureFixture[str]) -> None:
     console.detail("hidden")
     console.setup(quiet=False, verbose=True)
     console.detail("shown")
     assert capsys.readouterr().err == "shown\n"
 
 
-def test_log_keeps_its_own_lines_and_escapes_each(capsys):
+def test_log_keeps_its_own_lines_and_escapes_each(capsys: pytest.CaptureFixture[str]) -> None:
     console.log("one\ntwo\x1b[2J")
     assert capsys.readouterr() == ("", "one\ntwo\\x1b[2J\n")
 
 
-def test_emit_json_is_exactly_the_report_file(capsys):
+def test_emit_json_is_exactly_the_report_file(capsys: pytest.CaptureFixture[str]) -> None:
     report = Record(names=("Zebra\u00e4", "\x1b[31m"))
     console.emit(report, json=True, lines=["not this"])
     out, err = capsys.readouterr()
@@ -69,12 +70,12 @@ def test_emit_json_is_exactly_the_report_file(capsys):
     assert "\x1b" not in out
 
 
-def test_emit_lines_are_escaped_one_a_line(capsys):
+def test_emit_lines_are_escaped_one_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     console.emit(Record(names=()), json=False, lines=["a\nb", "c"])
     assert capsys.readouterr().out == "a\\nb\nc\n"
 
 
-def test_table_aligns_text_left_and_numbers_right():
+def test_table_aligns_text_left_and_numbers_right() -> None:
     rows = [("cat", "0.5", "-"), ("\u732b\u732b", "10.25", "3 ms"), ("caf\u0065\u0301", "7", "")]
     assert console.table(("class", "ap", "time"), rows) == [
         "class     ap  time",
@@ -84,15 +85,17 @@ def test_table_aligns_text_left_and_numbers_right():
     ]
 
 
-def test_table_without_rows_is_its_headers():
+def test_table_without_rows_is_its_headers() -> None:
     assert console.table(("a", "b"), []) == ["a  b"]
 
 
-def test_table_cells_cannot_break_the_line():
+def test_table_cells_cannot_break_the_line() -> None:
     assert console.table(("name",), [("a\nb",)]) == ["name", "a\\nb"]
 
 
-def test_progress_writes_nothing_into_a_pipe_even_when_colour_is_forced(capsys, monkeypatch):
+def test_progress_writes_nothing_into_a_pipe_even_when_colour_is_forced(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     with console.progress(3, "epoch 1") as bar:
         bar.advance()
@@ -105,7 +108,9 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_draws_on_a_terminal_and_leaves_stdout_alone(monkeypatch, capsys):
+def test_progress_draws_on_a_terminal_and_leaves_stdout_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
@@ -120,7 +125,7 @@ def test_progress_draws_on_a_terminal_and_leaves_stdout_alone(monkeypatch, capsy
     assert capsys.readouterr().out == "data\n"
 
 
-def test_progress_is_silent_on_a_terminal_when_quiet(monkeypatch):
+def test_progress_is_silent_on_a_terminal_when_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     console.setup(quiet=True, verbose=False)

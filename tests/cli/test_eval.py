@@ -1,14 +1,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from detkit.core.serialization import from_json
 from detkit.report import EvalReport
+from fixtures.command_line import Detkit
 
 
-def test_figures_go_to_stdout_and_a_gate_that_is_met_exits_0(detkit, cell_model, cell_folder):
+def test_figures_go_to_stdout_and_a_gate_that_is_met_exits_0(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     done = detkit("eval", str(cell_model()), str(cell_folder), "--min-ap", "0.999")
     assert (done.returncode, done.stderr) == (0, "")
     lines = [line.split() for line in done.stdout.splitlines()]
@@ -17,7 +22,9 @@ def test_figures_go_to_stdout_and_a_gate_that_is_met_exits_0(detkit, cell_model,
     assert "4 images of val, 5 detections, onnxruntime" in done.stdout
 
 
-def test_gates_that_are_missed_exit_3_after_the_report(detkit, cell_model, cell_folder):
+def test_gates_that_are_missed_exit_3_after_the_report(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     path = cell_model(class_names=("green", "red"))
     gates = ("--min-ap", "0.4", "--min-ap50", "0.5")
     done = detkit("eval", str(path), str(cell_folder), "--json", *gates)
@@ -26,7 +33,9 @@ def test_gates_that_are_missed_exit_3_after_the_report(detkit, cell_model, cell_
     assert from_json(EvalReport, done.stdout).ap == 0
 
 
-def test_the_file_of_out_is_what_json_prints(detkit, cell_model, cell_folder, tmp_path):
+def test_the_file_of_out_is_what_json_prints(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     args = ("eval", str(cell_model()), str(cell_folder), "--json", "-o", str(tmp_path / "e.json"))
     done = detkit(*args)
     assert (tmp_path / "e.json").read_text() == done.stdout
@@ -35,7 +44,9 @@ def test_the_file_of_out_is_what_json_prints(detkit, cell_model, cell_folder, tm
     assert "--force" in again.stderr
 
 
-def test_an_exported_model_is_scored_without_torch(detkit, cell_model, cell_folder):
+def test_an_exported_model_is_scored_without_torch(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     script = (
         "import sys; sys.modules['torch'] = None\nfrom detkit.cli.app import main; sys.exit(main())"
     )
@@ -44,7 +55,9 @@ def test_an_exported_model_is_scored_without_torch(detkit, cell_model, cell_fold
     assert json.loads(done.stdout)["ap"] == pytest.approx(1)
 
 
-def test_an_annotation_file_may_be_named(detkit, cell_model, cell_folder, tmp_path):
+def test_an_annotation_file_may_be_named(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     annotations = tmp_path / "mine.json"
     (cell_folder / "annotations" / "instances_val.json").rename(annotations)
     named = ("--annotations", str(annotations))
@@ -64,8 +77,13 @@ def test_an_annotation_file_may_be_named(detkit, cell_model, cell_folder, tmp_pa
     ],
 )
 def test_what_cannot_be_is_told_without_a_traceback(
-    detkit, cell_model, cell_folder, args, code, message
-):
+    detkit: Detkit,
+    cell_model: Callable[..., Path],
+    cell_folder: Path,
+    args: tuple[str, str],
+    code: int,
+    message: str,
+) -> None:
     done = detkit("eval", str(cell_model()), str(cell_folder), *args)
     assert (done.returncode, done.stdout) == (code, "")
     assert done.stderr.startswith("error: ")

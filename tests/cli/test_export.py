@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 
 from detkit.artifact.artifact import read_manifest, size_of
+from fixtures.command_line import Detkit
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed here"
@@ -24,7 +27,9 @@ sys.exit(main())
 
 
 @needs_openvino
-def test_stdout_is_the_path_of_the_xml_and_nothing_is_written_at_home(detkit, checkpoint, tmp_path):
+def test_stdout_is_the_path_of_the_xml_and_nothing_is_written_at_home(
+    detkit: Detkit, checkpoint: Path, tmp_path: Path
+) -> None:
     (tmp_path / "home").mkdir()
     args = ("--to", "openvino", str(checkpoint), "-o", str(tmp_path / "m.xml"))
     done = detkit("export", *args, env={"HOME": str(tmp_path / "home")})
@@ -36,18 +41,18 @@ def test_stdout_is_the_path_of_the_xml_and_nothing_is_written_at_home(detkit, ch
 
 @needs_openvino
 def test_a_device_without_torch_does_everything_with_an_openvino_pair(
-    detkit, cell_model, cell_folder, tmp_path
-):
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     from detkit.engines.openvino.export import write_openvino
 
     cells = cell_model()
     write_openvino(onnx.load(cells), read_manifest(cells), tmp_path / "m.xml")
     model, data = str(tmp_path / "m.xml"), str(cell_folder)
 
-    def run(*args: str) -> dict[str, object]:
+    def run(*args: str) -> dict[str, Any]:
         done = detkit(*args, "--json", script=WITHOUT_TORCH)
         assert done.returncode == 0, done.stderr
-        found: dict[str, object] = json.loads(done.stdout)
+        found: dict[str, Any] = json.loads(done.stdout)
         return found
 
     info = run("info", model)
@@ -55,7 +60,7 @@ def test_a_device_without_torch_does_everything_with_an_openvino_pair(
     report = run("eval", model, data)
     assert (report["engine"], report["ap50"]) == ("openvino", 1.0)
     short = ("--seconds", "0.1", "--runs", "10", "--threads", "1")
-    (row,) = run("bench", model, "--data", data, *short)["models"]  # type: ignore[misc]
+    (row,) = run("bench", model, "--data", data, *short)["models"]
     assert (row["engine"], row["bytes"]) == ("openvino", info["bytes"])
     assert run("predict", model, data, "-o", str(tmp_path / "found"))["images"] == 4
 
@@ -70,7 +75,9 @@ def test_a_device_without_torch_does_everything_with_an_openvino_pair(
         ("--to onnx --half -o {dir}/m.onnx", "--half: an ONNX file keeps"),
     ],
 )
-def test_what_cannot_be_is_a_usage_error(detkit, checkpoint, tmp_path, args, message):
+def test_what_cannot_be_is_a_usage_error(
+    detkit: Detkit, checkpoint: Path, tmp_path: Path, args: str, message: str
+) -> None:
     (tmp_path / "taken.bin").write_text("somebody's")
     done = detkit("export", *args.format(dir=tmp_path).split(), str(checkpoint))
     assert (done.returncode, done.stdout) == (2, "")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from detkit.artifact.artifact import read_manifest
 from detkit.core.errors import BackendError
 from detkit.machine.gpu import find_gpu
+from fixtures.command_line import Detkit
 
 NO_TENSORRT = "import sys; sys.modules['tensorrt'] = sys.modules['tensorrt_rtx'] = None\n"
 MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
 
 
 @pytest.mark.parametrize("library", ["tensorrt", "tensorrt-rtx"])
-def test_without_the_library_it_exits_4_and_names_it(detkit, checkpoint, tmp_path, library):
+def test_without_the_library_it_exits_4_and_names_it(
+    detkit: Detkit, checkpoint: Path, tmp_path: Path, library: str
+) -> None:
     args = ("export", "--to", library, str(checkpoint), "-o", str(tmp_path / "m.engine"))
     done = detkit(*args, script=NO_TENSORRT + MAIN)
     assert (done.returncode, done.stdout) == (4, "")
@@ -24,7 +28,9 @@ def test_without_the_library_it_exits_4_and_names_it(detkit, checkpoint, tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_engine_by_rtx_is_one_path_and_a_bench_of_it_needs_a_gpu(detkit, checkpoint, tmp_path):
+def test_an_engine_by_rtx_is_one_path_and_a_bench_of_it_needs_a_gpu(
+    detkit: Detkit, checkpoint: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed here")
     out = tmp_path / "m.engine"
     args = ("export", "--to", "tensorrt-rtx", str(checkpoint), "-o", str(out))
@@ -54,7 +60,9 @@ def test_an_engine_by_rtx_is_one_path_and_a_bench_of_it_needs_a_gpu(detkit, chec
         (("--to", "tensorr"), "cannot export to 'tensorr'"),
     ],
 )
-def test_flags_that_make_no_sense_exit_2(detkit, checkpoint, tmp_path, flags, words):
+def test_flags_that_make_no_sense_exit_2(
+    detkit: Detkit, checkpoint: Path, tmp_path: Path, flags: tuple[str, ...], words: str
+) -> None:
     done = detkit("export", str(checkpoint), *flags, "-o", str(tmp_path / "m.engine"))
     assert (done.returncode, done.stdout) == (2, "")
     assert words in done.stderr

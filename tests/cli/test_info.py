@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import pytest
@@ -27,6 +29,7 @@ from detkit.inspection.inspect import FileInfo
 from detkit.report import BenchReport, TrainReport
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
+from fixtures.command_line import Detkit
 
 WITHOUT_HEAVY = """
 import sys
@@ -62,7 +65,9 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def test_checkpoint_is_described_without_torch_numpy_or_onnx(detkit, checkpoint):
+def test_checkpoint_is_described_without_torch_numpy_or_onnx(
+    detkit: Detkit, checkpoint: Path
+) -> None:
     done = detkit("info", str(checkpoint), script=WITHOUT_HEAVY)
     assert (done.returncode, done.stderr) == (0, "")
     rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
@@ -79,8 +84,8 @@ def test_checkpoint_is_described_without_torch_numpy_or_onnx(detkit, checkpoint)
 
 
 def test_openvino_pair_is_described_by_its_xml_and_weighed_with_its_bin(
-    detkit, checkpoint, tmp_path
-):
+    detkit: Detkit, checkpoint: Path, tmp_path: Path
+) -> None:
     def write_files(partial: Path, partial_weights: Path, text: str) -> None:
         entry = f"<rt_info><detkit value={quoteattr(text)} /></rt_info>"
         partial.write_text(f"<net>{entry}</net>")
@@ -103,7 +108,9 @@ def test_openvino_pair_is_described_by_its_xml_and_weighed_with_its_bin(
     assert "hint: the two files belong together: copy both" in done.stderr
 
 
-def test_an_engine_is_described_by_either_of_its_two_files(detkit, checkpoint, tmp_path):
+def test_an_engine_is_described_by_either_of_its_two_files(
+    detkit: Detkit, checkpoint: Path, tmp_path: Path
+) -> None:
     manifest = dataclasses.replace(read_manifest(checkpoint), kind="tensorrt")
     record = EngineSidecar(
         manifest=manifest,
@@ -126,7 +133,7 @@ def test_an_engine_is_described_by_either_of_its_two_files(detkit, checkpoint, t
     assert f"belongs to {tmp_path / 'm.engine'}, which is not here" in done.stderr
 
 
-def test_json_is_one_object_that_reads_back(detkit, checkpoint):
+def test_json_is_one_object_that_reads_back(detkit: Detkit, checkpoint: Path) -> None:
     done = detkit("info", str(checkpoint), "--json")
     found = from_plain(FileInfo, json.loads(done.stdout))
     assert isinstance(found.content, Manifest)
@@ -134,7 +141,7 @@ def test_json_is_one_object_that_reads_back(detkit, checkpoint):
     assert found.sha256 == sha256_of(checkpoint)
 
 
-def test_flipped_bit_is_refused(detkit, checkpoint):
+def test_flipped_bit_is_refused(detkit: Detkit, checkpoint: Path) -> None:
     damaged = checkpoint.read_bytes().replace(b"Blutpl", b"Blutpm")
     checkpoint.write_bytes(damaged)
     done = detkit("info", str(checkpoint))
@@ -142,7 +149,9 @@ def test_flipped_bit_is_refused(detkit, checkpoint):
     assert "is damaged" in done.stderr
 
 
-def test_architecture_and_reports_are_told_apart(detkit, tmp_path, sample):
+def test_architecture_and_reports_are_told_apart(
+    detkit: Detkit, tmp_path: Path, sample: Callable[..., Any]
+) -> None:
     for content, kind in (
         (ZOO["yolo-nas-s"], "architecture"),
         (sample(TrainReport), "train report"),
@@ -157,7 +166,9 @@ def test_architecture_and_reports_are_told_apart(detkit, tmp_path, sample):
         assert (shown["kind"], shown["content"]) == (kind, json.loads(to_json(content)))
 
 
-def test_run_folder_names_its_best_epoch(detkit, tmp_path, sample):
+def test_run_folder_names_its_best_epoch(
+    detkit: Detkit, tmp_path: Path, sample: Callable[..., Any]
+) -> None:
     lines = [
         {"epoch": i, "ap": ap, "per_class": {"cat": ap}} for i, ap in enumerate([0.1, 0.3, 0.2])
     ]
@@ -187,8 +198,8 @@ def test_run_folder_names_its_best_epoch(detkit, tmp_path, sample):
     ],
 )
 def test_files_of_other_tools_and_broken_ones_are_one_clear_error(
-    detkit, tmp_path, name, content, message, hint
-):
+    detkit: Detkit, tmp_path: Path, name: str, content: bytes | None, message: str, hint: str
+) -> None:
     path = tmp_path / name
     if content is not None:
         path.write_bytes(content)
@@ -200,7 +211,9 @@ def test_files_of_other_tools_and_broken_ones_are_one_clear_error(
     assert "Traceback" not in done.stderr
 
 
-def test_report_of_another_schema_or_with_unknown_keys_is_refused(detkit, tmp_path, sample):
+def test_report_of_another_schema_or_with_unknown_keys_is_refused(
+    detkit: Detkit, tmp_path: Path, sample: Callable[..., Any]
+) -> None:
     path = tmp_path / "report.json"
     path.write_text(
         to_json(dataclasses.replace(sample(TrainReport), schema_version=2)), encoding="utf-8"
@@ -214,7 +227,7 @@ def test_report_of_another_schema_or_with_unknown_keys_is_refused(detkit, tmp_pa
     assert done.stderr.endswith("hint: did you mean 'ap'?\n")
 
 
-def test_folder_that_is_no_run_is_refused(detkit, tmp_path):
+def test_folder_that_is_no_run_is_refused(detkit: Detkit, tmp_path: Path) -> None:
     done = detkit("info", str(tmp_path))
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith(f"error: {tmp_path} is not a run folder\n")

@@ -76,8 +76,8 @@ def device(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_an_exported_file_is_timed_scored_drawn_with_and_described(
-    device, cell_model, cell_folder, tmp_path
-):
+    device: Run, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     model, report = cell_model(), tmp_path / "bench.json"
     for args in (
         ("info", model),
@@ -106,8 +106,12 @@ def test_an_exported_file_is_timed_scored_drawn_with_and_described(
     ],
 )
 def test_verbs_that_need_torch_say_the_one_line_to_type(
-    device, settled, cell_folder, tmp_path, args
-):
+    device: Run,
+    settled: Callable[..., Path],
+    cell_folder: Path,
+    tmp_path: Path,
+    args: tuple[str, ...],
+) -> None:
     names = {"DATA": cell_folder, "MODEL": settled(), "OUT": tmp_path / "out"}
     done = device(*(names.get(arg, arg) for arg in args))
     assert (done.returncode, done.stdout) == (4, ""), done.stderr

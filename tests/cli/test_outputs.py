@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from onnx import ModelProto
+
+from fixtures.command_line import Detkit
 
 QUICK = ("--seconds", "0", "--runs", "10")
 RUNTIMES = ["onnxruntime", "openvino"]
 
 
-def name_classes(model) -> None:
+def name_classes(model: ModelProto) -> None:
     model.metadata_props.add(key="names", value="{0: 'red', 1: 'green'}")
 
 
@@ -20,8 +25,13 @@ def name_classes(model) -> None:
     [("yolov8", "one"), ("yolov5", "plain"), ("torchvision", "no batch"), ("nms", "plain")],
 )
 def test_a_detector_of_another_tool_scores_what_it_should(
-    detkit, described_graph, cell_folder, form, images, engine
-):
+    detkit: Detkit,
+    described_graph: Callable[..., Path],
+    cell_folder: Path,
+    form: str,
+    images: str,
+    engine: str,
+) -> None:
     pytest.importorskip(engine)
     path = described_graph(form, images)
     flags = ("--outputs", form, "--runtime", engine, "--json")
@@ -32,15 +42,17 @@ def test_a_detector_of_another_tool_scores_what_it_should(
     assert "are taken to be those of" in done.stderr
 
 
-def test_names_in_the_file_go_before_those_of_the_data(detkit, described_graph, cell_folder):
+def test_names_in_the_file_go_before_those_of_the_data(
+    detkit: Detkit, described_graph: Callable[..., Path], cell_folder: Path
+) -> None:
     path = described_graph("yolov8", change=name_classes)
     done = detkit("eval", str(path), str(cell_folder), "--outputs", "yolov8")
     assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_classes_may_be_taken_from_annotations_by_category_id(
-    detkit, described_graph, cell_folder, tmp_path
-):
+    detkit: Detkit, described_graph: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     """The usual numbering of detectors trained on COCO: labels are category ids, with gaps."""
     annotations = cell_folder / "annotations" / "instances_val.json"
     plain = json.loads(annotations.read_text())
@@ -62,8 +74,11 @@ def test_classes_may_be_taken_from_annotations_by_category_id(
 
 
 def test_bench_sets_models_of_other_tools_beside_detkits_own(
-    detkit, cell_model, described_graph, cell_folder
-):
+    detkit: Detkit,
+    cell_model: Callable[..., Path],
+    described_graph: Callable[..., Path],
+    cell_folder: Path,
+) -> None:
     models = (cell_model(), described_graph("yolov8"), described_graph("yolov10", "nhwc bytes"))
     (cell_folder.parent / "bytes.json").write_text(
         '{"preset": "yolov10", "input": {"layout": "nhwc"}}'
@@ -79,8 +94,8 @@ def test_bench_sets_models_of_other_tools_beside_detkits_own(
 
 
 def test_descriptions_must_be_one_or_as_many_as_the_models_of_other_tools(
-    detkit, cell_model, described_graph
-):
+    detkit: Detkit, cell_model: Callable[..., Path], described_graph: Callable[..., Path]
+) -> None:
     paths = [str(described_graph("yolov8", images)) for images in ("plain", "one", "half")]
     done = detkit("bench", *paths, *QUICK, "--outputs", "yolov8", "--outputs", "yolov8")
     assert (done.returncode, done.stdout) == (2, "")
@@ -90,7 +105,9 @@ def test_descriptions_must_be_one_or_as_many_as_the_models_of_other_tools(
     assert "says itself what its outputs mean" in done.stderr
 
 
-def test_predict_draws_and_names_the_classes(detkit, described_graph, cell_folder, tmp_path):
+def test_predict_draws_and_names_the_classes(
+    detkit: Detkit, described_graph: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     images, out = str(cell_folder / "images"), str(tmp_path / "out")
     path = str(described_graph("torchvision", "one"))
     done = detkit("predict", path, images, "-o", out, "--outputs", "torchvision")
@@ -103,13 +120,17 @@ def test_predict_draws_and_names_the_classes(detkit, described_graph, cell_folde
     assert sorted(entry["category_name"] for entry in entries) == ["green"] * 2 + ["red"] * 3
 
 
-def test_eval_refuses_a_description_of_what_describes_itself(detkit, cell_model, cell_folder):
+def test_eval_refuses_a_description_of_what_describes_itself(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     done = detkit("eval", str(cell_model()), str(cell_folder), "--outputs", "yolov8")
     assert (done.returncode, done.stdout) == (2, "")
     assert "says itself what its outputs mean" in done.stderr
 
 
-def test_info_lists_inputs_outputs_and_the_presets_that_fit(detkit, described_graph):
+def test_info_lists_inputs_outputs_and_the_presets_that_fit(
+    detkit: Detkit, described_graph: Callable[..., Path]
+) -> None:
     path = described_graph("yolov8", change=name_classes)
     done = detkit("info", str(path))
     assert (done.returncode, done.stderr) == (0, "")

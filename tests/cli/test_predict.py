@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 from detkit.core.serialization import from_json
 from detkit.report import PredictReport
+from fixtures.command_line import Detkit
 
 
-def test_stdout_is_the_paths_of_what_was_made(detkit, cell_model, cell_folder, tmp_path):
+def test_stdout_is_the_paths_of_what_was_made(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     done = detkit("predict", str(cell_model()), str(cell_folder / "images"), "-o", str(out))
     assert (done.returncode, done.stderr) == (0, "")
@@ -15,7 +20,9 @@ def test_stdout_is_the_paths_of_what_was_made(detkit, cell_model, cell_folder, t
     assert all((out / name).is_file() for name in (*names, "images.json"))
 
 
-def test_confidence_and_iou_are_those_given(detkit, cell_model, cell_folder, tmp_path):
+def test_confidence_and_iou_are_those_given(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     args = ("predict", str(cell_model()), str(cell_folder / "images"), "--json")
     loose = detkit(*args, "-o", str(tmp_path / "a"), "--conf", "0", "--iou", "1")
     strict = detkit(*args, "-o", str(tmp_path / "b"), "--conf", "0.9")
@@ -23,7 +30,9 @@ def test_confidence_and_iou_are_those_given(detkit, cell_model, cell_folder, tmp
     assert from_json(PredictReport, strict.stdout).detections == 3  # green is at 0.80
 
 
-def test_unreadable_images_are_listed_and_exit_1(detkit, cell_model, cell_folder, tmp_path):
+def test_unreadable_images_are_listed_and_exit_1(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     (cell_folder / "images" / "b.png").write_bytes(b"?")
     args = ("predict", str(cell_model()), str(cell_folder / "images"), "--json")
     done = detkit(*args, "-o", str(tmp_path / "out"))
@@ -34,8 +43,8 @@ def test_unreadable_images_are_listed_and_exit_1(detkit, cell_model, cell_folder
 
 
 def test_a_folder_that_is_not_empty_is_refused_unless_forced(
-    detkit, cell_model, cell_folder, tmp_path
-):
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     out = cell_folder / "images" / "out"
     args = ("predict", str(cell_model()), str(cell_folder / "images"), "-o", str(out))
     assert detkit(*args).returncode == 0
@@ -46,7 +55,9 @@ def test_a_folder_that_is_not_empty_is_refused_unless_forced(
     assert len(forced.stdout.splitlines()) == 5
 
 
-def test_the_iou_of_a_graph_with_nms_cannot_be_changed(detkit, cell_model, cell_folder, tmp_path):
+def test_the_iou_of_a_graph_with_nms_cannot_be_changed(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
     args = ("predict", str(cell_model(nms=True)), str(cell_folder / "images"))
     done = detkit(*args, "-o", str(tmp_path / "a"), "--iou", "0.5")
     assert (done.returncode, done.stdout) == (2, "")

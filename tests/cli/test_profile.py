@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -18,7 +20,9 @@ ENGINE = ("--precision", "int8", "--runtime", "onnxruntime")
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
+def run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs a verb in this process: exit code, stdout, stderr."""
     monkeypatch.setattr(cpu_time, "SAMPLE_PLAN", QUICK)
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
@@ -30,7 +34,9 @@ def run(monkeypatch, capfd):
     return call
 
 
-def test_profile_serves_a_search_whose_front_comes_back_measured(run, tmp_path):
+def test_profile_serves_a_search_whose_front_comes_back_measured(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     profile, out, measured = (tmp_path / name for name in ("p.json", "out", "measured.json"))
     asked = ("profile", *SPACE, *ENGINE, "--classes", 3, "--samples", 8, "-o", profile)
     code, stdout, stderr = run(*asked)
@@ -72,13 +78,17 @@ def test_profile_serves_a_search_whose_front_comes_back_measured(run, tmp_path):
         (("advise", "a.safetensors"), 2, "missing option '--data'"),
     ],
 )
-def test_what_makes_no_sense_is_refused_before_any_work(run, args, code, message):
+def test_what_makes_no_sense_is_refused_before_any_work(
+    run: Callable[..., tuple[int, str, str]], args: tuple[str, ...], code: int, message: str
+) -> None:
     done = run(*args)
     assert done[:2] == (code, "")
     assert message in done[2]
 
 
-def test_front_slower_than_the_limit_exits_3(run, tmp_path):
+def test_front_slower_than_the_limit_exits_3(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     out = tmp_path / "out"
     assert run("search", *SPACE, "--set", "classes=3", "--trials", 1, "-o", out)[0] == 0
     code, stdout, stderr = run("profile", out / "pareto.json", "--max-ms", 0.0001)

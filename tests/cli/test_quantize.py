@@ -100,7 +100,7 @@ def quantized(
 # --- what it makes -------------------------------------------------------------------------------
 
 
-def test_stdout_is_one_path_and_the_report_lies_beside_it(quantized):
+def test_stdout_is_one_path_and_the_report_lies_beside_it(quantized: Quantized) -> None:
     done, _, parent, path, folder = quantized
     assert (done.code, done.stdout) == (0, f"{path}\n"), done.stderr
     names = {"m.safetensors", "m.int8.safetensors", "m.int8.json", "taken.safetensors"}
@@ -115,14 +115,14 @@ def test_stdout_is_one_path_and_the_report_lies_beside_it(quantized):
     assert (report.engines[0].int8_convolutions, report.engines[0].convolutions) == (70, 76)
 
 
-def test_int8_loses_little_and_torch_agrees_with_the_engine(quantized):
+def test_int8_loses_little_and_torch_agrees_with_the_engine(quantized: Quantized) -> None:
     report = from_json(QuantReport, quantized.path.with_suffix(".json").read_text(), where="report")
     assert report.ap_float > 0.1
     assert abs(report.drop) < 5
     assert report.ap_int8 == pytest.approx(report.ap_fake_quant, abs=0.03)
 
 
-def test_manifest_says_what_it_is_and_where_it_is_from(quantized):
+def test_manifest_says_what_it_is_and_where_it_is_from(quantized: Quantized) -> None:
     manifest = read_manifest(quantized.path)
     assert (manifest.kind, manifest.form, manifest.precision) == ("checkpoint", "deployed", "int8")
     assert manifest.quant is not None
@@ -133,7 +133,7 @@ def test_manifest_says_what_it_is_and_where_it_is_from(quantized):
     assert manifest.metrics["ap"] <= 1
 
 
-def test_the_table_holds_every_point_walked_and_is_told(quantized):
+def test_the_table_holds_every_point_walked_and_is_told(quantized: Quantized) -> None:
     report = from_json(QuantReport, quantized.path.with_suffix(".json").read_text(), where="report")
     assert [len(point.float_groups) for point in report.pareto] == [0, 1]
     assert report.picked == 0
@@ -143,7 +143,9 @@ def test_the_table_holds_every_point_walked_and_is_told(quantized):
     assert "PTQ: AP" in quantized.done.stderr
 
 
-def test_every_verb_takes_the_checkpoint(run_all, quantized, labelled, tmp_path):
+def test_every_verb_takes_the_checkpoint(
+    run_all: RunAll, quantized: Quantized, labelled: Path, tmp_path: Path
+) -> None:
     path = quantized.path
     evaluated, info, predicted, bench, exported = run_all(
         ["eval", path, labelled, "--json"],
@@ -167,7 +169,9 @@ def test_every_verb_takes_the_checkpoint(run_all, quantized, labelled, tmp_path)
     assert manifest.metrics["int8_convolutions"] == 70
 
 
-def test_another_point_is_picked_from_an_int8_checkpoint(run_all, quantized, tmp_path):
+def test_another_point_is_picked_from_an_int8_checkpoint(
+    run_all: RunAll, quantized: Quantized, tmp_path: Path
+) -> None:
     out = tmp_path / "m1.safetensors"
     picked, beyond = run_all(
         ["quantize", quantized.path, "--pick=1", "-o", out, "--json"],
@@ -187,7 +191,7 @@ def test_another_point_is_picked_from_an_int8_checkpoint(run_all, quantized, tmp
     assert {item.name for item in tmp_path.iterdir()} == {"m1.safetensors", "m1.json"}
 
 
-def test_a_bound_that_cannot_be_met_exits_3_and_writes_nothing(quantized):
+def test_a_bound_that_cannot_be_met_exits_3_and_writes_nothing(quantized: Quantized) -> None:
     done, out = quantized.gated, quantized.folder / "taken.safetensors"
     assert (done.code, done.stdout) == (3, ""), done.stderr
     assert "allowed are -50" in done.stderr
@@ -222,8 +226,13 @@ BAD = {
 
 
 def test_bad_input_is_one_clear_error_and_writes_nothing(
-    run_all, settled, int8, labelled, cell_folder, tmp_path
-):
+    run_all: RunAll,
+    settled: Callable[..., Path],
+    int8: Callable[..., Path],
+    labelled: Path,
+    cell_folder: Path,
+    tmp_path: Path,
+) -> None:
     folder = tmp_path / "work"
     empty = shutil.copytree(labelled, folder / "empty")
     annotations = empty / "annotations" / "instances_train.json"
@@ -249,8 +258,8 @@ def test_bad_input_is_one_clear_error_and_writes_nothing(
 
 
 def test_an_engine_that_is_not_installed_exits_4_and_writes_nothing(
-    run_all, settled, labelled, tmp_path
-):
+    run_all: RunAll, settled: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
     parent = shutil.copy(settled(), tmp_path / "m.safetensors")
     engines = ("onnxruntime", "openvino")
     commands = [["quantize", parent, "--data", labelled, "--target", name] for name in engines]
@@ -261,7 +270,9 @@ def test_an_engine_that_is_not_installed_exits_4_and_writes_nothing(
     assert [item.name for item in tmp_path.iterdir()] == ["m.safetensors"]
 
 
-def test_dry_run_says_what_would_be_done(run_all, settled, labelled, tmp_path):
+def test_dry_run_says_what_would_be_done(
+    run_all: RunAll, settled: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
     parent = shutil.copy(settled(), tmp_path / "m.safetensors")
     ptq, qat = run_all(
         ["quantize", parent, "--data", labelled, "--dry-run", "--max-drop=0.3"],

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+
+from fixtures.command_line import Detkit
 
 SMALL = ("--space", "tiny", "--imgsz", "64", "--set", "classes=3")
 
 
-def test_search_prints_one_path_resumes_and_gives_json(detkit, tmp_path):
+def test_search_prints_one_path_resumes_and_gives_json(detkit: Detkit, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = detkit("search", *SMALL, "--trials", "2", "-o", str(out))
     assert (done.returncode, done.stdout) == (0, f"{out}/pareto.json\n")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +15,7 @@ from detkit.data.synthetic.synth import synthesize
 from detkit.report import HardwareProfile, LatencyFit
 from detkit.spec.space import SPACES
 from detkit.spec.zoo import ZOO
+from fixtures.command_line import Detkit
 
 TINY = ("--space", "tiny", "--imgsz", "64", "--set", "classes=3")
 NEVER_TOLD = """
@@ -32,21 +37,23 @@ for name in SEARCHERS:
 """
 
 
-def space_file(tmp_path, **knobs):
+def space_file(tmp_path: Path, **knobs: object) -> str:
     path = tmp_path / "mine.json"
     plain = {"name": "mine", "base": to_plain(ZOO["yolo-nas-p"]), "knobs": knobs}
     path.write_text(json.dumps(plain))
     return str(path)
 
 
-def refused(done, code: int, *words: str) -> None:
+def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
     assert (done.returncode, done.stdout) == (code, ""), done.stderr
     assert "Traceback" not in done.stderr
     for word in words:
         assert word in done.stderr
 
 
-def test_budget_that_nothing_keeps_is_refused_before_weights_are_trained(detkit, tmp_path):
+def test_budget_that_nothing_keeps_is_refused_before_weights_are_trained(
+    detkit: Detkit, tmp_path: Path
+) -> None:
     synthesize(tmp_path / "coco", images={"train": 2, "val": 1}, size=64, seed=1)
     out = tmp_path / "out"
     supernet = (str(tmp_path / "coco"), "--evaluator", "supernet", "--max-latency-ms", "0.001")
@@ -64,7 +71,13 @@ def test_budget_that_nothing_keeps_is_refused_before_weights_are_trained(detkit,
         ({"space_digest": "0" * 16}, "(digest 0000000000000000), not of this one"),
     ],
 )
-def test_profile_of_something_else_is_refused(detkit, tmp_path, sample, changes, message):
+def test_profile_of_something_else_is_refused(
+    detkit: Detkit,
+    tmp_path: Path,
+    sample: Callable[..., Any],
+    changes: dict[str, str],
+    message: str,
+) -> None:
     given = {
         "unit": "ms",
         "space_digest": SPACES["tiny"].for_task(3, (64, 64)).digest,
@@ -85,14 +98,16 @@ def test_profile_of_something_else_is_refused(detkit, tmp_path, sample, changes,
     ("knobs", "message"),
     [({}, "no knobs"), ({"stem": ()}, "stem has no values")],
 )
-def test_space_with_nothing_to_choose_from_is_refused(detkit, tmp_path, knobs, message):
+def test_space_with_nothing_to_choose_from_is_refused(
+    detkit: Detkit, tmp_path: Path, knobs: dict[str, Any], message: str
+) -> None:
     out = tmp_path / "out"
     done = detkit("search", "--space", space_file(tmp_path, **knobs), "-o", str(out))
     refused(done, 2, message)
     assert not out.exists()
 
 
-def test_knob_with_one_value_is_no_choice_and_no_error(detkit, tmp_path):
+def test_knob_with_one_value_is_no_choice_and_no_error(detkit: Detkit, tmp_path: Path) -> None:
     space, out = space_file(tmp_path, stem=(8,), head_widths=((16, 24, 32),)), tmp_path / "out"
     done = detkit("search", "--space", space, "--imgsz", "64", "--trials", "9", "-o", str(out))
     assert done.returncode == 0, done.stderr
@@ -100,7 +115,7 @@ def test_knob_with_one_value_is_no_choice_and_no_error(detkit, tmp_path):
     assert json.loads((out / "report.json").read_text())["trials"] == 1
 
 
-def test_search_whose_every_score_is_nan_ends_with_an_error(detkit, tmp_path):
+def test_search_whose_every_score_is_nan_ends_with_an_error(detkit: Detkit, tmp_path: Path) -> None:
     synthesize(tmp_path / "coco", images={"train": 8, "val": 1}, size=64, seed=1)
     train = ("--evaluator", "train", "--epochs", "12", "--set", "train.workers=0")
     wild = ("--set", "train.optim.lr=10", "--set", "train.optim.weight_decay=1")
@@ -113,7 +128,7 @@ def test_search_whose_every_score_is_nan_ends_with_an_error(detkit, tmp_path):
     assert "gives NaN or Inf" in done.stderr or "is not finite" in done.stderr
 
 
-def test_searchers_that_are_never_told_or_told_nan_ask_for_every_point_once(detkit):
+def test_searchers_that_are_never_told_or_told_nan_ask_for_every_point_once(detkit: Detkit) -> None:
     done = detkit(script=NEVER_TOLD)
     assert done.returncode == 0, done.stderr
     lines = [line.split() for line in done.stdout.splitlines()]

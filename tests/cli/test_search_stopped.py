@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.search.scoring.supernet import train_supernet
 from detkit.search.study.study import space_of
 from detkit.train.stop import StopSignal
+from fixtures.processes import DETKIT, StartProcess
 
-RUN_MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
 TRIALS = 2
 PATIENCE_SECONDS = 120.0
 SETTINGS = (
@@ -28,12 +27,6 @@ SETTINGS = (
     *("--set", "train.batch=4", "--set", "train.checkpoint_minutes=0"),
     *("--set", "train.workers=0", "--set", "train.threads=1", "--set", "train.device=cpu"),
 )
-
-
-def begin(*args: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", RUN_MAIN, "search", *args]
-    pipe = subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8")
 
 
 def place_of(out: Path) -> tuple[int, int]:
@@ -68,14 +61,16 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_signals_and_a_kill_within_an_epoch_lose_nothing(coco, tmp_path):
+def test_signals_and_a_kill_within_an_epoch_lose_nothing(
+    start_process: StartProcess, coco: Path, tmp_path: Path
+) -> None:
     out, more = tmp_path / "out", ("-o", str(tmp_path / "out"), "--resume")
-    driver = begin(str(coco), *SETTINGS, "-o", str(out))
+    driver = start_process(*DETKIT, "search", str(coco), *SETTINGS, "-o", str(out))
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
         stderr = stop_within_an_epoch(driver, out, number)
         assert driver.returncode == code, stderr
         assert ("interrupted; continue with: detkit search" in stderr) == (code > 0)
-        driver = begin(*more)
+        driver = start_process(*DETKIT, "search", *more)
     stdout, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
     assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), stderr
     report = json.loads((out / "report.json").read_text())

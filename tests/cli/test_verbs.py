@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from typing import Any
 
 import pytest
 import typer
@@ -13,6 +14,7 @@ from detkit.engines import measuring_engines
 from detkit.search.strategies import SEARCHERS
 from detkit.spec.space import SPACES
 from detkit.spec.zoo import ZOO
+from fixtures.command_line import Detkit
 
 HEAVY = ("torch", "numpy", "PIL", "rich", "onnx", "onnxruntime", "pycocotools", "safetensors")
 NAMES = {
@@ -27,7 +29,9 @@ NAMES = {
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_help_is_plain_ends_with_examples_and_imports_nothing_heavy(detkit, name):
+def test_help_is_plain_ends_with_examples_and_imports_nothing_heavy(
+    detkit: Detkit, name: str
+) -> None:
     script = f"""
 import sys
 from detkit.cli.app import main
@@ -46,7 +50,7 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_examples_are_understood_by_the_verb(name):
+def test_examples_are_understood_by_the_verb(name: str) -> None:
     command = build(name, VERBS[name])
     for example in command.module.EXAMPLES[name]:
         words = shlex.split(example)
@@ -55,7 +59,7 @@ def test_examples_are_understood_by_the_verb(name):
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_line_of_the_table_opens_the_help_of_the_verb(name):
+def test_line_of_the_table_opens_the_help_of_the_verb(name: str) -> None:
     command = build(name, VERBS[name])
     assert (command.help or "").startswith(VERBS[name].help.rstrip("."))
     assert len(VERBS[name].help) <= 70
@@ -72,13 +76,15 @@ def test_line_of_the_table_opens_the_help_of_the_verb(name):
         ("quantize", "--target", measuring_engines()),
     ],
 )
-def test_help_and_completions_list_what_a_flag_takes(name, flag, words):
+def test_help_and_completions_list_what_a_flag_takes(
+    name: str, flag: str, words: dict[str, Any]
+) -> None:
     (found,) = (item for item in build(name, VERBS[name]).flags() if flag in item.names)
     assert found.words() == tuple(words)
     assert all(word in found.help for word in words)
 
 
-def test_a_flag_is_held_to_the_bounds_of_its_setting():
+def test_a_flag_is_held_to_the_bounds_of_its_setting() -> None:
     command = build("train", VERBS["train"])
     for epochs, bound in (("0", "1"), ("1000001", "1000000")):
         with pytest.raises(typer.TyperException, match=f"equal to {bound}$"):
@@ -86,7 +92,7 @@ def test_a_flag_is_held_to_the_bounds_of_its_setting():
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_flags_have_help_and_mean_the_same_on_every_verb(name):
+def test_flags_have_help_and_mean_the_same_on_every_verb(name: str) -> None:
     for flag in build(name, VERBS[name]).flags():
         assert flag.help, f"detkit {name} {flag.label} has no help"
         for shared, names in NAMES.items():

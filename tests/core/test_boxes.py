@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -65,7 +66,7 @@ def plain_nms(boxes: np.ndarray, scores: np.ndarray, config: NmsConfig) -> np.nd
 
 @pytest.mark.parametrize("size", ["256x384", "320x320"])
 @pytest.mark.parametrize("name", STORED)
-def test_nms_gives_the_stored_sets_of_the_original(parity, size, name):
+def test_nms_gives_the_stored_sets_of_the_original(parity: Path, size: str, name: str) -> None:
     stored = np.load(parity / f"yolo_nas_s_seed1_{size}.npz")
     expected = stored[name]
     found = rows(nms(stored["boxes"][0], stored["scores"][0], STORED[name]))
@@ -87,25 +88,25 @@ def test_nms_gives_the_stored_sets_of_the_original(parity, size, name):
         NmsConfig(iou_threshold=0.0),
     ],
 )
-def test_nms_equals_a_plain_loop_with_ties_cuts_and_odd_sizes(seed, config):
+def test_nms_equals_a_plain_loop_with_ties_cuts_and_odd_sizes(seed: int, config: NmsConfig) -> None:
     boxes, scores = crowded(seed)
     assert np.array_equal(rows(nms(boxes, scores, config)), plain_nms(boxes, scores, config))
 
 
-def test_a_score_at_the_threshold_counts_for_single_label_only():
+def test_a_score_at_the_threshold_counts_for_single_label_only() -> None:
     boxes = np.array([[0, 0, 10, 10]], np.float32)
     scores = np.array([[0.25, 0.1]], np.float32)
     assert len(nms(boxes, scores, PREDICT_NMS)) == 0
     assert len(nms(boxes, scores, SINGLE_LABEL)) == 1
 
 
-def test_nothing_above_the_threshold_gives_empty_detections_of_the_right_types():
+def test_nothing_above_the_threshold_gives_empty_detections_of_the_right_types() -> None:
     found = nms(np.zeros((5, 4), np.float32), np.zeros((5, 3), np.float32))
     assert found.boxes_xyxy.shape == (0, 4)
-    assert (found.scores.dtype, found.classes.dtype) == (np.float32, np.int64)
+    assert (found.scores.dtype, found.classes.dtype) == (np.dtype(np.float32), np.dtype(np.int64))
 
 
-def test_kept_boxes_of_a_class_do_not_overlap_and_every_other_one_does():
+def test_kept_boxes_of_a_class_do_not_overlap_and_every_other_one_does() -> None:
     boxes, scores = crowded(7, classes=1)
     everything = NmsConfig(score_threshold=-1, max_candidates=10**6, max_detections=10**6)
     kept = nms(boxes, scores, everything).boxes_xyxy
@@ -116,20 +117,20 @@ def test_kept_boxes_of_a_class_do_not_overlap_and_every_other_one_does():
     assert (iou_matrix(np.array(dropped), kept).max(axis=1) > 0.7).all()
 
 
-def test_iou_matrix_of_hand_worked_boxes():
+def test_iou_matrix_of_hand_worked_boxes() -> None:
     a = np.array([[0, 0, 2, 2], [5, 5, 5, 5]], np.float32)
     b = np.array([[1, 1, 3, 3], [0, 0, 2, 2], [9, 9, 8, 8]], np.float32)
-    assert np.allclose(iou_matrix(a, b), [[1 / 7, 1, 0], [0, 0, 0]])
+    assert np.allclose(iou_matrix(a, b), np.array([[1 / 7, 1, 0], [0, 0, 0]]))
     assert np.array_equal(iou_matrix(a, b), iou_matrix(b, a).T)
 
 
-def test_corners_and_sides_are_inverse():
+def test_corners_and_sides_are_inverse() -> None:
     boxes, _ = crowded(1)
     assert np.allclose(xyxy_from_xywh(xywh_from_xyxy(boxes)), boxes, atol=1e-4)
     assert np.allclose(xywh_from_xyxy(np.array([[1, 2, 4, 8]], np.float32)), [[1, 2, 3, 6]])
 
 
-def test_clipped_boxes_lie_in_the_image_and_inverted_ones_have_no_area():
+def test_clipped_boxes_lie_in_the_image_and_inverted_ones_have_no_area() -> None:
     wild = np.array([[-5, -5, 50, 70], [90, 10, 120, 20]], np.float32)
     assert clip_xyxy(wild, 60, 100).tolist() == [[0, 0, 50, 60], [90, 10, 100, 20]]
     assert area_xyxy(np.array([[3, 3, 1, 9]], np.float32)).tolist() == [0]

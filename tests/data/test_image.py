@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from detkit.spec.preprocess import Preprocess
 GRADIENT = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
 
 
-def write(path: Path, image: Image.Image, **options: object) -> Path:
+def write(path: Path, image: Image.Image, **options: Any) -> Path:
     image.save(path, **options)
     return path
 

@@ -56,7 +56,9 @@ def times(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
     return set_times
 
 
-def test_a_graph_slower_than_float_is_refused_and_not_written(int8, tmp_path, times):
+def test_a_graph_slower_than_float_is_refused_and_not_written(
+    int8: Callable[..., Path], tmp_path: Path, times: Callable[[float, float], None]
+) -> None:
     times(1.0, 1.5)
     with pytest.raises(GateError, match=r"INT8 takes 1\.50 times as long as float") as caught:
         export("onnx", int8(), tmp_path / "m.onnx")
@@ -65,7 +67,9 @@ def test_a_graph_slower_than_float_is_refused_and_not_written(int8, tmp_path, ti
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_says_how_much_is_int8_and_how_fast(int8, tmp_path, times):
+def test_an_export_says_how_much_is_int8_and_how_fast(
+    int8: Callable[..., Path], tmp_path: Path, times: Callable[[float, float], None]
+) -> None:
     if importlib.util.find_spec("openvino") is None:
         pytest.skip("openvino is not installed here")
     times(1.0, 4.0)
@@ -80,7 +84,9 @@ def test_an_export_says_how_much_is_int8_and_how_fast(int8, tmp_path, times):
     assert open_session(tmp_path / "m.xml").run(np.zeros((1, 3, 64, 64), np.float32))
 
 
-def test_a_graph_for_tensorrt_is_written_unmeasured_and_says_so(int8, tmp_path):
+def test_a_graph_for_tensorrt_is_written_unmeasured_and_says_so(
+    int8: Callable[..., Path], tmp_path: Path
+) -> None:
     report = export("onnx", int8(), tmp_path / "m.onnx", engine="tensorrt")
     assert report.notes["speed"] == "not measured: tensorrt builds its engine on the device"
     assert "int8_convolutions" not in report.notes
@@ -91,7 +97,9 @@ def test_a_graph_for_tensorrt_is_written_unmeasured_and_says_so(int8, tmp_path):
     assert np.dtype(np.uint8) not in kinds
 
 
-def test_a_graph_that_strays_is_refused_and_not_written(int8, tmp_path, monkeypatch):
+def test_a_graph_that_strays_is_refused_and_not_written(
+    int8: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*args: object) -> onnx.ModelProto:
         graph = for_engine(*args)  # type: ignore[arg-type]
         for tensor in graph.graph.initializer:
@@ -107,7 +115,9 @@ def test_a_graph_that_strays_is_refused_and_not_written(int8, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
-def test_groups_in_float_are_float_in_the_engine_and_all_others_int8(int8, tmp_path, target):
+def test_groups_in_float_are_float_in_the_engine_and_all_others_int8(
+    int8: Callable[..., Path], tmp_path: Path, target: str
+) -> None:
     if importlib.util.find_spec(target) is None:
         pytest.skip(f"{target} is not installed here")
     model, manifest = load_checkpoint(int8())
@@ -126,7 +136,9 @@ def test_groups_in_float_are_float_in_the_engine_and_all_others_int8(int8, tmp_p
     check_rounding(model, sealed, session, images, target, source="")  # raises where it strays
 
 
-def test_dynamo_is_refused_for_it_cannot_trace_the_rounding(int8, tmp_path):
+def test_dynamo_is_refused_for_it_cannot_trace_the_rounding(
+    int8: Callable[..., Path], tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="dynamo cannot trace an INT8 checkpoint") as caught:
         export("onnx", int8(), tmp_path / "m.onnx", exporter="dynamo")
     assert caught.value.hint == "--exporter torchscript"
@@ -134,7 +146,9 @@ def test_dynamo_is_refused_for_it_cannot_trace_the_rounding(int8, tmp_path):
 
 
 @pytest.mark.parametrize(("engine", "uint8"), [("onnxruntime", False), ("openvino", True)])
-def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engine, uint8):
+def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(
+    int8: Callable[..., Path], tmp_path: Path, engine: str, uint8: bool
+) -> None:
     """With a free batch, which OpenVINO gets wrong if it reads such an ONNX file directly."""
     pytest.importorskip(engine)
     model, manifest = load_checkpoint(int8())
@@ -159,7 +173,9 @@ def test_nms_in_an_int8_graph_is_our_nms_of_the_same_graph(int8, tmp_path, engin
         assert np.allclose(ours.boxes_xyxy, graphs.boxes_xyxy, atol=1e-3)
 
 
-def test_nms_for_openvino_is_not_put_where_it_is_read_wrong(int8, tmp_path):
+def test_nms_for_openvino_is_not_put_where_it_is_read_wrong(
+    int8: Callable[..., Path], tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match=r"OpenVINO 2026\.4 gives other boxes") as caught:
         export("onnx", int8(), tmp_path / "m.onnx", engine="openvino", nms=True)
     assert caught.value.hint.startswith("--to openvino")

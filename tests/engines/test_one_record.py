@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from unittest.mock import Mock
@@ -68,7 +69,7 @@ def new_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def added(new_file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The one file, imported, and the one line."""
-    assert options.ENGINES is ENGINES  # its flags are made before the line is there
+    assert vars(options)["ENGINES"] is ENGINES  # its flags are made before the line is there
     spec = importlib.util.spec_from_file_location(MODULE, new_file)
     assert spec is not None
     assert spec.loader is not None
@@ -81,7 +82,7 @@ def added(new_file: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
+def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Runs a verb in this process, which must succeed; gives stdout."""
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
     monkeypatch.setattr(advising, "VARIANT_PLAN", QUICK)
@@ -89,14 +90,20 @@ def run(monkeypatch, capfd):
 
     def call(*args: object, code: int = 0) -> str:
         found = app.main([str(arg) for arg in args])
-        out, err = capfd.readouterr()
-        assert found == code, err
-        return out
+        streams = capfd.readouterr()
+        assert found == code, streams.err
+        return streams.out
 
     return call
 
 
-def test_a_new_engine_goes_through_every_verb(added, run, settled, labelled, tmp_path):
+def test_a_new_engine_goes_through_every_verb(
+    added: ModuleType,
+    run: Callable[..., str],
+    settled: Callable[..., Path],
+    labelled: Path,
+    tmp_path: Path,
+) -> None:
     exported = tmp_path / "m.onnx"
     run("export", settled(), "--to", added.ENGINE.exported_as, "-o", exported)
     added.export.assert_called_once()
@@ -114,7 +121,9 @@ def test_a_new_engine_goes_through_every_verb(added, run, settled, labelled, tmp
     assert json.loads(profile.read_text())["engine"] == NAME
 
 
-def test_advice_weighs_a_new_engine(added, run, settled, labelled):
+def test_advice_weighs_a_new_engine(
+    added: ModuleType, run: Callable[..., str], settled: Callable[..., Path], labelled: Path
+) -> None:
     limits = ("--max-drop", 100, "--threads", 1)
     found = json.loads(run(*ADVISE, settled(), "--data", labelled, *limits, "--json"))
     assert (NAME, "fp32") in {(form["engine"], form["precision"]) for form in found["variants"]}
@@ -145,7 +154,7 @@ def test_help_and_completions_name_a_new_engine(new_file: Path) -> None:
     assert NAME in helped
 
 
-def test_fingerprints_and_errors_name_a_new_engine(added):
+def test_fingerprints_and_errors_name_a_new_engine(added: ModuleType) -> None:
     assert "onnx" in engine_packages()
     with pytest.raises(UsageError, match="unknown engine 'refrence'") as caught:
         find_engine("refrence")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from detkit.artifact.artifact import parent_of
+from detkit.artifact.artifact import Manifest, parent_of
 from detkit.core.boxes import EVAL_NMS, Detections
 from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.core.serialization import from_json, to_json
@@ -17,6 +21,7 @@ from detkit.data.coco.folder import open_folder
 from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import SCORERS, coco_figures, detect, evaluate, match_classes
 from detkit.report import EvalReport
+from detkit.runtime.graph_session import GraphSession
 
 NAMES = ("cat", "dog", "yak")
 FIGURES = (
@@ -26,7 +31,9 @@ FIGURES = (
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_both_engines_give_equal_figures_on_random_sets(random_set, seed):
+def test_both_engines_give_equal_figures_on_random_sets(
+    random_set: Callable[..., Any], seed: int
+) -> None:
     records, found = random_set(seed, num_classes=3)
     fast, slow = (coco_figures(records, NAMES, found, scorer=scorer) for scorer in SCORERS)
     for name in FIGURES:
@@ -34,16 +41,19 @@ def test_both_engines_give_equal_figures_on_random_sets(random_set, seed):
     for name in NAMES:
         assert fast.per_class[name].ap == pytest.approx(slow.per_class[name].ap, abs=1e-12)
         assert fast.per_class[name].ap50 == pytest.approx(slow.per_class[name].ap50, abs=1e-12)
+    assert fast.ap is not None
+    assert fast.ap50 is not None
     assert 0 < fast.ap < fast.ap50 < 1
     assert (fast.scorer, slow.scorer) == ("fast", "pycocotools")
 
 
-def test_the_figures_are_those_pycocotools_sums_up_itself(random_set):
+def test_the_figures_are_those_pycocotools_sums_up_itself(random_set: Callable[..., Any]) -> None:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     records, found = random_set(1, num_classes=3)
-    truth, results = [], []
+    truth: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for image, (record, d) in enumerate(zip(records, found, strict=True), 1):
         for box, label, area, crowd in zip(
             record.boxes_xyxy.astype(float), record.classes, record.area, record.crowd, strict=True
@@ -77,7 +87,9 @@ def test_the_figures_are_those_pycocotools_sums_up_itself(random_set):
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_ground_truth_as_detections_scores_one_and_shifted_a_known_share(make_record, scorer):
+def test_ground_truth_as_detections_scores_one_and_shifted_a_known_share(
+    make_record: Callable[..., Any], scorer: str
+) -> None:
     boxes = [[0, 0, 100, 100], [200, 0, 300, 100]]
     record = make_record(boxes, [0, 1])
     shifted = np.array(boxes, np.float32) + [[0, 0, 0, 0], [25, 0, 25, 0]]  # IoU 1 and 0.6
@@ -90,7 +102,9 @@ def test_ground_truth_as_detections_scores_one_and_shifted_a_known_share(make_re
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_no_detections_score_zero_and_have_no_precision(make_record, scorer):
+def test_no_detections_score_zero_and_have_no_precision(
+    make_record: Callable[..., Any], scorer: str
+) -> None:
     record = make_record([[0, 0, 10, 10]], [0])
     nothing = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, int))
     figures = coco_figures([record], ("cat", "dog"), [nothing], scorer=scorer)
@@ -102,7 +116,9 @@ def test_no_detections_score_zero_and_have_no_precision(make_record, scorer):
 
 
 @pytest.mark.parametrize("scorer", SCORERS)
-def test_images_without_any_ground_truth_measure_nothing_and_do_not_crash(make_record, scorer):
+def test_images_without_any_ground_truth_measure_nothing_and_do_not_crash(
+    make_record: Callable[..., Any], scorer: str
+) -> None:
     record = make_record(np.zeros((0, 4)), [])
     found = Detections(np.ones((1, 4), np.float32), np.ones(1, np.float32), np.zeros(1, int))
     figures = coco_figures([record, record], ("cat",), [found, found], scorer=scorer)
@@ -113,7 +129,9 @@ def test_images_without_any_ground_truth_measure_nothing_and_do_not_crash(make_r
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("where", ["boxes", "scores"])
-def test_detections_that_are_not_finite_are_refused(make_record, bad, where):
+def test_detections_that_are_not_finite_are_refused(
+    make_record: Callable[..., Any], bad: float, where: str
+) -> None:
     record = make_record([[0, 0, 10, 10]], [0])
     boxes, scores = np.array([[0, 0, 10, 10]], np.float32), np.ones(1, np.float32)
     (boxes if where == "boxes" else scores).flat[0] = bad
@@ -121,12 +139,12 @@ def test_detections_that_are_not_finite_are_refused(make_record, bad, where):
         coco_figures([record], ("cat",), [Detections(boxes, scores, np.zeros(1, int))])
 
 
-def test_an_unknown_scorer_is_a_usage_error(make_record):
+def test_an_unknown_scorer_is_a_usage_error(make_record: Callable[..., Any]) -> None:
     with pytest.raises(UsageError, match="unknown scorer 'coco'"):
         coco_figures([make_record([[0, 0, 1, 1]], [0])], ("cat",), [], scorer="coco")
 
 
-def test_classes_are_matched_by_name_whatever_their_order():
+def test_classes_are_matched_by_name_whatever_their_order() -> None:
     assert match_classes(("dog", "yak", "cat"), NAMES).tolist() == [1, 2, 0]
 
 
@@ -138,7 +156,9 @@ def test_classes_are_matched_by_name_whatever_their_order():
         (("Cat", "dog", "Yak"), NAMES, "the model does not know the class 'cat' and 1 more"),
     ],
 )
-def test_other_classes_are_an_error(model, data, message):
+def test_other_classes_are_an_error(
+    model: tuple[str, ...], data: tuple[str, ...], message: str
+) -> None:
     with pytest.raises(DataError) as caught:
         match_classes(model, data)
     assert str(caught.value) == message
@@ -148,20 +168,24 @@ def test_other_classes_are_an_error(model, data, message):
 # --- whole files ---------------------------------------------------------------------------------
 
 
-def score(path, folder, **options) -> EvalReport:
+def score(path: Path, folder: Path, **options: Any) -> EvalReport:
     split = open_folder(folder, splits=("val",)).split("val")
     return evaluate(open_session(path), split, model=parent_of(path), data="coco", **options)
 
 
 @pytest.mark.parametrize("form", [{}, {"uint8": True}, {"nms": True}])
-def test_every_form_of_export_is_scored_alike(cell_model, cell_folder, form):
+def test_every_form_of_export_is_scored_alike(
+    cell_model: Callable[..., Path], cell_folder: Path, form: dict[str, bool]
+) -> None:
     report = score(cell_model(**form), cell_folder)
     assert (report.ap, report.ap50, report.precision, report.recall) == (1, 1, 1, 1)
     assert (report.images, report.boxes, report.detections) == (4, 5, 5)
     assert report.per_class["red"].boxes == 3
 
 
-def test_the_order_of_the_models_classes_does_not_matter(cell_model, cell_folder, capsys):
+def test_the_order_of_the_models_classes_does_not_matter(
+    cell_model: Callable[..., Path], cell_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = cell_model(class_names=("green", "red"))  # the model calls red cells green
     report = score(path, cell_folder)
     assert report.ap == 0
@@ -169,7 +193,9 @@ def test_the_order_of_the_models_classes_does_not_matter(cell_model, cell_folder
     assert capsys.readouterr().out == ""
 
 
-def test_the_report_says_what_was_measured_and_is_the_same_every_time(cell_model, cell_folder):
+def test_the_report_says_what_was_measured_and_is_the_same_every_time(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     path = cell_model()
     report = score(path, cell_folder, batch_size=3)
     assert (report.model, report.model_sha256) == (path.name, parent_of(path).sha256)
@@ -182,15 +208,21 @@ def test_the_report_says_what_was_measured_and_is_the_same_every_time(cell_model
     assert in_graph.nms_iou is None
 
 
-def test_progress_counts_every_image_once(cell_model, cell_folder):
-    done = []
+def test_progress_counts_every_image_once(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
+    done: list[int] = []
     score(cell_model(), cell_folder, batch_size=3, on_progress=done.append)
     assert done == [3, 1]
 
 
-def test_detections_are_in_image_pixels_and_cut_to_the_image(cell_model, cell_folder):
+def test_detections_are_in_image_pixels_and_cut_to_the_image(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     session = open_session(cell_model())
     record = open_folder(cell_folder).split("val").records[0]
+    assert isinstance(session, GraphSession)
+    assert isinstance(session.manifest, Manifest)
     session.manifest = dataclasses.replace(
         session.manifest, preprocess=dataclasses.replace(session.manifest.preprocess, fit=(32, 32))
     )
@@ -201,17 +233,23 @@ def test_detections_are_in_image_pixels_and_cut_to_the_image(cell_model, cell_fo
     assert [32, 32, 64, 64] in found.boxes_xyxy.tolist()
 
 
-def test_a_model_that_gives_nan_is_refused(cell_model, cell_folder):
+def test_a_model_that_gives_nan_is_refused(
+    cell_model: Callable[..., Path], cell_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = open_session(cell_model())
-    session.run = lambda images: (
-        np.zeros((len(images), 4, 4), np.float32),
-        np.full((len(images), 4, 2), np.nan, np.float32),
-    )
+
+    def run(images: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], ...]:
+        count = len(images)
+        return np.zeros((count, 4, 4), np.float32), np.full((count, 4, 2), np.nan, np.float32)
+
+    monkeypatch.setattr(session, "run", run)
     with pytest.raises(ArtifactError, match="NaN or Inf"):
         detect(session, open_folder(cell_folder).split("val").records)
 
 
-def test_a_split_without_images_is_an_error(cell_model, cell_folder):
+def test_a_split_without_images_is_an_error(
+    cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
     path = cell_model()
     split = dataclasses.replace(open_folder(cell_folder).split("val"), records=())
     with pytest.raises(DataError, match="no images"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,9 @@ def split(labelled: Path) -> CocoSplit:
 
 
 @pytest.mark.parametrize(("target", "engine"), FORMS)
-def test_ap_stays_within_a_thousandth_of_torch(settled, split, tmp_path, target, engine):
+def test_ap_stays_within_a_thousandth_of_torch(
+    settled: Callable[..., Path], split: CocoSplit, tmp_path: Path, target: str, engine: str
+) -> None:
     if importlib.util.find_spec(engine) is None or importlib.util.find_spec(target) is None:
         pytest.skip(f"{target} or {engine} is not installed here")
     path = tmp_path / f"m{exporters()[target].suffix}"

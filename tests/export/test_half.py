@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, numpy_helper
 
 from detkit.export.half import to_half
 
 FLOAT, HALF, INT8 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.INT8
 
 
-def types_of(model):
+def types_of(model: ModelProto) -> dict[str, int]:
     """Tensor name -> element type, all inferred; the graph is also checked in full."""
     onnx.checker.check_model(model, full_check=True)
     graph = onnx.shape_inference.infer_shapes(model, strict_mode=True).graph
@@ -21,11 +24,17 @@ def types_of(model):
     return types | {tensor.name: tensor.data_type for tensor in graph.initializer}
 
 
-def nodes_of(model, op_type):
+def nodes_of(model: ModelProto, op_type: str) -> list[NodeProto]:
     return [node for node in model.graph.node if node.op_type == op_type]
 
 
-def parse(body, inputs="float[n,2,4,4] x", outputs="float[n,2,4,4] y", opset=20, **tensors):
+def parse(
+    body: str,
+    inputs: str = "float[n,2,4,4] x",
+    outputs: str = "float[n,2,4,4] y",
+    opset: int = 20,
+    **tensors: Any,
+) -> ModelProto:
     text = f'<ir_version: 9, opset_import: ["" : {opset}]>\ng ({inputs}) => ({outputs}) {{{body}}}'
     model = onnx.parser.parse_model(text)
     for name, value in tensors.items():
@@ -38,7 +47,9 @@ IMAGE = np.random.default_rng(2).random((3, 2, 4, 4), np.float32)
 
 
 @pytest.mark.parametrize("name", ["yolo-nas-p", "yolo-nas-n"])
-def test_convolutions_are_fp16_and_the_decode_is_not(float_graph, name):
+def test_convolutions_are_fp16_and_the_decode_is_not(
+    float_graph: Callable[..., ModelProto], name: str
+) -> None:
     source = float_graph(name)
     half = to_half(source)
     types = types_of(half)
@@ -54,14 +65,14 @@ def test_convolutions_are_fp16_and_the_decode_is_not(float_graph, name):
     assert half.ByteSize() < 0.55 * source.ByteSize()
 
 
-def test_the_graph_given_is_left_as_it_was(float_graph):
+def test_the_graph_given_is_left_as_it_was(float_graph: Callable[..., ModelProto]) -> None:
     source = float_graph("yolo-nas-p")
     before = source.SerializeToString()
     to_half(source)
     assert source.SerializeToString() == before
 
 
-def with_rounded_weights(model):
+def with_rounded_weights(model: ModelProto) -> ModelProto:
     """The FP32 graph with what its convolutions read rounded to FP16."""
     rounded = onnx.ModelProto()
     rounded.CopyFrom(model)
@@ -79,7 +90,12 @@ def with_rounded_weights(model):
 
 
 @pytest.mark.parametrize("name", ["yolo-nas-p", "yolo-nas-n"])
-def test_fp16_is_the_network_with_its_weights_rounded(float_graph, run_graph, images, name):
+def test_fp16_is_the_network_with_its_weights_rounded(
+    float_graph: Callable[..., ModelProto],
+    run_graph: Callable[..., list[Any]],
+    images: Any,
+    name: str,
+) -> None:
     """On a CPU, where ONNX Runtime rounds constants to FP16 and nothing between the nodes."""
     source = float_graph(name)
     half = run_graph(to_half(source), images)
@@ -91,7 +107,7 @@ def test_fp16_is_the_network_with_its_weights_rounded(float_graph, run_graph, im
         assert np.abs(a - b).mean() < limit  # px, score; the weights are untrained
 
 
-def test_large_coordinates_keep_their_digits(run_graph):
+def test_large_coordinates_keep_their_digits(run_graph: Callable[..., list[Any]]) -> None:
     """FP16 knows 600.3 as 600.5."""
     model = parse(
         "a = Conv (x, w) p = Sigmoid (a) y = Add (p, big)", w=WEIGHT, big=[np.float32(600.3)]
@@ -100,7 +116,9 @@ def test_large_coordinates_keep_their_digits(run_graph):
     assert error < 2e-3
 
 
-def test_pixels_become_fp16_at_the_first_convolution(float_graph):
+def test_pixels_become_fp16_at_the_first_convolution(
+    float_graph: Callable[..., ModelProto],
+) -> None:
     """TensorRT refuses to transpose uint8; the 1/255 is in the convolution's weights by now."""
     source = float_graph("yolo-nas-p", uint8=True)
     half = to_half(source)
@@ -111,7 +129,9 @@ def test_pixels_become_fp16_at_the_first_convolution(float_graph):
     assert [types[node.output[0]] for node in first] == [FLOAT, FLOAT, HALF, HALF]
 
 
-def test_int8_stays_and_dequantizes_to_what_reads_it(quantized_graph, run_graph):
+def test_int8_stays_and_dequantizes_to_what_reads_it(
+    quantized_graph: ModelProto, run_graph: Callable[..., list[Any]]
+) -> None:
     half = to_half(quantized_graph)
     types = types_of(half)
     names = {tensor.name for tensor in half.graph.initializer if tensor.data_type == INT8}
@@ -130,7 +150,7 @@ def test_int8_stays_and_dequantizes_to_what_reads_it(quantized_graph, run_graph)
     assert error.mean() < 5e-3
 
 
-def test_a_tensor_read_in_both_types_is_dequantized_twice():
+def test_a_tensor_read_in_both_types_is_dequantized_twice() -> None:
     body = """
       d = DequantizeLinear (q, s, z)
       c = Conv (d, w)
@@ -144,7 +164,7 @@ def test_a_tensor_read_in_both_types_is_dequantized_twice():
     assert len(nodes_of(half, "Cast")) == 1
 
 
-def test_quantized_graphs_of_old_opsets_are_lifted_to_one_with_fp16_scales():
+def test_quantized_graphs_of_old_opsets_are_lifted_to_one_with_fp16_scales() -> None:
     body = "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Conv (d, w)"
     model = parse(body, opset=17, w=WEIGHT, s=np.float32(0.1), z=np.int8(0))
     onnx.helper.set_model_props(model, {"detkit": "manifest"})
@@ -154,7 +174,7 @@ def test_quantized_graphs_of_old_opsets_are_lifted_to_one_with_fp16_scales():
     assert half.metadata_props == model.metadata_props
 
 
-def test_a_scale_that_fp16_would_round_off_keeps_its_convolution_in_fp32():
+def test_a_scale_that_fp16_would_round_off_keeps_its_convolution_in_fp32() -> None:
     body = """
       w = DequantizeLinear <axis = 0> (w_q, w_s, w_z)
       a = Conv (x, w)
@@ -162,14 +182,16 @@ def test_a_scale_that_fp16_would_round_off_keeps_its_convolution_in_fp32():
       y = Conv (b, v)"""
     codes, zeros = np.ones((2, 2, 1, 1), np.int8), np.zeros(2, np.int8)
     for scales, kept in (([0.01, 6e-5], True), ([0.01, 7e-5], False)):
-        half = to_half(parse(body, w_q=codes, w_s=np.float32(scales), w_z=zeros, v=WEIGHT))
+        half = to_half(
+            parse(body, w_q=codes, w_s=np.array(scales, np.float32), w_z=zeros, v=WEIGHT)
+        )
         types = types_of(half)
         first, second = nodes_of(half, "Conv")
         assert types[first.output[0]] == (FLOAT if kept else HALF)
         assert types[second.output[0]] == HALF
 
 
-def test_nothing_comes_between_such_a_convolution_and_its_quantizer():
+def test_nothing_comes_between_such_a_convolution_and_its_quantizer() -> None:
     body = """
       d = DequantizeLinear (q, s, z)
       w = DequantizeLinear <axis = 0> (w_q, w_s, w_z)
@@ -178,8 +200,13 @@ def test_nothing_comes_between_such_a_convolution_and_its_quantizer():
       q_b = QuantizeLinear (b, s, z)
       d_b = DequantizeLinear (q_b, s, z)
       y = Conv (d_b, v)"""
-    scales = {"s": np.float32(0.1), "z": np.int8(0), "w_s": np.float32([0.01, 1e-6])}
-    codes = {"w_q": np.ones((2, 2, 1, 1), np.int8), "w_z": np.zeros(2, np.int8), "v": WEIGHT}
+    scales: dict[str, Any] = {"s": np.float32(0.1), "z": np.int8(0)}
+    scales["w_s"] = np.array([0.01, 1e-6], np.float32)
+    codes: dict[str, Any] = {
+        "w_q": np.ones((2, 2, 1, 1), np.int8),
+        "w_z": np.zeros(2, np.int8),
+        "v": WEIGHT,
+    }
     half = to_half(parse(body, "int8[n,2,4,4] q", **scales, **codes))
     types = types_of(half)
     first, second = nodes_of(half, "Conv")
@@ -188,18 +215,20 @@ def test_nothing_comes_between_such_a_convolution_and_its_quantizer():
     assert [node.output[0] for node in nodes_of(half, "Cast")] == ["y"]
 
 
-def test_a_weight_beyond_fp16_keeps_its_convolution_in_fp32():
+def test_a_weight_beyond_fp16_keeps_its_convolution_in_fp32() -> None:
     half = to_half(parse("a = Conv (x, w) b = Relu (a) y = Conv (b, v)", w=WEIGHT * 1e6, v=WEIGHT))
     types = types_of(half)
     assert [types[node.output[0]] for node in nodes_of(half, "Conv")] == [FLOAT, HALF]
 
 
-def test_resize_keeps_its_scales_in_fp32(run_graph):
+def test_resize_keeps_its_scales_in_fp32(run_graph: Callable[..., list[Any]]) -> None:
     body = """
       a = Conv (x, w)
       b = Resize <mode = "nearest"> (a, , scales)
       y = Conv (b, w)"""
-    model = parse(body, outputs="float[n,2,8,8] y", w=WEIGHT, scales=np.float32([1, 1, 2, 2]))
+    model = parse(
+        body, outputs="float[n,2,8,8] y", w=WEIGHT, scales=np.array([1, 1, 2, 2], np.float32)
+    )
     half = to_half(model)
     types = types_of(half)
     (resize,) = nodes_of(half, "Resize")
@@ -208,7 +237,7 @@ def test_resize_keeps_its_scales_in_fp32(run_graph):
     assert np.abs(run_graph(half, IMAGE)[0] - run_graph(model, IMAGE)[0]).max() < 5e-3
 
 
-def test_outputs_made_in_fp16_come_out_in_fp32(run_graph):
+def test_outputs_made_in_fp16_come_out_in_fp32(run_graph: Callable[..., list[Any]]) -> None:
     model = parse(
         "y = Conv (x, w) z = Relu (y)", outputs="float[n,2,4,4] y, float[n,2,4,4] z", w=WEIGHT
     )
@@ -219,26 +248,33 @@ def test_outputs_made_in_fp16_come_out_in_fp32(run_graph):
         assert np.abs(a - b).max() < 5e-3
 
 
-def test_constants_in_nodes_turn_like_initialisers():
+def test_constants_in_nodes_turn_like_initialisers() -> None:
     body = "c = Constant <value_float = 0.5> () a = Conv (x, w) b = Mul (a, c) y = Conv (b, w)"
     half = to_half(parse(body, w=WEIGHT))
     assert types_of(half)[nodes_of(half, "Mul")[0].input[1]] == HALF
     assert nodes_of(half, "Constant") == []
 
 
-def test_a_graph_without_convolutions_stays_as_it_is(run_graph):
+def test_a_graph_without_convolutions_stays_as_it_is(run_graph: Callable[..., list[Any]]) -> None:
     model = parse("a = Sigmoid (x) y = Add (a, x)")
     assert [node.op_type for node in to_half(model).graph.node] == ["Sigmoid", "Add"]
 
 
 @pytest.mark.parametrize("name", ["yolo-nas-p", "yolo-nas-n"])
 @pytest.mark.parametrize("uint8", [False, True])
-def test_rtx_builds_both_precisions(float_graph, rtx_refusal, name, uint8):
+def test_rtx_builds_both_precisions(
+    float_graph: Callable[..., ModelProto],
+    rtx_refusal: Callable[[ModelProto], str],
+    name: str,
+    uint8: bool,
+) -> None:
     graph = float_graph(name, uint8=uint8)
     assert rtx_refusal(graph) == ""
     assert rtx_refusal(to_half(graph)) == ""
 
 
-def test_rtx_builds_int8_with_the_rest_in_both_precisions(quantized_graph, rtx_refusal):
+def test_rtx_builds_int8_with_the_rest_in_both_precisions(
+    quantized_graph: ModelProto, rtx_refusal: Callable[[ModelProto], str]
+) -> None:
     assert rtx_refusal(quantized_graph) == ""
     assert rtx_refusal(to_half(quantized_graph)) == ""

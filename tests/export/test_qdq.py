@@ -102,7 +102,7 @@ KINDS = [(3, 1), (3, 2), (1, 1)]
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize(("kernel", "stride"), KINDS)
-def test_a_layer_is_that_of_torch_within_one_level(target, kernel, stride):
+def test_a_layer_is_that_of_torch_within_one_level(target: str, kernel: int, stride: int) -> None:
     layer, x = Layer(kernel=kernel, stride=stride), images()
     with torch.no_grad():
         wanted = layer(x)[0].numpy()
@@ -115,7 +115,9 @@ def test_a_layer_is_that_of_torch_within_one_level(target, kernel, stride):
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize(("kernel", "stride"), KINDS)
-def test_a_layer_for_tensorrt_differs_by_its_coarser_levels_alone(kernel, stride, activation):
+def test_a_layer_for_tensorrt_differs_by_its_coarser_levels_alone(
+    kernel: int, stride: int, activation: str
+) -> None:
     layer, x = Layer(activation, kernel=kernel, stride=stride), images()
     found = run(for_engine(traced(layer, x), "tensorrt"), images=x.numpy())[0]
     with torch.no_grad():
@@ -126,7 +128,9 @@ def test_a_layer_for_tensorrt_differs_by_its_coarser_levels_alone(kernel, stride
 
 @pytest.mark.parametrize("activation", ["silu", "hardswish"])
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
-def test_a_layer_with_a_smooth_activation_stays_within_a_few_levels(activation, target):
+def test_a_layer_with_a_smooth_activation_stays_within_a_few_levels(
+    activation: str, target: str
+) -> None:
     layer, x = Layer(activation), images()
     with torch.no_grad():
         wanted = layer(x)[0].numpy()
@@ -138,7 +142,7 @@ def test_a_layer_with_a_smooth_activation_stays_within_a_few_levels(activation, 
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("bits", "last"), [(8, 127), (7, 63)])
-def test_weights_become_int8_with_the_codes_of_torch(target, bits, last):
+def test_weights_become_int8_with_the_codes_of_torch(target: str, bits: int, last: int) -> None:
     layer = Layer(bits=bits)
     model = for_engine(traced(layer, images()), target)
     (conv,) = of_type(model, "Conv")
@@ -177,7 +181,7 @@ class Upsampling(nn.Module):
 
 @pytest.mark.parametrize("in_float", [False, True])
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
-def test_an_upsampling_is_that_of_torch_within_one_level(target, in_float):
+def test_an_upsampling_is_that_of_torch_within_one_level(target: str, in_float: bool) -> None:
     layer, x = Upsampling(), images()
     assert isinstance(layer.up.point, QuantConv)
     layer.up.point.in_float = in_float
@@ -190,7 +194,7 @@ def test_an_upsampling_is_that_of_torch_within_one_level(target, in_float):
     assert (off > 0.01).mean() < 0.01
 
 
-def test_no_graph_is_changed_in_place():
+def test_no_graph_is_changed_in_place() -> None:
     raw = traced(Layer(), images())
     before = raw.SerializeToString()
     for target in TARGETS:
@@ -198,7 +202,7 @@ def test_no_graph_is_changed_in_place():
     assert raw.SerializeToString() == before
 
 
-def test_an_unknown_target_is_a_usage_error():
+def test_an_unknown_target_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown target 'onnxruntim'"):
         for_engine(ModelProto(), "onnxruntim")
 
@@ -228,7 +232,7 @@ def some() -> np.ndarray:
 
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("order", ["x_rounded, alpha", "alpha, x_rounded"])
-def test_a_learned_shortcut_scale_is_a_scale_of_the_same_integers(target, order):
+def test_a_learned_shortcut_scale_is_a_scale_of_the_same_integers(target: str, order: str) -> None:
     model = parsed(
         f"""scaled = Mul ({order})
         y = Add (scaled, x_rounded)""",
@@ -248,13 +252,13 @@ def test_a_learned_shortcut_scale_is_a_scale_of_the_same_integers(target, order)
 
 
 @pytest.mark.parametrize("alpha", [-0.5, 0.0])
-def test_a_scale_that_is_not_positive_stays_a_product(alpha):
+def test_a_scale_that_is_not_positive_stays_a_product(alpha: float) -> None:
     model = parsed("y = Mul (x_rounded, alpha)", constants=f", float[1] alpha = {{{alpha}}}")
     for target in TARGETS:
         assert len(of_type(for_engine(model, target), "Mul")) == 1
 
 
-def test_a_product_with_a_tensor_of_numbers_stays():
+def test_a_product_with_a_tensor_of_numbers_stays() -> None:
     model = parsed("y = Mul (x_rounded, v)", constants=", float[4] v = {1.0, 2.0, 3.0, 4.0}")
     assert len(of_type(for_engine(model, "openvino"), "Mul")) == 1
 
@@ -267,7 +271,7 @@ MOVERS = {
 
 
 @pytest.mark.parametrize("mover", MOVERS)
-def test_what_moves_values_is_followed_by_a_pair_that_changes_nothing(mover):
+def test_what_moves_values_is_followed_by_a_pair_that_changes_nothing(mover: str) -> None:
     model = parsed(f"{MOVERS[mover]}\n y = Relu (moved)")
     changed = for_engine(model, "openvino")
     (node,) = of_type(changed, mover)
@@ -277,7 +281,7 @@ def test_what_moves_values_is_followed_by_a_pair_that_changes_nothing(mover):
     assert np.array_equal(run(changed, x=some())[0], run(model, x=some())[0])
 
 
-def test_nothing_is_rounded_behind_a_concatenation_of_two_ranges():
+def test_nothing_is_rounded_behind_a_concatenation_of_two_ranges() -> None:
     model = parsed("""
   other_codes = QuantizeLinear (x, t, zero)
   other = DequantizeLinear (other_codes, t, zero)
@@ -286,7 +290,7 @@ def test_nothing_is_rounded_behind_a_concatenation_of_two_ranges():
     assert len(of_type(for_engine(model, "openvino"), "QuantizeLinear")) == 2
 
 
-def test_a_relu_in_a_signed_group_gets_zero_point_0_for_onnxruntime():
+def test_a_relu_in_a_signed_group_gets_zero_point_0_for_onnxruntime() -> None:
     model = parsed("""
   positive = Relu (x)
   codes = QuantizeLinear (positive, s, z)
@@ -335,22 +339,26 @@ def random_images(count: int = 6) -> np.ndarray:
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_onnxruntime_runs_all_convolutions_but_the_predictors_in_int8(
-    int8, raw, tmp_path, activation
-):
+    int8: Callable[..., Path], raw: Graphs, tmp_path: Path, activation: str
+) -> None:
     path = written(for_engine(raw(activation), "onnxruntime"), int8, tmp_path / "m.onnx")
     found = coverage(path, "onnxruntime")
     assert (found.int8, found.total) == (70, 76)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_openvino_does_too(int8, raw, tmp_path, activation):
+def test_openvino_does_too(
+    int8: Callable[..., Path], raw: Graphs, tmp_path: Path, activation: str
+) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed here")
     path = written(for_engine(raw(activation), "openvino"), int8, tmp_path / "m.onnx")
     found = coverage(path, "openvino")
     assert (found.int8, found.total) == (70, 76)
 
 
-def test_every_weight_but_those_of_predictors_is_int8_and_the_file_a_quarter(int8, raw, tmp_path):
+def test_every_weight_but_those_of_predictors_is_int8_and_the_file_a_quarter(
+    int8: Callable[..., Path], raw: Graphs, tmp_path: Path
+) -> None:
     model = for_engine(raw(), "onnxruntime")
     held, made = constants(model.graph), makers(model)
     in_float = [conv for conv in of_type(model, "Conv") if conv.input[1] in held]
@@ -364,7 +372,7 @@ def test_every_weight_but_those_of_predictors_is_int8_and_the_file_a_quarter(int
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_tensorrt_finds_what_its_rules_want(raw, activation):
+def test_tensorrt_finds_what_its_rules_want(raw: Graphs, activation: str) -> None:
     """TensorRT 10 and 11: int8, symmetric, constant scales; where a weight is, so is the input."""
     model = for_engine(raw(activation), "tensorrt")
     held, made = constants(model.graph), makers(model)
@@ -386,13 +394,15 @@ def test_tensorrt_finds_what_its_rules_want(raw, activation):
         assert rounded[1] <= rounded[0]
         assert held[conv.input[2]].dtype == np.float32
     for concat in of_type(model, "Concat"):
-        sources = [made[name] for name in concat.input if name not in held]
-        scales = {s.input[1] for s in sources if s.op_type == "DequantizeLinear"}
+        parts = [made[name] for name in concat.input if name not in held]
+        scales = {s.input[1] for s in parts if s.op_type == "DequantizeLinear"}
         assert len(scales) <= 1, concat.name
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_no_product_and_no_transposed_convolution_is_left_between_roundings(raw, target):
+def test_no_product_and_no_transposed_convolution_is_left_between_roundings(
+    raw: Graphs, target: str
+) -> None:
     model = for_engine(raw(), target)
     assert of_type(model, "ConvTranspose") == []
     made = makers(model)
@@ -404,7 +414,9 @@ def test_no_product_and_no_transposed_convolution_is_left_between_roundings(raw,
 
 @pytest.mark.parametrize("target", ["onnxruntime", "openvino"])
 @pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_outputs_stray_from_torch_by_less_than_int8_from_float(int8, raw, target, activation):
+def test_outputs_stray_from_torch_by_less_than_int8_from_float(
+    int8: Callable[..., Path], raw: Graphs, target: str, activation: str
+) -> None:
     model, manifest = load_checkpoint(int8(activation))
     assert isinstance(model, QuantizedDetector)
     rounded = TorchSession(model.eval(), manifest, SessionOptions()).run(random_images())
@@ -416,7 +428,7 @@ def test_outputs_stray_from_torch_by_less_than_int8_from_float(int8, raw, target
         assert strays < (noise if activation == "relu" else 2 * noise)
 
 
-def test_for_tensorrt_outputs_stay_near_float(int8, raw):
+def test_for_tensorrt_outputs_stay_near_float(int8: Callable[..., Path], raw: Graphs) -> None:
     model, manifest = load_checkpoint(int8())
     assert isinstance(model, QuantizedDetector)
     exact = TorchSession(float_twin(model), manifest, SessionOptions()).run(random_images())[1]
@@ -424,7 +436,7 @@ def test_for_tensorrt_outputs_stay_near_float(int8, raw):
     assert np.sqrt(np.mean((found - exact) ** 2)) < 0.15 * exact.std()
 
 
-def test_bytes_go_into_the_first_convolution_as_they_are(raw):
+def test_bytes_go_into_the_first_convolution_as_they_are(raw: Graphs) -> None:
     model = for_engine(raw(uint8=True), "onnxruntime")
     made = makers(model)
     first = of_type(model, "Conv")[0]
@@ -441,7 +453,7 @@ def test_bytes_go_into_the_first_convolution_as_they_are(raw):
         assert np.array_equal(ours, theirs)
 
 
-def test_the_batch_may_be_of_any_size(raw):
+def test_the_batch_may_be_of_any_size(raw: Graphs) -> None:
     model = for_engine(raw(), "onnxruntime")
     boxes, scores = run(model, images=random_images(3))
     last_boxes, last_scores = run(model, images=random_images(3)[2:])

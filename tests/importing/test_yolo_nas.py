@@ -82,9 +82,9 @@ def test_bgr_and_unscaled_input_is_folded_into_the_stem() -> None:
     rgb = torch.rand(1, 3, 64, 64)
     bgr_255 = rgb.flip(1) * 255
     with torch.no_grad():
-        wanted = network(bgr_255)  # type: ignore[operator]
+        wanted = network(bgr_255)
         network.load_state_dict(found.tensors)
-        got = network(rgb)  # type: ignore[operator]
+        got = network(rgb)
     for a, b in zip(wanted, got, strict=True):
         assert torch.allclose(a, b, atol=1e-4)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +19,9 @@ from detkit.spec.zoo import ZOO
 
 
 @pytest.fixture
-def run(monkeypatch, capfd):
+def run(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
     """Runs a verb in this process: exit code, stdout, stderr."""
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
 
@@ -29,7 +33,7 @@ def run(monkeypatch, capfd):
 
 
 @pytest.fixture
-def searched(run, tmp_path) -> Path:
+def searched(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Path:
     """A finished search folder."""
     out = tmp_path / "searched"
     space = ("--space", "tiny", "--imgsz", 64, "--set", "classes=3")
@@ -45,7 +49,9 @@ def test_kinds_are_derived_from_the_reports_and_each_is_of_one_class() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(REPORTS))
-def test_info_reads_a_report_of_every_kind(kind, sample, run, tmp_path):
+def test_info_reads_a_report_of_every_kind(
+    kind: str, sample: Callable[..., Any], run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     report = sample(REPORTS[kind])
     path = tmp_path / "report.json"
     path.write_text(to_json(report) + "\n")
@@ -58,7 +64,9 @@ def test_info_reads_a_report_of_every_kind(kind, sample, run, tmp_path):
     assert f"is one file ({kind})" in stderr
 
 
-def test_what_a_search_leaves_is_known(searched, run, tmp_path):
+def test_what_a_search_leaves_is_known(
+    searched: Path, run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     for name, kind in {
         "": "search folder",
         "report.json": "search report",
@@ -78,7 +86,9 @@ def test_what_a_search_leaves_is_known(searched, run, tmp_path):
     assert copy.read_text() == (searched / "pareto.html").read_text()
 
 
-def test_a_search_that_has_not_ended_says_how_it_goes_on(searched, run):
+def test_a_search_that_has_not_ended_says_how_it_goes_on(
+    searched: Path, run: Callable[..., tuple[int, str, str]]
+) -> None:
     (searched / "pareto.html").unlink()
     assert "not ended" in run("info", searched)[1]
     code, _, stderr = run("report", searched)
@@ -86,7 +96,12 @@ def test_a_search_that_has_not_ended_says_how_it_goes_on(searched, run):
     assert "detkit search --resume" in stderr
 
 
-def test_what_predict_leaves_is_known(run, cell_model, cell_folder, tmp_path):
+def test_what_predict_leaves_is_known(
+    run: Callable[..., tuple[int, str, str]],
+    cell_model: Callable[..., Path],
+    cell_folder: Path,
+    tmp_path: Path,
+) -> None:
     out = tmp_path / "out"
     assert run("predict", cell_model(), cell_folder / "images", "-o", out)[0] == 0
     for name, kind in {"detections.json": "detections", "images.json": "image list"}.items():
@@ -95,7 +110,9 @@ def test_what_predict_leaves_is_known(run, cell_model, cell_folder, tmp_path):
         assert kind in stdout
 
 
-def test_what_a_training_leaves_is_known(run, tmp_path, sample):
+def test_what_a_training_leaves_is_known(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, sample: Callable[..., Any]
+) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.toml").write_text("epochs = 3\n")
@@ -112,7 +129,7 @@ def test_what_a_training_leaves_is_known(run, tmp_path, sample):
     assert "run folder" in run("info", qat)[1]
 
 
-def test_specs_are_known(run, tmp_path):
+def test_specs_are_known(run: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
     for name, spec, kind in (
         ("arch", ZOO["yolo-nas-p"], "architecture"),
         ("space", SPACES["tiny"], "search space"),
@@ -122,7 +139,9 @@ def test_specs_are_known(run, tmp_path):
         assert kind in run("info", path)[1]
 
 
-def test_a_report_without_its_kind_says_how_to_get_one(sample, run, tmp_path):
+def test_a_report_without_its_kind_says_how_to_get_one(
+    sample: Callable[..., Any], run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     plain = json.loads(to_json(sample(REPORTS["bench report"])))
     del plain["kind"]
     path = tmp_path / "old.json"
@@ -133,7 +152,9 @@ def test_a_report_without_its_kind_says_how_to_get_one(sample, run, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["journal.sqlite", "pareto.json", "metrics.jsonl"])
-def test_damaged_ones_are_refused_in_a_line(run, tmp_path, name):
+def test_damaged_ones_are_refused_in_a_line(
+    run: Callable[..., tuple[int, str, str]], tmp_path: Path, name: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(b"\xff\xfe nothing of ours")
     code, stdout, stderr = run("info", path)
@@ -141,7 +162,9 @@ def test_damaged_ones_are_refused_in_a_line(run, tmp_path, name):
     assert "Traceback" not in stderr
 
 
-def test_comparison_that_is_written_is_read(sample, run, tmp_path):
+def test_comparison_that_is_written_is_read(
+    sample: Callable[..., Any], run: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
     """What `detkit compare -o` writes was refused by `info` once."""
     report = sample(REPORTS["comparison report"])
     assert isinstance(report, Report)

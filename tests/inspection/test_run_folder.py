@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from detkit.core.errors import ArtifactError
@@ -8,7 +12,9 @@ from detkit.inspection.run_folder import REPORTS, kind_of, read_json_file, read_
 
 
 @pytest.mark.parametrize("kind", sorted(REPORTS))
-def test_every_report_is_recognised_by_its_kind(kind, sample, tmp_path):
+def test_every_report_is_recognised_by_its_kind(
+    kind: str, sample: Callable[..., Any], tmp_path: Path
+) -> None:
     report = sample(REPORTS[kind])
     path = tmp_path / "x.json"
     path.write_text(to_json(report), encoding="utf-8")
@@ -16,11 +22,11 @@ def test_every_report_is_recognised_by_its_kind(kind, sample, tmp_path):
 
 
 @pytest.mark.parametrize("plain", [None, 1, "x", [], {}, {"ap": 1}, {"images": [], "name": "x"}])
-def test_other_json_is_no_record(plain):
+def test_other_json_is_no_record(plain: dict[str, Any]) -> None:
     assert kind_of(plain) == ""
 
 
-def test_epoch_trained_again_after_resume_counts_once(tmp_path):
+def test_epoch_trained_again_after_resume_counts_once(tmp_path: Path) -> None:
     lines = ['{"epoch": 1, "ap": 0.1}', '{"epoch": 2, "ap": 0.2}', '{"epoch": 2, "ap": 0.3}']
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert [(e.number, e.values) for e in read_run_folder(tmp_path).epochs] == [
@@ -29,7 +35,7 @@ def test_epoch_trained_again_after_resume_counts_once(tmp_path):
     ]
 
 
-def test_last_line_cut_by_a_kill_is_left_out(tmp_path):
+def test_last_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo', encoding="utf-8")
     assert len(read_run_folder(tmp_path).epochs) == 1
 
@@ -37,19 +43,21 @@ def test_last_line_cut_by_a_kill_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     "line", ["{", "[]", "{}", '{"epoch": "x"}', '{"epoch": 1, "per_class": 3}']
 )
-def test_damaged_line_inside_names_its_place(tmp_path, line):
+def test_damaged_line_inside_names_its_place(tmp_path: Path, line: str) -> None:
     (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"epoch": 1}}\n', encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"metrics.jsonl, line 1: not the record of an epoch"):
         read_run_folder(tmp_path)
 
 
-def test_values_that_are_no_finite_numbers_are_left_out(tmp_path):
+def test_values_that_are_no_finite_numbers_are_left_out(tmp_path: Path) -> None:
     text = '{"epoch": 1, "ap": NaN, "lr": "x", "loss": true, "ap50": null, "seconds": 2}\n'
     (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
     assert read_run_folder(tmp_path).epochs[0].values == {"seconds": 2.0}
 
 
-def test_only_reports_are_picked_from_the_json_files(tmp_path, sample):
+def test_only_reports_are_picked_from_the_json_files(
+    tmp_path: Path, sample: Callable[..., Any]
+) -> None:
     (tmp_path / "config.toml").write_text("epochs = 3\n", encoding="utf-8")
     (tmp_path / "detections.json").write_text("[]", encoding="utf-8")
     (tmp_path / "broken.json").write_bytes(b"\xff")
@@ -62,7 +70,9 @@ def test_only_reports_are_picked_from_the_json_files(tmp_path, sample):
     assert run.files == ("broken.json", "config.toml", "detections.json", "report.json")
 
 
-def test_report_with_a_value_of_the_wrong_type_is_damaged(tmp_path, sample):
+def test_report_with_a_value_of_the_wrong_type_is_damaged(
+    tmp_path: Path, sample: Callable[..., Any]
+) -> None:
     plain = to_plain(sample(REPORTS["train report"])) | {"epochs": "many"}
     path = tmp_path / "report.json"
     path.write_text(to_json(plain), encoding="utf-8")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ NV Power Mode: MAXN
 """
 
 
-def test_the_id_does_not_depend_on_the_load_of_the_moment(make_tree):
+def test_the_id_does_not_depend_on_the_load_of_the_moment(
+    make_tree: Callable[[Mapping[str, str]], Path],
+) -> None:
     first = fingerprint(engine_packages(), make_tree({"proc/loadavg": "0.10 0.20 0.30 1/99 7"}))
     second = fingerprint(engine_packages(), make_tree({"proc/loadavg": "9 9 9 1/99 8"}))
     assert (first["load_average"], second["load_average"]) == ("0.10 0.20 0.30", "9 9 9")
@@ -28,26 +31,32 @@ def test_the_id_does_not_depend_on_the_load_of_the_moment(make_tree):
         {"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave"},
     ],
 )
-def test_the_id_depends_on_cpu_and_governor(make_tree, change):
+def test_the_id_depends_on_cpu_and_governor(
+    make_tree: Callable[[Mapping[str, str]], Path], change: dict[str, str]
+) -> None:
     assert (
         fingerprint(engine_packages(), make_tree({}))["id"]
         != fingerprint(engine_packages(), make_tree(change))["id"]
     )
 
 
-def test_the_id_depends_on_the_engines(monkeypatch):
+def test_the_id_depends_on_the_engines(monkeypatch: pytest.MonkeyPatch) -> None:
     before = fingerprint(engine_packages())["id"]
     monkeypatch.setattr(room, "versions", lambda *names: {"onnxruntime": "0.1"})
     assert fingerprint(engine_packages())["id"] != before
 
 
-def test_a_machine_that_shows_nothing_still_has_a_fingerprint(make_tree):
+def test_a_machine_that_shows_nothing_still_has_a_fingerprint(
+    make_tree: Callable[[Mapping[str, str]], Path],
+) -> None:
     found = fingerprint(engine_packages(), make_tree({}))
     assert found["cpu"]
     assert found["id"]
 
 
-def test_a_jetson_says_its_board_release_and_power_mode(jetson, monkeypatch):
+def test_a_jetson_says_its_board_release_and_power_mode(
+    jetson: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(room, "_ask_nvpmodel", lambda: NVPMODEL)
     found = fingerprint(engine_packages(), jetson)
     assert found["board"] == "NVIDIA Jetson Orin NX Engineering Reference Developer Kit"
@@ -57,11 +66,13 @@ def test_a_jetson_says_its_board_release_and_power_mode(jetson, monkeypatch):
 @pytest.mark.parametrize(
     ("text", "mode"), [(NVPMODEL, "MAXN"), ("NV Power Mode: 15W\n2\n", "15W"), ("", "")]
 )
-def test_the_power_mode_is_read_from_what_nvpmodel_prints(text, mode):
+def test_the_power_mode_is_read_from_what_nvpmodel_prints(text: str, mode: str) -> None:
     assert power_mode(text) == mode
 
 
-def test_nvpmodel_is_asked_where_it_is_installed(tmp_path, monkeypatch):
+def test_nvpmodel_is_asked_where_it_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = tmp_path / "nvpmodel"
     program.write_text('#!/bin/sh\n[ "$*" = -q ] && printf "NV Power Mode: 25W\\n1\\n"\n')
     program.chmod(0o755)
@@ -69,10 +80,10 @@ def test_nvpmodel_is_asked_where_it_is_installed(tmp_path, monkeypatch):
     assert fingerprint(engine_packages(), Path("/"))["power_mode"] == "25W"
 
 
-def test_no_release_is_read_from_another_line():
+def test_no_release_is_read_from_another_line() -> None:
     assert l4t_release("# R35 (release), REVISION: 4.1, GCID: 33958178, BOARD: t186ref") == "35.4.1"
     assert l4t_release("Ubuntu 22.04") == ""
 
 
-def test_usable_cpus_are_those_of_this_process():
+def test_usable_cpus_are_those_of_this_process() -> None:
     assert usable_cpus() >= 1

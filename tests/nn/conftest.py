@@ -24,6 +24,8 @@ def randomize(module: nn.Module, seed: int = 0) -> None:
     generator = torch.Generator().manual_seed(seed)
     for layer in module.modules():
         if isinstance(layer, nn.BatchNorm2d):
+            assert layer.running_mean is not None
+            assert layer.running_var is not None
             for tensor, low in ((layer.running_var, 0.3), (layer.weight, 0.5)):
                 tensor.data = low + torch.rand(tensor.shape, generator=generator)
             for tensor in (layer.running_mean, layer.bias):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import pytest
 import torch
@@ -15,11 +17,11 @@ from detkit.nn.backbone import Stem
 from detkit.nn.blocks import SPP, SPPF, QuantGroup
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.decode import Predictor
-from detkit.nn.detector import Cost, cost_of, fuse
+from detkit.nn.detector import Cost, Detector, cost_of, fuse
 from detkit.nn.families import FAMILIES
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.spec.arch import FAMILIES as FAMILY_NAMES
-from detkit.spec.arch import STRIDES, ArchSpec
+from detkit.spec.arch import STRIDES, ArchSpec, NeckSpec, StageSpec
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO
 from detkit.untrained import write_untrained_model
@@ -42,6 +44,9 @@ ANCHOR_CHANNELS = 3 * (80 + 5)  # that YOLOv5 and YOLOv7 predict at each cell
 NARROWED = ("yolov5-l", "yolov7", "yolov7-x", "yolov8-n")  # every wiring once
 
 
+AnyStage = TypeVar("AnyStage", StageSpec, NeckSpec)
+
+
 def narrow(spec: ArchSpec) -> ArchSpec:
     """The same wiring with an eighth of the channels, short, on small images of 3 classes."""
     return dataclasses.replace(
@@ -55,13 +60,13 @@ def narrow(spec: ArchSpec) -> ArchSpec:
     )
 
 
-def narrow_stage(stage: object) -> object:
+def narrow_stage(stage: AnyStage) -> AnyStage:
     return dataclasses.replace(stage, out=stage.out // 8, hidden=stage.hidden // 8, blocks=1)
 
 
 @pytest.fixture
-def make() -> Callable[[str], nn.Module]:
-    def detector(name: str) -> nn.Module:
+def make() -> Callable[[str], Detector]:
+    def detector(name: str) -> Detector:
         model = new_detector(narrow(ZOO[name]), 0)
         model.train()(torch.rand(2, 3, 64, 96))  # moves the statistics away from 0 and 1
         return model.eval()
@@ -110,7 +115,9 @@ def test_every_family_of_a_spec_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", NARROWED)
-def test_outputs_keep_the_contract_and_survive_fusing(name: str, make: Callable) -> None:
+def test_outputs_keep_the_contract_and_survive_fusing(
+    name: str, make: Callable[[str], Detector]
+) -> None:
     model = make(name)
     images = torch.rand(2, 3, 64, 96)
     fused = fuse(model)
@@ -132,7 +139,9 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 @pytest.mark.parametrize("engine", measuring_engines())
 @pytest.mark.parametrize("name", ["yolov5-l", "yolov7", "yolov8-n"])
-def test_all_convolutions_but_the_predictors_run_in_int8(name, engine, tmp_path) -> None:
+def test_all_convolutions_but_the_predictors_run_in_int8(
+    name: str, engine: str, tmp_path: Path
+) -> None:
     pytest.importorskip(engine)
     path = tmp_path / "p.onnx"
     write_untrained_model(narrow(ZOO[name]), path, engine=engine, precision="int8")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -46,9 +47,7 @@ TARGETS = [
 @pytest.fixture(scope="module")
 def fill(parity: Path) -> Iterator[ModuleType]:
     sys.path.insert(0, str(parity))
-    import fill
-
-    yield fill
+    yield importlib.import_module("fill")
     sys.path.remove(str(parity))
 
 
@@ -102,7 +101,7 @@ def assert_same_set(rows: np.ndarray, wanted: np.ndarray, name: str) -> None:
         assert near.any(), (name, row)
 
 
-def xyxy(rows: list[tuple[float, ...]] | list[list[float]]) -> Tensor:
+def xyxy(rows: Sequence[Sequence[float]]) -> Tensor:
     """image, class, cx, cy, w, h -> image, class, x1, y1, x2, y2."""
     t = torch.tensor(rows)
     return torch.cat([t[:, :2], t[:, 2:4] - t[:, 4:] / 2, t[:, 2:4] + t[:, 4:] / 2], dim=1)

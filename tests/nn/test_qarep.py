@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from detkit.nn.blocks import FusedConv
+from detkit.nn.blocks import Fusable, FusedConv
 from detkit.nn.qarep import REPARAM_BLOCKS, PointConv, identity_kernel
 from detkit.spec.arch import KERNELS
 
@@ -42,6 +42,7 @@ def test_fused_block_equals_branches(
         )
     ).double()
     x = torch.randn(2, c_in, 10, 14, dtype=torch.float64)
+    assert isinstance(block, Fusable)
     fused = block.fuse().double()
     with torch.no_grad():
         assert isinstance(fused, FusedConv)

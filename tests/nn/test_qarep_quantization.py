@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import FusedConv
+from detkit.nn.blocks import Fusable, FusedConv
 from detkit.nn.qarep import REPARAM_BLOCKS
 from detkit.nn.quantization.fake_quant import Quantizer, quantize_weight
 
@@ -51,7 +51,9 @@ def firing(variance: float) -> Tensor:
 def decibels(kind: str, variance: float, form: str) -> float:
     """Signal over rounding noise of the block's output: 8 bits for input, weight and output."""
     x = firing(variance)
-    fused = settled(kind, x).fuse()
+    block = settled(kind, x)
+    assert isinstance(block, Fusable)
+    fused = block.fuse()
     assert isinstance(fused, FusedConv)
     exact = fused(x)
     weight = fused.conv.weight
@@ -69,24 +71,24 @@ def rounded_to_range(x: Tensor, like: Tensor | None = None) -> Tensor:
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_both_blocks_are_fine_while_all_channels_fire(form):
+def test_both_blocks_are_fine_while_all_channels_fire(form: str) -> None:
     for kind in REPARAM_BLOCKS:
         assert decibels(kind, 1.0, form) > 25
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_repvgg_collapses_with_quiet_channels(form):
+def test_repvgg_collapses_with_quiet_channels(form: str) -> None:
     found = [decibels("repvgg", variance, form) for variance in (1.0, 1e-1, 1e-2, 1e-4)]
     assert found == sorted(found, reverse=True)
     assert found[0] - found[-1] > 10
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_qarepvgg_does_not(form):
+def test_qarepvgg_does_not(form: str) -> None:
     found = [decibels("qarepvgg", variance, form) for variance in (1.0, 1e-1, 1e-2, 1e-4)]
     assert min(found) > 25
     assert max(found) - min(found) < 4
 
 
-def test_scales_of_channels_help_repvgg_but_do_not_save_it():
+def test_scales_of_channels_help_repvgg_but_do_not_save_it() -> None:
     assert 25 > decibels("repvgg", 1e-4, "per channel") > decibels("repvgg", 1e-4, "per tensor")

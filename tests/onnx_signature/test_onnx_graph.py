@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import onnx
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto, ValueInfoProto, helper
 
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.errors import ArtifactError
 from detkit.onnx_signature.onnx_graph import read_graph
 
 
-def save(path, *, names="", weights=(), nodes=("Identity",), dim="batch"):
+def save(
+    path: Path,
+    *,
+    names: str = "",
+    weights: Sequence[ValueInfoProto] = (),
+    nodes: Sequence[str] = ("Identity",),
+    dim: str | int = "batch",
+) -> Path:
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT16, [dim, 3, None, 64])
     y = helper.make_tensor_value_info("y", TensorProto.INT64, None)
     graph = helper.make_graph(
@@ -27,7 +37,7 @@ def save(path, *, names="", weights=(), nodes=("Identity",), dim="batch"):
     return path
 
 
-def test_inputs_outputs_and_metadata_are_listed(tmp_path):
+def test_inputs_outputs_and_metadata_are_listed(tmp_path: Path) -> None:
     graph = read_graph(save(tmp_path / "m.onnx", names="['a', 'b']"))
     assert graph.inputs == (TensorInfo(name="x", dtype="float16", shape=("batch", 3, "?", 64)),)
     assert graph.outputs == (TensorInfo(name="y", dtype="int64", shape=()),)
@@ -35,11 +45,11 @@ def test_inputs_outputs_and_metadata_are_listed(tmp_path):
     assert (graph.precision, graph.class_names) == ("fp32", ("a", "b"))
 
 
-def test_a_negative_dimension_is_unknown(tmp_path):
+def test_a_negative_dimension_is_unknown(tmp_path: Path) -> None:
     assert read_graph(save(tmp_path / "m.onnx", dim=-1)).inputs[0].shape[0] == "?"
 
 
-def test_weights_that_are_listed_as_inputs_need_not_be_fed(tmp_path):
+def test_weights_that_are_listed_as_inputs_need_not_be_fed(tmp_path: Path) -> None:
     weight = helper.make_tensor_value_info("w", TensorProto.FLOAT16, [1])
     graph = read_graph(save(tmp_path / "m.onnx", weights=[weight]))
     assert [tensor.name for tensor in graph.inputs] == ["x"]
@@ -47,7 +57,7 @@ def test_weights_that_are_listed_as_inputs_need_not_be_fed(tmp_path):
 
 
 @pytest.mark.parametrize("operator", ["QuantizeLinear", "QLinearConv", "DynamicQuantizeLinear"])
-def test_a_graph_that_quantizes_is_int8(tmp_path, operator):
+def test_a_graph_that_quantizes_is_int8(tmp_path: Path, operator: str) -> None:
     assert read_graph(save(tmp_path / "m.onnx", nodes=(operator,))).precision == "int8"
 
 
@@ -62,11 +72,13 @@ def test_a_graph_that_quantizes_is_int8(tmp_path, operator):
         ("7", ()),
     ],
 )
-def test_class_names_are_read_as_plain_values_or_not_at_all(tmp_path, text, names):
+def test_class_names_are_read_as_plain_values_or_not_at_all(
+    tmp_path: Path, text: str, names: tuple[str, ...]
+) -> None:
     assert read_graph(save(tmp_path / "m.onnx", names=text)).class_names == names
 
 
-def test_a_file_cut_short_is_refused_unless_its_graph_is_whole(tmp_path):
+def test_a_file_cut_short_is_refused_unless_its_graph_is_whole(tmp_path: Path) -> None:
     path = save(tmp_path / "m.onnx")
     data, whole, refused = path.read_bytes(), read_graph(path), 0
     for length in range(len(data)):

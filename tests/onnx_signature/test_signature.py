@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,11 @@ PATH = Path("m.onnx")
 IMAGES = TensorInfo(name="images", dtype="float32", shape=(1, 3, 320, 320))
 
 
-def graph(*outputs, images=IMAGES, names="") -> OnnxGraph:
+def graph(
+    *outputs: tuple[int | str, ...],
+    images: TensorInfo | tuple[TensorInfo, ...] = IMAGES,
+    names: str = "",
+) -> OnnxGraph:
     return OnnxGraph(
         inputs=images if isinstance(images, tuple) else (images,),
         outputs=tuple(
@@ -29,7 +34,7 @@ def graph(*outputs, images=IMAGES, names="") -> OnnxGraph:
     )
 
 
-def image_input(*shape, dtype="float32") -> TensorInfo:
+def image_input(*shape: int | str, dtype: str = "float32") -> TensorInfo:
     return TensorInfo(name="images", dtype=dtype, shape=shape)
 
 
@@ -50,7 +55,9 @@ def image_input(*shape, dtype="float32") -> TensorInfo:
         ([], ()),
     ],
 )
-def test_presets_are_known_by_their_shapes(outputs, presets):
+def test_presets_are_known_by_their_shapes(
+    outputs: list[tuple[int | str, ...]], presets: tuple[str, ...]
+) -> None:
     assert fitting_presets(graph(*outputs)) == presets
 
 
@@ -70,7 +77,9 @@ def test_presets_are_known_by_their_shapes(outputs, presets):
         ("nms", [(1, 1)], "expected 4: counts, boxes, scores, labels"),
     ],
 )
-def test_outputs_that_do_not_fit_are_named_with_their_shape(preset, outputs, message):
+def test_outputs_that_do_not_fit_are_named_with_their_shape(
+    preset: str, outputs: list[tuple[int, ...]], message: str
+) -> None:
     with pytest.raises(ArtifactError, match=message) as caught:
         sign(PATH, graph(*outputs), PRESETS[preset])
     assert "detkit info m.onnx" in caught.value.hint
@@ -87,16 +96,18 @@ def test_outputs_that_do_not_fit_are_named_with_their_shape(preset, outputs, mes
         ((), "the graph has none"),
     ],
 )
-def test_an_input_that_takes_no_image_is_refused(images, message):
+def test_an_input_that_takes_no_image_is_refused(
+    images: TensorInfo | tuple[TensorInfo, ...], message: str
+) -> None:
     with pytest.raises(ArtifactError, match=message):
         sign(PATH, graph((1, 7, 2100), images=images), PRESETS["yolov8"])
 
 
-def with_input(**changes) -> OnnxDescription:
+def with_input(**changes: Any) -> OnnxDescription:
     return dataclasses.replace(PRESETS["yolov8"], input=InputSpec(**changes))
 
 
-def test_the_size_is_the_graphs_or_else_the_descriptions():
+def test_the_size_is_the_graphs_or_else_the_descriptions() -> None:
     fixed, free = graph((1, 7, 2100)), graph((1, 7, "a"), images=image_input(1, 3, "h", "w"))
     assert sign(PATH, fixed, with_input()).preprocess.size == (320, 320)
     assert sign(PATH, free, with_input(size=(300, 500))).preprocess.size == (300, 500)
@@ -108,13 +119,13 @@ def test_the_size_is_the_graphs_or_else_the_descriptions():
         sign(PATH, fixed, with_input(name="x"))
 
 
-def test_bytes_cannot_be_normalised_outside_the_graph():
+def test_bytes_cannot_be_normalised_outside_the_graph() -> None:
     images = image_input(1, 3, 320, 320, dtype="uint8")
     with pytest.raises(UsageError, match="takes no mean or std"):
         sign(PATH, graph((1, 7, 2100), images=images), with_input(mean=(0.5, 0.5, 0.5)))
 
 
-def test_class_names_come_from_the_description_then_the_file_then_numbers():
+def test_class_names_come_from_the_description_then_the_file_then_numbers() -> None:
     named = graph((1, 7, 2100), names="['a', 'b', 'c']")
     spec = PRESETS["yolov8"]
     mine = dataclasses.replace(spec, class_names=("x", "y", "z"))
@@ -125,7 +136,7 @@ def test_class_names_come_from_the_description_then_the_file_then_numbers():
         sign(PATH, named, dataclasses.replace(spec, class_names=("x", "y")))
 
 
-def test_the_background_and_gaps_are_no_classes():
+def test_the_background_and_gaps_are_no_classes() -> None:
     queries = graph((1, 9, 4), (1, 9, 4))
     detr = dataclasses.replace(PRESETS["detr"], class_names=("a", "", "b"))
     assert sign(PATH, queries, detr).class_of == (0, -1, 1, -1)
@@ -146,11 +157,13 @@ def test_the_background_and_gaps_are_no_classes():
         (image_input("b", 3, 320, 320), [("n", 6)], "yolov10", 1),
     ],
 )
-def test_the_batch_is_free_where_every_tensor_has_one(images, outputs, preset, only):
+def test_the_batch_is_free_where_every_tensor_has_one(
+    images: TensorInfo, outputs: list[tuple[int | str, ...]], preset: str, only: int
+) -> None:
     assert sign(PATH, graph(*outputs, images=images), PRESETS[preset]).only_batch == only
 
 
-def test_outputs_may_be_named_where_their_order_differs():
+def test_outputs_may_be_named_where_their_order_differs() -> None:
     spec = OutputSpec(roles=("boxes", "scores"), names={"boxes": "out1", "scores": "out0"})
     found = sign(PATH, graph((1, 9, 2), (1, 9, 4)), OnnxDescription(outputs=spec))
     assert found.tensors == {"boxes": "out1", "scores": "out0"}

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,20 +33,20 @@ class Checker(HTMLParser):
         self.attributes: list[tuple[str, str]] = []
         self.words = ""
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
         if tag not in VOID:
             self.open.append(tag)
 
-    def handle_startendtag(self, tag, attrs):
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
         self.attributes += [(name, value or "") for name, value in attrs]
 
-    def handle_endtag(self, tag):
+    def handle_endtag(self, tag: str) -> None:
         assert self.open.pop() == tag
 
-    def handle_data(self, data):
+    def handle_data(self, data: str) -> None:
         self.words += data
 
 
@@ -57,7 +59,7 @@ def check(page: str) -> Checker:
 
 
 @pytest.fixture
-def run(tmp_path: Path, sample) -> Path:
+def run(tmp_path: Path, sample: Callable[..., Any]) -> Path:
     """A run folder with everything in it, under names that want to break out."""
     folder = tmp_path / "run <b>1"
     folder.mkdir()
@@ -88,7 +90,7 @@ def run(tmp_path: Path, sample) -> Path:
     return folder
 
 
-def test_page_is_well_formed_and_its_charts_are_xml(run):
+def test_page_is_well_formed_and_its_charts_are_xml(run: Path) -> None:
     page = render_run(run)
     check(page)
     charts = re.findall(r"<svg.*?</svg>", page, re.DOTALL)
@@ -97,7 +99,7 @@ def test_page_is_well_formed_and_its_charts_are_xml(run):
         ET.fromstring(chart)
 
 
-def test_page_refers_to_nothing_outside_itself(run):
+def test_page_refers_to_nothing_outside_itself(run: Path) -> None:
     checker = check(render_run(run))
     assert checker.tags.isdisjoint({"script", "link", "iframe", "object", "a", "form", "base"})
     assert all(value.startswith("data:image/jpeg;base64,") for name, value in checker.attributes
@@ -109,7 +111,7 @@ def test_page_refers_to_nothing_outside_itself(run):
     assert "@import" not in render_run(run)
 
 
-def test_hostile_names_are_shown_as_text(run):
+def test_hostile_names_are_shown_as_text(run: Path) -> None:
     checker = check(render_run(run))
     assert "script" not in checker.tags
     assert "run <b>1" in checker.words
@@ -117,7 +119,7 @@ def test_hostile_names_are_shown_as_text(run):
     assert "\x1b" not in checker.words
 
 
-def test_page_tells_the_best_epoch_and_the_warnings(run):
+def test_page_tells_the_best_epoch_and_the_warnings(run: Path) -> None:
     words = check(render_run(run)).words
     assert "0.400best AP" in words
     assert "1best epoch of 3" in words
@@ -126,14 +128,14 @@ def test_page_tells_the_best_epoch_and_the_warnings(run):
     assert "unseen: -" in words
 
 
-def test_report_that_cannot_be_read_is_named_and_the_page_is_made(run):
+def test_report_that_cannot_be_read_is_named_and_the_page_is_made(run: Path) -> None:
     (run / "old.json").write_text('{"<b>": ', encoding="utf-8")
     words = check(render_run(run)).words
     assert "not read: " in words
     assert "old.json: not valid JSON" in words
 
 
-def test_images_are_inside(run):
+def test_images_are_inside(run: Path) -> None:
     page = render_run(run)
     assert page.count('src="data:image/jpeg;base64,/9j/4G5vdCByZWFsbHkg') == 2
     for name in IMAGES:
@@ -141,13 +143,13 @@ def test_images_are_inside(run):
     assert "<img" not in render_run(run)
 
 
-def test_run_that_has_only_begun_is_a_page_too(tmp_path):
+def test_run_that_has_only_begun_is_a_page_too(tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("", encoding="utf-8")
     checker = check(render_run(tmp_path))
     assert "This run has not ended; epochs so far: 0." in checker.words
 
 
-def test_folder_without_a_run_is_refused(tmp_path):
+def test_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="is not a run folder"):
         render_run(tmp_path)
     with pytest.raises(ArtifactError, match="is no folder"):

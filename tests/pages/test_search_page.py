@@ -3,6 +3,8 @@ from __future__ import annotations
 import dataclasses
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from typing import Any
 
 from detkit.pages.search_page import render_search
 from detkit.report import SearchReport
@@ -14,7 +16,7 @@ TRIALS = [
 ]
 
 
-def test_page_shows_the_front_and_keeps_hostile_names_as_text(sample):
+def test_page_shows_the_front_and_keeps_hostile_names_as_text(sample: Callable[..., Any]) -> None:
     report = sample(SearchReport)
     point = dataclasses.replace(report.pareto[0], name="<script>x</script>", score=0.4)
     report = dataclasses.replace(report, cost="macs", pareto=(point,), space="<b>mine</b>")

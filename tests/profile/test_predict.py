@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +26,7 @@ WANTED = ProfileQuery(space=TINY, engine="onnxruntime", precision="int8", thread
 
 
 @pytest.fixture
-def profile(sample, tmp_path):
+def profile(sample: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
     """`profile(field=value)`: the file of a profile that fits WANTED, but for these fields."""
     good = sample(
         HardwareProfile,
@@ -35,7 +38,7 @@ def profile(sample, tmp_path):
         fit=FIT,
     )
 
-    def write(**changes):
+    def write(**changes: Any) -> Path:
         path = tmp_path / "profile.json"
         path.write_text(to_json(dataclasses.replace(good, **changes)))
         return path
@@ -43,7 +46,7 @@ def profile(sample, tmp_path):
     return write
 
 
-def test_profile_of_what_is_searched_gives_its_fit(profile):
+def test_profile_of_what_is_searched_gives_its_fit(profile: Callable[..., Path]) -> None:
     assert open_profile(profile(), WANTED) == FIT
 
 
@@ -58,18 +61,22 @@ def test_profile_of_what_is_searched_gives_its_fit(profile):
         ({"fit": None}, "is not finished"),
     ],
 )
-def test_profile_of_something_else_is_refused(profile, changes, message):
+def test_profile_of_something_else_is_refused(
+    profile: Callable[..., Path], changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         open_profile(profile(**changes), WANTED)
 
 
-def test_profile_of_another_space_says_how_to_make_one(profile):
+def test_profile_of_another_space_says_how_to_make_one(profile: Callable[..., Path]) -> None:
     with pytest.raises(UsageError) as refused:
         open_profile(profile(space_digest="0123"), WANTED)
     assert refused.value.hint.endswith("--space tiny --imgsz 64x64 --classes 3")
 
 
-def test_newer_schema_and_other_files_are_refused(profile, tmp_path):
+def test_newer_schema_and_other_files_are_refused(
+    profile: Callable[..., Path], tmp_path: Path
+) -> None:
     with pytest.raises(ArtifactError, match="another version"):
         open_profile(profile(schema_version=3), WANTED)
     with pytest.raises(ArtifactError, match="no such file"):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.metadata
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +46,7 @@ class FakeMachine:
 
 
 @pytest.fixture
-def machine(monkeypatch):
+def machine(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FakeMachine]:
     def install(visits_to_live: int = 10**9) -> FakeMachine:
         fake = FakeMachine(visits_to_live)
         monkeypatch.setattr(EngineSetup, "open", lambda self, spec: cost_of(spec).macs)
@@ -54,7 +56,7 @@ def machine(monkeypatch):
     return install
 
 
-def measure(out: Path, *, resume: bool = False, **changes) -> HardwareProfile:
+def measure(out: Path, *, resume: bool = False, **changes: Any) -> HardwareProfile:
     setup = dataclasses.replace(SETUP, **{k: v for k, v in changes.items() if k in vars(SETUP)})
     return measure_profile(
         changes.get("space", TINY),
@@ -71,7 +73,9 @@ def read(out: Path) -> HardwareProfile:
     return from_json(HardwareProfile, out.read_text())
 
 
-def test_every_network_is_visited_in_turns_beside_the_reference(tmp_path, machine):
+def test_every_network_is_visited_in_turns_beside_the_reference(
+    tmp_path: Path, machine: Callable[..., FakeMachine]
+) -> None:
     fake = machine()
     profile = measure(tmp_path / "p.json")
     assert read(tmp_path / "p.json") == profile
@@ -85,7 +89,9 @@ def test_every_network_is_visited_in_turns_beside_the_reference(tmp_path, machin
 
 
 @pytest.mark.parametrize("visits_to_live", [0, 5, 17, 33, 40])
-def test_killed_campaign_goes_on_where_it_was(tmp_path, machine, visits_to_live):
+def test_killed_campaign_goes_on_where_it_was(
+    tmp_path: Path, machine: Callable[..., FakeMachine], visits_to_live: int
+) -> None:
     out = tmp_path / "p.json"
     machine(visits_to_live)
     with pytest.raises(KilledError):
@@ -121,7 +127,9 @@ def test_killed_campaign_goes_on_where_it_was(tmp_path, machine, visits_to_live)
         ({"seed": 1}, "seed was 0, not 1"),
     ],
 )
-def test_profile_of_other_settings_is_not_resumed(tmp_path, machine, changes, what):
+def test_profile_of_other_settings_is_not_resumed(
+    tmp_path: Path, machine: Callable[..., FakeMachine], changes: dict[str, Any], what: str
+) -> None:
     machine(20)
     with pytest.raises(KilledError):
         measure(tmp_path / "p.json")
@@ -132,7 +140,9 @@ def test_profile_of_other_settings_is_not_resumed(tmp_path, machine, changes, wh
     assert (tmp_path / "p.json").read_bytes() == before
 
 
-def test_profile_of_another_machine_is_not_resumed(tmp_path, machine):
+def test_profile_of_another_machine_is_not_resumed(
+    tmp_path: Path, machine: Callable[..., FakeMachine]
+) -> None:
     machine(20)
     out = tmp_path / "p.json"
     with pytest.raises(KilledError):
@@ -143,7 +153,7 @@ def test_profile_of_another_machine_is_not_resumed(tmp_path, machine):
         measure(out, resume=True)
 
 
-def test_fit_says_how_well_it_predicts(tmp_path, machine):
+def test_fit_says_how_well_it_predicts(tmp_path: Path, machine: Callable[..., FakeMachine]) -> None:
     machine()
     fit = measure(tmp_path / "p.json", samples=20).fit
     assert fit is not None
@@ -151,7 +161,7 @@ def test_fit_says_how_well_it_predicts(tmp_path, machine):
     assert fit.spearman > 0.95
 
 
-def test_version_is_that_of_the_engine():
+def test_version_is_that_of_the_engine() -> None:
     assert engine_version("onnxruntime") == importlib.metadata.version("onnxruntime")
     assert engine_version("torch") == importlib.metadata.version("torch")
 
@@ -160,7 +170,7 @@ def steady(wall_over_cpu: float = 1.0) -> Measurement:
     return Measurement(least_ms=1.0, p50_ms=1.0, iqr_ms=0.0, wall_over_cpu=wall_over_cpu)
 
 
-def test_busy_and_drifting_machines_are_told():
+def test_busy_and_drifting_machines_are_told() -> None:
     assert list(measurement_warnings([1.0, 1.05], [steady(), steady(1.2)])) == []
     (drift,) = measurement_warnings([1.0, 1.2], [steady()])
     assert "1.00 to 1.20 ms" in drift

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import torch
 
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import open_folder
+from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.draw import save_image
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import rounding_off
@@ -25,20 +29,22 @@ from detkit.quantize.calibrate import (
 
 
 @pytest.fixture
-def records(labelled):
+def records(labelled: Path) -> Sequence[ImageRecord]:
     return open_folder(labelled, splits=("train",)).splits["train"].records
 
 
 @pytest.fixture
-def batches(int8, records):
+def batches(int8: Callable[..., Path], records: Sequence[ImageRecord]) -> list[Any]:
     return list(load_images(records, load_checkpoint(int8())[1].preprocess, 3))
 
 
 @pytest.fixture
-def image(make_record, tmp_path):
+def image(
+    make_record: Callable[..., ImageRecord], tmp_path: Path
+) -> Callable[[str, int], ImageRecord]:
     """`image(name, level)`: a record of a gray image."""
 
-    def make(name: str, level: int):
+    def make(name: str, level: int) -> ImageRecord:
         path = tmp_path / name
         save_image(path, np.full((4, 4, 3), level, np.uint8))
         return dataclasses.replace(make_record([], []), path=path, file_name=name)
@@ -50,7 +56,7 @@ def image(make_record, tmp_path):
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
-def test_images_are_spread_over_all(records, count):
+def test_images_are_spread_over_all(records: Sequence[ImageRecord], count: int) -> None:
     chosen = subsample_evenly(records, count)
     places = [records.index(record) for record in chosen]
     assert len(places) == len(set(places)) == count
@@ -60,16 +66,16 @@ def test_images_are_spread_over_all(records, count):
         assert np.ptp(np.diff(places)) <= 1
 
 
-def test_more_than_there_are_is_all_of_them(records):
+def test_more_than_there_are_is_all_of_them(records: Sequence[ImageRecord]) -> None:
     assert subsample_evenly(records, 1000) == tuple(records)
 
 
-def test_no_images_is_an_error():
+def test_no_images_is_an_error() -> None:
     with pytest.raises(DataError, match="no images to calibrate on"):
         subsample_evenly((), 8)
 
 
-def test_digest_is_of_bytes_names_and_order(image):
+def test_digest_is_of_bytes_names_and_order(image: Callable[[str, int], ImageRecord]) -> None:
     a, b = image("a.png", 10), image("b.png", 20)
     digest = images_digest([a, b])
     assert images_digest([a, b]) == digest
@@ -85,7 +91,7 @@ def test_digest_is_of_bytes_names_and_order(image):
 # --- ranges --------------------------------------------------------------------------------------
 
 
-def test_the_range_of_the_input_is_known(int8_model, batches):
+def test_the_range_of_the_input_is_known(int8_model: Any, batches: list[Any]) -> None:
     found = collect_stats(int8_model, [batch * 0.5 for batch in batches])
     set_ranges(int8_model, found, "max")
     assert float(int8_model.quantizer.scale.detach()) == pytest.approx(1 / 255)
@@ -93,7 +99,7 @@ def test_the_range_of_the_input_is_known(int8_model, batches):
     assert INPUT not in found.histograms
 
 
-def test_ranges_cover_what_was_seen(int8_model, batches):
+def test_ranges_cover_what_was_seen(int8_model: Any, batches: list[Any]) -> None:
     found = collect_stats(int8_model, batches)
     assert set_ranges(int8_model, found, "max") == {"max": 64}
     for path, quantizer in int8_model.quantizers():
@@ -106,7 +112,7 @@ def test_ranges_cover_what_was_seen(int8_model, batches):
         assert low + 255 * scale >= histogram.high - scale
 
 
-def test_every_quantizer_and_convolution_is_observed(int8_model, batches):
+def test_every_quantizer_and_convolution_is_observed(int8_model: Any, batches: list[Any]) -> None:
     found = collect_stats(int8_model, batches)
     assert found.histograms.keys() == {path for path, _ in int8_model.quantizers()} - {INPUT}
     assert found.input_means.keys() == {path for path, _ in int8_model.convolutions()}
@@ -116,12 +122,12 @@ def test_every_quantizer_and_convolution_is_observed(int8_model, batches):
     assert min(counted) > 0
 
 
-def test_a_tensor_behind_a_relu_has_no_negative_side(int8_model, batches):
+def test_a_tensor_behind_a_relu_has_no_negative_side(int8_model: Any, batches: list[Any]) -> None:
     set_ranges(int8_model, collect_stats(int8_model, batches), "auto")
     assert int(int8_model.backbone.stem.conv.quantizer.zero_point) == 0
 
 
-def test_what_is_observed_is_the_float_network(int8_model, batches):
+def test_what_is_observed_is_the_float_network(int8_model: Any, batches: list[Any]) -> None:
     found = collect_stats(int8_model, batches)
     for path, quantizer in int8_model.quantizers():
         if path != INPUT:
@@ -132,7 +138,7 @@ def test_what_is_observed_is_the_float_network(int8_model, batches):
         assert np.array_equal(again.histograms[path].counts, histogram.counts)
 
 
-def test_observing_leaves_no_trace(int8_model, batches):
+def test_observing_leaves_no_trace(int8_model: Any, batches: list[Any]) -> None:
     images = torch.from_numpy(batches[0])
     with torch.no_grad():
         before = int8_model(images)
@@ -143,7 +149,9 @@ def test_observing_leaves_no_trace(int8_model, batches):
     assert sum(hooks) == 0
 
 
-def test_mean_inputs_do_not_depend_on_batches(int8, int8_model, records):
+def test_mean_inputs_do_not_depend_on_batches(
+    int8: Callable[..., Path], int8_model: Any, records: Sequence[ImageRecord]
+) -> None:
     preprocess = load_checkpoint(int8())[1].preprocess
     one = collect_stats(int8_model, load_images(records, preprocess, 8)).input_means
     other = collect_stats(int8_model, load_images(records, preprocess, 3)).input_means
@@ -151,7 +159,9 @@ def test_mean_inputs_do_not_depend_on_batches(int8, int8_model, records):
         assert torch.allclose(one[path], other[path], atol=1e-5), path
 
 
-def test_correcting_biases_brings_mean_outputs_nearer_to_float(int8_model, batches):
+def test_correcting_biases_brings_mean_outputs_nearer_to_float(
+    int8_model: Any, batches: list[Any]
+) -> None:
     found = collect_stats(int8_model, batches)
 
     def mean_error() -> float:

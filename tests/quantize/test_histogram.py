@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -40,7 +43,7 @@ def histogram_of(*samples: np.ndarray) -> Histogram:
 # --- counting ------------------------------------------------------------------------------------
 
 
-def test_reach_doubles_and_keeps_the_counts():
+def test_reach_doubles_and_keeps_the_counts() -> None:
     first, second = np.full(10, 0.4), np.array([3.0, -0.1])
     found = histogram_of(first, second)
     assert found.reach == pytest.approx(0.4 * 8)
@@ -50,7 +53,7 @@ def test_reach_doubles_and_keeps_the_counts():
     assert (found.low, found.high) == (-0.1, 3.0)
 
 
-def test_values_keep_their_places_whatever_the_order_of_images():
+def test_values_keep_their_places_whatever_the_order_of_images() -> None:
     parts = np.split(SAMPLES["two-sided"], 4)
     for order in ((0, 1, 2, 3), (3, 1, 0, 2)):
         found = histogram_of(*(parts[i] * (1 + i) for i in order))
@@ -60,18 +63,18 @@ def test_values_keep_their_places_whatever_the_order_of_images():
         assert mean == pytest.approx(wanted.mean(), abs=2 * found.reach / BINS)
 
 
-def test_bounds_are_those_of_the_whole_tensor_not_of_the_sample():
+def test_bounds_are_those_of_the_whole_tensor_not_of_the_sample() -> None:
     found = Histogram()
     found.add(-3.0, 5.0, np.array([0.1, 0.2], np.float32))
     assert max_bounds(found) == (-3.0, 5.0)
     assert found.counts.sum() == 2
 
 
-def test_a_tensor_of_zeros_has_no_reach():
+def test_a_tensor_of_zeros_has_no_reach() -> None:
     assert choose_bounds(histogram_of(np.zeros(10)), "auto") == ((0.0, 0.0), "max")
 
 
-def test_zeros_first_and_values_later_are_all_within():
+def test_zeros_first_and_values_later_are_all_within() -> None:
     found = histogram_of(np.zeros(10), np.array([0.5, 1.0]))
     assert (found.low, found.high, found.reach) == (0.0, 1.0, 1.0)
 
@@ -81,7 +84,7 @@ def test_zeros_first_and_values_later_are_all_within():
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("name", SAMPLES)
-def test_bounds_lie_within_what_was_seen_and_around_zero(method, name):
+def test_bounds_lie_within_what_was_seen_and_around_zero(method: str, name: str) -> None:
     found = histogram_of(SAMPLES[name])
     (low, high), used = choose_bounds(found, method)
     assert used == method
@@ -91,19 +94,19 @@ def test_bounds_lie_within_what_was_seen_and_around_zero(method, name):
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("constant", [2.5, -0.7])
-def test_a_constant_is_within_its_bounds(method, constant):
+def test_a_constant_is_within_its_bounds(method: str, constant: float) -> None:
     found = histogram_of(np.full(1000, constant))
     (low, high), _ = choose_bounds(found, method)
     assert low - 0.01 <= constant <= high + 0.01
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_one_sided_values_have_zero_as_a_bound(method):
+def test_one_sided_values_have_zero_as_a_bound(method: str) -> None:
     assert choose_bounds(histogram_of(SAMPLES["one-sided"]), method)[0][0] == 0
     assert choose_bounds(histogram_of(SAMPLES["negative"]), method)[0][1] == 0
 
 
-def test_percentile_leaves_out_its_share():
+def test_percentile_leaves_out_its_share() -> None:
     values = SAMPLES["uniform"]
     for percent in (90.0, 99.0):
         low, high = percentile_bounds(histogram_of(values), percent)
@@ -115,20 +118,20 @@ def test_percentile_leaves_out_its_share():
     assert (one_sided > high).mean() == pytest.approx(0.01, abs=0.002)
 
 
-def test_least_error_of_uniform_values_is_at_the_largest():
+def test_least_error_of_uniform_values_is_at_the_largest() -> None:
     low, high = mse_bounds(histogram_of(SAMPLES["uniform"]))
     assert (low, high) == pytest.approx((-1.0, 3.0), rel=0.02)
 
 
 @pytest.mark.parametrize("bounds_of", [mse_bounds, entropy_bounds])
-def test_an_outlier_does_not_set_the_bounds(bounds_of):
+def test_an_outlier_does_not_set_the_bounds(bounds_of: Callable[..., Any]) -> None:
     values = np.append(np.tile(SAMPLES["one-sided"], 10), 15.0)
     low, high = bounds_of(histogram_of(values))
     assert low == 0
     assert high < 10
 
 
-def test_squared_error_is_that_of_rounding():
+def test_squared_error_is_that_of_rounding() -> None:
     found, bounds = histogram_of(SAMPLES["two-sided"]), (-2.0, 2.5)
     scale = 4.5 / 255
     zero = round(2.0 / scale)
@@ -138,7 +141,7 @@ def test_squared_error_is_that_of_rounding():
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_auto_has_no_more_error_than_any_other(name):
+def test_auto_has_no_more_error_than_any_other(name: str) -> None:
     found = histogram_of(SAMPLES[name])
     best, used = choose_bounds(found, "auto")
     others = [choose_bounds(found, method)[0] for method in METHODS]

@@ -80,10 +80,11 @@ def search(
     max_drop: float, *, confirm: int = 10, scorer: Any = None, told: Any = None
 ) -> PrecisionPath:
     model: Any = FakeModel()
+    graph_scorer: Any = scorer or FakeScorer()
     found = search_mixed_precision(
         model,
         NOISE,
-        scorer or FakeScorer(),
+        graph_scorer,
         "onnxruntime",
         max_drop=max_drop,
         confirm=confirm,
@@ -102,7 +103,7 @@ def request(**fields: Any) -> QuantizeRequest:
 # --- searching -----------------------------------------------------------------------------------
 
 
-def test_a_bound_that_holds_needs_no_search():
+def test_a_bound_that_holds_needs_no_search() -> None:
     scorer = FakeScorer()
     found = search(7.0, scorer=scorer)
     assert [point.float_groups for point in found.points] == [()]
@@ -113,28 +114,28 @@ def test_a_bound_that_holds_needs_no_search():
     assert len(scorer.tried) == 2
 
 
-def test_groups_return_in_the_order_of_points_recovered_per_millisecond():
+def test_groups_return_in_the_order_of_points_recovered_per_millisecond() -> None:
     found = search(-1.0)
     assert [group.group for group in found.sensitivity] == ["b", "a", "c", "e", "d"]
     assert found.points[-1].float_groups == ("b", "a", "c", "e", "d")
-    worth = [g.recovered / g.cost_ms for g in found.sensitivity if g.recovered]
+    worth = [g.recovered / g.cost_ms for g in found.sensitivity if g.recovered and g.cost_ms]
     assert worth == pytest.approx([2.0, 0.75, 0.5, 0.5])
 
 
-def test_it_stops_at_the_first_point_that_holds():
+def test_it_stops_at_the_first_point_that_holds() -> None:
     found = search(1.6)
     assert [point.float_groups for point in found.points] == [(), ("b",), ("b", "a")]
     assert [point.drop for point in found.points] == pytest.approx([6.5, 4.5, 1.5])
     assert [point.latency_ms for point in found.points] == pytest.approx([10, 11, 15])
 
 
-def test_only_the_noisiest_are_confirmed_and_the_rest_follow_by_noise():
+def test_only_the_noisiest_are_confirmed_and_the_rest_follow_by_noise() -> None:
     found = search(-1.0, confirm=2)
     assert [group.group for group in found.sensitivity] == ["b", "a", "c", "d", "e"]
     assert [group.recovered is None for group in found.sensitivity] == [False] * 2 + [True] * 3
 
 
-def test_a_group_that_recovers_nothing_comes_after_those_that_do():
+def test_a_group_that_recovers_nothing_comes_after_those_that_do() -> None:
     told: list[str] = []
     found = search(-1.0, told=told)
     assert found.sensitivity[-1].group == "d"
@@ -143,7 +144,7 @@ def test_a_group_that_recovers_nothing_comes_after_those_that_do():
     assert "5 groups in float, last d: drop +0.00 points, 19.00 ms" in told
 
 
-def test_every_group_says_how_many_convolutions_it_is():
+def test_every_group_says_how_many_convolutions_it_is() -> None:
     assert [group.convolutions for group in search(7.0).sensitivity] == [2] * 5
     assert [group.noise_db for group in search(7.0).sensitivity] == list(NOISE.values())
 
@@ -151,18 +152,18 @@ def test_every_group_says_how_many_convolutions_it_is():
 # --- picking -------------------------------------------------------------------------------------
 
 
-def test_the_point_taken_is_the_last_one_walked():
+def test_the_point_taken_is_the_last_one_walked() -> None:
     assert _pick(search(1.6).points, request(max_drop=1.6)) == 2
     assert _pick(search(float("inf")).points, request()) == 0
 
 
-def test_another_point_can_be_picked_whatever_the_bound():
+def test_another_point_can_be_picked_whatever_the_bound() -> None:
     assert _pick(search(-1.0).points, request(max_drop=-1.0, pick=1)) == 1
     with pytest.raises(UsageError, match="--pick 9: there are 6 points, from 0"):
         _pick(search(-1.0).points, request(max_drop=-1.0, pick=9))
 
 
-def test_a_bound_that_cannot_be_met_names_the_best_point():
+def test_a_bound_that_cannot_be_met_names_the_best_point() -> None:
     with pytest.raises(GateError) as caught:
         _pick(search(-1.0).points, request(max_drop=-1.0))
     assert str(caught.value) == (

@@ -51,13 +51,15 @@ def images() -> Tensor:
     return torch.from_numpy(np.stack(draw_images(2, size=64))).permute(0, 3, 1, 2) / 255
 
 
-def test_the_parent_has_nothing_to_say_to_itself(settled):
+def test_the_parent_has_nothing_to_say_to_itself(settled: Callable[..., Path]) -> None:
     teacher = fuse(load_checkpoint(settled())[0].eval())
     guide = Distillation(teacher, QatConfig())
     assert float(guide(images(), *teacher(images()))) == pytest.approx(0, abs=1e-5)
 
 
-def test_the_parent_teaches_the_network_and_not_itself(settled, int8_model):
+def test_the_parent_teaches_the_network_and_not_itself(
+    settled: Callable[..., Path], int8_model: Any
+) -> None:
     teacher = fuse(load_checkpoint(settled())[0].eval())
     guide = Distillation(teacher, QatConfig())
     int8_model.requires_grad_(True)
@@ -68,7 +70,9 @@ def test_the_parent_teaches_the_network_and_not_itself(settled, int8_model):
     assert all(parameter.grad is None for parameter in teacher.parameters())
 
 
-def test_weights_of_the_parent_scale_its_loss(settled, int8_model):
+def test_weights_of_the_parent_scale_its_loss(
+    settled: Callable[..., Path], int8_model: Any
+) -> None:
     teacher = fuse(load_checkpoint(settled())[0].eval())
     with torch.no_grad():
         outputs = int8_model(images())
@@ -84,7 +88,7 @@ def test_weights_of_the_parent_scale_its_loss(settled, int8_model):
 # --- the run -------------------------------------------------------------------------------------
 
 
-def test_a_run_is_calm_and_of_the_size_of_the_checkpoint(settled):
+def test_a_run_is_calm_and_of_the_size_of_the_checkpoint(settled: Callable[..., Path]) -> None:
     config = training_config(
         QuantizeConfig(qat=QatConfig(epochs=7, lr=1e-4)), "data", read_manifest(settled())
     )
@@ -169,7 +173,9 @@ def assert_same_weights(one: Path, other: Path) -> None:
         assert all(torch.equal(a[key], b[key]) for key in a), name
 
 
-def test_a_run_leaves_int8_checkpoints_that_know_their_parent(whole, int8, settled):
+def test_a_run_leaves_int8_checkpoints_that_know_their_parent(
+    whole: Path, int8: Callable[..., Path], settled: Callable[..., Path]
+) -> None:
     model, manifest = load_checkpoint(whole / "best.safetensors")
     assert isinstance(model, QuantizedDetector)
     assert (manifest.form, manifest.precision) == ("deployed", "int8")
@@ -179,14 +185,14 @@ def test_a_run_leaves_int8_checkpoints_that_know_their_parent(whole, int8, settl
     assert all(torch.equal(tensor, start[key]) for key, tensor in weights(int8()).items())
 
 
-def test_weights_learn_and_fixed_ranges_do_not(whole):
+def test_weights_learn_and_fixed_ranges_do_not(whole: Path) -> None:
     before, after = weights(whole / START), weights(whole / "last.safetensors")
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert "backbone.stem.conv.conv.weight" in moved
     assert not any("quantizer" in key or "bias_shift" in key for key in moved)
 
 
-def test_learned_ranges_do(train, tmp_path):
+def test_learned_ranges_do(train: Train, tmp_path: Path) -> None:
     train(tmp_path / "run", learned_scales=True)
     before, after = (weights(tmp_path / "run" / name) for name in (START, "last.safetensors"))
     moved = {key for key in before if not torch.equal(before[key], after[key])}
@@ -194,7 +200,9 @@ def test_learned_ranges_do(train, tmp_path):
     assert not any("zero_point" in key for key in moved)
 
 
-def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(train, whole, tmp_path):
+def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(
+    train: Train, whole: Path, tmp_path: Path
+) -> None:
     def ask(progress: TrainProgress, stop: StopSignal) -> None:
         if (progress.epoch, progress.batch) == (2, 1):
             stop.signal = 15
@@ -206,7 +214,9 @@ def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(train, whole, tmp
     assert_same_weights(whole, tmp_path / "run")
 
 
-def test_a_run_that_was_killed_ends_in_the_same_weights(train, whole, tmp_path):
+def test_a_run_that_was_killed_ends_in_the_same_weights(
+    train: Train, whole: Path, tmp_path: Path
+) -> None:
     def kill(progress: TrainProgress, stop: StopSignal) -> None:
         if (progress.epoch, progress.batch) == (2, 1):
             raise Killed
@@ -220,12 +230,12 @@ def test_a_run_that_was_killed_ends_in_the_same_weights(train, whole, tmp_path):
 # --- the folder ----------------------------------------------------------------------------------
 
 
-def test_there_must_be_something_to_resume(tmp_path):
+def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume in"):
         load_start(tmp_path)
 
 
-def test_a_folder_of_somebody_else_is_never_cleared(tmp_path):
+def test_a_folder_of_somebody_else_is_never_cleared(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
     for force in (False, True):
         with pytest.raises(UsageError, match="already exists"):
@@ -233,7 +243,7 @@ def test_a_folder_of_somebody_else_is_never_cleared(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
-def test_an_earlier_run_is_cleared_by_force_alone(tmp_path):
+def test_an_earlier_run_is_cleared_by_force_alone(tmp_path: Path) -> None:
     run = tmp_path / "run"
     start_over(run, force=False)
     run.mkdir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("brief")
-def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(settled, labelled, tmp_path):
+def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(
+    settled: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
     told: list[str] = []
     request = QuantizeRequest(
         checkpoint=settled(),
@@ -63,7 +66,9 @@ def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(settled, labe
 
 
 @pytest.mark.usefixtures("brief")
-def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(settled, labelled, tmp_path):
+def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(
+    settled: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
     request = QuantizeRequest(
         checkpoint=settled(),
         out=tmp_path / "m.safetensors",
@@ -77,7 +82,7 @@ def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(settled, la
     assert (request.run_folder / "state" / "state.safetensors").is_file()
 
 
-def test_a_point_is_picked_only_beside_a_report(int8, tmp_path):
+def test_a_point_is_picked_only_beside_a_report(int8: Callable[..., Path], tmp_path: Path) -> None:
     path = Path(shutil.copy(int8(), tmp_path / "m.safetensors"))
     with pytest.raises(ArtifactError, match=r"with its report m\.json"):
         pick_again(path, tmp_path / "other.safetensors", 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -16,14 +18,16 @@ def batches() -> list[np.ndarray]:
     return list(np.split((pixels / 255).astype(np.float32), 2))
 
 
-def test_every_group_is_measured_and_the_worst_comes_first(int8_model, batches):
+def test_every_group_is_measured_and_the_worst_comes_first(
+    int8_model: Any, batches: list[np.ndarray]
+) -> None:
     noise = sqnr_by_group(int8_model, batches)
     assert noise.keys() == int8_model.plan.groups.keys()
     assert list(noise.values()) == sorted(noise.values())
     assert all(10 < value < 120 for value in noise.values())
 
 
-def test_a_group_made_noisy_by_hand_comes_first(int8_model, batches):
+def test_a_group_made_noisy_by_hand_comes_first(int8_model: Any, batches: list[np.ndarray]) -> None:
     before = sqnr_by_group(int8_model, batches)
     quiet = list(before)[-1]
     for path in int8_model.plan.groups[quiet]:
@@ -35,7 +39,7 @@ def test_a_group_made_noisy_by_hand_comes_first(int8_model, batches):
     assert [after[name] for name in others] == pytest.approx([before[name] for name in others])
 
 
-def test_groups_in_float_are_those_of_before(int8_model, batches):
+def test_groups_in_float_are_those_of_before(int8_model: Any, batches: list[np.ndarray]) -> None:
     int8_model.keep_in_float(["backbone.stem"])
     images = torch.from_numpy(batches[0])
     with torch.no_grad():
@@ -46,7 +50,9 @@ def test_groups_in_float_are_those_of_before(int8_model, batches):
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
-def test_groups_in_float_are_restored_after_an_error(int8_model, batches):
+def test_groups_in_float_are_restored_after_an_error(
+    int8_model: Any, batches: list[np.ndarray]
+) -> None:
     int8_model.keep_in_float(["backbone.stem"])
     with pytest.raises(RuntimeError):
         sqnr_by_group(int8_model, [batches[0][:, :1]])
@@ -54,7 +60,7 @@ def test_groups_in_float_are_restored_after_an_error(int8_model, batches):
     assert not any(quantizer.passes_through for _, quantizer in int8_model.quantizers())
 
 
-def test_decibels_of_known_noise():
+def test_decibels_of_known_noise() -> None:
     scores = torch.full((1, 5, 2), 0.5)
     distances = torch.full((1, 5, 4), 2.0)
     tenth = [(scores * 1.1, distances)]
@@ -64,7 +70,7 @@ def test_decibels_of_known_noise():
     assert signal_to_noise([(scores, distances)], [(scores, distances)]) == pytest.approx(120)
 
 
-def test_boxes_that_nobody_sees_do_not_count():
+def test_boxes_that_nobody_sees_do_not_count() -> None:
     scores = torch.zeros(1, 2, 1)
     scores[0, 0] = 1.0
     distances = torch.ones(1, 2, 4)

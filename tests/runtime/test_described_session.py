@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from detkit.core.boxes import EVAL_NMS
 from detkit.core.errors import ArtifactError
 from detkit.data.image import network_input, network_pixels
-from detkit.runtime.session import SuppressingSession, detections_of, infer
+from detkit.runtime.session import Session, SuppressingSession, detections_of, infer
 from detkit.spec.onnx_description import PRESETS, InputSpec, OnnxDescription, OutputSpec
 
 RED, GREEN, GRAY = (255, 0, 0), (0, 230, 0), (114, 114, 114)
@@ -46,7 +48,7 @@ def spec_of(form: str, images: InputSpec = PLAIN_INPUT) -> OnnxDescription:
     return dataclasses.replace(FORMS[form], input=images, class_names=NAMES)
 
 
-def found_by(session) -> list[list[tuple[object, ...]]]:
+def found_by(session: Session) -> list[list[tuple[object, ...]]]:
     """(class, box, score) of what is seen in each of `IMAGES`."""
     images = network_input(IMAGES, session.manifest.preprocess)
     return [
@@ -66,28 +68,34 @@ def expected(*, most: float = 1.0) -> list[list[tuple[object, ...]]]:
 
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "torchvision"])
-def test_every_form_of_outputs_means_the_same_detections(open_graph, described_graph, form):
+def test_every_form_of_outputs_means_the_same_detections(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path], form: str
+) -> None:
     session = open_graph(described_graph(form), description=spec_of(form))
     assert found_by(session) == expected(most=0.99 if "detr" in form else 1.0)
 
 
 @pytest.mark.parametrize("images", ["one", "no batch"])
 def test_a_graph_of_one_image_and_variable_length_is_run_image_by_image(
-    open_graph, described_graph, images
-):
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path], images: str
+) -> None:
     path = described_graph("torchvision", images)
     session = open_graph(path, description=spec_of("torchvision"))
     assert found_by(session) == expected()
 
 
 @pytest.mark.parametrize("images", INPUTS)
-def test_every_form_of_input_is_given_the_same_image(open_graph, described_graph, images):
+def test_every_form_of_input_is_given_the_same_image(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path], images: str
+) -> None:
     path = described_graph("yolov8", images)
     session = open_graph(path, description=spec_of("yolov8", INPUTS[images]))
     assert found_by(session) == expected()
 
 
-def test_bytes_are_fed_as_they_are(open_graph, described_graph):
+def test_bytes_are_fed_as_they_are(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path]
+) -> None:
     spec = spec_of("yolov8", InputSpec(layout="nhwc"))
     session = open_graph(described_graph("yolov8", "nhwc bytes"), description=spec)
     pixels = network_pixels(IMAGES, session.manifest.preprocess)
@@ -96,7 +104,9 @@ def test_bytes_are_fed_as_they_are(open_graph, described_graph):
     assert np.array_equal(a.scores, b.scores)
 
 
-def test_a_set_of_predictions_is_not_suppressed_again(open_graph, described_graph):
+def test_a_set_of_predictions_is_not_suppressed_again(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path]
+) -> None:
     """Two queries of one object stay two: only the model says that they are one."""
     raw = dataclasses.replace(spec_of("rt-detr"), outputs=FORMS["rt-detr"].outputs)
     session = open_graph(described_graph("rt-detr"), description=raw)
@@ -105,7 +115,9 @@ def test_a_set_of_predictions_is_not_suppressed_again(open_graph, described_grap
         session.run(network_input(IMAGES))
 
 
-def test_a_number_without_a_name_is_no_class(open_graph, described_graph):
+def test_a_number_without_a_name_is_no_class(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path]
+) -> None:
     for form, kept in (("torchvision", ["green"]), ("yolov8", ["green"])):
         spec = dataclasses.replace(FORMS[form], class_names=("", "green"))
         session = open_graph(described_graph(form, "one"), description=spec)
@@ -113,13 +125,17 @@ def test_a_number_without_a_name_is_no_class(open_graph, described_graph):
         assert [name for name, _, _ in found_by(session)[0]] == kept
 
 
-def test_a_label_beyond_the_names_is_refused(open_graph, described_graph):
+def test_a_label_beyond_the_names_is_refused(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path]
+) -> None:
     spec = dataclasses.replace(FORMS["torchvision"], class_names=("red",))
     session = open_graph(described_graph("torchvision", "one"), description=spec)
     with pytest.raises(ArtifactError, match=r"label 2 in '.*', and there are 1 class names"):
         found_by(session)
 
 
-def test_without_names_classes_are_numbers(open_graph, described_graph):
+def test_without_names_classes_are_numbers(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path]
+) -> None:
     session = open_graph(described_graph("yolov8"), description=FORMS["yolov8"])
     assert session.manifest.class_names == ("class 0", "class 1")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -12,12 +15,14 @@ from detkit.engines.opening import open_session
 from detkit.runtime.session import RawOutputs, SuppressedOutputs
 
 
-def test_every_engine_is_the_first_choice_for_the_files_that_it_writes():
+def test_every_engine_is_the_first_choice_for_the_files_that_it_writes() -> None:
     for engine in ENGINES.values():
         assert engines_of(engine.reads[0])[0] == engine
 
 
-def test_a_runtime_that_is_not_for_this_file_is_a_usage_error(cell_model):
+def test_a_runtime_that_is_not_for_this_file_is_a_usage_error(
+    cell_model: Callable[..., Path],
+) -> None:
     path = cell_model()
     with pytest.raises(UsageError, match="torch cannot run") as caught:
         open_session(path, engine="torch")
@@ -27,7 +32,7 @@ def test_a_runtime_that_is_not_for_this_file_is_a_usage_error(cell_model):
     assert "onnxruntime" in caught.value.hint
 
 
-def test_suppressed_outputs_are_cut_sorted_and_thresholded():
+def test_suppressed_outputs_are_cut_sorted_and_thresholded() -> None:
     outputs = SuppressedOutputs(
         counts=np.array([3, 0]),
         boxes=np.arange(32, dtype=np.float32).reshape(2, 4, 4),
@@ -42,7 +47,7 @@ def test_suppressed_outputs_are_cut_sorted_and_thresholded():
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_outputs_that_are_not_finite_are_refused_not_dropped(bad):
+def test_outputs_that_are_not_finite_are_refused_not_dropped(bad: float) -> None:
     scores = np.zeros((1, 4, 2), np.float32)
     scores[0, 2, 1] = bad
     with pytest.raises(ArtifactError, match="NaN or Inf"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from detkit.report import SearchReport
 from detkit.search.cluster.executor import LocalExecutor
 from detkit.search.scoring.objective import with_bound
 from detkit.search.study.journal import Journal
-from detkit.search.study.study import SearchCallbacks, run_search
+from detkit.search.study.progress import SearchCallbacks
+from detkit.search.study.study import run_search
 from detkit.spec.arch import ArchSpec
 from detkit.train.stop import StopSignal
 
@@ -33,7 +35,7 @@ class CheapLatency:
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch):
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detkit.search.cluster.executor.LatencyMeter", lambda setup: CheapLatency())
     monkeypatch.setattr("detkit.search.scoring.relaxation.MEASURED", 6)
     monkeypatch.setattr("detkit.search.strategies.gradient.NUM_DESCENTS", 3)
@@ -60,7 +62,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
     )
 
 
-def run(config: SearchConfig, out: Path, *, resume: bool = False, **callbacks) -> SearchReport:
+def run(config: SearchConfig, out: Path, *, resume: bool = False, **callbacks: Any) -> SearchReport:
     LINES.clear()
     return run_search(
         config,
@@ -71,7 +73,7 @@ def run(config: SearchConfig, out: Path, *, resume: bool = False, **callbacks) -
     )
 
 
-def points_of(out: Path) -> list[dict]:
+def points_of(out: Path) -> list[dict[str, Any]]:
     journal = Journal(out / "journal.sqlite", {})
     points = [trial.point for trial in journal.completed()]
     journal.close()
@@ -94,8 +96,8 @@ class OnceThereIs(StopSignal):
 
 
 def test_front_is_of_ordinary_checkpoints_and_a_resumed_search_trains_nothing_again(
-    config, tmp_path
-):
+    config: SearchConfig, tmp_path: Path
+) -> None:
     report = run(config, tmp_path / "out")
     assert report.evaluator == "supernet (1 epochs)"
     assert report.trials == 3
@@ -117,7 +119,9 @@ def test_front_is_of_ordinary_checkpoints_and_a_resumed_search_trains_nothing_ag
     assert all(point.measured and point.latency_ms <= limit for point in report.pareto)
 
 
-def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
+def test_search_interrupted_in_the_supernet_is_resumed(
+    config: SearchConfig, tmp_path: Path
+) -> None:
     stopped = run(config, tmp_path / "out", stop=StopSignal(signal=15))
     assert (stopped.trials, stopped.pareto) == (0, ())
     report = run(config, tmp_path / "out", resume=True)
@@ -126,8 +130,8 @@ def test_search_interrupted_in_the_supernet_is_resumed(config, tmp_path):
 
 
 def test_gradient_descends_on_the_supernet_and_goes_on_after_a_signal(
-    config, tmp_path, monkeypatch
-):
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also where another candidate is under way, as on a cluster."""
     monkeypatch.setattr(LocalExecutor, "slots", 2)
     gradient = dataclasses.replace(config, searcher="gradient", trials=6)
@@ -144,7 +148,9 @@ def test_gradient_descends_on_the_supernet_and_goes_on_after_a_signal(
     assert points_of(cut) == points_of(whole)
 
 
-def test_gradient_without_a_supernet_says_what_it_needs(config, tmp_path):
+def test_gradient_without_a_supernet_says_what_it_needs(
+    config: SearchConfig, tmp_path: Path
+) -> None:
     with pytest.raises(UsageError, match="can be differentiated") as refused:
         run(dataclasses.replace(config, searcher="gradient", evaluator="proxy"), tmp_path / "out")
     assert "--evaluator supernet" in str(refused.value.hint)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from detkit.spec.zoo import ZOO
 SPEC = ZOO["yolo-nas-s"]
 
 
-def test_digest_is_of_the_choices_and_not_of_the_name():
+def test_digest_is_of_the_choices_and_not_of_the_name() -> None:
     assert dataclasses.replace(SPEC, name="mine").digest == SPEC.digest
     for change in (
         {"stem": 32},
@@ -27,14 +28,14 @@ def test_digest_is_of_the_choices_and_not_of_the_name():
         assert dataclasses.replace(SPEC, **change).digest != SPEC.digest
 
 
-def test_digest_survives_the_round_trip_through_json():
+def test_digest_survives_the_round_trip_through_json() -> None:
     assert from_json(ArchSpec, to_json(SPEC)).digest == SPEC.digest
 
 
 @pytest.mark.parametrize(
     ("size", "anchors"), [((640, 640), 8400), ((320, 640), 4200), ((32, 32), 16 + 4 + 1)]
 )
-def test_anchors_are_one_for_each_cell_of_three_levels(size, anchors):
+def test_anchors_are_one_for_each_cell_of_three_levels(size: tuple[int, int], anchors: int) -> None:
     assert dataclasses.replace(SPEC, image_size=size).num_anchors == anchors
 
 
@@ -58,7 +59,7 @@ def test_anchors_are_one_for_each_cell_of_three_levels(size, anchors):
         ({"image_size": (640, 100)}, "both sides must be multiples of 32"),
     ],
 )
-def test_impossible_architecture_is_refused(change, message):
+def test_impossible_architecture_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         dataclasses.replace(SPEC, **change)
 
@@ -66,14 +67,14 @@ def test_impossible_architecture_is_refused(change, message):
 @pytest.mark.parametrize(
     ("text", "size"), [("640", (640, 640)), ("480x640", (480, 640)), ("32X64", (32, 64))]
 )
-def test_image_size_is_height_by_width(text, size):
+def test_image_size_is_height_by_width(text: str, size: tuple[int, int]) -> None:
     assert parse_image_size(text) == size
 
 
 @pytest.mark.parametrize(
     "text", ["", "x", "640x", "x640", "1x2x3", "-32", "3.2", "\u00b2", "six", "9" * 5000]
 )
-def test_text_that_is_no_image_size_is_refused(text):
+def test_text_that_is_no_image_size_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="write one number, or HEIGHTxWIDTH"):
         parse_image_size(text)
 
@@ -81,7 +82,9 @@ def test_text_that_is_no_image_size_is_refused(text):
 @pytest.mark.parametrize(
     ("size", "hint"), [((100, 640), "try 96x640"), ((0, 31), "try 32x32"), ((47, 49), "try 32x64")]
 )
-def test_size_that_is_no_multiple_of_32_suggests_the_nearest(size, hint):
+def test_size_that_is_no_multiple_of_32_suggests_the_nearest(
+    size: tuple[int, int], hint: str
+) -> None:
     with pytest.raises(UsageError) as caught:
         check_image_size(size)
     assert caught.value.hint == hint

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,18 +12,18 @@ from detkit.spec.onnx_description import PRESETS, OnnxDescription, OutputSpec, r
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_every_preset_survives_json_and_is_found_by_name(name):
+def test_every_preset_survives_json_and_is_found_by_name(name: str) -> None:
     assert from_json(OnnxDescription, to_json(PRESETS[name])) == PRESETS[name]
     assert read_description(name) == PRESETS[name]
 
 
-def write(tmp_path, plain) -> str:
+def write(tmp_path: Path, plain: Any) -> str:
     path = tmp_path / "mine.json"
     path.write_text(plain if isinstance(plain, str) else json.dumps(plain))
     return str(path)
 
 
-def test_a_file_may_say_only_what_differs_from_a_preset(tmp_path):
+def test_a_file_may_say_only_what_differs_from_a_preset(tmp_path: Path) -> None:
     changes = {"preset": "detr", "input": {"size": [800, 800]}, "class_names": ["a", "b"]}
     spec = read_description(write(tmp_path, changes))
     assert spec.input.size == (800, 800)
@@ -29,7 +31,7 @@ def test_a_file_may_say_only_what_differs_from_a_preset(tmp_path):
     assert (spec.outputs, spec.class_names) == (PRESETS["detr"].outputs, ("a", "b"))
 
 
-def test_classes_are_looked_for_beside_the_description(tmp_path):
+def test_classes_are_looked_for_beside_the_description(tmp_path: Path) -> None:
     path = write(tmp_path, {"preset": "raw", "classes_from": "coco/train.json"})
     assert read_description(path).classes_from == str(tmp_path / "coco" / "train.json")
 
@@ -51,12 +53,14 @@ def test_classes_are_looked_for_beside_the_description(tmp_path):
         ({"preset": "raw", "class_names": ["a"], "classes_from": "x"}, "one of them"),
     ],
 )
-def test_a_description_that_does_not_hold_together_is_refused(tmp_path, plain, message):
+def test_a_description_that_does_not_hold_together_is_refused(
+    tmp_path: Path, plain: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         read_description(write(tmp_path, plain))
 
 
-def test_a_name_that_is_neither_preset_nor_file_suggests_the_near_one(tmp_path):
+def test_a_name_that_is_neither_preset_nor_file_suggests_the_near_one(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown preset 'yolo8'") as caught:
         read_description("yolo8")
     assert "did you mean 'yolov8'?" in caught.value.hint
@@ -64,7 +68,7 @@ def test_a_name_that_is_neither_preset_nor_file_suggests_the_near_one(tmp_path):
         read_description(str(tmp_path / "lost.json"))
 
 
-def test_only_raw_scores_that_are_no_set_are_suppressed_by_detkit():
+def test_only_raw_scores_that_are_no_set_are_suppressed_by_detkit() -> None:
     assert not PRESETS["yolov8"].outputs.is_suppressed
     assert PRESETS["detr"].outputs.is_suppressed
     assert PRESETS["torchvision"].outputs.is_suppressed

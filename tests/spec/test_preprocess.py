@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from detkit.core.errors import UsageError
@@ -7,7 +9,7 @@ from detkit.core.serialization import from_json, to_json
 from detkit.spec.preprocess import Preprocess
 
 
-def test_recipe_survives_json_with_its_scale_exact():
+def test_recipe_survives_json_with_its_scale_exact() -> None:
     recipe = Preprocess(size=(320, 640), fit=(316, 636), pad_place="corner", pad_value=0)
     assert from_json(Preprocess, to_json(recipe)) == recipe
 
@@ -27,7 +29,7 @@ def test_recipe_survives_json_with_its_scale_exact():
         {"std": (1.0, 0.0, 1.0)},
     ],
 )
-def test_recipe_that_no_runtime_follows_is_refused(change):
+def test_recipe_that_no_runtime_follows_is_refused(change: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         Preprocess(**change)
 
@@ -36,12 +38,12 @@ def test_recipe_that_no_runtime_follows_is_refused(change):
     "change",
     [{"channel_order": "bgr"}, {"scale": 1.0}, {"mean": (0.5, 0.0, 0.0)}, {"resize": "stretch"}],
 )
-def test_what_only_graphs_of_other_tools_take_is_not_native(change):
+def test_what_only_graphs_of_other_tools_take_is_not_native(change: dict[str, Any]) -> None:
     assert Preprocess(pad_place="corner", pad_value=0).is_native
     assert not Preprocess(**change).is_native
 
 
-def test_resized_keeps_the_margin_and_the_padding():
+def test_resized_keeps_the_margin_and_the_padding() -> None:
     recipe = Preprocess(size=(640, 640), fit=(636, 636), pad_value=7, pad_place="corner")
     small = recipe.resized((320, 416))
     assert (small.size, small.fit) == ((320, 416), (316, 412))

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,25 +11,25 @@ from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import cost_of
 from detkit.spec.arch import BLOCK_KINDS, ArchSpec
-from detkit.spec.space import SPACES, SearchSpace, find_space
+from detkit.spec.space import SPACES, SearchSpace, Value, find_space
 from detkit.spec.zoo import ZOO
 
 SPACE = SPACES["yolo-nas"]
 
 
-def random_point(space: SearchSpace, seed: int) -> dict[str, object]:
+def random_point(space: SearchSpace, seed: int) -> dict[str, Value]:
     rng = random.Random(seed)
     return {path: rng.choice(values) for path, values in space.knobs.items()}
 
 
 @pytest.mark.parametrize("space", ["yolo-nas", "full"])
 @pytest.mark.parametrize("name", ["yolo-nas-n", "yolo-nas-s", "yolo-nas-m", "yolo-nas-l"])
-def test_named_architectures_are_points_of_the_space(space, name):
+def test_named_architectures_are_points_of_the_space(space: str, name: str) -> None:
     assert SPACES[space].to_arch(SPACES[space].to_point(ZOO[name])) == ZOO[name]
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_point_and_architecture_are_the_same_thing(name):
+def test_point_and_architecture_are_the_same_thing(name: str) -> None:
     space = SPACES[name]
     for seed in range(20):
         point = random_point(space, seed)
@@ -37,12 +39,12 @@ def test_point_and_architecture_are_the_same_thing(name):
 
 
 @pytest.mark.parametrize("name", SPACES)
-def test_space_survives_json(name):
+def test_space_survives_json(name: str) -> None:
     copy = from_json(SearchSpace, to_json(SPACES[name]))
     assert (copy, copy.digest) == (SPACES[name], SPACES[name].digest)
 
 
-def test_largest_architecture_has_every_field_at_its_largest():
+def test_largest_architecture_has_every_field_at_its_largest() -> None:
     """Lists entry by entry, so that it need not be a point of the space."""
     space = SearchSpace(
         name="crossed",
@@ -63,26 +65,26 @@ def test_largest_architecture_has_every_field_at_its_largest():
     assert largest.activation == "relu"
 
 
-def test_digest_is_of_the_points_and_not_of_the_name():
+def test_digest_is_of_the_points_and_not_of_the_name() -> None:
     tiny = SPACES["tiny"]
     assert dataclasses.replace(tiny, name="mine").digest == tiny.digest
     assert dataclasses.replace(tiny, knobs={**tiny.knobs, "stem": (8,)}).digest != tiny.digest
     assert dataclasses.replace(tiny, base=ZOO["yolo-nas-n"]).digest != tiny.digest
 
 
-def test_size_is_the_product_of_the_choices():
+def test_size_is_the_product_of_the_choices() -> None:
     assert SPACES["tiny"].size == 2 * 3 * 3 * 2 * 2 * 2
     assert SPACE.size > 1e15
 
 
-def test_smallest_point_of_the_full_space_has_the_block_of_least_cost():
+def test_smallest_point_of_the_full_space_has_the_block_of_least_cost() -> None:
     spec = SPACES["full"].to_arch(SPACES["full"].smallest_point())
     costs = {kind: cost_of(dataclasses.replace(spec, block=kind)) for kind in BLOCK_KINDS}
     assert min(costs.values(), key=lambda cost: cost.macs) == costs[spec.block]
     assert min(costs.values(), key=lambda cost: cost.parameters) == costs[spec.block]
 
 
-def test_task_fixes_classes_and_an_image_size_that_was_given():
+def test_task_fixes_classes_and_an_image_size_that_was_given() -> None:
     space = SPACE.for_task(3, (320, 320))
     assert "image_size" not in space.knobs
     spec = space.to_arch(random_point(space, 0))
@@ -91,7 +93,7 @@ def test_task_fixes_classes_and_an_image_size_that_was_given():
     assert "image_size" in SPACE.for_task(3, None).knobs
 
 
-def test_architecture_of_another_space_is_refused():
+def test_architecture_of_another_space_is_refused() -> None:
     with pytest.raises(UsageError, match=r"yolo-nas-p is not in space yolo-nas: stages\.0\.out"):
         SPACE.to_point(ZOO["yolo-nas-p"])
     with pytest.raises(UsageError, match="differs from the base"):
@@ -106,7 +108,7 @@ def test_architecture_of_another_space_is_refused():
         ({"stem": None}, "stem cannot be None"),
     ],
 )
-def test_point_outside_the_space_is_refused(change, message):
+def test_point_outside_the_space_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SPACE.to_arch({**random_point(SPACE, 0), **change})
 
@@ -128,12 +130,12 @@ def test_point_outside_the_space_is_refused(change, message):
         ({"block": ("cps",)}, "unknown block"),
     ],
 )
-def test_impossible_space_is_refused(knobs, message):
+def test_impossible_space_is_refused(knobs: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         SearchSpace(name="mine", base=ZOO["yolo-nas-p"], knobs=knobs)
 
 
-def test_space_of_ones_own_is_a_json_file(tmp_path):
+def test_space_of_ones_own_is_a_json_file(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(to_json(SPACES["tiny"]), encoding="utf-8")
     assert find_space(str(path)) == SPACES["tiny"]
@@ -149,7 +151,9 @@ def test_space_of_ones_own_is_a_json_file(tmp_path):
         ("bad.json", b'{"name": "x", "base": 3, "knobs": {}}', "expected a table"),
     ],
 )
-def test_file_that_is_no_space_is_refused(tmp_path, monkeypatch, name, content, message):
+def test_file_that_is_no_space_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes | None, message: str
+) -> None:
     monkeypatch.chdir(tmp_path)
     if content is not None:
         (tmp_path / name).write_bytes(content)

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from detkit.engines.opening import open_session
@@ -7,7 +10,9 @@ from detkit.runtime.session import SessionOptions
 from detkit.timing.cpu_time import clock_name, measure_session
 
 
-def test_measure_session_gives_the_least_time_and_the_spread(cell_model):
+def test_measure_session_gives_the_least_time_and_the_spread(
+    cell_model: Callable[..., Path],
+) -> None:
     session_options = SessionOptions(threads=1)
     seen = measure_session(
         open_session(cell_model(), session_options=session_options), session_options=session_options
@@ -26,5 +31,7 @@ def test_measure_session_gives_the_least_time_and_the_spread(cell_model):
         (SessionOptions(threads=1, device="cuda"), "wall"),
     ],
 )
-def test_cpu_time_counts_only_where_one_thread_does_all_the_work(session_options, clock):
+def test_cpu_time_counts_only_where_one_thread_does_all_the_work(
+    session_options: SessionOptions, clock: str
+) -> None:
     assert clock_name(session_options) == clock

@@ -22,14 +22,14 @@ def nap(index: int) -> None:
     time.sleep(0.005)
 
 
-def test_sessions_run_at_the_same_time():
+def test_sessions_run_at_the_same_time() -> None:
     together = threading.Barrier(3, timeout=5)
     with ThroughputRunner([lambda index: together.wait()] * 3, time.perf_counter) as runner:
         block = runner.run_for(seconds=0, least_runs=4)
     assert len(block.ms) == 12
 
 
-def test_the_rate_grows_with_the_batches_in_flight_and_not_their_time():
+def test_the_rate_grows_with_the_batches_in_flight_and_not_their_time() -> None:
     with (
         ThroughputRunner([nap], time.perf_counter) as one,
         ThroughputRunner([nap] * 4, time.perf_counter) as four,
@@ -39,7 +39,7 @@ def test_the_rate_grows_with_the_batches_in_flight_and_not_their_time():
     assert min(crowd.ms) >= 5
 
 
-def test_no_thread_gets_the_inputs_of_another():
+def test_no_thread_gets_the_inputs_of_another() -> None:
     seen: list[list[int]] = [[], []]
     with ThroughputRunner([seen[0].append, seen[1].append], time.perf_counter) as runner:
         runner.run_for(seconds=0, least_runs=3)
@@ -47,7 +47,7 @@ def test_no_thread_gets_the_inputs_of_another():
     assert sorted(seen[0] + seen[1]) == list(range(2, 8))
 
 
-def test_flows_take_turns_for_the_longer_of_both_floors():
+def test_flows_take_turns_for_the_longer_of_both_floors() -> None:
     looks = []
     with (
         ThroughputRunner([nap] * 2, time.perf_counter) as a,
@@ -63,14 +63,14 @@ def test_flows_take_turns_for_the_longer_of_both_floors():
     assert ratio == pytest.approx(2, rel=0.4)
 
 
-def test_the_warm_up_ends_when_the_rate_no_longer_rises():
+def test_the_warm_up_ends_when_the_rate_no_longer_rises() -> None:
     with ThroughputRunner([nap], time.perf_counter) as runner:
         found = warm_up_throughput(runner, TimingPlan(warmup_seconds=0, max_warmup_seconds=2))
     assert found.steady
     assert found.runs >= 20
 
 
-def test_an_error_in_a_thread_is_told():
+def test_an_error_in_a_thread_is_told() -> None:
     def fail(index: int) -> None:
         raise ValueError("no batch")
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -25,16 +28,16 @@ def later(**changes: float) -> CpuUse:
     return dataclasses.replace(QUIET, **values)
 
 
-def states(**last) -> list[MachineState]:
+def states(**last: Any) -> list[MachineState]:
     """Before, two rounds, after; the second round differs."""
     return [COOL, COOL, dataclasses.replace(COOL, **last), COOL]
 
 
-def test_a_machine_left_alone_gives_no_warning():
+def test_a_machine_left_alone_gives_no_warning() -> None:
     assert list(load_warnings(QUIET, later())) == []
     assert list(load_warnings(QUIET, QUIET)) == []
     assert list(state_warnings(states(), {})) == []
-    even = {"steady": True, "warmup_runs": 10, "block_spread": 0.05, "runs": 100}
+    even: dict[str, Any] = {"steady": True, "warmup_runs": 10, "block_spread": 0.05, "runs": 100}
     assert list(timing_warnings("m", **even)) == []
 
 
@@ -45,7 +48,7 @@ def test_a_machine_left_alone_gives_no_warning():
         ({"stolen": 1.5}, "the host took 5% of the CPU away", "shares its cores with nobody"),
     ],
 )
-def test_each_disturbance_is_told(changes, message, remedy):
+def test_each_disturbance_is_told(changes: dict[str, float], message: str, remedy: str) -> None:
     (found,) = load_warnings(QUIET, later(**changes))
     assert message in found.message
     assert remedy in found.remedy
@@ -60,7 +63,9 @@ def test_each_disturbance_is_told(changes, message, remedy):
         ({"gpu_limits": ("power cap",)}, "throttled: power cap", "sudo nvidia-smi"),
     ],
 )
-def test_each_change_of_the_machine_is_told(change, message, remedy):
+def test_each_change_of_the_machine_is_told(
+    change: dict[str, Any], message: str, remedy: str
+) -> None:
     (found,) = state_warnings(states(**change), {})
     assert message in found.message
     assert found.remedy.startswith(remedy)
@@ -70,22 +75,22 @@ def test_each_change_of_the_machine_is_told(change, message, remedy):
     "change",
     [{"cpu_mhz": 2920.0}, {"temperatures_c": {"cpu": 54.0}}, {"temperatures_c": {}}],
 )
-def test_what_is_within_the_limits_is_not(change):
+def test_what_is_within_the_limits_is_not(change: dict[str, Any]) -> None:
     assert list(state_warnings(states(**change), {})) == []
 
 
-def test_clocks_of_rest_before_and_after_do_not_count():
+def test_clocks_of_rest_before_and_after_do_not_count() -> None:
     idle = dataclasses.replace(COOL, cpu_mhz=800.0)
     assert list(state_warnings([idle, COOL, COOL, idle], {})) == []
 
 
-def test_throttling_counts_over_the_whole_run():
+def test_throttling_counts_over_the_whole_run() -> None:
     after = dataclasses.replace(COOL, throttles=4)
     (found,) = state_warnings([COOL, COOL, after], {})
     assert "slowed down for its heat" in found.message
 
 
-def test_a_jetson_is_told_its_own_commands():
+def test_a_jetson_is_told_its_own_commands() -> None:
     (cpu,) = state_warnings(states(cpu_mhz=1500.0), {"l4t": "36.4.3"})
     assert cpu.remedy == "sudo nvpmodel -m 0 && sudo jetson_clocks"
 
@@ -98,14 +103,16 @@ def test_a_jetson_is_told_its_own_commands():
         ({"runs": 10}, "m: p99 of 10 runs is little more than the slowest"),
     ],
 )
-def test_unsteady_uneven_and_few_times_are_told(change, message):
-    even = {"steady": True, "warmup_runs": 10, "block_spread": 0.0, "runs": 100}
+def test_unsteady_uneven_and_few_times_are_told(change: dict[str, float], message: str) -> None:
+    even: dict[str, Any] = {"steady": True, "warmup_runs": 10, "block_spread": 0.0, "runs": 100}
     (found,) = timing_warnings("m", **(even | change))
     assert found.message == message
     assert found.remedy
 
 
-def test_cpu_time_of_this_process_is_part_of_the_machines(make_tree):
+def test_cpu_time_of_this_process_is_part_of_the_machines(
+    make_tree: Callable[[Mapping[str, str]], Path],
+) -> None:
     before = cpu_use()
     sum(i * i for i in range(1_500_000))
     after = cpu_use()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,22 +11,15 @@ import pytest
 import torch
 
 from detkit.nn.checkpoint import load_checkpoint
+from fixtures.processes import DETKIT, StartProcess, ending_processes
 
-MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
 FLAGS = "--model yolo-nas-p --imgsz 64 --epochs 3 --batch 4 --threads 1 --device cpu".split()
 SETTINGS = ["--set", "workers=1", "--set", "checkpoint_minutes=0"]
 KILLS_S = (0.3, 0.9, 1.7)  # after the first state was written; a run takes about 4 s
 
 
-def start(shapes: Path, out: Path, *extra: str) -> subprocess.Popen[str]:
-    args = ["train", str(shapes), *FLAGS, *SETTINGS, "-o", str(out), *extra]
-    return subprocess.Popen(
-        [sys.executable, "-c", MAIN, *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
+def command(shapes: Path, out: Path, *extra: str) -> list[str]:
+    return [*DETKIT, "train", str(shapes), *FLAGS, *SETTINGS, "-o", str(out), *extra]
 
 
 def wait_for_state(out: Path) -> None:
@@ -48,7 +39,8 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 def whole(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The uninterrupted run."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    code, stdout, stderr = finish(start(shapes, out))
+    with ending_processes() as start:
+        code, stdout, stderr = finish(start(*command(shapes, out)))
     assert code == 0, stderr
     assert stdout == f"{out}/best.safetensors\n"
     return out
@@ -61,20 +53,20 @@ def assert_same_weights(one: Path, other: Path) -> None:
 
 
 def test_killed_at_several_points_and_resumed_ends_in_the_same_weights(
-    shapes: Path, whole: Path, tmp_path: Path
+    start_process: StartProcess, shapes: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "killed"
     killed = 0
     extra: tuple[str, ...] = ()
     for delay in KILLS_S:
-        process = start(shapes, out, *extra)
+        process = start_process(*command(shapes, out, *extra))
         wait_for_state(out)
         time.sleep(delay if not extra else delay + 2)  # a resumed process starts up first
         killed += process.poll() is None
         process.kill()
         finish(process)
         extra = ("--resume",)
-    code, _, stderr = finish(start(shapes, out, "--resume"))
+    code, _, stderr = finish(start_process(*command(shapes, out, "--resume")))
     assert code == 0, stderr
     assert killed >= 1
     assert_same_weights(whole, out)
@@ -83,10 +75,10 @@ def test_killed_at_several_points_and_resumed_ends_in_the_same_weights(
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_saves_and_exits(
-    shapes: Path, whole: Path, tmp_path: Path, number: int, code: int
+    start_process: StartProcess, shapes: Path, whole: Path, tmp_path: Path, number: int, code: int
 ) -> None:
     out = tmp_path / "stopped"
-    process = start(shapes, out)
+    process = start_process(*command(shapes, out))
     wait_for_state(out)
     process.send_signal(number)
     ended, stdout, stderr = finish(process)
@@ -96,7 +88,7 @@ def test_a_signal_saves_and_exits(
     if number == signal.SIGINT:
         return
     resumed = subprocess.run(
-        [sys.executable, "-c", MAIN, "train", "-o", str(out), "--resume"],
+        [*DETKIT, "train", "-o", str(out), "--resume"],
         capture_output=True,
         text=True,
         timeout=120,

@@ -20,13 +20,13 @@ from detkit.train.setup import build_setup, freeze, transfer
 def test_known_classes_keep_their_rows_and_new_ones_start_fresh() -> None:
     parent = new_detector(with_task(ZOO["yolo-nas-p"], 3, (64, 64)), 1)
     model = new_detector(with_task(ZOO["yolo-nas-p"], 2, (64, 64)), 2)
-    fresh = model.heads.head2.cls_pred.weight.clone()
+    fresh = model.get_parameter("heads.head2.cls_pred.weight").clone()
     assert transfer(parent, ("cat", "dog", "cow"), model, ("cow", "hen")) == 1
-    rows = model.heads.head2.cls_pred.weight
-    assert torch.equal(rows[0], parent.heads.head2.cls_pred.weight[2])
+    rows = model.get_parameter("heads.head2.cls_pred.weight")
+    assert torch.equal(rows[0], parent.get_parameter("heads.head2.cls_pred.weight")[2])
     assert torch.equal(rows[1], fresh[1])
-    assert torch.equal(model.heads.head1.reg_pred.weight, parent.heads.head1.reg_pred.weight)
-    assert torch.equal(model.neck.neck1.upsample.weight, parent.neck.neck1.upsample.weight)
+    for name in ("heads.head1.reg_pred.weight", "neck.neck1.upsample.weight"):
+        assert torch.equal(model.get_parameter(name), parent.get_parameter(name))
 
 
 def test_init_brings_architecture_and_lineage(config: TrainConfig, tmp_path: Path) -> None:
@@ -64,7 +64,9 @@ def test_an_architecture_file_trains(config: TrainConfig, tmp_path: Path) -> Non
     (tmp_path / "mine.json").write_text(to_json(spec))
     setup = build_setup(dataclasses.replace(config, model=str(tmp_path / "mine.json")))
     assert setup.model.spec.name == "mine"
-    assert setup.model.backbone.stem.conv.branch_3x3.conv.out_channels == 24
+    stem = setup.model.get_submodule("backbone.stem.conv.branch_3x3.conv")
+    assert isinstance(stem, torch.nn.Conv2d)
+    assert stem.out_channels == 24
 
 
 def test_frozen_parts_do_not_learn() -> None:

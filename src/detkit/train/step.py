@@ -34,7 +34,7 @@ class StepContext:
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of `loss`, as a share of the batches that make one update."""
-        (loss / self.config.optim.accumulate).backward()  # type: ignore[no-untyped-call]
+        (loss / self.config.optim.accumulate).backward()
 
 
 class StepStrategy(Protocol):

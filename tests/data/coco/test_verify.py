@@ -12,6 +12,7 @@ from PIL import Image
 
 from detkit.data.coco import verify
 from detkit.data.coco.verify import FileStamp, Verdict, cache_folder, verify_images
+from detkit.data.image import open_image
 
 
 def write(path: Path, seed: int = 0) -> Path:
@@ -28,12 +29,11 @@ def judged(*paths: Path, pixels: bool = True) -> list[Verdict]:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """The sources opened since, in any order."""
     opened: list[object] = []
-    real = verify.open_image
 
     @contextmanager
     def spy(source: Any) -> Iterator[Any]:
         opened.append(source)
-        with real(source) as pair:
+        with open_image(source) as pair:
             yield pair
 
     monkeypatch.setattr(verify, "open_image", spy)

@@ -164,7 +164,7 @@ def test_yolo_becomes_an_equal_coco_folder(yolo: Path, tmp_path: Path) -> None:
     assert report.counts == {}
     assert folder.report.class_names == ("cat", "cow", "dog")
     first, second = folder.split("train").records
-    assert np.allclose(first.boxes_xyxy, [[15, 9, 25, 21], [2, 1.5, 6, 4.5]])
+    assert np.allclose(first.boxes_xyxy, np.array([[15, 9, 25, 21], [2, 1.5, 6, 4.5]]))
     assert first.classes.tolist() == [0, 2]
     assert len(second.classes) == 0
     assert np.allclose(folder.split("val").records[0].boxes_xyxy, [[10, 15, 30, 30]])

@@ -18,6 +18,7 @@ from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoSplit, open_folder
 from detkit.data.training.image_store import ImageStore
 from detkit.data.training.loader import Batch, TrainLoader
+from fixtures.processes import StartProcess
 
 MakeLoader = Callable[..., TrainLoader]
 STILL = AugmentConfig(mosaic=0, scale=0, translate=0, flip=0, hue=0, saturation=0, brightness=0)
@@ -257,34 +258,24 @@ print(sum(1 for _ in batches), flush=True)
 
 
 @pytest.fixture
-def training(shapes: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def training(shapes: Path, start_process: StartProcess) -> StartProcess:
     """Starts a process group with a loader of two workers that waits for a SIGINT.
 
     The script `before` is run first.
     """
-    started: list[subprocess.Popen[str]] = []
 
     def start(ending: str, before: str = "") -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-c", before + SCRIPT, str(shapes), ending],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        started.append(process)
+        script = (sys.executable, "-c", before + SCRIPT, str(shapes), ending)
+        process = start_process(*script, start_new_session=True)
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         return process
 
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    return start
 
 
 def test_workers_end_with_a_killed_parent(
-    training: Callable[[str], subprocess.Popen[str]],
+    training: StartProcess,
 ) -> None:
     process = training("never")
     workers = children(process.pid)
@@ -295,7 +286,7 @@ def test_workers_end_with_a_killed_parent(
 
 @pytest.mark.parametrize("before", ["", LATE_WORKER], ids=["ready", "starting"])
 def test_workers_leave_signals_to_the_parent_and_end_with_it(
-    training: Callable[..., subprocess.Popen[str]], before: str
+    training: StartProcess, before: str
 ) -> None:
     process = training("go on", before)
     workers = children(process.pid)
@@ -308,7 +299,7 @@ def test_workers_leave_signals_to_the_parent_and_end_with_it(
 
 
 def test_an_error_while_an_epoch_is_under_way_ends_all(
-    training: Callable[[str], subprocess.Popen[str]],
+    training: StartProcess,
 ) -> None:
     process = training("fail")
     workers = children(process.pid)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,13 +12,14 @@ import onnxruntime as ort
 import pytest
 
 import detkit.engines.convert as exporter
-from detkit.artifact.artifact import read_manifest, sha256_of
+from detkit.artifact.artifact import Manifest, read_manifest, sha256_of
 from detkit.core.boxes import NmsConfig
 from detkit.core.errors import ArtifactError, GateError, UsageError
 from detkit.engines import exporters
 from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
 from detkit.engines.onnxruntime.export import export
 from detkit.engines.opening import open_session
+from detkit.export.graph import build_graph
 from detkit.runtime.session import RawOutputs, SuppressedOutputs, infer
 
 
@@ -77,6 +79,7 @@ def test_another_input_size(checkpoint: Path, tmp_path: Path, size: tuple[int, i
     session = open_session(tmp_path / "m.onnx")
     assert session.manifest.preprocess.size == size
     boxes, _ = session.run(random_images(1, *size))
+    assert isinstance(session.manifest, Manifest)
     assert boxes.shape == (1, session.manifest.arch.num_anchors, 4)
 
 
@@ -126,10 +129,8 @@ def test_dynamo_exporter_gives_the_same_outputs(checkpoint: Path, tmp_path: Path
 def test_a_graph_that_strays_is_refused_and_not_written(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = exporter.build_graph
-
-    def broken(*args: object, **options: object) -> onnx.ModelProto:
-        graph = build(*args, **options)  # type: ignore[arg-type]
+    def broken(*args: Any, **options: Any) -> onnx.ModelProto:
+        graph = build_graph(*args, **options)
         weights = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
         values = onnx.numpy_helper.to_array(weights) * np.float32(1.01)
         weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))

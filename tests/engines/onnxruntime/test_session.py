@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from detkit.core.errors import BackendError
@@ -7,7 +10,7 @@ from detkit.engines.opening import open_session
 from detkit.runtime.session import SessionOptions
 
 
-def test_devices_that_are_not_here_are_told(cell_model):
+def test_devices_that_are_not_here_are_told(cell_model: Callable[..., Path]) -> None:
     path = cell_model()
     for device in ("cuda", "cuda:0", "tpu", "cuda:x", "cpu:1"):
         with pytest.raises(BackendError, match=device):

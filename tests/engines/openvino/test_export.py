@@ -51,7 +51,9 @@ def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     return make
 
 
-def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(checkpoint, tmp_path):
+def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     report = export(checkpoint, tmp_path / "m.xml")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.bin", "m.xml"]
     assert report.bytes == size_of(tmp_path / "m.xml")
@@ -66,7 +68,9 @@ def test_the_pair_says_what_it_is_and_opens_by_its_natural_engine(checkpoint, tm
 
 
 @pytest.mark.parametrize("uint8", [False, True])
-def test_any_batch_gives_what_torch_gives(checkpoint, exported, uint8):
+def test_any_batch_gives_what_torch_gives(
+    checkpoint: Path, exported: Callable[..., Path], uint8: bool
+) -> None:
     ours, theirs = open_session(checkpoint), open_session(exported(uint8=uint8))
     for count in (1, 2, 5):
         found = compare_raw(ours, theirs, images(count), source="", batch_size=count)
@@ -79,7 +83,7 @@ def test_any_batch_gives_what_torch_gives(checkpoint, exported, uint8):
 
 
 @pytest.mark.parametrize("uint8", [False, True])
-def test_nms_in_the_graph_is_our_nms(exported, uint8):
+def test_nms_in_the_graph_is_our_nms(exported: Callable[..., Path], uint8: bool) -> None:
     config = NmsConfig(score_threshold=0.3, iou_threshold=0.5, max_candidates=50, max_detections=20)
     raw = open_session(exported(uint8=uint8))
     suppressing = open_session(exported(uint8=uint8, nms=True, nms_config=config))
@@ -92,24 +96,24 @@ def test_nms_in_the_graph_is_our_nms(exported, uint8):
     assert (outputs.classes[0, outputs.counts[0] :] == -1).all()
 
 
-def test_half_halves_the_file_and_moves_nothing_seen_far(exported):
+def test_half_halves_the_file_and_moves_nothing_seen_far(exported: Callable[..., Path]) -> None:
     paths = [exported(uint8=False), exported(half=True)]
     whole, half = (path.with_suffix(".bin").stat().st_size for path in paths)
     assert half < 0.51 * whole
     assert read_manifest(paths[1]).precision == "fp16-weights"
-    sessions = [open_session(path) for path in paths]
-    found = compare_raw(*sessions, images(), source="", least_score=0.25)
+    ours, theirs = (open_session(path) for path in paths)
+    found = compare_raw(ours, theirs, images(), source="", least_score=0.25)
     assert 0 < found.score < 0.05
     assert 0 < found.box_px < 8.0
 
 
-def test_half_is_not_for_onnx(checkpoint, tmp_path):
+def test_half_is_not_for_onnx(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="--half") as caught:
         load_exporter("onnx")(checkpoint, tmp_path / "m.onnx", ExportOptions(half=True))
     assert caught.value.hint == "--to openvino, or --target tensorrt"
 
 
-def test_plain_openvino_reads_it_without_detkit(exported):
+def test_plain_openvino_reads_it_without_detkit(exported: Callable[..., Path]) -> None:
     from detkit.engines.openvino.api import the_core
 
     network = the_core().read_model(exported(uint8=False))
@@ -120,7 +124,9 @@ def test_plain_openvino_reads_it_without_detkit(exported):
     assert scores.max() > 0.3
 
 
-def test_class_names_of_any_kind_survive_the_xml(cell_model, tmp_path):
+def test_class_names_of_any_kind_survive_the_xml(
+    cell_model: Callable[..., Path], tmp_path: Path
+) -> None:
     from detkit.engines.openvino.api import the_core
     from detkit.engines.openvino.export import write_openvino
 
@@ -134,7 +140,9 @@ def test_class_names_of_any_kind_survive_the_xml(cell_model, tmp_path):
     assert open_session(tmp_path / "m.xml").run(images(1))[0].shape == (1, 4, 4)
 
 
-def test_a_graph_that_strays_is_refused_and_not_written(checkpoint, tmp_path, monkeypatch):
+def test_a_graph_that_strays_is_refused_and_not_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*args: object, **options: object) -> onnx.ModelProto:
         graph = build_graph(*args, **options)  # type: ignore[arg-type]
         weights = max(graph.graph.initializer, key=lambda tensor: len(tensor.raw_data))
@@ -148,7 +156,9 @@ def test_a_graph_that_strays_is_refused_and_not_written(checkpoint, tmp_path, mo
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_exported_model_cannot_be_exported(exported, tmp_path):
+def test_an_exported_model_cannot_be_exported(
+    exported: Callable[..., Path], tmp_path: Path
+) -> None:
     with pytest.raises(ArtifactError, match="not a checkpoint but of kind 'openvino'"):
         export(exported(uint8=False), tmp_path / "again.xml")
 
@@ -177,7 +187,9 @@ quantized (float[batch,3,64,64] images) => (float[batch,4,4] boxes, float[batch,
 """
 
 
-def test_a_quantized_graph_stays_int8_in_the_file_and_on_the_cpu(cell_model, tmp_path):
+def test_a_quantized_graph_stays_int8_in_the_file_and_on_the_cpu(
+    cell_model: Callable[..., Path], tmp_path: Path
+) -> None:
     from detkit.engines.openvino.export import write_openvino
     from detkit.engines.openvino.session import precision_of_convolutions
 

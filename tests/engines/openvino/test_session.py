@@ -5,7 +5,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import quoteattr
 
 import numpy as np
@@ -17,6 +19,7 @@ from detkit.core.errors import ArtifactError, BackendError, UsageError
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.onnxruntime.export import export
 from detkit.engines.opening import open_session
+from detkit.runtime.graph_session import GraphSession
 from detkit.runtime.session import SessionOptions
 
 needs_openvino = pytest.mark.skipif(
@@ -24,13 +27,17 @@ needs_openvino = pytest.mark.skipif(
 )
 
 
-def open_openvino(path: Path, **session_options):
-    return open_session(path, engine="openvino", session_options=SessionOptions(**session_options))
+def open_openvino(path: Path, **session_options: Any) -> GraphSession:
+    session = open_session(
+        path, engine="openvino", session_options=SessionOptions(**session_options)
+    )
+    assert isinstance(session, GraphSession)
+    return session
 
 
 @needs_openvino
 @pytest.mark.parametrize("threads", [0, 1])
-def test_any_batch_gives_what_torch_gives(checkpoint, tmp_path, threads):
+def test_any_batch_gives_what_torch_gives(checkpoint: Path, tmp_path: Path, threads: int) -> None:
     export(checkpoint, tmp_path / "m.onnx", ExportOptions())
     ours, theirs = open_session(checkpoint), open_openvino(tmp_path / "m.onnx", threads=threads)
     for count in (1, 2, 5):
@@ -41,15 +48,18 @@ def test_any_batch_gives_what_torch_gives(checkpoint, tmp_path, threads):
 
 
 @needs_openvino
-def test_threads_streams_and_precision_are_those_asked_for(cell_model):
-    graph = open_openvino(cell_model(), threads=1).runner.graph
+def test_threads_streams_and_precision_are_those_asked_for(cell_model: Callable[..., Path]) -> None:
+    runner: Any = open_openvino(cell_model(), threads=1).runner
+    graph = runner.graph
     assert graph.get_property("INFERENCE_NUM_THREADS") == 1
     assert graph.get_property("NUM_STREAMS") == 1
     assert graph.get_property("INFERENCE_PRECISION_HINT").get_type_name() == "f32"
 
 
 @needs_openvino
-def test_one_image_and_many_have_graphs_of_one_file_and_equal_results(cell_model):
+def test_one_image_and_many_have_graphs_of_one_file_and_equal_results(
+    cell_model: Callable[..., Path],
+) -> None:
     path = cell_model()
     session = open_openvino(path)
     path.unlink()  # what was checked is what is run, whatever becomes of the file
@@ -59,12 +69,13 @@ def test_one_image_and_many_have_graphs_of_one_file_and_equal_results(cell_model
         alone = session.run(images[index : index + 1])
         assert np.array_equal(alone[0][0], boxes[index])
         assert np.allclose(alone[1][0], scores[index], atol=1e-6)
-    assert session.runner.graph.inputs[0].partial_shape[0].is_static
-    assert session.runner.graph_of_any_batch.inputs[0].partial_shape[0].is_dynamic
+    runner: Any = session.runner
+    assert runner.graph.inputs[0].partial_shape[0].is_static
+    assert runner.graph_of_any_batch.inputs[0].partial_shape[0].is_dynamic
 
 
 @needs_openvino
-def test_convolutions_of_a_float_graph_run_in_float(checkpoint, tmp_path):
+def test_convolutions_of_a_float_graph_run_in_float(checkpoint: Path, tmp_path: Path) -> None:
     from detkit.engines.openvino.session import precision_of_convolutions
 
     export(checkpoint, tmp_path / "m.onnx", ExportOptions())
@@ -75,7 +86,7 @@ def test_convolutions_of_a_float_graph_run_in_float(checkpoint, tmp_path):
 
 
 @needs_openvino
-def test_results_outlive_the_next_run(cell_model):
+def test_results_outlive_the_next_run(cell_model: Callable[..., Path]) -> None:
     session = open_openvino(cell_model())
     images = np.random.default_rng(0).random((2, 3, 64, 64), dtype=np.float32)
     _, first = session.run(images)
@@ -85,10 +96,10 @@ def test_results_outlive_the_next_run(cell_model):
 
 
 @pytest.fixture
-def cell_pair(cell_model, tmp_path):
+def cell_pair(cell_model: Callable[..., Path], tmp_path: Path) -> Callable[..., Path]:
     """`cell_model` as OpenVINO's two files, the .xml changed by `change(text)` before the seal."""
 
-    def write(change=lambda text: text) -> Path:
+    def write(change: Callable[[str], str] = lambda text: text) -> Path:
         from detkit.engines.openvino.export import write_openvino
 
         cells, pair = cell_model(), tmp_path / "cells.xml"
@@ -108,7 +119,9 @@ def cell_pair(cell_model, tmp_path):
 
 
 @needs_openvino
-def test_a_pair_of_its_own_format_gives_what_the_onnx_file_gives(cell_model, cell_pair):
+def test_a_pair_of_its_own_format_gives_what_the_onnx_file_gives(
+    cell_model: Callable[..., Path], cell_pair: Callable[..., Path]
+) -> None:
     images = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
     (boxes, scores), (other_boxes, other_scores) = (
         session.run(images) for session in (open_session(cell_pair()), open_session(cell_model()))
@@ -126,7 +139,9 @@ def test_a_pair_of_its_own_format_gives_what_the_onnx_file_gives(cell_model, cel
         ('size="16"', 'size="99999"', "cannot be loaded: "),  # beyond the end of the .bin
     ],
 )
-def test_a_network_openvino_cannot_use_is_refused(cell_pair, before, after, message):
+def test_a_network_openvino_cannot_use_is_refused(
+    cell_pair: Callable[..., Path], before: str, after: str, message: str
+) -> None:
     def change(text: str) -> str:
         assert before in text
         return text.replace(before, after)
@@ -138,7 +153,7 @@ def test_a_network_openvino_cannot_use_is_refused(cell_pair, before, after, mess
 
 @needs_openvino
 @pytest.mark.parametrize("engine", ["onnxruntime", "torch"])
-def test_its_own_format_is_for_no_other_engine(cell_pair, engine):
+def test_its_own_format_is_for_no_other_engine(cell_pair: Callable[..., Path], engine: str) -> None:
     with pytest.raises(UsageError, match=f"{engine} cannot run cells.xml") as caught:
         open_session(cell_pair(), engine=engine)
     assert caught.value.hint == "openvino can"
@@ -160,14 +175,16 @@ for _ in range(3):
 
 
 @needs_openvino
-def test_signals_are_handled_after_sessions_have_come_and_gone(cell_model):
+def test_signals_are_handled_after_sessions_have_come_and_gone(
+    cell_model: Callable[..., Path],
+) -> None:
     args = [sys.executable, "-c", SIGNALLED, str(cell_model())]
     done = subprocess.run(args, capture_output=True, text=True, timeout=60)
     assert (done.returncode, done.stdout) == (0, "handled\n" * 3), done.stderr
 
 
 @needs_openvino
-def test_devices_that_are_not_here_are_told(cell_model):
+def test_devices_that_are_not_here_are_told(cell_model: Callable[..., Path]) -> None:
     for device in ("cuda", "gpu", "npu", "cpu:1"):
         with pytest.raises(BackendError, match=device):
             open_openvino(cell_model(), device=device)
@@ -175,7 +192,7 @@ def test_devices_that_are_not_here_are_told(cell_model):
 
 
 @needs_openvino
-def test_opening_a_model_loads_no_telemetry(tmp_path):
+def test_opening_a_model_loads_no_telemetry(tmp_path: Path) -> None:
     script = (
         "import sys, detkit.engines.openvino.session\n"
         "print([name for name in sys.modules if name.startswith('openvino_telemetry')])"
@@ -191,7 +208,9 @@ def test_opening_a_model_loads_no_telemetry(tmp_path):
     assert list(tmp_path.iterdir()) == []  # where the telemetry keeps the user's id
 
 
-def test_a_machine_without_openvino_is_told_what_to_install(cell_model, monkeypatch):
+def test_a_machine_without_openvino_is_told_what_to_install(
+    cell_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     for name in ("session", "api"):
         monkeypatch.delitem(sys.modules, f"detkit.engines.openvino.{name}", raising=False)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
 import onnx
 import pytest
+from onnx import ModelProto
 
 import detkit.engines.tensorrt.export as exporter
 from detkit.artifact.artifact import read_manifest, sha256_of
@@ -23,12 +28,15 @@ from detkit.runtime.session import SessionOptions
 
 
 @pytest.fixture
-def rtx():
-    return pytest.importorskip("tensorrt_rtx", reason="TensorRT-RTX is not installed here")
+def rtx() -> ModuleType:
+    module: ModuleType = pytest.importorskip(
+        "tensorrt_rtx", reason="TensorRT-RTX is not installed here"
+    )
+    return module
 
 
 @pytest.fixture
-def no_gpu():
+def no_gpu() -> None:
     try:
         find_gpu()
     except BackendError:
@@ -39,7 +47,9 @@ def no_gpu():
 @pytest.mark.parametrize(("half", "precision"), [(False, "fp32"), (True, "fp16")])
 @pytest.mark.parametrize("uint8", [False, True])
 @pytest.mark.usefixtures("no_gpu")
-def test_rtx_engine_says_what_it_is(checkpoint, tmp_path, rtx, half, precision, uint8):
+def test_rtx_engine_says_what_it_is(
+    checkpoint: Path, tmp_path: Path, rtx: ModuleType, half: bool, precision: str, uint8: bool
+) -> None:
     out = tmp_path / "m.engine"
     options = ExportOptions(half=half, uint8=uint8, batches=(1, 2, 4))
     report = export_rtx(checkpoint, out, options)
@@ -61,28 +71,28 @@ def test_rtx_engine_says_what_it_is(checkpoint, tmp_path, rtx, half, precision, 
 
 
 @pytest.mark.usefixtures("no_gpu", "rtx")
-def test_an_engine_without_a_gpu_is_refused_by_name(checkpoint, tmp_path):
+def test_an_engine_without_a_gpu_is_refused_by_name(checkpoint: Path, tmp_path: Path) -> None:
     export_rtx(checkpoint, tmp_path / "m.engine", ExportOptions())
     with pytest.raises(BackendError, match="no NVIDIA GPU here"):
         open_session(tmp_path / "m.engine", session_options=SessionOptions(device="cuda"))
 
 
 @pytest.mark.usefixtures("rtx")
-def test_fp16_engines_are_about_half_as_large(float_graph):
+def test_fp16_engines_are_about_half_as_large(float_graph: Callable[..., ModelProto]) -> None:
     graph = float_graph("yolo-nas-n")
     sizes = [len(build_engine(form, RTX, EnginePlan()).engine) for form in (graph, to_half(graph))]
     assert sizes[1] < 0.65 * sizes[0]
 
 
 @pytest.mark.usefixtures("rtx")
-def test_int8_engines_are_built_by_the_same_function(quantized_graph):
+def test_int8_engines_are_built_by_the_same_function(quantized_graph: ModelProto) -> None:
     for graph in (quantized_graph, to_half(quantized_graph)):
         built = build_engine(graph, RTX, EnginePlan(batches=(1, 1, 2)))
         assert built.layers > 20
         assert built.machine.library == RTX
 
 
-def test_a_timing_cache_can_be_given(quantized_graph, rtx):
+def test_a_timing_cache_can_be_given(quantized_graph: ModelProto, rtx: ModuleType) -> None:
     """To TensorRT; of TensorRT-RTX the calls are there, and `export` does not make them."""
     plan = EnginePlan()
     with pytest.warns(DeprecationWarning, match="no-ops in TensorRT-RTX"):
@@ -99,7 +109,7 @@ def test_a_timing_cache_can_be_given(quantized_graph, rtx):
 
 @pytest.mark.usefixtures("rtx")
 @pytest.mark.parametrize("half", [False, True])
-def test_an_int8_checkpoint_becomes_an_engine(int8_graph, half):
+def test_an_int8_checkpoint_becomes_an_engine(int8_graph: ModelProto, half: bool) -> None:
     graph = to_half(int8_graph) if half else int8_graph
     convolutions = [node for node in graph.graph.node if node.op_type == "Conv"]
     producers = {name: node.op_type for node in graph.graph.node for name in node.output}
@@ -110,7 +120,9 @@ def test_an_int8_checkpoint_becomes_an_engine(int8_graph, half):
 
 
 @pytest.mark.usefixtures("rtx")
-def test_a_graph_that_breaks_a_rule_is_refused_before_it_is_built(quantized_graph, monkeypatch):
+def test_a_graph_that_breaks_a_rule_is_refused_before_it_is_built(
+    quantized_graph: ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(exporter, "run_builder", None)
     (zero,) = (t for t in quantized_graph.graph.initializer if t.name == "zero")
     zero.CopyFrom(onnx.helper.make_tensor("zero", onnx.TensorProto.INT8, [], [4]))
@@ -119,14 +131,16 @@ def test_a_graph_that_breaks_a_rule_is_refused_before_it_is_built(quantized_grap
 
 
 @pytest.mark.usefixtures("rtx")
-def test_what_the_parser_refuses_is_told_with_its_node():
+def test_what_the_parser_refuses_is_told_with_its_node() -> None:
     text = '<ir_version: 9, opset_import: ["" : 17]> g (float[n] x) => (float[n] y)'
     graph = onnx.parser.parse_model(text + " { [odd] y = Twist (x) }")
     with pytest.raises(ArtifactError, match=r"TensorRT cannot read the graph: Twist 'odd'"):
         build_engine(graph, RTX, EnginePlan())
 
 
-def test_rtx_reads_nms_and_cannot_build_it(float_graph, rtx):
+def test_rtx_reads_nms_and_cannot_build_it(
+    float_graph: Callable[..., ModelProto], rtx: ModuleType
+) -> None:
     """Where this fails a newer TensorRT-RTX can, and `--nms` need not be refused any more."""
     graph, plan = append_nms(float_graph("yolo-nas-p"), PREDICT_NMS), EnginePlan()
     with pytest.raises(ArtifactError, match=r"cannot build the engine: .*no runners"):
@@ -141,7 +155,9 @@ def test_rtx_reads_nms_and_cannot_build_it(float_graph, rtx):
 
 
 @pytest.mark.usefixtures("no_gpu")
-def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(checkpoint, tmp_path, monkeypatch):
+def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(
         exporter, "import_library", lambda library: type("Trt", (), {"__version__": "10"})
     )
@@ -158,6 +174,8 @@ def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(checkpoint, tmp
         (ExportOptions(batches=(4, 2, 1)), "batches 4:2:1 make no sense"),
     ],
 )
-def test_what_makes_no_sense_is_a_usage_error(checkpoint, tmp_path, options, words):
+def test_what_makes_no_sense_is_a_usage_error(
+    checkpoint: Path, tmp_path: Path, options: ExportOptions, words: str
+) -> None:
     with pytest.raises(UsageError, match=words):
         export_rtx(checkpoint, tmp_path / "m.engine", options)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, numpy_helper
+from onnx import ModelProto, TensorProto, numpy_helper
 
 from detkit.engines.tensorrt import rules as tensorrt_rules
 from detkit.engines.tensorrt.rules import lint
 from detkit.export.half import to_half
 
 WEIGHT = np.random.default_rng(0).normal(0, 0.5, (2, 2, 1, 1)).astype(np.float32)
-CODES, TWO, NONE = np.ones((2, 2, 1, 1), np.int8), np.float32([0.1, 0.2]), np.zeros(2, np.int8)
+CODES, NONE = np.ones((2, 2, 1, 1), np.int8), np.zeros(2, np.int8)
+TWO = np.array([0.1, 0.2], np.float32)
 SCALE, ZERO = np.float32(0.1), np.int8(0)
 
 QDQ = "q = QuantizeLinear (x, s, z) d = DequantizeLinear (q, s, z) y = Conv (d, w)"
@@ -26,7 +30,13 @@ NMS = (
 )
 
 
-def parse(body, x="float[n,2,4,4] x", y="float[n,2,4,4] y", opset=20, **tensors):
+def parse(
+    body: str,
+    x: str = "float[n,2,4,4] x",
+    y: str = "float[n,2,4,4] y",
+    opset: int = 20,
+    **tensors: Any,
+) -> ModelProto:
     text = f'<ir_version: 10, opset_import: ["" : {opset}, "own" : 1]> g ({x}) => ({y}) {{{body}}}'
     model = onnx.parser.parse_model(text)
     for name, value in tensors.items():
@@ -34,7 +44,7 @@ def parse(body, x="float[n,2,4,4] x", y="float[n,2,4,4] y", opset=20, **tensors)
     return model
 
 
-def scattered():
+def scattered() -> ModelProto:
     model = parse("y = Conv (x, w)", w=WEIGHT)
     onnx.external_data_helper.set_external_data(model.graph.initializer[0], "weights.bin")
     model.graph.initializer[0].ClearField("raw_data")
@@ -71,7 +81,7 @@ FAULTS = {
         REFUSED,
     ),
     "suppression": (
-        parse(NMS, y="int64[m,3] y", a=np.int64([1, -1, 4]), b=np.int64([1, 1, -1])),
+        parse(NMS, y="int64[m,3] y", a=np.array([1, -1, 4]), b=np.array([1, 1, -1])),
         "NonMaxSuppression 'y' cannot be built by TensorRT-RTX, and has not been tried with"
         " TensorRT: export without --nms",
         REFUSED,
@@ -112,7 +122,7 @@ FAULTS = {
         parse(
             WEIGHT_QDQ.format(0, "Conv").replace("(d, w)", "(d, w, b)")
             + " b = DequantizeLinear <axis = 0> (b_q, w_s)",
-            b_q=np.int32([100, 200]),
+            b_q=np.array([100, 200], np.int32),
             **WEIGHTS,
         ),
         "DequantizeLinear 'b' dequantizes an int32 bias: leave the bias in floats",
@@ -140,7 +150,9 @@ FAULTS = {
         REFUSED,
     ),
     "one negative scale": (
-        parse(WEIGHT_QDQ.format(0, "Conv"), **{**WEIGHTS, "w_s": np.float32([0.1, -0.5])}),
+        parse(
+            WEIGHT_QDQ.format(0, "Conv"), **{**WEIGHTS, "w_s": np.array([0.1, -0.5], np.float32)}
+        ),
         "DequantizeLinear 'w' has the scale -0.5; it must be above 0",
         REFUSED,
     ),
@@ -166,20 +178,22 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_each_rule_says_its_sentence(fault):
+def test_each_rule_says_its_sentence(fault: str) -> None:
     graph, sentence, _ = FAULTS[fault]
     assert lint(graph)[0] == sentence
 
 
 @pytest.mark.parametrize("rule", tensorrt_rules.RULES)
-def test_no_rule_is_idle(monkeypatch, rule):
+def test_no_rule_is_idle(monkeypatch: pytest.MonkeyPatch, rule: Callable[..., Any]) -> None:
     others = tuple(other for other in tensorrt_rules.RULES if other is not rule)
     monkeypatch.setattr(tensorrt_rules, "RULES", others)
     assert any(sentence not in lint(graph) for graph, sentence, _ in FAULTS.values())
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_rtx_parser_agrees_or_is_known_to_be_lenient(fault, rtx_refusal):
+def test_rtx_parser_agrees_or_is_known_to_be_lenient(
+    fault: str, rtx_refusal: Callable[[ModelProto], str]
+) -> None:
     graph, _, verdict = FAULTS[fault]
     refusal = rtx_refusal(graph)
     assert bool(refusal) == (verdict == REFUSED), refusal
@@ -188,22 +202,24 @@ def test_rtx_parser_agrees_or_is_known_to_be_lenient(fault, rtx_refusal):
 @pytest.mark.parametrize("name", ["yolo-nas-p", "yolo-nas-n"])
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("uint8", [False, True])
-def test_what_detkit_exports_is_clean(float_graph, name, half, uint8):
+def test_what_detkit_exports_is_clean(
+    float_graph: Callable[..., ModelProto], name: str, half: bool, uint8: bool
+) -> None:
     graph = float_graph(name, uint8=uint8)
     assert lint(to_half(graph) if half else graph) == ()
 
 
-def test_what_detkit_quantizes_is_clean(quantized_graph):
+def test_what_detkit_quantizes_is_clean(quantized_graph: ModelProto) -> None:
     assert lint(quantized_graph) == ()
     assert lint(to_half(quantized_graph)) == ()
 
 
-def test_several_faults_are_all_named():
+def test_several_faults_are_all_named() -> None:
     graph = parse(QDQ, w=WEIGHT, s=np.float32(-1), z=np.int8(5))
     assert len(lint(graph)) == 4  # zero point and scale, of Q and of DQ
 
 
-def test_types_that_are_quantized_to_may_be_fp8():
+def test_types_that_are_quantized_to_may_be_fp8() -> None:
     graph = parse(QDQ, w=WEIGHT, s=SCALE)
     zero = onnx.helper.make_tensor("z", TensorProto.FLOAT8E4M3FN, [], [0.0])
     graph.graph.initializer.append(zero)

@@ -48,12 +48,12 @@ def fused(
 
 
 @pytest.mark.parametrize(("low", "high"), RANGES)
-def test_zero_is_exact(low, high):
+def test_zero_is_exact(low: float, high: float) -> None:
     assert quantizer(low, high)(torch.zeros(3)).eq(0).all()
 
 
 @pytest.mark.parametrize(("low", "high"), RANGES)
-def test_inside_the_bounds_the_error_is_half_a_step_at_most(low, high):
+def test_inside_the_bounds_the_error_is_half_a_step_at_most(low: float, high: float) -> None:
     rounding = quantizer(low, high)
     lowest = -int(rounding.zero_point) * float(rounding.scale.detach())
     highest = lowest + LEVELS * float(rounding.scale.detach())
@@ -64,7 +64,7 @@ def test_inside_the_bounds_the_error_is_half_a_step_at_most(low, high):
 
 
 @pytest.mark.parametrize(("low", "high"), RANGES)
-def test_bounds_move_by_less_than_a_step(low, high):
+def test_bounds_move_by_less_than_a_step(low: float, high: float) -> None:
     rounding = quantizer(low, high)
     scale = float(rounding.scale.detach())
     lowest = -int(rounding.zero_point) * scale
@@ -72,36 +72,36 @@ def test_bounds_move_by_less_than_a_step(low, high):
     assert 0 <= int(rounding.zero_point) <= LEVELS
 
 
-def test_values_outside_are_clipped_to_the_bounds():
+def test_values_outside_are_clipped_to_the_bounds() -> None:
     rounding = quantizer(0.0, 2.55)
     assert rounding(torch.tensor([-3.0, 9.0])).tolist() == pytest.approx([0.0, 2.55])
 
 
-def test_non_negative_tensors_use_all_256_levels():
+def test_non_negative_tensors_use_all_256_levels() -> None:
     rounding = quantizer(0.0, 5.1)
     assert int(rounding.zero_point) == 0
     assert float(rounding.scale.detach()) == pytest.approx(5.1 / 255)
 
 
-def test_bytes_are_exact_in_the_range_of_the_input():
+def test_bytes_are_exact_in_the_range_of_the_input() -> None:
     images = torch.arange(256) / 255
     assert torch.allclose(quantizer(0.0, 1.0)(images), images, atol=1e-6, rtol=0)
     assert quantizer(0.0, 1.0)(images).unique().numel() == 256
 
 
-def test_a_tensor_that_is_always_zero_stays_zero():
+def test_a_tensor_that_is_always_zero_stays_zero() -> None:
     assert quantizer(0.0, 0.0)(torch.zeros(5)).eq(0).all()
 
 
 @pytest.mark.parametrize("learned", [False, True])
-def test_gradients_pass_straight_through_inside_the_bounds_only(learned):
+def test_gradients_pass_straight_through_inside_the_bounds_only(learned: bool) -> None:
     x = torch.tensor([-2.0, 0.3, 0.9, 5.0], requires_grad=True)
     quantizer(-1.0, 1.0, learned=learned)(x).sum().backward()
     assert x.grad is not None
     assert x.grad.tolist() == pytest.approx([0.0, 1.0, 1.0, 0.0])
 
 
-def test_a_learned_scale_grows_towards_values_it_clips():
+def test_a_learned_scale_grows_towards_values_it_clips() -> None:
     rounding = quantizer(0.0, 1.0, learned=True)
     x = torch.full((100,), 2.0)
     (rounding(x) - x).square().sum().backward()
@@ -109,20 +109,20 @@ def test_a_learned_scale_grows_towards_values_it_clips():
     assert float(rounding.log_scale.grad) < 0  # a step against it makes the range larger
 
 
-def test_a_fixed_scale_gets_no_gradient():
+def test_a_fixed_scale_gets_no_gradient() -> None:
     rounding = quantizer(0.0, 1.0)
     rounding(torch.rand(5, requires_grad=True)).sum().backward()
     assert rounding.log_scale.grad is None
 
 
-def test_learned_and_fixed_scales_give_the_same_values():
+def test_learned_and_fixed_scales_give_the_same_values() -> None:
     x = torch.randn(1000, generator=torch.Generator().manual_seed(0))
     with torch.enable_grad():
         learned = quantizer(-1.5, 2.0, learned=True)(x)
     assert torch.allclose(learned, quantizer(-1.5, 2.0)(x), atol=1e-6)
 
 
-def test_nothing_is_rounded_while_ranges_are_observed():
+def test_nothing_is_rounded_while_ranges_are_observed() -> None:
     rounding, x = quantizer(0.0, 1.0), torch.randn(9)
     rounding.passes_through = True
     assert rounding(x) is x
@@ -132,7 +132,7 @@ def test_nothing_is_rounded_while_ranges_are_observed():
 
 
 @pytest.mark.parametrize(("bits", "last"), [(8, 127), (7, 63)])
-def test_each_channel_reaches_the_last_level_and_never_the_one_below(bits, last):
+def test_each_channel_reaches_the_last_level_and_never_the_one_below(bits: int, last: int) -> None:
     weight = fused().conv.weight.detach()
     scale = weight_scale(weight, bits)[:, None, None, None]
     codes = quantize_weight(weight, bits) / scale
@@ -140,26 +140,26 @@ def test_each_channel_reaches_the_last_level_and_never_the_one_below(bits, last)
     assert codes.round().abs().amax(dim=(1, 2, 3)).tolist() == [last] * len(weight)
 
 
-def test_weights_are_symmetric():
+def test_weights_are_symmetric() -> None:
     weight = fused().conv.weight.detach()
     assert torch.equal(quantize_weight(-weight, 8), -quantize_weight(weight, 8))
 
 
-def test_a_channel_does_not_depend_on_another():
+def test_a_channel_does_not_depend_on_another() -> None:
     weight = fused().conv.weight.detach()
     spoiled = weight.clone()
     spoiled[0] *= 1000
     assert torch.equal(quantize_weight(spoiled, 8)[1:], quantize_weight(weight, 8)[1:])
 
 
-def test_a_channel_of_zeros_stays_zero():
+def test_a_channel_of_zeros_stays_zero() -> None:
     assert quantize_weight(torch.zeros(2, 3, 1, 1), 8).eq(0).all()
 
 
 # --- convolutions --------------------------------------------------------------------------------
 
 
-def test_in_float_it_is_the_convolution_it_was_made_from():
+def test_in_float_it_is_the_convolution_it_was_made_from() -> None:
     source, x = fused(), torch.randn(2, 4, 7, 5)
     made = QuantConv(source, bits=8)
     made.in_float = True
@@ -167,7 +167,7 @@ def test_in_float_it_is_the_convolution_it_was_made_from():
     assert made.state_dict().keys() - source.state_dict().keys() == {"bias_shift"}
 
 
-def test_an_int8_convolution_is_one_with_rounded_weights():
+def test_an_int8_convolution_is_one_with_rounded_weights() -> None:
     source, x = fused(), torch.randn(2, 4, 7, 5)
     made = QuantConv(source, bits=8)
     rounded = quantize_weight(source.conv.weight, 8)
@@ -179,7 +179,7 @@ def test_an_int8_convolution_is_one_with_rounded_weights():
     assert not torch.equal(made(x), source(x))
 
 
-def test_bias_correction_takes_out_the_mean_error():
+def test_bias_correction_takes_out_the_mean_error() -> None:
     source = fused(kernel=1, act=nn.Identity())
     made = QuantConv(source, bits=7)
     x = torch.rand(8, 4, 9, 9, generator=torch.Generator().manual_seed(1)) + torch.arange(
@@ -193,7 +193,7 @@ def test_bias_correction_takes_out_the_mean_error():
 
 
 @pytest.mark.parametrize(("c_in", "c_out"), [(3, 5), (8, 8), (1, 1)])
-def test_shuffled_convolution_equals_the_transposed_one(c_in, c_out):
+def test_shuffled_convolution_equals_the_transposed_one(c_in: int, c_out: int) -> None:
     torch.manual_seed(0)
     source, x = nn.ConvTranspose2d(c_in, c_out, 2, 2), torch.randn(2, c_in, 5, 7)
     assert (ShuffledConv(source)(x) - source(x)).abs().max() <= 1e-6

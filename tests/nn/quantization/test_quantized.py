@@ -82,7 +82,9 @@ def model(int8_model: QuantizedDetector) -> QuantizedDetector:
 
 
 @pytest.mark.parametrize(("name", "block", "activation"), NETWORKS)
-def test_every_convolution_but_the_predictors_may_be_int8(name, block, activation):
+def test_every_convolution_but_the_predictors_may_be_int8(
+    name: str, block: str, activation: str
+) -> None:
     model = on_meta(name, block, activation)
     inside = {f"{path}.conv" for path, _ in model.convolutions()}
     others = [
@@ -98,7 +100,7 @@ def test_every_convolution_but_the_predictors_may_be_int8(name, block, activatio
     assert sorted(grouped) == sorted(path for path, _ in model.convolutions())
 
 
-def test_yolo_nas_p_has_the_quantizers_that_counting_by_hand_gives():
+def test_yolo_nas_p_has_the_quantizers_that_counting_by_hand_gives() -> None:
     model = on_meta("yolo-nas-p")
     csp = 5  # conv1, conv2, conv3, and two of its bottleneck
     convolutions = 1 + 4 * (1 + csp) + 2 + 2 * (6 + csp) + 2 * (1 + csp) + 3 * 3
@@ -114,7 +116,7 @@ CONCATENATIONS = {"yolo-nas": 8 + 4 + 1, "yolov5": 8 + 4 + 1, "yolov7": 17, "yol
 
 
 @pytest.mark.parametrize("name", ZOO)
-def test_concatenated_tensors_share_one_range(name):
+def test_concatenated_tensors_share_one_range(name: str) -> None:
     model = on_meta(name)
     graph = model._graph
     concatenations = 0
@@ -137,13 +139,15 @@ def ranges_of(model: QuantizedDetector, node: torch.fx.Node) -> Iterator[str]:
         yield from ranges_of(model, node.all_input_nodes[0])
 
 
-def test_the_input_has_a_quantizer_of_its_own():
+def test_the_input_has_a_quantizer_of_its_own() -> None:
     model = on_meta("yolo-nas-p")
     assert quantizer_calls(model)[0] == "quantizer"
     assert quantizer_calls(model).count("quantizer") == 1
 
 
-def test_weights_keep_the_names_of_the_deployed_detector(deployed, model):
+def test_weights_keep_the_names_of_the_deployed_detector(
+    deployed: nn.Module, model: QuantizedDetector
+) -> None:
     ours, theirs = set(model.state_dict()), set(deployed.state_dict())
     added = {key for key in ours if ".quantizer." in f".{key}" or key.endswith("bias_shift")}
     renamed = {key.replace(".upsample.point.conv.", ".upsample.") for key in ours - added}
@@ -156,27 +160,31 @@ def test_weights_keep_the_names_of_the_deployed_detector(deployed, model):
 # --- rounding ------------------------------------------------------------------------------------
 
 
-def test_rounding_changes_the_outputs_a_little(deployed, model):
+def test_rounding_changes_the_outputs_a_little(
+    deployed: nn.Module, model: QuantizedDetector
+) -> None:
     exact, rounded = run(deployed, random_images()), run(model, random_images())
     error = (rounded[0] - exact[0]).square().mean().sqrt()
     assert 0 < error < 0.2 * exact[0].std()
 
 
-def test_with_rounding_off_it_is_the_float_network(deployed, model):
+def test_with_rounding_off_it_is_the_float_network(
+    deployed: nn.Module, model: QuantizedDetector
+) -> None:
     before = run(model, random_images())
     with rounding_off(model):
         assert furthest(run(model, random_images()), run(deployed, random_images())) <= 1e-5
     assert furthest(run(model, random_images()), before) == 0
 
 
-def test_rounding_comes_back_after_an_error(model):
+def test_rounding_comes_back_after_an_error(model: QuantizedDetector) -> None:
     before = run(model, random_images(1))
     with pytest.raises(KeyError), rounding_off(model):
         raise KeyError
     assert furthest(run(model, random_images(1)), before) == 0
 
 
-def test_rounding_off_leaves_groups_in_float_as_they_were(model):
+def test_rounding_off_leaves_groups_in_float_as_they_were(model: QuantizedDetector) -> None:
     model.keep_in_float(["backbone.stem"])
     before = run(model, random_images(1))
     with rounding_off(model):
@@ -184,13 +192,17 @@ def test_rounding_off_leaves_groups_in_float_as_they_were(model):
     assert furthest(run(model, random_images(1)), before) == 0
 
 
-def test_float_twin_rounds_nothing_and_leaves_the_model_as_it_is(deployed, model):
+def test_float_twin_rounds_nothing_and_leaves_the_model_as_it_is(
+    deployed: nn.Module, model: QuantizedDetector
+) -> None:
     before = run(model, random_images())
     assert furthest(run(float_twin(model), random_images()), run(deployed, random_images())) <= 1e-5
     assert furthest(run(model, random_images()), before) == 0
 
 
-def test_all_groups_in_float_give_the_float_network(deployed, model):
+def test_all_groups_in_float_give_the_float_network(
+    deployed: nn.Module, model: QuantizedDetector
+) -> None:
     model.keep_in_float(model.plan.groups)
     assert quantizer_calls(model) == []
     assert furthest(run(model, random_images()), run(deployed, random_images())) <= 1e-5
@@ -198,7 +210,7 @@ def test_all_groups_in_float_give_the_float_network(deployed, model):
     assert len(quantizer_calls(model)) == 79
 
 
-def test_a_copy_is_independent(model):
+def test_a_copy_is_independent(model: QuantizedDetector) -> None:
     images = random_images(1)
     before, copied = run(model, images), copy.deepcopy(model)
     for _, quantizer in copied.quantizers():
@@ -210,7 +222,9 @@ def test_a_copy_is_independent(model):
     assert {id(p) for p in copied.parameters()}.isdisjoint(id(p) for p in model.parameters())
 
 
-def test_a_image_depends_on_its_batch_by_far_less_than_the_noise_of_int8(deployed, model):
+def test_a_image_depends_on_its_batch_by_far_less_than_the_noise_of_int8(
+    deployed: nn.Module, model: QuantizedDetector
+) -> None:
     """Sums of a convolution end in other bits with another batch, and some round the other way."""
     images = random_images(5)
     together, exact = run(model, images)[0], run(deployed, images)[0]
@@ -222,7 +236,7 @@ def test_a_image_depends_on_its_batch_by_far_less_than_the_noise_of_int8(deploye
 # --- groups --------------------------------------------------------------------------------------
 
 
-def test_a_tensor_is_rounded_as_long_as_one_neighbour_is_int8(model):
+def test_a_tensor_is_rounded_as_long_as_one_neighbour_is_int8(model: QuantizedDetector) -> None:
     made = "backbone.stage1.downsample.quantizer"  # taken by conv1 and conv2 of the CSP layer
     for kept, rounded in (
         (["backbone.stage1"], True),
@@ -233,26 +247,28 @@ def test_a_tensor_is_rounded_as_long_as_one_neighbour_is_int8(model):
         assert (made in quantizer_calls(model)) == rounded, kept
 
 
-def test_the_input_is_not_rounded_for_a_stem_in_float(model):
+def test_the_input_is_not_rounded_for_a_stem_in_float(model: QuantizedDetector) -> None:
     model.keep_in_float(["backbone.stem"])
     assert "quantizer" not in quantizer_calls(model)
     assert "backbone.stem.conv.quantizer" in quantizer_calls(model)
 
 
-def test_a_group_in_float_has_no_rounded_weights_and_the_others_have(model):
+def test_a_group_in_float_has_no_rounded_weights_and_the_others_have(
+    model: QuantizedDetector,
+) -> None:
     model.keep_in_float(["neck.neck1.blocks"])
     for path, conv in model.convolutions():
         assert conv.in_float == path.startswith("neck.neck1.blocks.")
     assert model.quant.float_groups == ("neck.neck1.blocks",)
 
 
-def test_unknown_group_suggests_the_near_one(model):
+def test_unknown_group_suggests_the_near_one(model: QuantizedDetector) -> None:
     with pytest.raises(UsageError, match=r"no group 'neck\.neck1\.block'") as caught:
         model.keep_in_float(["neck.neck1.block"])
     assert "neck.neck1.blocks" in caught.value.hint
 
 
-def test_a_refused_group_changes_nothing(model):
+def test_a_refused_group_changes_nothing(model: QuantizedDetector) -> None:
     model.keep_in_float(["backbone.stem"])
     with pytest.raises(UsageError):
         model.keep_in_float(["neck.neck1", "nowhere"])
@@ -262,7 +278,9 @@ def test_a_refused_group_changes_nothing(model):
 # --- on disk -------------------------------------------------------------------------------------
 
 
-def test_a_checkpoint_gives_the_same_bits(int8, model, tmp_path):
+def test_a_checkpoint_gives_the_same_bits(
+    int8: Callable[..., Path], model: QuantizedDetector, tmp_path: Path
+) -> None:
     manifest = load_checkpoint(int8())[1]
     save_checkpoint(tmp_path / "m.safetensors", model, manifest)
     loaded, again = load_checkpoint(tmp_path / "m.safetensors")
@@ -274,7 +292,9 @@ def test_a_checkpoint_gives_the_same_bits(int8, model, tmp_path):
     assert furthest(run(loaded.eval(), random_images()), run(model, random_images())) == 0
 
 
-def test_groups_in_float_are_loaded_too(int8, model, tmp_path):
+def test_groups_in_float_are_loaded_too(
+    int8: Callable[..., Path], model: QuantizedDetector, tmp_path: Path
+) -> None:
     manifest = load_checkpoint(int8())[1]
     model.keep_in_float(["backbone.stem", "heads.head2"])
     path = tmp_path / "m.safetensors"

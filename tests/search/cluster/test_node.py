@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ SPECS = [
 
 
 @pytest.fixture
-def evaluator(settled, labelled, tmp_path) -> SupernetEvaluator:
+def evaluator(settled: Callable[..., Path], labelled: Path, tmp_path: Path) -> SupernetEvaluator:
     """Its weights start from a network that sees what is in the images, and hardly move."""
     train = TrainConfig(
         workers=0,
@@ -44,7 +45,9 @@ def evaluator(settled, labelled, tmp_path) -> SupernetEvaluator:
     return found
 
 
-def test_packed_weights_score_as_they_do_in_the_study(evaluator, tmp_path, monkeypatch):
+def test_packed_weights_score_as_they_do_in_the_study(
+    evaluator: SupernetEvaluator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     dump_weights = serialize_weights(evaluator)
     here = {spec: evaluator(spec, cost_of(spec)).value for spec in SPECS}
@@ -60,7 +63,7 @@ def test_packed_weights_score_as_they_do_in_the_study(evaluator, tmp_path, monke
     assert [path.name for path in Path(tmp_path).iterdir()] == ["study"]
 
 
-def test_same_weights_are_opened_once_a_worker(evaluator):
+def test_same_weights_are_opened_once_a_worker(evaluator: SupernetEvaluator) -> None:
     first = serialize_weights(evaluator)
     again = SharedWeights(digest=first.digest, content=first.content.copy())
     assert sharing_of(evaluator.config, first) is sharing_of(evaluator.config, again)

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from detkit.search.scoring.supernet_weights import SupernetWeights
 from detkit.search.study.journal import Journal
 from detkit.search.study.study import space_of
 from detkit.train.stop import StopSignal
+from fixtures.processes import DETKIT, StartProcess, ending_processes
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="ray is not installed here"
@@ -33,7 +33,6 @@ pytestmark = pytest.mark.skipif(
 TRIALS = 8
 # A proxy that takes long enough for its worker to be found and killed.
 SEARCH = ("--space", "tiny", "--imgsz", "64", "--set", "classes=3", "--set", "proxy=zen")
-RUN_MAIN = "import sys; from detkit.cli.app import main; sys.exit(main())"
 PATIENCE_SECONDS = 120.0  # a busy machine takes long to start a worker
 
 
@@ -43,16 +42,28 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_node(*options: str) -> subprocess.Popen[bytes]:
-    """A node of one CPU that lives until this process ends it."""
+@contextlib.contextmanager
+def running_node(*options: str) -> Iterator[int]:
+    """The process of a node of one CPU; in the end it is killed, with all that it started."""
     quiet = ("--include-log-monitor", "false", "--disable-usage-stats", "--block")
     size = ("--num-cpus", "1", "--object-store-memory", str(80 << 20))
-    return subprocess.Popen(
-        [sys.executable, "-m", "ray.scripts.scripts", "start", *options, *size, *quiet],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
-    )
+    with ending_processes() as start:
+        node = start(
+            *(sys.executable, "-m", "ray.scripts.scripts", "start", *options, *size, *quiet),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"},
+        )
+        try:
+            yield node.pid
+        finally:
+            below = family(node.pid)
+            node.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                node.wait(timeout=20)
+            for pid in below:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 def wait_for(what: Callable[[], int], *, step_seconds: float = 0.02) -> int:
@@ -107,39 +118,41 @@ def lost(log: Path) -> list[str]:
     return re.findall(r"score: 127\.0\.0\.2: (\w+); trying again", log.read_text())
 
 
-def start_search(*args: str, log: Path) -> subprocess.Popen[str]:
-    with log.open("a", encoding="utf-8") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-c", RUN_MAIN, "search", *args],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
+@pytest.fixture
+def start_search(start_process: StartProcess) -> StartProcess:
+    """`start_search(ARGS..., log=FILE)`: `detkit search` with its stderr in a file."""
+
+    def start(*args: str, log: Path) -> subprocess.Popen[str]:
+        with log.open("a", encoding="utf-8") as stderr:
+            return start_process(*DETKIT, "search", *args, stderr=stderr)
+
+    return start
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[tuple[str, int]]:
     """The address of a cluster, and the process of its second node."""
-    folder, port = Path(tempfile.mkdtemp(prefix="ray-")), free_port()
-    head = start_node(
-        *("--head", "--port", str(port), "--node-ip-address", "127.0.0.1"),
-        *("--include-dashboard", "false", "--temp-dir", str(folder)),
-    )
-    wait_for(lambda: is_open(port) * find(head.pid, "raylet"))
-    second = start_node("--address", f"127.0.0.1:{port}", "--node-ip-address", "127.0.0.2")
-    wait_for(lambda: find(second.pid, "raylet"))
-    yield f"127.0.0.1:{port}", second.pid
-    for node in (second, head):
-        below = family(node.pid)
-        node.terminate()
-        node.wait(timeout=20)
-        for pid in below:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-    shutil.rmtree(folder, ignore_errors=True)
+    port = free_port()
+    first = ("--head", "--port", str(port), "--node-ip-address", "127.0.0.1")
+    alone = ("--include-dashboard", "false", "--temp-dir")
+    joins = ("--address", f"127.0.0.1:{port}", "--node-ip-address", "127.0.0.2")
+    with (
+        tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder,
+        running_node(*first, *alone, folder) as head,
+    ):
+        wait_for(lambda: is_open(port) * find(head, "raylet"))
+        with running_node(*joins) as second:
+            wait_for(lambda: find(second, "raylet"))
+            yield f"127.0.0.1:{port}", second
 
 
-def test_shared_weights_score_on_workers_as_they_do_here(cluster, settled, labelled, tmp_path):
+def test_shared_weights_score_on_workers_as_they_do_here(
+    cluster: tuple[str, int],
+    start_search: StartProcess,
+    settled: Callable[..., Path],
+    labelled: Path,
+    tmp_path: Path,
+) -> None:
     """The weights start from a network that sees what is in the images, and hardly move."""
     out, log = tmp_path / "out", tmp_path / "stderr"
     driver = start_search(
@@ -171,7 +184,9 @@ def test_shared_weights_score_on_workers_as_they_do_here(cluster, settled, label
         assert Path(point["checkpoint"]).is_file()
 
 
-def test_every_trial_is_told_once_though_a_worker_and_then_its_node_are_killed(cluster, tmp_path):
+def test_every_trial_is_told_once_though_a_worker_and_then_its_node_are_killed(
+    cluster: tuple[str, int], start_search: StartProcess, tmp_path: Path
+) -> None:
     address, second = cluster
     out = tmp_path / "out"
     log = tmp_path / "stderr"
@@ -202,12 +217,12 @@ def test_every_trial_is_told_once_though_a_worker_and_then_its_node_are_killed(c
 
 
 @pytest.mark.parametrize("address", ["local", "ray://127.0.0.1:10001", "127.0.0.1", "auto:x"])
-def test_what_is_no_address_is_refused(address, tmp_path):
+def test_what_is_no_address_is_refused(address: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="HOST:PORT of a running cluster, or auto"):
         join(address, tmp_path)
 
 
-def test_cluster_that_is_not_there_is_said_at_once_and_leaves_stdout_alone(tmp_path):
+def test_cluster_that_is_not_there_is_said_at_once_and_leaves_stdout_alone(tmp_path: Path) -> None:
     before, stdout = time.monotonic(), sys.stdout
     with pytest.raises(BackendError, match="no Ray cluster at 127"):
         join(f"127.0.0.1:{free_port()}", tmp_path)

@@ -24,7 +24,9 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
     return SearchConfig(data=str(folder), evaluator="train", epochs=1, train=train)
 
 
-def test_training_scores_by_its_best_ap_and_keeps_its_checkpoint(config, tmp_path):
+def test_training_scores_by_its_best_ap_and_keeps_its_checkpoint(
+    config: SearchConfig, tmp_path: Path
+) -> None:
     score = make_evaluator(config, tmp_path, StopSignal())(SPEC, COST)
     assert score is not None
     assert score.value == score.ap
@@ -32,9 +34,13 @@ def test_training_scores_by_its_best_ap_and_keeps_its_checkpoint(config, tmp_pat
     assert Path(score.checkpoint).is_file()
 
 
-def test_training_cut_short_has_no_score_and_is_resumed_to_the_same(config, tmp_path):
+def test_training_cut_short_has_no_score_and_is_resumed_to_the_same(
+    config: SearchConfig, tmp_path: Path
+) -> None:
     whole = make_evaluator(config, tmp_path / "whole", StopSignal())(SPEC, COST)
     stopped = make_evaluator(config, tmp_path / "cut", StopSignal(signal=15))(SPEC, COST)
     assert stopped is None
     resumed = make_evaluator(config, tmp_path / "cut", StopSignal())(SPEC, COST)
+    assert resumed is not None
+    assert whole is not None
     assert (resumed.value, resumed.ap) == (whole.value, whole.ap)

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +23,7 @@ TINY = SPACES["tiny"].for_task(3, (64, 64))
 @pytest.mark.parametrize(
     ("engine", "precision"), [("onnxruntime", "fp32"), ("onnxruntime", "int8"), ("torch", "fp32")]
 )
-def test_larger_network_takes_longer_whatever_else_runs(engine, precision):
+def test_larger_network_takes_longer_whatever_else_runs(engine: str, precision: str) -> None:
     session_options = SessionOptions(threads=1)
     meter = LatencyMeter(
         EngineSetup(engine=engine, precision=precision, session_options=session_options)
@@ -33,12 +36,12 @@ def test_larger_network_takes_longer_whatever_else_runs(engine, precision):
     assert first["reference_ms"] > 0
 
 
-def test_precision_the_engine_does_not_compute_in_is_refused():
+def test_precision_the_engine_does_not_compute_in_is_refused() -> None:
     with pytest.raises(UsageError, match="no fp16 on openvino"):
         timing_setup(SearchConfig(runtime="openvino", precision="fp16"))
 
 
-def test_profile_predicts_and_says_how_well(tmp_path, sample):
+def test_profile_predicts_and_says_how_well(tmp_path: Path, sample: Callable[..., Any]) -> None:
     fit = LatencyFit(
         features=("macs", "network"),
         weights_ms=(100.0, 0.5),
@@ -61,6 +64,7 @@ def test_profile_predicts_and_says_how_well(tmp_path, sample):
     config = SearchConfig(runtime="tensorrt", precision="fp16", latency_profile=str(path))
     predict = open_predictor(config, TINY)
     small, large = (TINY.to_arch(p) for p in (TINY.smallest_point(), TINY.largest_point()))
+    assert predict is not None
     found = predict(small)
     assert 0.5 < found["latency_ms"] < predict(large)["latency_ms"]
     assert found["latency_error"] == 0.09

@@ -18,7 +18,9 @@ def costs() -> dict[str, Cost]:
 
 
 @pytest.mark.parametrize("name", PROXIES)
-def test_larger_member_of_the_family_scores_higher_and_the_same_twice(name, costs):
+def test_larger_member_of_the_family_scores_higher_and_the_same_twice(
+    name: str, costs: dict[str, Cost]
+) -> None:
     small, large = (
         PROXIES[name](with_task(ZOO[model], 3, (64, 64)), cost, 0) for model, cost in costs.items()
     )
@@ -28,6 +30,6 @@ def test_larger_member_of_the_family_scores_higher_and_the_same_twice(name, cost
     assert again == pytest.approx(small)
 
 
-def test_unknown_proxy_is_refused():
+def test_unknown_proxy_is_refused() -> None:
     with pytest.raises(UsageError, match="unknown proxy 'zeno'"):
         find_proxy("zeno")

@@ -7,9 +7,11 @@ import dataclasses
 import functools
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from detkit.artifact.artifact import read_manifest
 from detkit.config import AugmentConfig, SearchConfig, SupernetConfig, TrainConfig
@@ -17,7 +19,7 @@ from detkit.core.errors import UsageError
 from detkit.data.synthetic.synth import synthesize
 from detkit.nn.blocks import BN_MOMENTUM
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
-from detkit.nn.detector import Cost
+from detkit.nn.detector import Cost, Detector
 from detkit.nn.supernet.elastic import Elastic
 from detkit.search.scoring.evaluators import SupernetEvaluator
 from detkit.search.scoring.recalibrate import plain_batches, recalibrate
@@ -29,6 +31,7 @@ from detkit.search.scoring.supernet import (
     supernet_setup,
     training_config,
 )
+from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO
 from detkit.train.loop import Trainer
@@ -73,7 +76,7 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
 
 
 @pytest.fixture(scope="module")
-def trained(config, tmp_path_factory) -> SupernetEvaluator:
+def trained(config: SearchConfig, tmp_path_factory: pytest.TempPathFactory) -> SupernetEvaluator:
     evaluator = SupernetEvaluator(config, tmp_path_factory.mktemp("study"), StopSignal())
     assert evaluator.prepare(SPACE, silent)
     return evaluator
@@ -82,7 +85,7 @@ def trained(config, tmp_path_factory) -> SupernetEvaluator:
 # --- training ------------------------------------------------------------------------------------
 
 
-def test_run_folder_holds_the_largest_network(trained):
+def test_run_folder_holds_the_largest_network(trained: SupernetEvaluator) -> None:
     folder = trained.folder / "supernet"
     assert is_trained(trained.folder)
     model, manifest = load_checkpoint(folder / "last.safetensors")
@@ -92,7 +95,9 @@ def test_run_folder_holds_the_largest_network(trained):
     assert "<svg" in (folder / "report.html").read_text()
 
 
-def test_largest_network_is_scored_and_saved_with_statistics_of_its_own(trained):
+def test_largest_network_is_scored_and_saved_with_statistics_of_its_own(
+    trained: SupernetEvaluator,
+) -> None:
     """Not with those that lag behind its weights and mix its image sizes."""
     model, manifest = load_checkpoint(trained.folder / "supernet" / "last.safetensors")
     again = copy.deepcopy(model)
@@ -104,14 +109,16 @@ def test_largest_network_is_scored_and_saved_with_statistics_of_its_own(trained)
     assert manifest.metrics["ap"] == trained.weights.ap(model)
 
 
-def test_supernet_is_trained_once(trained):
+def test_supernet_is_trained_once(trained: SupernetEvaluator) -> None:
     path = trained.folder / "supernet" / "last.safetensors"
     before = path.stat().st_mtime_ns
     assert trained.prepare(SPACE, silent)
     assert path.stat().st_mtime_ns == before
 
 
-def test_training_cut_short_is_resumed_to_the_same_weights(config, trained, tmp_path):
+def test_training_cut_short_is_resumed_to_the_same_weights(
+    config: SearchConfig, trained: SupernetEvaluator, tmp_path: Path
+) -> None:
     stop = StopSignal()
     evaluator = SupernetEvaluator(config, tmp_path, stop)
 
@@ -128,11 +135,18 @@ def test_training_cut_short_is_resumed_to_the_same_weights(config, trained, tmp_
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monkeypatch):
+def test_gradient_of_a_step_is_the_sum_over_the_networks(
+    config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The largest by the boxes, each slice by the boxes and the largest; one assignment for all."""
-    assigned = []
+    assigned: list[object] = []
     whole_assign = DetectionLoss.assign
-    monkeypatch.setattr(DetectionLoss, "assign", lambda *a: assigned.append(1) or whole_assign(*a))
+
+    def assign(*args: Any) -> Any:
+        assigned.append(args)
+        return whole_assign(*args)
+
+    monkeypatch.setattr(DetectionLoss, "assign", assign)
     settings = training_config(config, SPACE)
     setup = supernet_setup(config, settings, SPACE)
     make_strategy = functools.partial(
@@ -168,7 +182,7 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(config, tmp_path, monke
         torch.testing.assert_close(found, parameter.grad, rtol=1e-3, atol=1e-4)
 
 
-def test_opinion_is_nothing_where_both_agree(config):
+def test_opinion_is_nothing_where_both_agree(config: SearchConfig) -> None:
     loss = DetectionLoss(config.train.loss, (32, 32))
     logits, distances = torch.randn(2, 21, 6), torch.randn(2, 21, 68)
     boxes = torch.tensor([[0, 1, 2, 2, 20, 20], [1, 3, 8, 8, 30, 30]], dtype=torch.float32)
@@ -179,14 +193,16 @@ def test_opinion_is_nothing_where_both_agree(config):
     assert float(other) > 0.1
 
 
-def test_batch_is_resized_with_its_boxes():
+def test_batch_is_resized_with_its_boxes() -> None:
     boxes = torch.tensor([[1, 2, 8.0, 4.0, 32.0, 16.0]])
     images, found = resized(torch.rand(2, 3, 64, 64), boxes, (32, 96))
     assert images.shape == (2, 3, 32, 96)
     assert found.tolist() == [[1, 2, 12.0, 2.0, 48.0, 8.0]]
 
 
-def test_warm_start_puts_the_checkpoint_in_its_place(config, checkpoint, tmp_path):
+def test_warm_start_puts_the_checkpoint_in_its_place(
+    config: SearchConfig, checkpoint: Path, tmp_path: Path
+) -> None:
     parent, manifest = load_checkpoint(checkpoint)
     named = dataclasses.replace(manifest, class_names=("circle", "square", "c"))
     path = tmp_path / "init.safetensors"
@@ -207,20 +223,26 @@ def test_warm_start_puts_the_checkpoint_in_its_place(config, checkpoint, tmp_pat
         supernet_setup(warm, training_config(warm, outside), outside)
 
 
-def test_space_of_other_blocks_is_refused_before_anything_is_made(config, tmp_path):
+def test_space_of_other_blocks_is_refused_before_anything_is_made(
+    config: SearchConfig, tmp_path: Path
+) -> None:
     evaluator = SupernetEvaluator(config, tmp_path / "out", StopSignal())
     with pytest.raises(UsageError, match="cannot share weights across block, kernel"):
         evaluator.prepare(SPACES["full"].for_task(6, (64, 64)), silent)
     assert not (tmp_path / "out").exists()
 
 
-def taking(config: SearchConfig, trained: SupernetEvaluator, searcher: str = "surrogate"):
+def taking(
+    config: SearchConfig, trained: SupernetEvaluator, searcher: str = "surrogate"
+) -> SearchConfig:
     path = str(trained.folder / "supernet" / "last.safetensors")
     sharing = dataclasses.replace(config.supernet, trained=path)
     return dataclasses.replace(config, searcher=searcher, supernet=sharing)
 
 
-def test_supernet_of_another_search_is_taken_as_it_is(config, trained, tmp_path):
+def test_supernet_of_another_search_is_taken_as_it_is(
+    config: SearchConfig, trained: SupernetEvaluator, tmp_path: Path
+) -> None:
     other = SupernetEvaluator(taking(config, trained), tmp_path / "out", StopSignal())
     part = SearchSpace(name="part", base=SPACE.base, knobs={"stages.2.blocks": (1, 2)})
     assert other.prepare(part.for_task(6, (32, 32)), silent)
@@ -236,13 +258,20 @@ def test_supernet_of_another_search_is_taken_as_it_is(config, trained, tmp_path)
         (SPACE, "gradient", "images that the supernet has not seen"),
     ],
 )
-def test_supernet_of_another_search_must_fit(config, trained, tmp_path, space, searcher, message):
+def test_supernet_of_another_search_must_fit(
+    config: SearchConfig,
+    trained: SupernetEvaluator,
+    tmp_path: Path,
+    space: SearchSpace,
+    searcher: str,
+    message: str,
+) -> None:
     other = SupernetEvaluator(taking(config, trained, searcher), tmp_path, StopSignal())
     with pytest.raises(UsageError, match=message):
         other.prepare(space.for_task(6, (64, 64)), silent)
 
 
-def test_gradient_searcher_has_images_of_its_own(config):
+def test_gradient_searcher_has_images_of_its_own(config: SearchConfig) -> None:
     settings = training_config(config, SPACE)
     train = supernet_setup(config, settings, SPACE).train
     half = learning_part(dataclasses.replace(config, searcher="gradient"), train)
@@ -255,13 +284,16 @@ def test_gradient_searcher_has_images_of_its_own(config):
 # --- inheritance ---------------------------------------------------------------------------------
 
 
-def test_recalibrated_statistics_are_the_mean_over_the_batches(trained):
+def test_recalibrated_statistics_are_the_mean_over_the_batches(trained: SupernetEvaluator) -> None:
     model = trained.weights.elastic.extract(SMALL)
     batches = [torch.rand(4, 3, 32, 32) for _ in range(3)]
     recalibrate(model, batches)
-    norm = model.backbone.stem.conv.branch_3x3.bn
+    branch = model.get_submodule("backbone.stem.conv.branch_3x3")
+    norm = branch.get_submodule("bn")
+    assert isinstance(norm, nn.BatchNorm2d)
+    convolution = branch.get_submodule("conv")
     with torch.no_grad():
-        inputs = [model.backbone.stem.conv.branch_3x3.conv(images) for images in batches]
+        inputs = [convolution(images) for images in batches]
     mean = torch.stack([x.mean(dim=(0, 2, 3)) for x in inputs]).mean(dim=0)
     var = torch.stack([x.var(dim=(0, 2, 3)) for x in inputs]).mean(dim=0)
     torch.testing.assert_close(norm.running_mean, mean, rtol=1e-4, atol=1e-5)
@@ -269,7 +301,7 @@ def test_recalibrated_statistics_are_the_mean_over_the_batches(trained):
     assert (norm.momentum, model.training) == (BN_MOMENTUM, False)
 
 
-def test_score_is_that_of_the_delivered_checkpoint(trained):
+def test_score_is_that_of_the_delivered_checkpoint(trained: SupernetEvaluator) -> None:
     score = trained(SMALL, COST)
     delivered = trained.deliver([SMALL])[SMALL.digest]
     assert (delivered.value, delivered.ap) == (score.value, score.ap)
@@ -284,12 +316,14 @@ def test_score_is_that_of_the_delivered_checkpoint(trained):
     assert path.stat().st_mtime_ns == before
 
 
-def test_network_that_gives_nan_fails_alone(trained, monkeypatch):
+def test_network_that_gives_nan_fails_alone(
+    trained: SupernetEvaluator, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = trained.weights.network
 
-    def broken(spec):
+    def broken(spec: ArchSpec) -> Detector:
         model = network(spec)
-        model.heads.head1.cls_pred.bias.data.fill_(math.nan)
+        model.get_parameter("heads.head1.cls_pred.bias").data.fill_(math.nan)
         return model
 
     monkeypatch.setattr(trained.weights, "network", broken)
@@ -298,7 +332,9 @@ def test_network_that_gives_nan_fails_alone(trained, monkeypatch):
     assert "NaN or Inf" in score.failure
 
 
-def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(config, trained):
+def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(
+    config: SearchConfig, trained: SupernetEvaluator
+) -> None:
     tuning = dataclasses.replace(
         config, supernet=dataclasses.replace(config.supernet, fine_tune_epochs=1)
     )
@@ -313,6 +349,6 @@ def test_fine_tuning_is_an_ordinary_run_from_the_inherited_weights(config, train
     assert score.value == max(both.values()) == both[score.checkpoint]
 
 
-def test_supernet_without_data_is_refused(tmp_path):
+def test_supernet_without_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="supernet needs a COCO folder"):
         SupernetEvaluator(SearchConfig(evaluator="supernet"), tmp_path, StopSignal())

@@ -14,18 +14,18 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_rows_and_points_are_the_same_thing(rng):
+def test_rows_and_points_are_the_same_thing(rng: np.random.Generator) -> None:
     for row in SPACE.sample(30, rng):
         assert SPACE.to_row(SPACE.to_point(row)) == tuple(row)
 
 
-def test_counting_visits_every_point_once_from_anywhere():
+def test_counting_visits_every_point_once_from_anywhere() -> None:
     rows = list(SPACE.rows_from(77))
     assert len(set(rows)) == len(rows) == SPACE.size
     assert rows[SPACE.size - 77] == (0,) * len(KNOBS)
 
 
-def test_latin_hypercube_uses_every_value_about_equally(rng):
+def test_latin_hypercube_uses_every_value_about_equally(rng: np.random.Generator) -> None:
     rows = SPACE.latin(40, rng)
     for column, count in zip(rows.T, SPACE.counts, strict=True):
         times = np.bincount(column, minlength=count)
@@ -33,7 +33,7 @@ def test_latin_hypercube_uses_every_value_about_equally(rng):
         assert times.max() <= -(-40 // count) + 1
 
 
-def test_mutation_changes_one_knob_mostly_by_one_step(rng):
+def test_mutation_changes_one_knob_mostly_by_one_step(rng: np.random.Generator) -> None:
     before = SPACE.sample(2000, rng)
     after = SPACE.mutate(before, rng)
     assert ((before != after).sum(axis=1) == 1).all()
@@ -44,18 +44,18 @@ def test_mutation_changes_one_knob_mostly_by_one_step(rng):
     assert 0.75 < (steps == 1).mean() < 0.9
 
 
-def test_mutation_of_a_point_without_choice_is_itself(rng):
+def test_mutation_of_a_point_without_choice_is_itself(rng: np.random.Generator) -> None:
     space = DiscreteSpace({"a": (1,), "b": (2,)})
     assert space.mutate(space.sample(3, rng), rng).tolist() == [[0, 0]] * 3
 
 
-def test_child_has_every_knob_of_a_parent(rng):
+def test_child_has_every_knob_of_a_parent(rng: np.random.Generator) -> None:
     a, b = SPACE.sample(50, rng), SPACE.sample(50, rng)
     child = SPACE.cross(a, b, rng)
     assert ((child == a) | (child == b)).all()
 
 
-def test_one_hot_has_a_one_for_each_knob(rng):
+def test_one_hot_has_a_one_for_each_knob(rng: np.random.Generator) -> None:
     rows = SPACE.sample(20, rng)
     encoded = SPACE.one_hot(rows)
     assert encoded.shape == (20, SPACE.counts.sum())

@@ -16,7 +16,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def test_mates_are_the_nearest_others_whatever_the_units(rng):
+def test_mates_are_the_nearest_others_whatever_the_units(rng: np.random.Generator) -> None:
     along = np.arange(12.0)
     losses = np.stack([along, -1000 * along], axis=1)
     first = rng.integers(0, 12, 500)
@@ -26,7 +26,7 @@ def test_mates_are_the_nearest_others_whatever_the_units(rng):
     assert apart.max() == MATES  # at the ends of the front all neighbours lie on one side
 
 
-def test_child_is_crossed_or_mutated_and_not_both(rng):
+def test_child_is_crossed_or_mutated_and_not_both(rng: np.random.Generator) -> None:
     parents = np.array([[0] * 6, [6] * 6])  # a step away from 0 or 6 is neither
     children = breed(SPACE, parents, np.array([[0.0, 1], [1, 0]]), 400, rng)
     foreign = np.minimum(children % 6, 1).sum(axis=1)
@@ -36,6 +36,6 @@ def test_child_is_crossed_or_mutated_and_not_both(rng):
     assert 0.5 < (foreign == 0).mean() < 0.8
 
 
-def test_the_only_parent_has_children(rng):
+def test_the_only_parent_has_children(rng: np.random.Generator) -> None:
     children = breed(SPACE, np.array([[3] * 6]), np.zeros((1, 2)), 50, rng)
     assert ((children != 3).sum(axis=1) <= 1).all()

@@ -10,21 +10,21 @@ from detkit.search.strategies.rl import NUM_POLICIES, learn, random_trade_offs
 from detkit.search.strategies.searcher import History
 
 
-def test_trade_offs_of_two_losses_leave_no_part_of_the_front_out():
+def test_trade_offs_of_two_losses_leave_no_part_of_the_front_out() -> None:
     weights = random_trade_offs(2, np.random.default_rng(0))
     assert weights.sum(axis=1) == pytest.approx(1)
     assert (np.floor(weights[:, 0] * NUM_POLICIES) == np.arange(NUM_POLICIES)).all()
 
 
 @pytest.mark.parametrize("num_losses", [1, 3])
-def test_trade_offs_of_other_numbers_of_losses_are_shares(num_losses):
+def test_trade_offs_of_other_numbers_of_losses_are_shares(num_losses: int) -> None:
     weights = random_trade_offs(num_losses, np.random.default_rng(0))
     assert weights.shape == (NUM_POLICIES, num_losses)
     assert weights.min() >= 0
     assert weights.sum(axis=1) == pytest.approx(1)
 
 
-def test_policies_come_to_prefer_what_their_trade_off_rewards():
+def test_policies_come_to_prefer_what_their_trade_off_rewards() -> None:
     space = DiscreteSpace({"a": range(3), "b": range(3)})
     rows = space.sample(400, np.random.default_rng(0))
     losses = np.stack([-rows.sum(axis=1), rows.sum(axis=1)], axis=1).astype(float)

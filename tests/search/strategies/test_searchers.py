@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ GOAL = {"maximize": ("accuracy",), "minimize": ("latency_ms",)}
 SIZE = 4 * 5 * 2 * 3
 
 
-def make(name: str, **options) -> Searcher:
+def make(name: str, **options: Any) -> Searcher:
     return make_searcher(name, **{"knobs": KNOBS, "relaxation": Flat(), **GOAL, **options})
 
 
@@ -28,12 +30,14 @@ def search(searcher: Searcher, trials: int, batch: int = 8) -> Searcher:
     return searcher
 
 
-def key(point) -> str:
+def key(point: Mapping[str, Any]) -> str:
     return repr(sorted(point.items()))
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_whole_space_is_asked_once_and_then_nothing(name, all_points):
+def test_whole_space_is_asked_once_and_then_nothing(
+    name: str, all_points: list[dict[str, Any]]
+) -> None:
     searcher = search(make(name), SIZE + 1, batch=7)
     assert sorted(map(key, (t.point for t in searcher.trials.values()))) == sorted(
         map(key, all_points)
@@ -42,7 +46,9 @@ def test_whole_space_is_asked_once_and_then_nothing(name, all_points):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_front_of_the_whole_space_is_the_exact_one(name, all_points):
+def test_front_of_the_whole_space_is_the_exact_one(
+    name: str, all_points: list[dict[str, Any]]
+) -> None:
     told = [(-figures(p)["accuracy"], figures(p)["latency_ms"]) for p in all_points]
     exact = [a for a in told if not any(b != a and b[0] <= a[0] and b[1] <= a[1] for b in told)]
     front = search(make(name), SIZE).front()
@@ -51,14 +57,14 @@ def test_front_of_the_whole_space_is_the_exact_one(name, all_points):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_same_seed_asks_the_same_and_another_seed_does_not(name):
+def test_same_seed_asks_the_same_and_another_seed_does_not(name: str) -> None:
     asked = [list(search(make(name, seed=s), 60).trials) for s in (1, 1, 2)]
     assert asked[0] == asked[1]
     assert asked[0] != asked[2]
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_telling_the_trials_again_rebuilds_the_searcher(name):
+def test_telling_the_trials_again_rebuilds_the_searcher(name: str) -> None:
     first = search(make(name), 64)
     second = make(name)
     for trial in first.trials.values():
@@ -67,7 +73,7 @@ def test_telling_the_trials_again_rebuilds_the_searcher(name):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_failed_trials_are_neither_on_the_front_nor_asked_again(name):
+def test_failed_trials_are_neither_on_the_front_nor_asked_again(name: str) -> None:
     searcher = make(name)
     for number in range(8):
         for point in searcher.ask(8):
@@ -78,7 +84,7 @@ def test_failed_trials_are_neither_on_the_front_nor_asked_again(name):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_nothing_but_failures_is_survived(name):
+def test_nothing_but_failures_is_survived(name: str) -> None:
     searcher = make(name)
     while points := searcher.ask(16):
         for point in points:
@@ -87,7 +93,9 @@ def test_nothing_but_failures_is_survived(name):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_points_that_are_never_told_are_asked_once_each(name, all_points):
+def test_points_that_are_never_told_are_asked_once_each(
+    name: str, all_points: list[dict[str, Any]]
+) -> None:
     searcher, asked = make(name), []
     while points := searcher.ask(16):
         asked += points
@@ -96,7 +104,7 @@ def test_points_that_are_never_told_are_asked_once_each(name, all_points):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_front_keeps_the_limits(name):
+def test_front_keeps_the_limits(name: str) -> None:
     limits = {"latency_ms": ("<=", 2.5)}
     searcher = search(make(name, constraints=limits), 80)
     assert searcher.front()
@@ -107,7 +115,7 @@ def test_front_keeps_the_limits(name):
 
 @pytest.mark.parametrize("name", SEARCHERS)
 @pytest.mark.parametrize("objectives", [1, 3])
-def test_one_or_three_objectives_can_be_searched(name, objectives):
+def test_one_or_three_objectives_can_be_searched(name: str, objectives: int) -> None:
     if name == "gradient" and objectives == 3:
         pytest.skip("the relaxed problem knows two objectives")
     goal = {"maximize": ("accuracy",), "minimize": ("latency_ms", "params")[: objectives - 1]}
@@ -120,10 +128,11 @@ def test_one_or_three_objectives_can_be_searched(name, objectives):
 
 
 @pytest.mark.parametrize("name", SEARCHERS)
-def test_space_of_one_point_is_asked_once(name):
+def test_space_of_one_point_is_asked_once(name: str) -> None:
     searcher = make_searcher(name, knobs={"a": (1,)}, minimize=("x",), relaxation=Flat())
     if name == "gradient":
-        searcher.strategy.relaxation = lambda mixture, step: {"x": (0.0, {"a": np.zeros(1)})}
+        strategy: Any = searcher.strategy
+        strategy.relaxation = lambda mixture, step: {"x": (0.0, {"a": np.zeros(1)})}
     assert searcher.ask(4) == [{"a": 1}]
     assert searcher.ask(4) == []
 
@@ -137,20 +146,20 @@ class Separable:
         self.gains = {name: np.cumsum(rng.uniform(0, 1, 4)) for name in self.knobs}
         self.costs = {name: np.cumsum(rng.uniform(0, 1, 4)) for name in self.knobs}
 
-    def __call__(self, mixture, step):
+    def __call__(self, mixture: Mapping[str, Any], step: int) -> dict[str, tuple[float, Any]]:
         parts = {"accuracy": self.gains, "latency_ms": self.costs}
         return {
             name: (sum(float(table[k] @ mixture[k]) for k in self.knobs), table)
             for name, table in parts.items()
         }
 
-    def figures(self, point):
+    def figures(self, point: Mapping[str, Any]) -> dict[str, float]:
         mixture = {name: np.eye(4)[value] for name, value in point.items()}
         return {name: value for name, (value, _) in self(mixture, 0).items()}
 
 
 @pytest.mark.parametrize("name", [name for name in SEARCHERS if name != "random"])
-def test_learning_beats_chance(name):
+def test_learning_beats_chance(name: str) -> None:
     """Mean hypervolume of 3 seeds after 120 of 65,536 points, against random points."""
     problem = Separable()
     ends = [problem.figures(dict.fromkeys(problem.knobs, value)) for value in (0, 3)]
@@ -171,7 +180,7 @@ def test_learning_beats_chance(name):
     assert reached(name) > 1.05 * reached("random")
 
 
-def test_surrogate_finds_the_way_into_limits_that_no_first_point_keeps():
+def test_surrogate_finds_the_way_into_limits_that_no_first_point_keeps() -> None:
     problem = Separable()
     least = problem.figures(dict.fromkeys(problem.knobs, 0))["latency_ms"]
     limits = {"latency_ms": ("<=", least + 0.5)}
@@ -186,21 +195,20 @@ def test_surrogate_finds_the_way_into_limits_that_no_first_point_keeps():
     assert sum(kept) > 5
 
 
-def test_gradient_finds_the_corners_of_a_landscape_it_can_differentiate():
+def test_gradient_finds_the_corners_of_a_landscape_it_can_differentiate() -> None:
     searcher = make("gradient")
     points = searcher.ask(12)
     ends = {(point["depth"], point["width"]) for point in points}
     assert {(1, 16), (4, 64)} <= ends
 
 
-def test_gradient_says_what_it_needs():
+def test_gradient_says_what_it_needs() -> None:
     with pytest.raises(UsageError, match="needs an evaluator that can be differentiated"):
         make("gradient", relaxation=None)
 
 
-def test_start_points_are_asked_first():
-    start = [{**dict.fromkeys(KNOBS, 0), "depth": 4, "width": 64, "wide": True}]
-    start[0].update(head=(8, 16), kernel=3)
+def test_start_points_are_asked_first() -> None:
+    start = [{"depth": 4, "width": 64, "wide": True, "head": (8, 16), "kernel": 3}]
     searcher = make("surrogate", start=start)
     assert searcher.ask(2)[0] == start[0]
 
@@ -220,12 +228,12 @@ def test_start_points_are_asked_first():
         ({"start": [{"depth": 9}]}, "a point without"),
     ],
 )
-def test_search_that_makes_no_sense_is_refused(options, message):
+def test_search_that_makes_no_sense_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         make("random", **options)
 
 
-def test_unknown_searcher_suggests_the_near_one():
+def test_unknown_searcher_suggests_the_near_one() -> None:
     with pytest.raises(UsageError) as caught:
         make("evolutoin")
     assert caught.value.hint == "did you mean 'evolution'?"
@@ -241,14 +249,16 @@ def test_unknown_searcher_suggests_the_near_one():
         ({}, {"accuracy": 0.1, "latency_ms": 1.0, "ap": 0.3}, "no objective 'ap'"),
     ],
 )
-def test_telling_nonsense_is_refused(change, told, message):
+def test_telling_nonsense_is_refused(
+    change: dict[str, Any], told: dict[str, float], message: str
+) -> None:
     searcher = make("random")
     point = {**searcher.ask(1)[0], **change}
     with pytest.raises(UsageError, match=message):
         searcher.tell(point, told or figures(searcher.ask(1)[0]))
 
 
-def test_telling_twice_is_refused():
+def test_telling_twice_is_refused() -> None:
     searcher = make("random")
     point = searcher.ask(1)[0]
     searcher.tell(point, figures(point))
@@ -256,13 +266,13 @@ def test_telling_twice_is_refused():
         searcher.tell(point, figures(point))
 
 
-def test_point_with_json_lists_is_the_same_point():
+def test_point_with_json_lists_is_the_same_point() -> None:
     searcher = make("random")
     point = searcher.ask(1)[0]
     searcher.tell({**point, "head": list(point["head"])}, figures(point))
     assert [trial.point for trial in searcher.trials.values()] == [point]
 
 
-def test_asking_for_nothing_is_refused():
+def test_asking_for_nothing_is_refused() -> None:
     with pytest.raises(UsageError, match="asked for 0 points"):
         make("random").ask(0)

@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,8 +22,9 @@ from detkit.search.cluster.executor import Outcome, Task
 from detkit.search.scoring.objective import limits
 from detkit.search.strategies import make_searcher
 from detkit.search.study.dispatch import Dispatcher
-from detkit.search.study.journal import Journal
+from detkit.search.study.journal import CompletedTrial, Journal
 from detkit.search.study.progress import SearchCallbacks
+from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
 from detkit.train.stop import StopSignal
 
@@ -31,7 +34,7 @@ CONFIG = SearchConfig(
 )
 
 
-def describe(point):
+def describe(point: dict[str, Any]) -> tuple[ArchSpec, Cost]:
     spec = SPACE.to_arch(point)
     size = spec.stem + sum(stage.hidden * stage.blocks for stage in spec.stages)
     return spec, Cost(parameters=size + spec.head_widths[0], macs=1000 * size)
@@ -48,7 +51,9 @@ class Cluster:
 
     fingerprint: dict[str, str] = {}  # noqa: RUF012
 
-    def __init__(self, slots: int, seed: int = 0, end=lambda task: {}) -> None:
+    def __init__(
+        self, slots: int, seed: int = 0, end: Callable[[Task], dict[str, Any]] = lambda task: {}
+    ) -> None:
         self.slots, self.rng, self.end = slots, random.Random(seed), end
         self.under_way: list[Task] = []
         self.most_under_way = 0
@@ -94,10 +99,10 @@ class Driver:
             callbacks=SearchCallbacks(log=self.lines.append, stop=self.stop),
         )
 
-    def tell(self, figures) -> None:
+    def tell(self, figures: Mapping[str, float]) -> None:
         self.told.append(dict(figures))
 
-    def run(self):
+    def run(self) -> tuple[list[CompletedTrial], list[dict[str, Any]]]:
         """The journal's trials, after a run."""
         self.dispatcher.run()
         trials, pending = self.journal.completed(), self.journal.pending()
@@ -105,12 +110,12 @@ class Driver:
         return trials, pending
 
 
-def key(trial) -> str:
+def key(trial: CompletedTrial) -> str:
     return json.dumps(trial.point, sort_keys=True)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_tasks_may_end_in_any_order(tmp_path, seed):
+def test_tasks_may_end_in_any_order(tmp_path: Path, seed: int) -> None:
     cluster = Cluster(5, seed)
     driver = Driver(tmp_path, cluster)
     trials, pending = driver.run()
@@ -125,11 +130,11 @@ def test_tasks_may_end_in_any_order(tmp_path, seed):
         )
 
 
-def test_slots_are_kept_busy_to_the_end(tmp_path):
+def test_slots_are_kept_busy_to_the_end(tmp_path: Path) -> None:
     seen = []
 
     class Watched(Cluster):
-        def wait(self):
+        def wait(self) -> Outcome | None:
             seen.append(len(self.under_way))
             return super().wait()
 
@@ -138,10 +143,10 @@ def test_slots_are_kept_busy_to_the_end(tmp_path):
     assert max(seen) == 4
 
 
-def test_lost_task_is_tried_again_and_told_once(tmp_path):
-    deaths = Counter()
+def test_lost_task_is_tried_again_and_told_once(tmp_path: Path) -> None:
+    deaths: Counter[tuple[int, str]] = Counter()
 
-    def die_twice(task):
+    def die_twice(task: Task) -> dict[str, Any]:
         deaths[task.number, task.kind] += 1
         return {"failure": "WorkerCrashedError", "lost": True} if deaths.total() % 3 == 0 else {}
 
@@ -151,10 +156,10 @@ def test_lost_task_is_tried_again_and_told_once(tmp_path):
     assert any("trying again (1 of 2)" in line for line in driver.lines)
 
 
-def test_task_that_is_always_lost_is_told_as_failed_after_its_retries(tmp_path):
-    attempts = Counter()
+def test_task_that_is_always_lost_is_told_as_failed_after_its_retries(tmp_path: Path) -> None:
+    attempts: Counter[int] = Counter()
 
-    def die(task):
+    def die(task: Task) -> dict[str, Any]:
         attempts[task.number] += task.kind == "score"
         is_cursed = task.kind == "score" and task.number == 3
         return {"failure": "NodeDiedError", "lost": True} if is_cursed else {}
@@ -167,10 +172,10 @@ def test_task_that_is_always_lost_is_told_as_failed_after_its_retries(tmp_path):
     assert "NodeDiedError; recorded as failed" in driver.lines[-1]
 
 
-def test_task_that_fails_is_not_tried_again(tmp_path):
-    attempts = Counter()
+def test_task_that_fails_is_not_tried_again(tmp_path: Path) -> None:
+    attempts: Counter[int] = Counter()
 
-    def fail(task):
+    def fail(task: Task) -> dict[str, Any]:
         attempts[task.number] += 1
         return {"failure": "RuntimeError: shape"} if task.number % 4 == 0 else {}
 
@@ -182,11 +187,11 @@ def test_task_that_fails_is_not_tried_again(tmp_path):
     assert len(driver.searcher.front()) > 0
 
 
-def test_over_a_limit_no_task_is_begun(tmp_path):
+def test_over_a_limit_no_task_is_begun(tmp_path: Path) -> None:
     seen: list[Task] = []
     config = SearchConfig(space="tiny", searcher="random", trials=24, max_macs=300_000.0)
 
-    def note(task):
+    def note(task: Task) -> dict[str, Any]:
         seen.append(task)
         return {}
 
@@ -195,11 +200,11 @@ def test_over_a_limit_no_task_is_begun(tmp_path):
     assert max(task.cost.macs for task in seen) <= 300_000
 
 
-def test_signal_leaves_what_is_under_way_to_a_resumed_search(tmp_path):
+def test_signal_leaves_what_is_under_way_to_a_resumed_search(tmp_path: Path) -> None:
     driver = Driver(tmp_path, Cluster(4))
 
-    def stop_after_six(figures):
-        driver.told.append(figures)
+    def stop_after_six(figures: Mapping[str, float]) -> None:
+        driver.told.append(dict(figures))
         driver.stop.signal = signal.SIGINT if len(driver.told) == 6 else 0
 
     driver.dispatcher.on_trial = stop_after_six
@@ -212,13 +217,13 @@ def test_signal_leaves_what_is_under_way_to_a_resumed_search(tmp_path):
     assert {json.dumps(point, sort_keys=True) for point in pending} <= set(map(key, after))
 
 
-def test_space_that_is_used_up_ends_the_search(tmp_path):
+def test_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
     config = SearchConfig(space="tiny", searcher="random", trials=500)
     trials, pending = Driver(tmp_path, Cluster(7), config).run()
     assert (len(trials), pending) == (144, [])
 
 
-def test_killed_driver_resumes_without_losing_or_repeating_a_trial(tmp_path):
+def test_killed_driver_resumes_without_losing_or_repeating_a_trial(tmp_path: Path) -> None:
     """Each run of the driver kills itself while tasks are under way, but for the last."""
     script = (
         "import os, sys\n"
@@ -227,7 +232,7 @@ def test_killed_driver_resumes_without_losing_or_repeating_a_trial(tmp_path):
         "folder, lifetime = Path(sys.argv[1]), int(sys.argv[2])\n"
         "driver = Driver(folder, Cluster(4, seed=lifetime))\n"
         "def told(figures):\n"
-        "    driver.told.append(figures)\n"
+        "    driver.told.append(dict(figures))\n"
         "    if len(driver.told) == lifetime:\n"
         "        os.kill(os.getpid(), 9)\n"
         "driver.dispatcher.on_trial = told\n"

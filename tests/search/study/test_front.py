@@ -24,20 +24,20 @@ def by_definition(losses: np.ndarray) -> list[bool]:
 
 @pytest.mark.parametrize("num_losses", [1, 2, 3, 4])
 @pytest.mark.parametrize("seed", range(4))
-def test_nondominated_is_the_definition_with_ties_and_doubles(num_losses, seed):
+def test_nondominated_is_the_definition_with_ties_and_doubles(num_losses: int, seed: int) -> None:
     losses = np.random.default_rng(seed).integers(0, 6, (60, num_losses)).astype(float)
     assert nondominated(losses).tolist() == by_definition(losses)
     assert nondominated(losses[:0]).tolist() == []
 
 
-def test_ranks_peel_fronts_and_put_the_infeasible_last_by_violation():
+def test_ranks_peel_fronts_and_put_the_infeasible_last_by_violation() -> None:
     losses = np.array([[0.0, 1], [1, 0], [1, 1], [2, 2], [0, 0], [0, 0]])
     violations = np.array([0.0, 0, 0, 0, 2, 1])
     assert ranks(losses, violations, enough=6).tolist() == [0, 0, 1, 2, 5, 4]
     assert ranks(losses, violations, enough=1).tolist()[:4] == [0, 0, 1, 1]
 
 
-def test_crowding_is_infinite_at_the_ends_and_small_in_a_crowd():
+def test_crowding_is_infinite_at_the_ends_and_small_in_a_crowd() -> None:
     distances = crowding(np.array([[0.0, 4], [1, 3], [1.2, 2.9], [4, 0]]))
     assert np.isinf(distances[[0, 3]]).all()
     assert distances[1] < distances[2]
@@ -56,24 +56,26 @@ def test_crowding_is_infinite_at_the_ends_and_small_in_a_crowd():
         ([[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]], [2.0, 2.0, 2.0], 4 + 2 - 1),
     ],
 )
-def test_hypervolume_by_hand(losses, reference, volume):
+def test_hypervolume_by_hand(
+    losses: list[list[float]], reference: list[float], volume: float
+) -> None:
     assert hypervolume(np.array(losses), np.array(reference)) == pytest.approx(volume)
 
 
 @pytest.mark.parametrize("num_losses", [2, 3])
-def test_hypervolume_is_what_counting_cells_gives(num_losses):
+def test_hypervolume_is_what_counting_cells_gives(num_losses: int) -> None:
     losses = np.random.default_rng(3).integers(0, 8, (12, num_losses)).astype(float)
     cells = np.indices((8,) * num_losses).reshape(num_losses, -1).T
     covered = sum(bool((losses <= cell).all(axis=1).any()) for cell in cells)
     assert hypervolume(losses, np.full(num_losses, 8.0)) == pytest.approx(covered)
 
 
-def test_hypervolume_of_four_objectives_is_refused():
+def test_hypervolume_of_four_objectives_is_refused() -> None:
     with pytest.raises(UsageError, match="at most 3"):
         hypervolume(np.zeros((1, 4)), np.ones(4))
 
 
-def test_hypervolume_over_the_trials_grows_to_that_of_the_front():
+def test_hypervolume_over_the_trials_grows_to_that_of_the_front() -> None:
     config = SearchConfig(max_params=50.0)
     rng = np.random.default_rng(0)
     told = [

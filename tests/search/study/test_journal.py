@@ -3,14 +3,16 @@ from __future__ import annotations
 import math
 import os
 import signal
-import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.search.study.journal import Journal
+from fixtures.processes import StartProcess
 
 SETTINGS = {"space": "abc", "seed": "0"}
 DRIVER = """
@@ -40,18 +42,18 @@ while waiting or (waiting := searcher.ask(4)):
 
 
 @pytest.fixture
-def journal(tmp_path):
+def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal(tmp_path / "journal.sqlite", SETTINGS)
     yield journal
     journal.close()
 
 
-def reopen(journal: Journal, settings=SETTINGS) -> Journal:
+def reopen(journal: Journal, settings: dict[str, str] = SETTINGS) -> Journal:
     journal.close()
     return Journal(journal.path, settings)
 
 
-def test_trials_come_back_in_the_order_told(journal):
+def test_trials_come_back_in_the_order_told(journal: Journal) -> None:
     points = [{"a": 1, "b": (1, 2)}, {"a": 2, "b": (3, 4)}, {"a": 3, "b": (1, 2)}]
     journal.ask(points)
     journal.tell(points[2], {"x": 0.1})
@@ -64,7 +66,7 @@ def test_trials_come_back_in_the_order_told(journal):
     again.close()
 
 
-def test_nothing_is_told_twice_or_unasked(journal):
+def test_nothing_is_told_twice_or_unasked(journal: Journal) -> None:
     journal.ask([{"a": 1}])
     journal.tell({"a": 1}, {"x": 1.0})
     for point in ({"a": 1}, {"a": 2}):
@@ -73,30 +75,32 @@ def test_nothing_is_told_twice_or_unasked(journal):
     assert [trial.figures for trial in journal.completed()] == [{"x": 1.0}]
 
 
-def test_points_are_asked_together_or_not_at_all(journal):
+def test_points_are_asked_together_or_not_at_all(journal: Journal) -> None:
     journal.ask([{"a": 1}])
     with pytest.raises(ArtifactError, match="UNIQUE"):
         journal.ask([{"a": 2}, {"a": 1}])
     assert journal.pending() == [{"a": 1}]
 
 
-def test_other_settings_are_refused_by_name(journal):
+def test_other_settings_are_refused_by_name(journal: Journal) -> None:
     with pytest.raises(UsageError, match="cannot change seed") as caught:
         reopen(journal, {**SETTINGS, "seed": "1"})
     assert caught.value.hint == "seed was 0"
 
 
-def test_file_that_is_no_journal_is_refused(tmp_path):
+def test_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     (tmp_path / "j.sqlite").write_bytes(b"not a database, but long enough to look like one" * 9)
     with pytest.raises(ArtifactError, match="cannot use the journal"):
         Journal(tmp_path / "j.sqlite", {})
 
 
-def test_driver_killed_at_any_instant_loses_no_told_trial_and_tells_none_twice(tmp_path):
+def test_driver_killed_at_any_instant_loses_no_told_trial_and_tells_none_twice(
+    start_process: StartProcess, tmp_path: Path
+) -> None:
     command = [sys.executable, "-c", DRIVER, str(tmp_path / "journal.sqlite")]
     told: list[str] = []
     for attempt in range(20):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        process = start_process(*command, stderr=None)
         assert process.stdout is not None
         before = set(told)
         lines = []

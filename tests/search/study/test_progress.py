@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
 from detkit.search.study.progress import ProgressLogger
 
 
-def test_lines_come_every_ten_seconds_and_at_the_end(monkeypatch):
-    now, lines = [100.0], []
+def test_lines_come_every_ten_seconds_and_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    lines: list[str] = []
     monkeypatch.setattr("detkit.search.study.progress.time.monotonic", lambda: now[0])
     pace = ProgressLogger(lines.append)
     for left in range(20, -1, -1):

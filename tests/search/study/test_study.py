@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,7 +47,7 @@ class CheapLatency:
 
 
 @pytest.fixture(autouse=True)
-def cheap(monkeypatch):
+def cheap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("detkit.search.cluster.executor.LatencyMeter", lambda setup: CheapLatency())
     monkeypatch.setattr("detkit.search.study.study.cost_of", cheap_cost)
 
@@ -56,7 +58,7 @@ def run(
     resume: bool = False,
     callbacks: SearchCallbacks | None = None,
     measured: Path | None = None,
-    **changes,
+    **changes: Any,
 ) -> SearchReport:
     config = dataclasses.replace(CONFIG, **changes)
     callbacks = callbacks or SearchCallbacks()
@@ -65,7 +67,7 @@ def run(
     )
 
 
-def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path):
+def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path: Path) -> None:
     report = run(tmp_path / "out")
     assert report.trials == 12
     assert (
@@ -82,17 +84,17 @@ def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path):
     assert "<svg" in (tmp_path / "out/pareto.html").read_text()
 
 
-def test_report_survives_json(tmp_path):
+def test_report_survives_json(tmp_path: Path) -> None:
     report = run(tmp_path / "out")
     assert from_json(SearchReport, (tmp_path / "out/report.json").read_text()) == report
 
 
-def test_interrupted_search_resumed_is_the_search_never_stopped(tmp_path):
+def test_interrupted_search_resumed_is_the_search_never_stopped(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     stop = StopSignal()
     lines = []
 
-    def stop_early(status) -> None:
+    def stop_early(status: Any) -> None:
         lines.append(status.line())
         if status.trials == 6:  # in the middle of a batch
             stop.signal = 2
@@ -105,17 +107,24 @@ def test_interrupted_search_resumed_is_the_search_never_stopped(tmp_path):
 
 
 @pytest.mark.parametrize("setting", ["max_latency_ms", "max_macs", "max_params"])
-def test_limit_that_nothing_keeps_is_refused_with_what_the_smallest_takes(tmp_path, setting):
+def test_limit_that_nothing_keeps_is_refused_with_what_the_smallest_takes(
+    tmp_path: Path, setting: str
+) -> None:
+    limit: dict[str, Any] = {setting: 0.5}
     with pytest.raises(UsageError, match=rf"{setting} 0\.5: no architecture .* the smallest one"):
-        run(tmp_path / "out", **{setting: 0.5})
+        run(tmp_path / "out", **limit)
     assert not (tmp_path / "out").exists()
 
 
-def test_front_keeps_the_limit_and_nothing_over_it_is_scored(tmp_path, monkeypatch):
+def test_front_keeps_the_limit_and_nothing_over_it_is_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[float] = []
 
-    def counted(config, folder, stop):
-        def evaluate(spec, cost):
+    def counted(
+        config: SearchConfig, folder: Path, stop: StopSignal
+    ) -> Callable[[ArchSpec, Cost], Score]:
+        def evaluate(spec: ArchSpec, cost: Cost) -> Score:
             seen.append(cost.macs / 1e6)
             return Score(value=float(cost.parameters))
 
@@ -133,7 +142,7 @@ def test_front_keeps_the_limit_and_nothing_over_it_is_scored(tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_reports_a_front_of_score_and_cost(tmp_path, objective):
+def test_every_objective_reports_a_front_of_score_and_cost(tmp_path: Path, objective: str) -> None:
     report = run(tmp_path / "out", objective=objective, cost="macs", trials=6)
     assert report.objective == objective
     assert report.pareto
@@ -141,7 +150,9 @@ def test_every_objective_reports_a_front_of_score_and_cost(tmp_path, objective):
     assert macs == sorted(macs)
 
 
-def test_trade_off_is_sought_where_it_is_named(tmp_path, monkeypatch):
+def test_trade_off_is_sought_where_it_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With cost weighing much, the cheapest network; with cost weighing nothing, the best one."""
     ends = {}
     for beta in (0.0, 1e3):
@@ -155,8 +166,12 @@ def test_trade_off_is_sought_where_it_is_named(tmp_path, monkeypatch):
     assert ends[0.0].pareto[-1].score >= ends[1e3].pareto[-1].score
 
 
-def test_failed_training_is_counted_and_survived(tmp_path, monkeypatch):
-    def failing(config, folder, stop):
+def test_failed_training_is_counted_and_survived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(
+        config: SearchConfig, folder: Path, stop: StopSignal
+    ) -> Callable[[ArchSpec, Cost], Score]:
         return lambda spec, cost: Score(value=math.nan if spec.stem == 8 else 1.0)
 
     monkeypatch.setitem(EVALUATORS, "proxy", failing)
@@ -165,11 +180,13 @@ def test_failed_training_is_counted_and_survived(tmp_path, monkeypatch):
     assert all(point.arch["stem"] != 8 for point in report.pareto)
 
 
-def broken(kind: type[Exception], *, stem: int | None = None):
+def broken(kind: type[Exception], *, stem: int | None = None) -> Callable[..., Any]:
     """An evaluator that raises, for one stem or for all."""
 
-    def make(config, folder, stop):
-        def evaluate(spec, cost):
+    def make(
+        config: SearchConfig, folder: Path, stop: StopSignal
+    ) -> Callable[[ArchSpec, Cost], Score]:
+        def evaluate(spec: ArchSpec, cost: Cost) -> Score:
             if stem in (None, spec.stem):
                 raise kind("no kernel\nfor this")
             return Score(value=1.0)
@@ -179,7 +196,9 @@ def broken(kind: type[Exception], *, stem: int | None = None):
     return make
 
 
-def test_architecture_that_cannot_be_run_fails_alone_and_says_why(tmp_path, monkeypatch):
+def test_architecture_that_cannot_be_run_fails_alone_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError, stem=8))
     lines: list[str] = []
     report = run(tmp_path / "out", callbacks=SearchCallbacks(log=lines.append))
@@ -188,7 +207,9 @@ def test_architecture_that_cannot_be_run_fails_alone_and_says_why(tmp_path, monk
 
 
 @pytest.mark.parametrize("kind", [DataError, OSError])
-def test_what_the_user_can_mend_ends_the_search_and_resume_goes_on(tmp_path, monkeypatch, kind):
+def test_what_the_user_can_mend_ends_the_search_and_resume_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(EVALUATORS, "proxy", broken(kind))
         with pytest.raises(kind, match="no kernel"):
@@ -196,14 +217,16 @@ def test_what_the_user_can_mend_ends_the_search_and_resume_goes_on(tmp_path, mon
     assert run(tmp_path / "out", resume=True).failed == 0
 
 
-def test_search_in_which_everything_failed_is_an_error(tmp_path, monkeypatch):
+def test_search_in_which_everything_failed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(EVALUATORS, "proxy", broken(RuntimeError))
     with pytest.raises(TrainingError, match="not one of 12 architectures could be scored"):
         run(tmp_path / "out")
     assert from_json(SearchReport, (tmp_path / "out/report.json").read_text()).failed == 12
 
 
-def test_space_smaller_than_the_trials_is_searched_whole_and_that_is_said(tmp_path):
+def test_space_smaller_than_the_trials_is_searched_whole_and_that_is_said(tmp_path: Path) -> None:
     lines: list[str] = []
     callbacks = SearchCallbacks(log=lines.append)
     report = run(tmp_path / "out", trials=1000, searcher="random", batch=64, callbacks=callbacks)
@@ -226,13 +249,15 @@ def test_space_smaller_than_the_trials_is_searched_whole_and_that_is_said(tmp_pa
         ({"space": "none.json"}, "no such space file"),
     ],
 )
-def test_search_that_makes_no_sense_is_refused_and_leaves_nothing(tmp_path, changes, message):
+def test_search_that_makes_no_sense_is_refused_and_leaves_nothing(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
     with pytest.raises(UsageError, match=message):
         run(tmp_path / "out", **changes)
     assert not (tmp_path / "out").exists()
 
 
-def test_folder_with_something_in_it_is_refused(tmp_path):
+def test_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(UsageError, match="already exists"):
         run(tmp_path)
@@ -242,17 +267,21 @@ def test_folder_with_something_in_it_is_refused(tmp_path):
 
 # --- predicted latency ---------------------------------------------------------------------------
 
-WHOLE = {"searcher": "random", "trials": 1000, "batch": 64}  # every network of the space
+WHOLE: dict[str, Any] = {
+    "searcher": "random",
+    "trials": 1000,
+    "batch": 64,
+}  # every network of the space
 
 
 @pytest.fixture
-def predicted(monkeypatch):
+def predicted(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies are predictions that may be wrong by a fifth."""
     predictor = CheapLatency(0.2)
     monkeypatch.setattr("detkit.search.study.study.open_predictor", lambda config, space: predictor)
 
 
-def measure_front(out: Path, sample, factor: float, **fields) -> Path:
+def measure_front(out: Path, sample: Callable[..., Any], factor: float, **fields: Any) -> Path:
     """What bench would make of the front, were every network `factor` times as slow as said."""
     points = json.loads((out / "pareto.json").read_text())
     networks = tuple(
@@ -270,7 +299,7 @@ def measure_front(out: Path, sample, factor: float, **fields) -> Path:
     return path
 
 
-def test_predicted_latency_is_marked_with_its_error(tmp_path, predicted):
+def test_predicted_latency_is_marked_with_its_error(tmp_path: Path, predicted: None) -> None:
     lines = []
     callbacks = SearchCallbacks(on_progress=lambda status: lines.append(status.line()))
     report = run(tmp_path / "out", callbacks=callbacks)
@@ -278,7 +307,7 @@ def test_predicted_latency_is_marked_with_its_error(tmp_path, predicted):
     assert all("predicted" in line and "ms +- 20%" in line for line in lines)
 
 
-def test_limit_is_kept_with_the_margin_of_the_error(tmp_path, predicted):
+def test_limit_is_kept_with_the_margin_of_the_error(tmp_path: Path, predicted: None) -> None:
     free = run(tmp_path / "free", **WHOLE)
     limit = sorted(point.latency_ms for point in free.pareto)[-1]
     report = run(tmp_path / "bound", **WHOLE, max_latency_ms=limit)
@@ -286,12 +315,16 @@ def test_limit_is_kept_with_the_margin_of_the_error(tmp_path, predicted):
     assert max(point.latency_ms for point in report.pareto) <= 0.8 * limit
 
 
-def test_limit_below_the_smallest_prediction_says_what_that_is(tmp_path, predicted):
+def test_limit_below_the_smallest_prediction_says_what_that_is(
+    tmp_path: Path, predicted: None
+) -> None:
     with pytest.raises(UsageError, match=r"the smallest one takes predicted .* ms \+- 20%"):
         run(tmp_path / "out", max_latency_ms=0.5)
 
 
-def test_measured_front_replaces_predictions_and_the_search_goes_on(tmp_path, predicted, sample):
+def test_measured_front_replaces_predictions_and_the_search_goes_on(
+    tmp_path: Path, predicted: None, sample: Callable[..., Any]
+) -> None:
     out = tmp_path / "out"
     before = run(out)
     measured = measure_front(out, sample, factor=1.5)
@@ -307,7 +340,9 @@ def test_measured_front_replaces_predictions_and_the_search_goes_on(tmp_path, pr
     assert not any(point.measured for point in others)
 
 
-def test_measured_network_over_the_limit_leaves_the_front(tmp_path, predicted, sample):
+def test_measured_network_over_the_limit_leaves_the_front(
+    tmp_path: Path, predicted: None, sample: Callable[..., Any]
+) -> None:
     out = tmp_path / "out"
     free = run(tmp_path / "free", **WHOLE)
     limit = sorted(point.latency_ms for point in free.pareto)[-1]
@@ -328,14 +363,20 @@ def test_measured_network_over_the_limit_leaves_the_front(tmp_path, predicted, s
         ({"networks": ()}, "none of the networks measured is a trial"),
     ],
 )
-def test_measurements_of_something_else_are_refused(tmp_path, predicted, sample, fields, message):
+def test_measurements_of_something_else_are_refused(
+    tmp_path: Path,
+    predicted: None,
+    sample: Callable[..., Any],
+    fields: dict[str, Any],
+    message: str,
+) -> None:
     run(tmp_path / "out", trials=4)
     measured = measure_front(tmp_path / "out", sample, 1.0, **fields)
     with pytest.raises(UsageError, match=message):
         run(tmp_path / "out", resume=True, measured=measured, trials=4)
 
 
-def test_resumed_search_cannot_seek_something_else(tmp_path):
+def test_resumed_search_cannot_seek_something_else(tmp_path: Path) -> None:
     run(tmp_path / "out", trials=2)
     with pytest.raises(UsageError, match="cannot change objective"):
         run(tmp_path / "out", resume=True, objective="weighted")

@@ -99,7 +99,7 @@ class SupernetRelaxation:
         for size, weight in zip(sizes, weights, strict=True):
             if float(weight.detach()) > 0:
                 total = total + weight * self._loss_at(size, shares, batch)
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         slopes = {
             knob: np.zeros(len(part)) if part.grad is None else part.grad.double().cpu().numpy()
             for knob, part in shares.items()
