@@ -52,7 +52,7 @@ class Flag:
 
     @property
     def usage(self) -> str:
-        """As an argument in the usage line."""
+        """How an argument stands in the usage line."""
         text = self.value + ("..." if self.repeats else "")
         return text if self.required else f"[{text}]"
 

@@ -1,4 +1,4 @@
-"""How unreliable times are told: as warnings, or as an error with `--strict`."""
+"""How unreliable times are reported: as warnings, or as an error with `--strict`."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
     """Builds the frozen dataclass `cls` from a mapping, checking every key and type.
 
     Raises:
-        UsageError: names the place (`where`), the value and the cure.
+        UsageError: names the place (`where`), the value and the remedy.
     """
     where = where or cls.__name__
     if not isinstance(plain, Mapping):

@@ -248,7 +248,7 @@ def fitted_size(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, in
 
 
 def resize(image_hwc: Pixels, size: tuple[int, int]) -> Pixels:
-    """To (height, width) by Pillow's antialiased bilinear filter."""
+    """Resizes to (height, width) by Pillow's antialiased bilinear filter."""
     if image_hwc.shape[:2] == size:
         return image_hwc
     resized = Image.fromarray(image_hwc).resize((size[1], size[0]), Image.Resampling.BILINEAR)

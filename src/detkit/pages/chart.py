@@ -51,12 +51,12 @@ class Frame:
 
 
 def printable(value: object) -> str:
-    """As text; characters that cannot be shown become U+FFFD."""
+    """The text of a value; characters that cannot be shown become U+FFFD."""
     return "".join(char if char.isprintable() else "\ufffd" for char in str(value))
 
 
 def text(value: object) -> str:
-    """As printable text, escaped for XML."""
+    """The printable text of a value, escaped for XML."""
     return html.escape(printable(value), quote=True)
 
 
@@ -168,7 +168,7 @@ def tick_labels(values: Sequence[float]) -> tuple[str, ...]:
 
 
 def tick_label(value: float, step: float) -> str:
-    """As many decimals as the step needs; powers of ten where those would be too many."""
+    """A number with the decimals its step needs; by powers of ten where those are too many."""
     if step < 1e-4 or abs(value) >= 1e6:
         return f"{value:g}"
     decimals = max(0, -math.floor(math.log10(step) + 1e-9))

@@ -91,7 +91,7 @@ def _whence(report: SearchReport) -> str:
 
 
 def _shown_ms(point: ParetoPoint) -> str:
-    """With its error where it is predicted."""
+    """The latency of a point, with its error where it is predicted."""
     error = "" if point.measured else f" +- {point.latency_error:.0%}"
     return f"{point.latency_ms:.2f}{error}"
 

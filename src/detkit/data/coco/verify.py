@@ -133,7 +133,7 @@ def _cache_head() -> dict[str, object]:
 
 
 def _read_cache(cache: Path) -> dict[str, Verdict]:
-    """Verdicts by `_cache_key`; nothing where the file is missing, foreign or damaged."""
+    """Verdicts by `_cache_key`; nothing where the file is missing, another program's or damaged."""
     try:
         plain = json.loads(cache.read_bytes())
         if plain["head"] != _cache_head():
