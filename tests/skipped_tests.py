@@ -9,6 +9,7 @@ import pytest
 
 DEV = "pip install --editable '.[dev]'"
 REMEDIES = {  # what a reason speaks of -> what to do about it; the first that matches
+    r"no nvidia gpu": "a machine with an NVIDIA GPU: run examples/gpu_check.sh",
     r"\bfish\b": "apt-get install fish",
     r"\bzsh\b": "apt-get install zsh",
     r"tensorrt.?rtx": f"{DEV}  (x86-64 Linux only)",

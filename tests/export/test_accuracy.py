@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from detkit.artifact.artifact import parent_of
+from detkit.core.errors import BackendError
 from detkit.data.coco.folder import CocoSplit, open_folder
-from detkit.engines import engines_of, exporters
-from detkit.engines.exporting import ExportOptions, load_exporter
+from detkit.engines import engines_of, exporters, find_engine
+from detkit.engines.engine import Engine
+from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
 from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import evaluate
 
 FORMS = [
     (target, engine) for target in exporters() for engine in (e.name for e in engines_of(target))
 ]
+
+
+def skip_unless_it_runs(engine: Engine) -> None:
+    pytest.importorskip(engine.module)
+    if engine.check:
+        try:
+            engine.load(engine.check)(engine.name)
+        except BackendError as error:
+            pytest.skip(f"{engine.name}: {error}")
 
 
 def ap_of(path: Path, split: CocoSplit, *, engine: str = "") -> float:
@@ -36,8 +46,8 @@ def split(labelled: Path) -> CocoSplit:
 def test_ap_stays_within_a_thousandth_of_torch(
     settled: Callable[..., Path], split: CocoSplit, tmp_path: Path, target: str, engine: str
 ) -> None:
-    if importlib.util.find_spec(engine) is None or importlib.util.find_spec(target) is None:
-        pytest.skip(f"{target} or {engine} is not installed here")
+    skip_unless_it_runs(find_exporter(target))
+    skip_unless_it_runs(find_engine(engine))
     path = tmp_path / f"m{exporters()[target].suffix}"
     load_exporter(target)(settled(), path, ExportOptions())
     wanted = ap_of(settled(), split)

@@ -46,7 +46,7 @@ Network:  never used.
 
 Exit codes:
   0  done                                  4    a backend or device is absent
-  1  data, an artifact or the disk         5    a measurement that cannot be trusted
+  1  data, an artifact or the disk         5    a measurement that is unreliable
   2  a flag or a setting                   70   a bug of ours: please report it
   3  it ran, and a gate was not met        130, 143   interrupted, terminated
 """

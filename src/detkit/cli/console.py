@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from detkit.core.serialization import to_json
-
 NUMERIC = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?[%a-zA-Z/]+)?|-|")
 
 
@@ -82,6 +80,8 @@ def emit(report: Any, *, json: bool, lines: Sequence[str]) -> None:
 
     The JSON text is `to_json(report)` and a newline, as report files are written.
     """
+    from detkit.core.serialization import to_json
+
     text = to_json(report) + "\n" if json else "".join(f"{safe(line)}\n" for line in lines)
     sys.stdout.write(text)
     sys.stdout.flush()

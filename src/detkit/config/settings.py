@@ -215,10 +215,22 @@ class SearchConfig(Settings):
     data: str = setting("", "COCO folder; proxies need none")
     space: str = setting("yolo-nas", "space by name, or its JSON file")
     searcher: str = setting("surrogate", "who picks the next architectures")
-    evaluator: str = setting("proxy", "what scores one: proxy, supernet or train")
-    objective: str = setting("pareto", "what is sought: pareto, lagrangian or weighted")
-    proxy: str = setting("flops", "score without training: flops, params, naswot, zen or synflow")
-    cost: str = setting("latency_ms", "set against the score: latency_ms, macs or parameters")
+    evaluator: str = setting(
+        "proxy",
+        "what scores one: no training, shared weights or a few epochs",
+        choices=("proxy", "supernet", "train"),
+    )
+    objective: str = setting(
+        "pareto", "what is sought", choices=("pareto", "lagrangian", "weighted")
+    )
+    proxy: str = setting(
+        "flops",
+        "score without training",
+        choices=("flops", "params", "naswot", "zen", "synflow"),
+    )
+    cost: str = setting(
+        "latency_ms", "set against the score", choices=("latency_ms", "macs", "parameters")
+    )
     alpha: float = setting(1.0, "weight of the score in the objective weighted", least=0, most=1e15)
     beta: float = setting(
         0.001, "what a unit of cost takes off the score: weighted, lagrangian", least=0, most=1e15
@@ -233,7 +245,9 @@ class SearchConfig(Settings):
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else searched where the space has it")
     classes: int = setting(80, "classes, where there is no data to tell", least=1, most=100_000)
     runtime: str = setting("auto", "engine whose latency counts")
-    precision: str = setting("fp32", "of the graphs that are timed: fp32, fp16 or int8")
+    precision: str = setting(
+        "fp32", "of the graphs that are timed", choices=("fp32", "fp16", "int8")
+    )
     device: str = setting("cpu", "where latency is measured: cpu, cuda or cuda:N")
     threads: int = setting(1, "CPU threads that latency is measured with", least=1, most=4096)
     latency_profile: str = setting("", "profile of another device; latency is predicted from it")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import re
 from typing import Any
 
 from detkit.core.errors import BackendError
 
-EXTRA = re.compile(r"extra == ['\"]([\w-]+)['\"]")
+EXTRA = r"extra == ['\"]([\w-]+)['\"]"
 DEVELOPMENT = "dev"  # an extra that only repeats the others
 
 
@@ -31,6 +30,8 @@ def import_function(name: str, target: str) -> Any:
 
 def install_hint(module: str) -> str:
     """The line to type where a module or package is missing: detkit's extra with it, if any."""
+    import importlib.metadata  # imports half of the standard library
+
     top = module.split(".")[0]
     try:
         requirements = importlib.metadata.requires("detkit") or []
@@ -45,7 +46,7 @@ def _extra_with(module: str, requirements: list[str]) -> str:
     begins = ""
     for requirement in requirements:
         distribution, _, marker = requirement.partition(";")
-        extra = EXTRA.search(marker)
+        extra = re.search(EXTRA, marker)
         name = re.split(r"[^\w-]", distribution.strip(), maxsplit=1)[0].lower()
         if extra is None or extra[1] == DEVELOPMENT or not name.startswith(module):
             continue

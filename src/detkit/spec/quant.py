@@ -19,8 +19,9 @@ class QuantSpec:
     """INT8: weights symmetric per output channel, activations one range a tensor.
 
     `weight_bits` 7 keeps the sums of CPUs without VNNI from saturating (onnxruntime #6004).
-    `float_groups` are the groups (`nn.quantized.group_of`) that stay in floating point; class and
-    distance predictors always do. `calibration_digest` names the images the ranges come from.
+    `float_groups` are the groups (`nn.quantization.quantized.group_of`) that stay in floating
+    point; class and distance predictors always do. `calibration_digest` names the images that the
+    ranges come from.
     """
 
     weight_bits: int = 8

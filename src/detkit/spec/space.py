@@ -4,7 +4,7 @@ A knob is named by the path of a field of ArchSpec: `stem`, `stages.0.hidden`, `
 stands for every entry of a list, whose values then are lists with one item an entry: `neck.*.out`.
 Values are ordered, small to large, where there is an order: searchers take single steps along it.
 A point is one value for each knob. What lives here: which points there are and which architecture
-each is. What does not: how points are drawn and changed (see `search.grid`).
+each is. What does not: how points are drawn and changed (see `search.strategies.discrete_space`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The named architectures: YOLO-NAS here, the field's others in `spec.peers`.
+"""The named architectures: YOLO-NAS here, the field's others in `spec.yolo_families`.
 
 S, M and L are exactly as published; N and P are ours, for small devices.
 

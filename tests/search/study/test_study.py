@@ -14,10 +14,12 @@ import pytest
 from detkit.config import SearchConfig
 from detkit.core.errors import DataError, TrainingError, UsageError
 from detkit.core.serialization import from_json, from_plain, to_json
+from detkit.engines import ENGINES
 from detkit.nn.detector import Cost
 from detkit.report import MeasuredFront, MeasuredPoint, SearchReport
 from detkit.search.scoring.evaluators import EVALUATORS, Score
 from detkit.search.scoring.objective import OBJECTIVES, with_bound
+from detkit.search.scoring.proxy import PROXIES
 from detkit.search.study.progress import SearchCallbacks
 from detkit.search.study.study import run_search
 from detkit.spec.arch import ArchSpec
@@ -141,6 +143,17 @@ def test_front_keeps_the_limit_and_nothing_over_it_is_scored(
     assert all(point.latency_ms <= limit for point in report.pareto)
 
 
+def test_settings_allow_what_the_tables_hold() -> None:
+    allowed = {
+        item.name: set(item.metadata.get("choices", ()))
+        for item in dataclasses.fields(SearchConfig)
+    }
+    assert allowed["evaluator"] == set(EVALUATORS)
+    assert allowed["objective"] == set(OBJECTIVES)
+    assert allowed["proxy"] == set(PROXIES)
+    assert allowed["precision"] == {p for engine in ENGINES.values() for p in engine.precisions}
+
+
 @pytest.mark.parametrize("objective", OBJECTIVES)
 def test_every_objective_reports_a_front_of_score_and_cost(tmp_path: Path, objective: str) -> None:
     report = run(tmp_path / "out", objective=objective, cost="macs", trials=6)
@@ -240,11 +253,11 @@ def test_space_smaller_than_the_trials_is_searched_whole_and_that_is_said(tmp_pa
         ({"space": "huge"}, "unknown space"),
         ({"searcher": "tpe"}, "unknown searcher"),
         ({"searcher": "gradient"}, "can be differentiated"),
-        ({"evaluator": "guess"}, "unknown evaluator"),
+        ({"evaluator": "guess"}, "evaluator: expected proxy, supernet or train"),
         ({"evaluator": "train"}, "needs a COCO folder"),
-        ({"proxy": "size"}, "unknown proxy"),
-        ({"objective": "best"}, "unknown objective"),
-        ({"cost": "money"}, "unknown cost"),
+        ({"proxy": "size"}, "proxy: expected flops"),
+        ({"objective": "best"}, "objective: expected pareto"),
+        ({"cost": "money"}, "cost: expected latency_ms"),
         ({"imgsz": "100"}, "multiples of 32"),
         ({"space": "none.json"}, "no such space file"),
     ],

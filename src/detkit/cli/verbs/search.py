@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,43 +49,18 @@ def EPILOG() -> list[str]:  # noqa: N802
     return settings_epilog("SearchConfig", trains, without="train.")
 
 
-def _words(*words: str) -> Callable[[], list[str]]:
-    return lambda: list(words)
-
-
 DataArgument = Annotated[Path | None, typer.Argument(help="COCO folder; a proxy needs none.")]
 SpaceFlag = Annotated[str | None, field_option(SearchConfig, "space", words=SPACES)]
 SearcherFlag = Annotated[str | None, field_option(SearchConfig, "searcher", words=SEARCHERS)]
-EvaluatorFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--evaluator",
-        help="proxy (no training), supernet (shared weights) or train (a few epochs).",
-        autocompletion=_words("proxy", "supernet", "train"),
-    ),
-]
-ObjectiveFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--objective",
-        help="pareto, lagrangian or weighted.",
-        autocompletion=_words("pareto", "lagrangian", "weighted"),
-    ),
-]
+EvaluatorFlag = Annotated[str | None, field_option(SearchConfig, "evaluator")]
+ObjectiveFlag = Annotated[str | None, field_option(SearchConfig, "objective")]
 TrialsFlag = Annotated[int | None, field_option(SearchConfig, "trials")]
 MaxLatencyMsFlag = Annotated[float | None, field_option(SearchConfig, "max_latency_ms")]
 MaxParamsFlag = Annotated[float | None, field_option(SearchConfig, "max_params")]
 MaxMacsFlag = Annotated[float | None, field_option(SearchConfig, "max_macs")]
 ImgszFlag = Annotated[str | None, field_option(SearchConfig, "imgsz")]
 EpochsFlag = Annotated[int | None, field_option(SearchConfig, "epochs")]
-PrecisionFlag = Annotated[
-    str | None,
-    typer.Option(
-        "--precision",
-        help="Of the graphs that are timed: fp32, fp16 or int8.",
-        autocompletion=_words("fp32", "fp16", "int8"),
-    ),
-]
+PrecisionFlag = Annotated[str | None, field_option(SearchConfig, "precision")]
 LatencyProfileFlag = Annotated[
     Path | None,
     typer.Option("--latency-profile", help="Predict latency from this file of profile."),

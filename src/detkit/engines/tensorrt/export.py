@@ -78,7 +78,7 @@ def export_rtx(checkpoint: Path, out: Path, options: ExportOptions) -> Conversio
 
 
 def write_untrained(graph: ModelProto, manifest: Manifest, path: Path, library: str) -> Manifest:
-    """Writes an engine of any graph, for one image a run; see `engines.engine.Engine.build`."""
+    """Writes an engine of any graph, for one image a run; see `engines.engine.Engine` (`build`)."""
     built = build_engine(graph, library, EnginePlan(batches=(1, 1, 1)))
     sidecar = make_sidecar(built, manifest, half=manifest.precision == "fp16")
     write_engine(path, built.engine, sidecar)

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 from detkit.artifact.artifact import atomic_path, read_manifest, write_text
 from detkit.config import SearchConfig, TrainConfig
-from detkit.core.errors import NonFiniteError, TrainingError, UsageError, did_you_mean
+from detkit.core.errors import NonFiniteError, TrainingError, UsageError
 from detkit.core.serialization import to_json
 from detkit.nn.detector import Cost
 from detkit.search.scoring.proxy import find_proxy
@@ -237,9 +237,6 @@ def make_evaluator(config: SearchConfig, folder: Path, stop: StopSignal) -> Eval
     """Makes the evaluator that the settings name.
 
     Raises:
-        UsageError: there is none of this name, or it lacks what it needs.
+        UsageError: it lacks what it needs.
     """
-    if config.evaluator not in EVALUATORS:
-        hint = did_you_mean(config.evaluator, EVALUATORS)
-        raise UsageError(f"unknown evaluator '{config.evaluator}'", hint=hint)
     return EVALUATORS[config.evaluator](config, folder, stop)
