@@ -18,7 +18,7 @@ from detkit.report import SearchReport
 from detkit.search.study.front import front_of, volume_of
 from detkit.search.study.journal import CompletedTrial, Journal
 
-SAME = ("space_digest", "evaluator", "cost", "data", "engine", "precision", "threads")
+SAME = ("space_digest", "evaluator", "cost", "data", "runtime", "precision", "threads")
 
 
 def main() -> None:

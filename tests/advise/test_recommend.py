@@ -23,7 +23,7 @@ def variant(engine: str, precision: str, ms: float, *, drop: float = 0.0, **fiel
         "ratio_high": ratio * 1.02,
     }
     return Variant(
-        engine=engine,
+        runtime=engine,
         precision=precision,
         ap=0.5 - drop / 100,
         drop=drop,

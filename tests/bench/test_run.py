@@ -43,7 +43,7 @@ def test_the_report_names_models_machine_and_images(
     path = cell_model()
     report = bench([path], plan=QUICK, data=images, session_options=SessionOptions(threads=1))
     (model,) = report.models
-    assert (model.file, model.engine, model.precision) == (str(path), "onnxruntime", "fp32")
+    assert (model.file, model.runtime, model.precision) == (str(path), "onnxruntime", "fp32")
     assert (model.image_size, model.batch, model.threads) == ((64, 64), 1, 1)
     assert model.bytes == path.stat().st_size
     assert model.latency_ms.count == len(model.samples_ms) == 10

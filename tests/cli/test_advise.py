@@ -44,7 +44,7 @@ def test_every_form_that_runs_here_is_in_the_table_and_one_is_advised(
     assert code == 0, stderr
     report = from_json(AdviceReport, stdout)
     assert out.read_text() == stdout
-    variants = {(variant.engine, variant.precision): variant for variant in report.variants}
+    variants = {(variant.runtime, variant.precision): variant for variant in report.variants}
     assert {("torch", "fp32"), ("onnxruntime", "fp32"), ("onnxruntime", "int8")} <= set(variants)
     assert variants["onnxruntime", "fp32"].drop == pytest.approx(0, abs=0.2)
     assert variants["onnxruntime", "int8"].bytes < variants["onnxruntime", "fp32"].bytes

@@ -58,10 +58,10 @@ def test_a_device_without_torch_does_everything_with_an_openvino_pair(
     info = run("info", model)
     assert (info["kind"], info["bytes"]) == ("openvino", size_of(Path(model)))
     report = run("eval", model, data)
-    assert (report["engine"], report["ap50"]) == ("openvino", 1.0)
+    assert (report["runtime"], report["ap50"]) == ("openvino", 1.0)
     short = ("--seconds", "0.1", "--runs", "10", "--threads", "1")
     (row,) = run("bench", model, "--data", data, *short)["models"]
-    assert (row["engine"], row["bytes"]) == ("openvino", info["bytes"])
+    assert (row["runtime"], row["bytes"]) == ("openvino", info["bytes"])
     assert run("predict", model, data, "-o", str(tmp_path / "found"))["images"] == 4
 
 

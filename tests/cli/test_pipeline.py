@@ -43,7 +43,7 @@ def test_train_reparam_export_bench_eval_predict(
             "bench", best, onnx, "--seconds", "0.1", "--runs", "10", "--threads", "1", "--json"
         ).stdout
     )
-    assert [model["engine"] for model in bench["models"]] == ["torch", "onnxruntime"]
+    assert [model["runtime"] for model in bench["models"]] == ["torch", "onnxruntime"]
     assert bench["models"][1]["latency_ms"]["p50"] > 0
 
     scores = [

@@ -111,7 +111,7 @@ def test_stdout_is_one_path_and_the_report_lies_beside_it(quantized: Quantized) 
     assert report.drop == pytest.approx(100 * (report.ap_float - report.ap_int8))
     assert report.kept_float == ()
     assert sum(report.ranges_by_method.values()) == 64
-    assert report.engines[0].engine == report.target == "onnxruntime"
+    assert report.engines[0].runtime == report.target == "onnxruntime"
     assert (report.engines[0].int8_convolutions, report.engines[0].convolutions) == (70, 76)
 
 

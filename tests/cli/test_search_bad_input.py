@@ -81,7 +81,7 @@ def test_profile_of_something_else_is_refused(
     given = {
         "unit": "ms",
         "space_digest": SPACES["tiny"].for_task(3, (64, 64)).digest,
-        "engine": "onnxruntime",
+        "runtime": "onnxruntime",
         "precision": "fp32",
         "threads": 1,
         "fit": sample(LatencyFit, features=("macs",), weights_ms=(1.0,)),

@@ -109,7 +109,7 @@ def test_a_new_engine_goes_through_every_verb(
     added.export.assert_called_once()
     assert read_manifest(exported).kind == "onnx"
     timed = json.loads(run("bench", exported, "--runtime", NAME, "--runs", 10, "--json"))
-    assert [model["engine"] for model in timed["models"]] == [NAME]
+    assert [model["runtime"] for model in timed["models"]] == [NAME]
     scored = [
         json.loads(run("eval", exported, labelled, "--runtime", name, "--json"))["ap"]
         for name in (NAME, find_engine("auto").name)
@@ -118,7 +118,7 @@ def test_a_new_engine_goes_through_every_verb(
     profile = tmp_path / "profile.json"
     space = ("--space", "tiny", "--imgsz", 32, "--classes", 2, "--samples", 8)
     run(*PROFILE, *space, "--runtime", NAME, "-o", profile)
-    assert json.loads(profile.read_text())["engine"] == NAME
+    assert json.loads(profile.read_text())["runtime"] == NAME
 
 
 def test_advice_weighs_a_new_engine(
@@ -126,7 +126,7 @@ def test_advice_weighs_a_new_engine(
 ) -> None:
     limits = ("--max-drop", 100, "--threads", 1)
     found = json.loads(run(*ADVISE, settled(), "--data", labelled, *limits, "--json"))
-    assert (NAME, "fp32") in {(form["engine"], form["precision"]) for form in found["variants"]}
+    assert (NAME, "fp32") in {(form["runtime"], form["precision"]) for form in found["variants"]}
     assert found["absent"][f"{NAME} int8"] == dict(added.ENGINE.without)["int8"]
 
 

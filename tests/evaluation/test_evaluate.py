@@ -44,7 +44,7 @@ def test_both_engines_give_equal_figures_on_random_sets(
     assert fast.ap is not None
     assert fast.ap50 is not None
     assert 0 < fast.ap < fast.ap50 < 1
-    assert (fast.scorer, slow.scorer) == ("fast", "pycocotools")
+    assert (fast.engine, slow.engine) == ("fast", "pycocotools")
 
 
 def test_the_figures_are_those_pycocotools_sums_up_itself(random_set: Callable[..., Any]) -> None:
@@ -199,7 +199,7 @@ def test_the_report_says_what_was_measured_and_is_the_same_every_time(
     path = cell_model()
     report = score(path, cell_folder, batch_size=3)
     assert (report.model, report.model_sha256) == (path.name, parent_of(path).sha256)
-    assert (report.engine, report.split, report.data) == ("onnxruntime", "val", "coco")
+    assert (report.runtime, report.split, report.data) == ("onnxruntime", "val", "coco")
     assert (report.score_threshold, report.nms_iou, report.max_detections) == (0.01, 0.7, 300)
     assert report == score(path, cell_folder, batch_size=1)
     assert from_json(EvalReport, to_json(report)) == report

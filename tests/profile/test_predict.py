@@ -32,7 +32,7 @@ def profile(sample: Callable[..., Any], tmp_path: Path) -> Callable[..., Path]:
         HardwareProfile,
         unit="ms",
         space_digest=TINY.digest,
-        engine="onnxruntime",
+        runtime="onnxruntime",
         precision="int8",
         threads=1,
         fit=FIT,
@@ -54,7 +54,7 @@ def test_profile_of_what_is_searched_gives_its_fit(profile: Callable[..., Path])
     ("changes", "message"),
     [
         ({"space_digest": "0123"}, r"digest 0123\), not of this one"),
-        ({"engine": "openvino"}, "of runtime openvino, the search is for onnxruntime"),
+        ({"runtime": "openvino"}, "of runtime openvino, the search is for onnxruntime"),
         ({"precision": "fp32"}, "of precision fp32, the search is for int8"),
         ({"threads": 4}, "of threads 4, the search is for 1"),
         ({"unit": "s"}, "in 's', not ms"),
@@ -78,7 +78,7 @@ def test_newer_schema_and_other_files_are_refused(
     profile: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(ArtifactError, match="another version"):
-        open_profile(profile(schema_version=3), WANTED)
+        open_profile(profile(schema_version=2), WANTED)
     with pytest.raises(ArtifactError, match="no such file"):
         open_profile(tmp_path / "nothing.json", WANTED)
     (tmp_path / "list.json").write_text("[1, 2]")

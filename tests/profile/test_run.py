@@ -120,7 +120,7 @@ def test_killed_campaign_goes_on_where_it_was(
     ("changes", "what"),
     [
         ({"precision": "int8"}, "precision was fp32, not int8"),
-        ({"engine": "torch"}, "engine was onnxruntime, not torch"),
+        ({"engine": "torch"}, "runtime was onnxruntime, not torch"),
         ({"session_options": SessionOptions(threads=2)}, "threads was 1, not 2"),
         ({"space": SPACES["tiny"].for_task(4, (64, 64))}, "space_digest was"),
         ({"samples": 15}, "samples was 14, not 15"),

@@ -64,7 +64,7 @@ def make_variants(
         drop, noise = drop_of(aps[0], scores)
         variants.append(
             Variant(
-                engine=engine,
+                runtime=engine,
                 precision=precision,
                 ap=scores[0],
                 drop=drop,

@@ -68,7 +68,7 @@ def _advice(variants: Sequence[Variant], chosen: int, reference: Variant, images
     if variant.precision == "fp32":
         lower = [f for f in variants if f.precision != "fp32"]
         why = min(lower, key=lambda f: f.latency_ms, default=None)
-        rejection = f": {why.precision} on {why.engine} {why.rejected}" if why else ""
+        rejection = f": {why.precision} on {why.runtime} {why.rejected}" if why else ""
         return f"stay in {_name(variant)}{rejection}"
     faster = f"{1 / variant.ratio:.1f}x faster than {_name(reference)}"
     return f"ship {_name(variant)}: {faster}, {_drop(variant, images)}{_ties(variants, chosen)}"
@@ -99,12 +99,12 @@ def _nothing(variants: Sequence[Variant]) -> str:
 
 
 def _name(variant: Variant) -> str:
-    return f"{variant.precision} on {variant.engine}"
+    return f"{variant.precision} on {variant.runtime}"
 
 
 def commands(variant: Variant, checkpoint: Path, data: Path) -> tuple[str, ...]:
     """Gives the commands that make the variant, to be copied into a shell."""
-    engine = ENGINES[variant.engine]
+    engine = ENGINES[variant.runtime]
     if engine.runs_checkpoints:
         return (f"detkit reparam {shlex.quote(str(checkpoint))}",)
     source = str(checkpoint)

@@ -115,7 +115,7 @@ def match_models(baseline: Baseline, keys: Sequence[MeasurementKey]) -> list[Mod
 def key_of(model: ModelLatency, scenario: str) -> MeasurementKey:
     return MeasurementKey(
         name=Path(model.file).name,
-        engine=model.engine,
+        engine=model.runtime,
         precision=model.precision,
         device=model.device,
         image_size=model.image_size,

@@ -65,7 +65,7 @@ def model_latency(
         file=str(model.path),
         sha256=sha256_of(model.path),
         bytes=size_of(model.path),
-        engine=model.session.engine,
+        runtime=model.session.engine,
         precision=manifest.precision,
         form=manifest.form,
         device=session_options.device,

@@ -75,7 +75,7 @@ def evaluate(
         **vars(figures),
         model=model.name,
         model_sha256=model.sha256,
-        engine=session.engine,
+        runtime=session.engine,
         precision_mode=session.manifest.precision,
         data=data,
         split=split.name,
@@ -181,8 +181,8 @@ def coco_figures(
         images=len(records),
         boxes=int(totals.sum()),
         detections=sum(map(len, detections)),
-        scorer=scorer,
-        scorer_version=importlib.metadata.version(SCORERS[scorer]),
+        engine=scorer,
+        engine_version=importlib.metadata.version(SCORERS[scorer]),
     )
 
 

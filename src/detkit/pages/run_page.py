@@ -139,7 +139,7 @@ def _accuracy_table(run: TrainingRun) -> Table:
         "ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large",
     )  # fmt: skip
     rows = [
-        (item.model, item.engine, item.split, *(_share(getattr(item, key)) for key in keys))
+        (item.model, item.runtime, item.split, *(_share(getattr(item, key)) for key in keys))
         for item in run.reports.values()
         if isinstance(item, EvalReport)
     ]
@@ -190,7 +190,7 @@ def _bench_table(report: BenchReport) -> Table:
     )  # fmt: skip
     rows = [
         (
-            item.file, item.engine, item.precision, "x".join(map(str, item.image_size)),
+            item.file, item.runtime, item.precision, "x".join(map(str, item.image_size)),
             str(item.batch), str(item.threads), f"{item.latency_ms.p50:.2f}",
             f"{item.latency_ms.p90:.2f}", f"{item.latency_ms.p99:.2f}",
             f"{item.end_to_end_ms.total:.2f}", f"{item.images_per_s:.1f}",

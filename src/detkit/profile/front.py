@@ -63,8 +63,8 @@ def measure_front(path: Path, setup: EngineSetup, log: Callable[[str], None]) ->
             )
             for point, spec, seen in zip(points, specs, measurements, strict=True)
         ),
-        engine=setup.engine,
-        engine_version=engine_version(setup.engine),
+        runtime=setup.engine,
+        runtime_version=engine_version(setup.engine),
         precision=setup.precision,
         device=setup.session_options.device,
         threads=setup.session_options.threads,

@@ -39,7 +39,7 @@ def open_profile(path: Path, query: ProfileQuery) -> LatencyFit:
         raise UsageError(f"{path} is not finished", hint="use detkit profile --resume to continue")
     _check_space(path, profile, query.space)
     for flag, was, now in (
-        ("runtime", profile.engine, query.engine),
+        ("runtime", profile.runtime, query.engine),
         ("precision", profile.precision, query.precision),
         ("threads", profile.threads, query.threads),
     ):

@@ -36,7 +36,7 @@ GROUP = 10
 MEASUREMENTS = 3
 MAX_DRIFT = 0.10  # of the reference network
 MAX_WALL_OVER_CPU = 1.3
-SAME = ("space_digest", "engine", "engine_version", "precision", "device", "threads", "batch",
+SAME = ("space_digest", "runtime", "runtime_version", "precision", "device", "threads", "batch",
         "seed", "measurements", "power_mode")  # fmt: skip
 
 
@@ -129,8 +129,8 @@ def begin(space: SearchSpace, setup: EngineSetup, *, seed: int) -> HardwareProfi
         space_digest=space.digest,
         num_classes=space.base.num_classes,
         image_size="searched" if searched else f"{height}x{width}",
-        engine=setup.engine,
-        engine_version=engine_version(setup.engine),
+        runtime=setup.engine,
+        runtime_version=engine_version(setup.engine),
         precision=setup.precision,
         device=setup.session_options.device,
         threads=setup.session_options.threads,

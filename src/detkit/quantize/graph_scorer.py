@@ -136,7 +136,7 @@ class GraphScorer:
         before, after = self.time([parent, graph])
         covered = coverage(graph.path, engine)
         return EngineFigures(
-            engine=engine,
+            runtime=engine,
             ap_float=self.float_ap(engine),
             ap_int8=self.ap(graph.session),
             float_latency_ms=before.p50_ms,

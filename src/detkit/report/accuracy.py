@@ -44,8 +44,8 @@ class Figures:
     images: int
     boxes: int
     detections: int
-    scorer: str
-    scorer_version: str
+    engine: str  # the scorer, under the key that scripts rely on
+    engine_version: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,10 +56,10 @@ class EvalReport(Figures, Report):
     """
 
     kind: str = "eval report"
-    schema_version: int = 2
+    schema_version: int = 1
     model: str
     model_sha256: str
-    engine: str
+    runtime: str
     precision_mode: str
     data: str
     split: str

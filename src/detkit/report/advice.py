@@ -16,7 +16,7 @@ class Variant:
     variant, within `ratio_low` to `ratio_high` in nine cases of ten.
     """
 
-    engine: str
+    runtime: str
     precision: str
     ap: float
     drop: float

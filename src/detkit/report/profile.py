@@ -53,14 +53,14 @@ class HardwareProfile(Report):
     """
 
     kind: str = "hardware profile"
-    schema_version: int = 2
+    schema_version: int = 1
     unit: str = "ms"
     space: str
     space_digest: str
     num_classes: int
     image_size: str  # HEIGHTxWIDTH, or "searched"
-    engine: str
-    engine_version: str
+    runtime: str
+    runtime_version: str
     precision: str
     device: str
     threads: int

@@ -14,7 +14,7 @@ class EngineFigures:
     `coverage` is the share of convolutions that ran in INT8; the predictors never do.
     """
 
-    engine: str
+    runtime: str
     ap_float: float
     ap_int8: float
     float_latency_ms: float
@@ -63,7 +63,7 @@ class QuantReport(Report):
     """
 
     kind: str = "quantization report"
-    schema_version: int = 2
+    schema_version: int = 1
     file: str
     parent: str
     method: str  # ptq or qat

@@ -1,4 +1,7 @@
-"""What all reports have in common: each says its kind, so that any JSON file can be told apart."""
+"""What all reports have in common: each says its kind, so that any JSON file can be told apart.
+
+Names of fields are keys of JSON that scripts rely on: `runtime` is what `--runtime` takes.
+"""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class SearchReport(Report):
     """What a search found: `pareto` by ascending cost; `hypervolume` of scaled score and cost."""
 
     kind: str = "search report"
-    schema_version: int = 2
+    schema_version: int = 1
     pareto: tuple[ParetoPoint, ...]
     space: str
     space_digest: str
@@ -50,7 +50,7 @@ class SearchReport(Report):
     over_limit: int
     failed: int
     hypervolume: float
-    engine: str
+    runtime: str
     precision: str
     device: str = "cpu"
     threads: int
@@ -76,11 +76,11 @@ class MeasuredFront(Report):
     """The networks of a search timed on a device, for `detkit search --measured`."""
 
     kind: str = "measured front"
-    schema_version: int = 2
+    schema_version: int = 1
     unit: str = "ms"
     networks: tuple[MeasuredPoint, ...]
-    engine: str
-    engine_version: str
+    runtime: str
+    runtime_version: str
     precision: str
     device: str
     threads: int

@@ -72,7 +72,7 @@ class ModelLatency:
     file: str
     sha256: str
     bytes: int
-    engine: str
+    runtime: str
     precision: str
     form: str
     device: str

@@ -299,7 +299,7 @@ def test_bench_reports_the_gpu_s_own_time_and_its_copies(monkeypatch: Any, tmp_p
     session_options = SessionOptions(device="cuda")
     report = bench([tmp_path / "m.engine"], plan=plan, session_options=session_options)
     (model,) = report.models
-    assert (model.engine, model.clock, model.latency_ms.p50) == ("tensorrt", "device", 3.0)
+    assert (model.runtime, model.clock, model.latency_ms.p50) == ("tensorrt", "device", 3.0)
     assert (model.upload_ms, model.download_ms) == (0.5, 0.25)
     assert model.wall_ms is not None
     assert (model.end_to_end_ms.upload, model.end_to_end_ms.download) == (0.5, 0.25)

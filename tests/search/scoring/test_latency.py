@@ -54,7 +54,7 @@ def test_profile_predicts_and_says_how_well(tmp_path: Path, sample: Callable[...
         HardwareProfile,
         unit="ms",
         space_digest=TINY.digest,
-        engine="tensorrt",
+        runtime="tensorrt",
         precision="fp16",
         threads=1,
         fit=fit,

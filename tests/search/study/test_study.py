@@ -306,7 +306,7 @@ def measure_front(out: Path, sample: Callable[..., Any], factor: float, **fields
         )
         for point in points
     )
-    given = {"engine": "onnxruntime", "precision": "fp32", "threads": 1, "networks": networks}
+    given = {"runtime": "onnxruntime", "precision": "fp32", "threads": 1, "networks": networks}
     path = out.with_suffix(".measured.json")
     path.write_text(to_json(sample(MeasuredFront, **{**given, **fields})))
     return path
@@ -372,7 +372,7 @@ def test_measured_network_over_the_limit_leaves_the_front(
     ("fields", "message"),
     [
         ({"precision": "int8"}, "measured with precision int8, the search is for fp32"),
-        ({"engine": "openvino"}, "measured with runtime openvino"),
+        ({"runtime": "openvino"}, "measured with runtime openvino"),
         ({"networks": ()}, "none of the networks measured is a trial"),
     ],
 )

@@ -81,7 +81,7 @@ def _lines(report: AdviceReport) -> list[str]:
 
 def _row(variant: Variant, chosen: bool) -> tuple[str, ...]:
     return (
-        variant.engine,
+        variant.runtime,
         variant.precision,
         f"{variant.ap:.4f}",
         f"{variant.drop:+.2f}",

@@ -104,7 +104,7 @@ def _lines(report: CompareReport) -> list[str]:
     return [
         *console.table(_headers(precisions), [_row(model) for model in report.models]),
         "",
-        f"{height}x{width}, batch {first.batch}, {first.engine}, {first.threads} threads,"
+        f"{height}x{width}, batch {first.batch}, {first.runtime}, {first.threads} threads,"
         f" {machine['cpu']}; machine {machine['id']}",
         NOTE,
     ]

@@ -160,7 +160,7 @@ def _lines(report: EvalReport) -> list[str]:
         *console.table(headers, rows),
         "",
         f"{report.images} images of {report.split}, {report.detections} detections, "
-        f"{report.engine}, {report.scorer} ({report.scorer_version}), {_limits(report)}",
+        f"{report.runtime}, {report.engine} ({report.engine_version}), {_limits(report)}",
     ]
 
 

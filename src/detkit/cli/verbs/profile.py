@@ -149,7 +149,7 @@ def _profile_lines(report: HardwareProfile) -> list[str]:
     times = [sample.latency_ms for sample in report.samples]
     return [
         f"{len(times)} networks of {report.space}, {min(times):.2f} to {max(times):.2f} ms in"
-        f" {report.precision} on {report.engine} {report.engine_version}",
+        f" {report.precision} on {report.runtime} {report.runtime_version}",
         f"a network left out is predicted to {report.fit.mape:.1%} on average, ranks agree to"
         f" {report.fit.spearman:.3f} (Spearman)",
     ]
@@ -198,7 +198,7 @@ def _front_lines(report: MeasuredFront) -> list[str]:
     return [
         *console.table(("network", "digest", "searched ms", "measured ms", "off by"), rows),
         "",
-        f"{report.precision} on {report.engine} {report.engine_version},"
+        f"{report.precision} on {report.runtime} {report.runtime_version},"
         f" {report.threads} threads, {report.clock} time; machine {report.fingerprint['id']}",
     ]
 

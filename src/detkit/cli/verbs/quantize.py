@@ -198,7 +198,7 @@ def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:
               "INT8 convolutions", "MB", "of float")  # fmt: skip
     rows = [
         (
-            engine.engine,
+            engine.runtime,
             f"{engine.ap_float:.4f}",
             f"{engine.ap_int8:.4f}",
             f"{100 * (engine.ap_float - engine.ap_int8):+.2f}",

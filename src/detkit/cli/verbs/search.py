@@ -157,7 +157,7 @@ def _print_front(report: SearchReport, folder: Path, *, json: bool) -> None:
 
 def _hint(report: SearchReport, folder: Path) -> str:
     """How the front is measured on the device and taken back."""
-    engine = f"--runtime {report.engine} --precision {report.precision} --threads {report.threads}"
+    engine = f"--runtime {report.runtime} --precision {report.precision} --threads {report.threads}"
     return (
         f"latencies are predicted; on the device: detkit profile {folder}/pareto.json {engine}"
         f" -o measured.json\nthen: detkit search -o {folder} --resume --measured measured.json"

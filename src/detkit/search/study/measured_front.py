@@ -33,7 +33,7 @@ def read_measured(path: Path, config: SearchConfig) -> MeasuredFront:
             hint="detkit profile OUT/pareto.json -o FILE",
         )
     for flag, was, now in (
-        ("runtime", found.engine, find_engine(config.runtime).name),
+        ("runtime", found.runtime, find_engine(config.runtime).name),
         ("precision", found.precision, config.precision),
         ("threads", found.threads, config.threads),
     ):

@@ -246,7 +246,7 @@ class Study:
                 for t in trials
             ),
             hypervolume=volume_of(self.config, trials, front),
-            engine=find_engine(self.config.runtime).name,
+            runtime=find_engine(self.config.runtime).name,
             precision=self.config.precision,
             device=self.config.device,
             threads=self.config.threads,

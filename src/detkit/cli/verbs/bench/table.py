@@ -42,7 +42,7 @@ def _engine_row(model: ModelLatency) -> tuple[str, ...]:
     copies = model.clock == "device" and (model.upload_ms or 0) + (model.download_ms or 0)
     return (
         Path(model.file).name,
-        model.engine,
+        model.runtime,
         model.precision,
         f"{height}x{width}",
         f"{model.batch}",
