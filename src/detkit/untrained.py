@@ -55,7 +55,7 @@ REFERENCE = with_task(ZOO["yolo-nas-p"], 80, (160, 160))  # timed beside others:
 
 @dataclass(frozen=True, kw_only=True)
 class EngineSetup:
-    """On which engine, in which precision and how untrained networks are timed.
+    """The engine, the precision and the session options that untrained networks are timed with.
 
     Raises:
         UsageError: see `check_untrained`.

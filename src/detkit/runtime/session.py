@@ -25,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class SessionOptions:
-    """On which device a session runs, with how many threads; `threads` 0 leaves it to the engine.
+    """The device that a session runs on, and its threads; 0 leaves them to the engine.
 
     `in_flight` is how many sessions of the model run at once, which share the CPUs.
     """

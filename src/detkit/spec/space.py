@@ -92,7 +92,7 @@ class SearchSpace:
         return point
 
     def for_task(self, num_classes: int, image_size: tuple[int, int] | None) -> SearchSpace:
-        """The same space for other classes; an image size given is the only one searched."""
+        """Gives the same space for other classes; an image size given is the only one searched."""
         knobs = {path: values for path, values in self.knobs.items() if path not in TASK_FIELDS}
         if image_size is None and "image_size" in self.knobs:
             knobs["image_size"] = self.knobs["image_size"]

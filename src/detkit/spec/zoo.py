@@ -99,7 +99,7 @@ def find_arch(model: str) -> ArchSpec:
 
 
 def with_task(spec: ArchSpec, num_classes: int, image_size: tuple[int, int]) -> ArchSpec:
-    """The same network for other classes and another input size.
+    """Gives the same network for other classes and another input size.
 
     >>> with_task(find_arch("yolo-nas-n"), 3, (320, 320)).num_classes
     3

@@ -64,7 +64,7 @@ class QuantizedDetector(Detector):
         return out
 
     def in_float(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The same network without any rounding of activations; what `forward` is made from."""
+        """Runs the network without rounding its activations; what `forward` is made from."""
         return Detector.forward(self, images)
 
     def keep_in_float(self, groups: Iterable[str]) -> None:

@@ -44,7 +44,7 @@ class SandwichStep:
         settings: SupernetConfig,
         records: Sequence[ImageRecord],
     ) -> None:
-        """`records` are the images that batch-norm statistics are taken from."""
+        """Keeps `records`, the images that batch-norm statistics are taken from."""
         self.context, self.space, self.settings = context, space, settings
         self.records = records
         self.epochs_alone = round(settings.largest_first * context.config.epochs)

@@ -30,7 +30,7 @@ class SupernetWeights:
     """A trained supernet, and the data that its subnets are scored on."""
 
     def __init__(self, config: SearchConfig, path: Path) -> None:
-        """`path` is the checkpoint of the largest network."""
+        """Opens `path`, the checkpoint of the largest network."""
         self.config, self.path = config, path
         supernet, self.manifest = load_checkpoint(path)
         self.device = find_device(config.train.device)

@@ -147,7 +147,7 @@ class Searcher:
         seed: int,
         start: Sequence[Point] = (),
     ) -> None:
-        """`start` are points to ask for first."""
+        """Makes a searcher that asks for the points of `start` first."""
         self.space, self.objectives, self.strategy, self.seed = space, objectives, strategy, seed
         self.start = [space.to_row(point) for point in start]
         self.known: set[Row] = set()  # asked or told
