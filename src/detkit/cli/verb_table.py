@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class Verb(NamedTuple):
-    """One verb: its function as "module:function", imported only when it is called, and its help."""
+    """One verb: its function as "module:function", imported when it is called, and its help."""
 
     target: str
     help: str

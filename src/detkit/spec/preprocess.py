@@ -65,7 +65,7 @@ class Preprocess:
         return any(self.mean) or any(value != 1 for value in self.std)
 
     def resized(self, size: tuple[int, int]) -> Preprocess:
-        """Gives the same recipe at another input size, with the same margin between fit and size."""
+        """Gives the same recipe at another input size, the margin between fit and size kept."""
         margins = tuple(old - fit for old, fit in zip(self.size, self.fit, strict=True))
         fit = (size[0] - margins[0], size[1] - margins[1])
         return dataclasses.replace(self, size=size, fit=fit)
