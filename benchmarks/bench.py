@@ -39,7 +39,7 @@ import numpy as np
 from detkit.artifact.artifact import read_manifest, write_artifact
 from detkit.bench import timed_model
 from detkit.bench.baseline import Baseline, read_baseline
-from detkit.bench.run import bench
+from detkit.bench.run import time_models
 from detkit.core.serialization import to_json
 from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
@@ -93,7 +93,7 @@ def onnxruntime_loop(model: Path, args: argparse.Namespace) -> Iterator[Row]:
 def timed(model: Path, args: argparse.Namespace, engine: str) -> ModelLatency:
     plan = TimingPlan(min_seconds=args.seconds, min_runs=20, max_chain_runs=1)
     session_options = SessionOptions(threads=args.threads)
-    return bench([model], engine=engine, session_options=session_options, plan=plan).models[0]
+    return time_models([model], engine=engine, session_options=session_options, plan=plan).models[0]
 
 
 def openvino_app(model: Path, args: argparse.Namespace) -> Iterator[Row]:
@@ -235,7 +235,7 @@ def measured_baseline(model: Path, args: argparse.Namespace) -> Baseline:
 
 
 def bench_once(model: Path, args: argparse.Namespace, baseline: Baseline | None) -> BenchReport:
-    return bench(
+    return time_models(
         [model],
         engine=args.runtime,
         session_options=SessionOptions(threads=args.threads),

@@ -30,7 +30,7 @@ from detkit.core.serialization import from_plain, to_json
 from detkit.data.coco.folder import CocoSplit, open_folder
 from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
-from detkit.evaluation.evaluate import evaluate
+from detkit.evaluation.evaluate import score_split
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import cost_of
 from detkit.report import ParetoPoint, SearchReport
@@ -133,7 +133,9 @@ class Trainings:
             assert score is not None
             path = Path(score.checkpoint)
             session = open_session(path, engine="torch", session_options=SessionOptions(threads=1))
-            report = evaluate(session, self.test, model=parent_of(path), data=str(self.args.data))
+            report = score_split(
+                session, self.test, model=parent_of(path), data=str(self.args.data)
+            )
             write_text(run / "scores.json", json.dumps({"val": score.ap, "test": report.ap}))
         scores: dict[str, float] = json.loads((run / "scores.json").read_text(encoding="utf-8"))
         return scores

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from detkit.compare import compare
+from detkit.compare import compare_architectures
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import cost_of
@@ -56,7 +56,7 @@ def lines() -> list[str]:
 @pytest.fixture(scope="module")
 def report(slim_file: Path, lines: list[str]) -> CompareReport:
     names = ["yolo-nas-p", str(slim_file)]
-    return compare(names, image_size=(64, 64), plan=PLAN, log=lines.append)
+    return compare_architectures(names, image_size=(64, 64), plan=PLAN, log=lines.append)
 
 
 def test_networks_keep_their_order_and_have_their_costs(report: CompareReport) -> None:
@@ -122,4 +122,4 @@ def test_what_cannot_be_compared_is_refused_before_any_work(
     names: list[str], options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        compare(names, plan=PLAN, **options)
+        compare_architectures(names, plan=PLAN, **options)

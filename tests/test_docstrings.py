@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 ROOT = Path(__file__).parents[1] / "src" / "detkit"
 # How a line begins that goes on from a name, a signature or the docstring before it.
 FRAGMENT = re.compile(
@@ -23,8 +21,10 @@ def first_lines(file: Path) -> Iterator[str]:
             yield (ast.get_docstring(node) or "").partition("\n")[0]
 
 
-@pytest.mark.parametrize(
-    "file", sorted(ROOT.rglob("*.py")), ids=lambda file: str(file.relative_to(ROOT))
-)
-def test_first_line_stands_alone(file: Path) -> None:
-    assert [line for line in first_lines(file) if FRAGMENT.match(line)] == []
+def test_first_lines_stand_alone() -> None:
+    found = {
+        str(file.relative_to(ROOT)): lines
+        for file in sorted(ROOT.rglob("*.py"))
+        if (lines := [line for line in first_lines(file) if FRAGMENT.match(line)])
+    }
+    assert found == {}

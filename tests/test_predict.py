@@ -12,14 +12,16 @@ from PIL import Image
 
 from detkit.data.find_images import find_images, names_below_common_folder
 from detkit.engines.opening import open_session
-from detkit.predict import Prediction, Unreadable, drawn_names, predict, write_predictions
+from detkit.predict import Prediction, Unreadable, drawn_names, predict_images, write_predictions
 from detkit.report.detections import PredictReport
 
 
 def run(model: Path, sources: list[Path], out: Path) -> PredictReport:
     session, paths = open_session(model), find_images(sources)
     names = names_below_common_folder(sources, paths)
-    return write_predictions(predict(session, paths), names, session.manifest.class_names, out)
+    return write_predictions(
+        predict_images(session, paths), names, session.manifest.class_names, out
+    )
 
 
 def test_detections_are_in_the_images_own_pixels(
@@ -28,7 +30,7 @@ def test_detections_are_in_the_images_own_pixels(
     pixels = np.full((128, 256, 3), 114, np.uint8)  # in the 64x64 input at a quarter, rows 16..48
     pixels[:, 128:] = (255, 0, 0)
     Image.fromarray(pixels).save(tmp_path / "wide.png")
-    (found,) = predict(open_session(cell_model()), [tmp_path / "wide.png"])
+    (found,) = predict_images(open_session(cell_model()), [tmp_path / "wide.png"])
     assert isinstance(found, Prediction)
     # half of the two right cells is red, and half padding: (1 + 114/255) / 2 * 2 - 1
     assert found.detections.scores.tolist() == pytest.approx([114 / 255, 114 / 255], abs=0.01)

@@ -11,12 +11,12 @@ from detkit.artifact.artifact import read_manifest, sha256_of
 from detkit.core.errors import ArtifactError, DataError
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import cost_of
-from detkit.reparam import reparam
+from detkit.reparam import fuse_checkpoint
 
 
 def test_the_fused_file_says_how_far_it_strays(checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "fused.safetensors"
-    report = reparam(checkpoint, out)
+    report = fuse_checkpoint(checkpoint, out)
     assert report.difference is not None
     assert 0 < report.difference.box_px < 1e-2
     assert report.difference.score < 1e-4
@@ -32,12 +32,12 @@ def test_the_fused_file_says_how_far_it_strays(checkpoint: Path, tmp_path: Path)
 
 
 def test_a_fused_checkpoint_is_not_fused_again(checkpoint: Path, tmp_path: Path) -> None:
-    reparam(checkpoint, tmp_path / "fused.safetensors")
+    fuse_checkpoint(checkpoint, tmp_path / "fused.safetensors")
     with pytest.raises(ArtifactError, match="fused already"):
-        reparam(tmp_path / "fused.safetensors", tmp_path / "twice.safetensors")
+        fuse_checkpoint(tmp_path / "fused.safetensors", tmp_path / "twice.safetensors")
 
 
 def test_a_named_folder_without_images_is_an_error(checkpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError):
-        reparam(checkpoint, tmp_path / "fused.safetensors", data=tmp_path)
+        fuse_checkpoint(checkpoint, tmp_path / "fused.safetensors", data=tmp_path)
     assert not (tmp_path / "fused.safetensors").exists()

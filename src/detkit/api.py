@@ -41,7 +41,7 @@ from detkit.data.image import (
     upright_pixels,
 )
 from detkit.engines.opening import open_session
-from detkit.evaluation.evaluate import evaluate as score_split
+from detkit.evaluation.evaluate import score_split
 from detkit.report import EvalReport
 from detkit.runtime.session import Session, SessionOptions, SuppressingSession, detections_of
 from detkit.spec.onnx_description import OnnxDescription, read_description

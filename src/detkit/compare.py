@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact.artifact import size_of
-from detkit.bench.run import bench
+from detkit.bench.run import time_models
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.data.coco.folder import synthetic_images
 from detkit.engines import default_engine, measuring_engines
@@ -45,7 +45,7 @@ class UntrainedModel:
     macs: int
 
 
-def compare(
+def compare_architectures(
     names: Sequence[str],
     *,
     image_size: tuple[int, int] | None = None,
@@ -80,7 +80,7 @@ def compare(
         files = _write(specs, precisions, Path(folder), engine, log)
         log(_estimate(files, plan, engine, session_options))
         paths = [file.path for file in files]
-        report = bench(
+        report = time_models(
             paths,
             engine=engine,
             session_options=session_options,

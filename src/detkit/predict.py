@@ -40,7 +40,7 @@ class Unreadable:
     reason: str
 
 
-def predict(
+def predict_images(
     session: Session, paths: Sequence[Path], nms: NmsConfig = PREDICT_NMS
 ) -> Iterator[Prediction | Unreadable]:
     """Detects objects in each image; yields one result for each path, in order.

@@ -22,7 +22,7 @@ from detkit.runtime.session import SessionOptions
 NUM_IMAGES = 8
 
 
-def reparam(checkpoint: Path, out: Path, *, data: Path | None = None) -> ConversionReport:
+def fuse_checkpoint(checkpoint: Path, out: Path, *, data: Path | None = None) -> ConversionReport:
     """Writes the fused form of `checkpoint` to `out`; images for the comparison from `data`.
 
     Raises:

@@ -25,7 +25,7 @@ from detkit.bench.baseline import (
     read_baseline,
     verdict_of,
 )
-from detkit.bench.run import bench
+from detkit.bench.run import time_models
 from detkit.core.errors import ArtifactError, MeasurementError
 from detkit.core.serialization import to_json
 from detkit.engines import engine_packages
@@ -302,7 +302,7 @@ def measured(
             file.write_text(to_json(against))
             baseline = read_baseline(file, 0.5)
         settings = {"plan": QUICK, "session_options": SessionOptions(threads=1), **settings}
-        return bench([path], data=cell_folder, baseline=baseline, **settings)
+        return time_models([path], data=cell_folder, baseline=baseline, **settings)
 
     return run
 

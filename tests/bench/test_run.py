@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from detkit.bench import timed_model as room
-from detkit.bench.run import bench
+from detkit.bench.run import time_models
 from detkit.bench.timed_model import TimedModel, fill_options, image_files
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError
 from detkit.core.serialization import from_json, to_json
@@ -41,7 +41,7 @@ def test_the_report_names_models_machine_and_images(
     cell_model: Callable[..., Path], images: Path
 ) -> None:
     path = cell_model()
-    report = bench([path], plan=QUICK, data=images, session_options=SessionOptions(threads=1))
+    report = time_models([path], plan=QUICK, data=images, session_options=SessionOptions(threads=1))
     (model,) = report.models
     assert (model.file, model.runtime, model.precision) == (str(path), "onnxruntime", "fp32")
     assert (model.image_size, model.batch, model.threads) == ((64, 64), 1, 1)
@@ -62,7 +62,7 @@ def test_every_form_of_export_is_timed_beside_the_raw_one(
     cell_model: Callable[..., Path], images: Path, form: dict[str, bool]
 ) -> None:
     paths = [cell_model(), cell_model("other.onnx", **form)]
-    report = bench(paths, plan=QUICK, data=images, batch=2)
+    report = time_models(paths, plan=QUICK, data=images, batch=2)
     first, other = report.models
     assert (first.ratio_to_first, first.batch) == (1, 2)
     assert other.ratio_to_first > 0
@@ -73,14 +73,14 @@ def test_engines_told_no_threads_all_get_the_same(
     cell_model: Callable[..., Path], images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "usable_cpus", lambda: 3)
-    report = bench([cell_model()], plan=QUICK, data=images)
+    report = time_models([cell_model()], plan=QUICK, data=images)
     assert report.models[0].threads == 3
 
 
 def test_few_runs_are_a_warning_of_the_report(
     cell_model: Callable[..., Path], images: Path
 ) -> None:
-    report = bench([cell_model()], plan=QUICK, data=images)
+    report = time_models([cell_model()], plan=QUICK, data=images)
     assert not report.valid
     assert any("p99 of 10 runs" in warning for warning in report.warnings)
 
@@ -88,7 +88,7 @@ def test_few_runs_are_a_warning_of_the_report(
 def test_the_reference_work_is_timed_in_the_rounds_of_the_models(
     cell_model: Callable[..., Path], images: Path
 ) -> None:
-    report = bench([cell_model()], plan=QUICK, data=images)
+    report = time_models([cell_model()], plan=QUICK, data=images)
     assert report.reference is not None
     assert report.reference.p50_ms > 0
     assert len(report.reference.block_ms) == len(report.models[0].block_ms) == QUICK.blocks
@@ -97,7 +97,7 @@ def test_the_reference_work_is_timed_in_the_rounds_of_the_models(
 def test_the_state_of_the_machine_is_taken_before_between_and_after(
     cell_model: Callable[..., Path], images: Path
 ) -> None:
-    report = bench([cell_model()], plan=QUICK, data=images)
+    report = time_models([cell_model()], plan=QUICK, data=images)
     assert len(report.states) == QUICK.blocks + 2
     assert report.states[0].load_average >= 0
 
@@ -110,7 +110,7 @@ def test_in_the_throughput_scenario_every_usable_cpu_has_a_batch(
         pytest.importorskip("openvino", reason="OpenVINO is not installed here")
     monkeypatch.setattr(room, "usable_cpus", lambda: 3)
     plan = dataclasses.replace(QUICK, min_seconds=0.2)
-    report = bench(
+    report = time_models(
         [cell_model()],
         plan=plan,
         data=images,
@@ -153,7 +153,7 @@ def test_cpu_time_is_that_of_a_thread_that_does_the_work(
 
     assert room._works_in_caller(compute, 1)
     assert not room._works_in_caller(let_others_compute, 1)
-    report = bench(
+    report = time_models(
         [cell_model()], plan=QUICK, data=images, session_options=SessionOptions(threads=1)
     )
     assert len(report.models[0].block_cpu_ms) == QUICK.blocks
@@ -166,7 +166,7 @@ def test_an_engine_without_threads_of_ours_has_no_throughput_scenario(
 ) -> None:
     monkeypatch.setattr(room, "usable_cpus", lambda: 2)
     with pytest.raises(UsageError, match="torch has no throughput scenario"):
-        bench([checkpoint], plan=QUICK, scenario="throughput")
+        time_models([checkpoint], plan=QUICK, scenario="throughput")
 
 
 def test_an_engine_that_times_itself_is_told_apart_from_its_copies(
@@ -177,7 +177,7 @@ def test_an_engine_that_times_itself_is_told_apart_from_its_copies(
     assert isinstance(session, GraphSession)
     monkeypatch.setattr(session, "runner", TimedByItself(session.runner))
     monkeypatch.setattr("detkit.bench.run.open_sessions", lambda *_: (session,))
-    (model,) = bench([path], plan=QUICK, data=images).models
+    (model,) = time_models([path], plan=QUICK, data=images).models
     assert (model.clock, model.latency_ms.p50, model.latency_ms.p99) == ("device", 3.0, 3.0)
     assert (model.upload_ms, model.download_ms) == (0.25, 0.125)
     assert model.wall_ms is not None
@@ -213,7 +213,9 @@ def test_energy_is_that_of_an_image(
         return 6.0
 
     monkeypatch.setattr("detkit.bench.run.measure_joules", joules)
-    report = bench([cell_model()], plan=QUICK, data=images, batch=3, clock=lambda: next(ticks))
+    report = time_models(
+        [cell_model()], plan=QUICK, data=images, batch=3, clock=lambda: next(ticks)
+    )
     # A plan of no seconds is one run, of 3 images.
     assert report.models[0].energy_mj_per_image == pytest.approx(6e3 / 3)
 
@@ -237,9 +239,9 @@ def test_neighbouring_runs_get_different_images_never_zeros(
 def test_the_data_a_model_was_trained_on_is_used_while_it_is_there(
     cell_model: Callable[..., Path], images: Path
 ) -> None:
-    here = bench([cell_model(data=str(images))], plan=QUICK)
+    here = time_models([cell_model(data=str(images))], plan=QUICK)
     assert here.images == str(images)
-    gone = bench([cell_model(data=str(images / "gone"))], plan=QUICK)
+    gone = time_models([cell_model(data=str(images / "gone"))], plan=QUICK)
     assert gone.images == "synthetic images"
 
 
@@ -257,15 +259,15 @@ def test_a_folder_with_one_image_is_not_enough(
     for path in sorted(images.iterdir())[1:]:
         path.unlink()
     with pytest.raises(DataError, match="at least two"):
-        bench([cell_model()], plan=QUICK, data=images)
+        time_models([cell_model()], plan=QUICK, data=images)
 
 
 def test_models_that_cannot_be_opened_are_told(
     cell_model: Callable[..., Path], images: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ArtifactError, match="no such file"):
-        bench([tmp_path / "absent.onnx"], plan=QUICK, data=images)
+        time_models([tmp_path / "absent.onnx"], plan=QUICK, data=images)
     with pytest.raises(BackendError, match="cuda"):
-        bench(
+        time_models(
             [cell_model()], plan=QUICK, data=images, session_options=SessionOptions(device="cuda")
         )

@@ -29,21 +29,21 @@ SETTINGS = (
 )
 
 
-def place_of(out: Path) -> tuple[int, int]:
+def reached_in(out: Path) -> tuple[int, int]:
     """Epoch and batch that the shared weights have learnt from; before the first, neither."""
     path = out / "supernet" / "state" / "state.safetensors"
     if not path.is_file():
         return 0, 0
     state = path.read_bytes()  # at once, as the file is replaced while it is read
     header = json.loads(state[8 : 8 + int.from_bytes(state[:8], "little")])
-    place = json.loads(header["__metadata__"]["state"])
-    return place["epoch"], place["batch"]
+    reached = json.loads(header["__metadata__"]["state"])
+    return reached["epoch"], reached["batch"]
 
 
 def stop_within_an_epoch(driver: subprocess.Popen[str], out: Path, number: int) -> str:
     """Sends a signal once there is progress, in an epoch that is not done; returns stderr."""
-    before, end = place_of(out), time.monotonic() + PATIENCE_SECONDS
-    while (place := place_of(out)) <= before or not place[1]:
+    before, end = reached_in(out), time.monotonic() + PATIENCE_SECONDS
+    while (reached := reached_in(out)) <= before or not reached[1]:
         assert driver.poll() is None, driver.communicate()
         assert time.monotonic() < end
         time.sleep(0.005)

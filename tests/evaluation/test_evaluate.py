@@ -19,7 +19,7 @@ from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.data.coco.folder import open_folder
 from detkit.engines.opening import open_session
-from detkit.evaluation.evaluate import SCORERS, coco_figures, detect, evaluate, match_classes
+from detkit.evaluation.evaluate import SCORERS, coco_figures, detect, match_classes, score_split
 from detkit.report import EvalReport
 from detkit.runtime.graph_session import GraphSession
 
@@ -170,7 +170,7 @@ def test_other_classes_are_an_error(
 
 def score(path: Path, folder: Path, **options: Any) -> EvalReport:
     split = open_folder(folder, splits=("val",)).split("val")
-    return evaluate(open_session(path), split, model=parent_of(path), data="coco", **options)
+    return score_split(open_session(path), split, model=parent_of(path), data="coco", **options)
 
 
 @pytest.mark.parametrize("form", [{}, {"uint8": True}, {"nms": True}])
@@ -253,4 +253,4 @@ def test_a_split_without_images_is_an_error(
     path = cell_model()
     split = dataclasses.replace(open_folder(cell_folder).split("val"), records=())
     with pytest.raises(DataError, match="no images"):
-        evaluate(open_session(path), split, model=parent_of(path), data="coco")
+        score_split(open_session(path), split, model=parent_of(path), data="coco")

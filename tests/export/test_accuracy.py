@@ -14,7 +14,7 @@ from detkit.engines import engines_of, exporters, find_engine
 from detkit.engines.engine import Engine
 from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
 from detkit.engines.opening import open_session
-from detkit.evaluation.evaluate import evaluate
+from detkit.evaluation.evaluate import score_split
 
 FORMS = [
     (target, engine) for target in exporters() for engine in (e.name for e in engines_of(target))
@@ -32,7 +32,7 @@ def skip_unless_it_runs(engine: Engine) -> None:
 
 def ap_of(path: Path, split: CocoSplit, *, engine: str = "") -> float:
     session = open_session(path, engine=engine)
-    found = evaluate(session, split, model=parent_of(path), data="labelled")
+    found = score_split(session, split, model=parent_of(path), data="labelled")
     assert found.ap is not None
     return found.ap
 

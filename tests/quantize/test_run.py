@@ -18,7 +18,7 @@ from detkit.core.serialization import from_json
 from detkit.quantize.qat import START
 from detkit.quantize.request import QuantizeRequest
 from detkit.quantize.result import pick_again
-from detkit.quantize.run import quantize
+from detkit.quantize.run import quantize_checkpoint
 from detkit.report import QuantReport
 from detkit.timing.plan import TimingPlan
 from detkit.train.stop import StopSignal
@@ -52,7 +52,7 @@ def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(
         ),
         qat=True,
     )
-    report = quantize(request, told.append, lambda progress: None, StopSignal())
+    report = quantize_checkpoint(request, told.append, lambda progress: None, StopSignal())
     assert report is not None
     calibrated = float(re.findall(r"calibrated: AP ([\d.]+)", "\n".join(told))[0])
     assert report.ap_int8 >= calibrated - 1e-4
@@ -77,7 +77,7 @@ def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(
         qat=True,
     )
     stop = StopSignal(signal=15)
-    assert quantize(request, lambda text: None, lambda progress: None, stop) is None
+    assert quantize_checkpoint(request, lambda text: None, lambda progress: None, stop) is None
     assert [item.name for item in tmp_path.iterdir()] == ["m.qat"]
     assert (request.run_folder / "state" / "state.safetensors").is_file()
 

@@ -49,7 +49,7 @@ class MeasuredVariants:
     warnings: tuple[str, ...]
 
 
-def advise(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
+def find_advice(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
     """Recommends a variant, INT8 by calibration alone; nothing is left on disk.
 
     Raises:

@@ -50,7 +50,7 @@ ENERGY_SECONDS = 2.0
 Log = Callable[[str], None]
 
 
-def bench(
+def time_models(
     paths: Sequence[Path],
     *,
     engine: str = "",

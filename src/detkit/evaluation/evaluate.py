@@ -37,7 +37,7 @@ Floats = npt.NDArray[np.float64]
 SCORERS = {"fast": "faster-coco-eval", "pycocotools": "pycocotools"}  # -> distribution
 
 
-def evaluate(
+def score_split(
     session: Session,
     split: CocoSplit,
     *,

@@ -35,7 +35,7 @@ from detkit.train.progress import TrainProgress
 from detkit.train.stop import StopSignal
 
 
-def quantize(
+def quantize_checkpoint(
     request: QuantizeRequest,
     log: Callable[[str], None],
     on_progress: Callable[[TrainProgress], None],

@@ -11,7 +11,7 @@ from PIL import Image
 from detkit.core.errors import DataError, UsageError
 from detkit.data.coco import faults
 from detkit.data.coco.folder import open_folder
-from detkit.data.converters.convert import convert
+from detkit.data.converters.convert import convert_folder
 from detkit.data.converters.labels import divided
 from detkit.data.converters.yolo_yaml import read_yolo_yaml
 
@@ -72,7 +72,7 @@ def yolo(tmp_path: Path) -> Path:
 
 
 def test_voc_becomes_an_equal_coco_folder(voc: Path, tmp_path: Path) -> None:
-    report = convert(voc, tmp_path / "out", from_="voc")
+    report = convert_folder(voc, tmp_path / "out", from_="voc")
     folder = open_folder(tmp_path / "out")
     assert report.clean
     assert folder.report.faults == ()
@@ -89,10 +89,10 @@ def test_voc_becomes_an_equal_coco_folder(voc: Path, tmp_path: Path) -> None:
 def test_voc_without_lists_is_divided_alike_every_time(voc: Path, tmp_path: Path) -> None:
     for name in ("train", "val"):
         (voc / "ImageSets" / "Main" / f"{name}.txt").unlink()
-    first = convert(voc, tmp_path / "a", from_="voc")
+    first = convert_folder(voc, tmp_path / "a", from_="voc")
     assert first.counts == {faults.NO_SPLIT_LIST: 1}
     assert sum(split.images for split in first.splits) == 3
-    convert(voc, tmp_path / "b", from_="voc")
+    convert_folder(voc, tmp_path / "b", from_="voc")
     for path in (tmp_path / "a").rglob("*.json"):
         assert (tmp_path / "b" / path.relative_to(tmp_path / "a")).read_text() == path.read_text()
 
@@ -119,14 +119,14 @@ def test_split_is_80_10_10() -> None:
 )
 def test_voc_faults_are_told_and_left_out(voc: Path, tmp_path: Path, xml: str, reason: str) -> None:
     write(voc / "Annotations/b.xml", xml)
-    report = convert(voc, tmp_path / "out", from_="voc")
+    report = convert_folder(voc, tmp_path / "out", from_="voc")
     assert report.counts == {reason: 1}
     assert open_folder(tmp_path / "out").report.faults == ()
 
 
 def test_voc_images_with_unreadable_labels_count_as_dropped(voc: Path, tmp_path: Path) -> None:
     write(voc / "Annotations/b.xml", "<annotation>")
-    report = convert(voc, tmp_path / "out", from_="voc")
+    report = convert_folder(voc, tmp_path / "out", from_="voc")
     assert (report.splits[0].images, report.splits[0].dropped_images) == (1, 1)
     assert not (tmp_path / "out/images/train/b.jpg").exists()
 
@@ -139,19 +139,19 @@ def test_entities_cannot_hide_in_another_encoding(voc: Path, tmp_path: Path, bom
     else:
         raw = text.encode("utf-16")
     (voc / "Annotations/b.xml").write_bytes(raw)
-    report = convert(voc, tmp_path / "out", from_="voc")
+    report = convert_folder(voc, tmp_path / "out", from_="voc")
     assert report.counts == {faults.BAD_LABELS: 1}
 
 
 def test_voc_names_that_lead_out_are_refused(voc: Path, tmp_path: Path) -> None:
     write(voc / "ImageSets/Main/val.txt", "../../c\n")
-    assert convert(voc, tmp_path / "out", from_="voc").counts[faults.BAD_LABELS] == 1
+    assert convert_folder(voc, tmp_path / "out", from_="voc").counts[faults.BAD_LABELS] == 1
 
 
 def test_wrong_sizes_refuse_the_source_before_writing(voc: Path, tmp_path: Path) -> None:
     write(voc / "Annotations/b.xml", voc_xml(size="41x30"))
     with pytest.raises(DataError, match=faults.SIZE_MISMATCH):
-        convert(voc, tmp_path / "out", from_="voc")
+        convert_folder(voc, tmp_path / "out", from_="voc")
     assert not (tmp_path / "out").exists()
 
 
@@ -159,7 +159,7 @@ def test_wrong_sizes_refuse_the_source_before_writing(voc: Path, tmp_path: Path)
 
 
 def test_yolo_becomes_an_equal_coco_folder(yolo: Path, tmp_path: Path) -> None:
-    report = convert(yolo, tmp_path / "out", from_="yolo")
+    report = convert_folder(yolo, tmp_path / "out", from_="yolo")
     folder = open_folder(tmp_path / "out")
     assert report.counts == {}
     assert folder.report.class_names == ("cat", "cow", "dog")
@@ -186,7 +186,7 @@ def test_yolo_faults_are_told_and_left_out(
     yolo: Path, tmp_path: Path, row: str, reason: str
 ) -> None:
     write(yolo / "labels/train/b.txt", row)
-    report = convert(yolo, tmp_path / "out", from_="yolo")
+    report = convert_folder(yolo, tmp_path / "out", from_="yolo")
     assert report.counts == {reason: 1}
     assert report.faults[0].file == "images/train/b.jpg"
     assert open_folder(tmp_path / "out").report.faults == ()
@@ -194,7 +194,7 @@ def test_yolo_faults_are_told_and_left_out(
 
 def test_yolo_labels_that_are_no_text_drop_the_image(yolo: Path, tmp_path: Path) -> None:
     (yolo / "labels/train/b.txt").write_bytes(b"\xff\xfe\x00")
-    report = convert(yolo, tmp_path / "out", from_="yolo")
+    report = convert_folder(yolo, tmp_path / "out", from_="yolo")
     assert report.counts == {faults.BAD_LABELS: 1}
     assert report.splits[0].dropped_images == 1
 
@@ -202,13 +202,13 @@ def test_yolo_labels_that_are_no_text_drop_the_image(yolo: Path, tmp_path: Path)
 def test_nan_refuses_the_source(yolo: Path, tmp_path: Path) -> None:
     write(yolo / "labels/train/b.txt", "0 nan 0.5 0.4 0.4")
     with pytest.raises(DataError, match=faults.NOT_FINITE):
-        convert(yolo, tmp_path / "out", from_="yolo")
+        convert_folder(yolo, tmp_path / "out", from_="yolo")
 
 
 def test_yolo_without_yaml_uses_folders_and_classes_txt(yolo: Path, tmp_path: Path) -> None:
     (yolo / "data.yaml").unlink()
     write(yolo / "classes.txt", "cat\ncow\ndog\n")
-    report = convert(yolo, tmp_path / "out", from_="yolo")
+    report = convert_folder(yolo, tmp_path / "out", from_="yolo")
     assert [(split.split, split.images) for split in report.splits] == [("train", 2), ("val", 1)]
 
 
@@ -218,14 +218,14 @@ def test_roboflow_yolo_export(tmp_path: Path) -> None:
         image(root / split / "images" / f"{stem}.jpg", seed)
         write(root / split / "labels" / f"{stem}.txt", "0 0.5 0.5 0.5 0.5")
     write(root / "data.yaml", "train: ../train/images\nval: ../valid/images\nnc: 1\nnames: ['x']\n")
-    report = convert(root, tmp_path / "out", from_="yolo")
+    report = convert_folder(root, tmp_path / "out", from_="yolo")
     assert [(split.split, split.boxes) for split in report.splits] == [("train", 1), ("val", 1)]
 
 
 def test_lists_of_images(yolo: Path, tmp_path: Path) -> None:
     write(yolo / "data.yaml", "train: train.txt\nnames:\n  0: cat\n  1: cow\n  2: dog\n")
     write(yolo / "train.txt", "./images/train/a.jpg\nimages/val/c.jpg\n")
-    report = convert(yolo, tmp_path / "out", from_="yolo")
+    report = convert_folder(yolo, tmp_path / "out", from_="yolo")
     assert [(split.split, split.images, split.boxes) for split in report.splits] == [
         ("train", 2, 3)
     ]
@@ -236,7 +236,7 @@ def test_paths_that_lead_out_are_refused(yolo: Path, tmp_path: Path, place: str)
     (tmp_path / "elsewhere").mkdir()
     write(yolo / "data.yaml", f"train: {place}\nnames: [cat]\n")
     with pytest.raises(DataError, match="not in the folder"):
-        convert(yolo, tmp_path / "out", from_="yolo")
+        convert_folder(yolo, tmp_path / "out", from_="yolo")
 
 
 @pytest.mark.parametrize(
@@ -327,17 +327,17 @@ def test_splits_of_yaml(tmp_path: Path) -> None:
 
 def test_sources_are_not_written_to(voc: Path, tmp_path: Path) -> None:
     before = sorted((str(p), p.stat().st_mtime_ns) for p in voc.rglob("*"))
-    convert(voc, tmp_path / "out", from_="voc")
+    convert_folder(voc, tmp_path / "out", from_="voc")
     assert sorted((str(p), p.stat().st_mtime_ns) for p in voc.rglob("*")) == before
 
 
 def test_filled_folders_and_unknown_formats_are_refused(voc: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="already exists"):
-        convert(voc, tmp_path, from_="voc")
+        convert_folder(voc, tmp_path, from_="voc")
     with pytest.raises(UsageError, match="the source itself"):
-        convert(voc, voc, from_="voc", force=True)
+        convert_folder(voc, voc, from_="voc", force=True)
     with pytest.raises(UsageError, match="unknown format 'vok'") as caught:
-        convert(voc, tmp_path / "out", from_="vok")
+        convert_folder(voc, tmp_path / "out", from_="vok")
     assert "voc" in caught.value.hint
 
 
@@ -345,14 +345,14 @@ def test_filled_folders_and_unknown_formats_are_refused(voc: Path, tmp_path: Pat
 def test_folders_of_another_kind_say_what_is_needed(tmp_path: Path, from_: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError) as caught:
-        convert(tmp_path / "empty", tmp_path / "out", from_=from_)
+        convert_folder(tmp_path / "empty", tmp_path / "out", from_=from_)
     assert "it needs" in caught.value.hint
     with pytest.raises(DataError, match="no such folder"):
-        convert(tmp_path / "nowhere", tmp_path / "out", from_=from_)
+        convert_folder(tmp_path / "nowhere", tmp_path / "out", from_=from_)
 
 
 def test_ids_start_at_one(voc: Path, tmp_path: Path) -> None:
-    convert(voc, tmp_path / "out", from_="voc")
+    convert_folder(voc, tmp_path / "out", from_="voc")
     content = json.loads((tmp_path / "out/annotations/instances_train.json").read_text())
     for key in ("images", "annotations", "categories"):
         assert [item["id"] for item in content[key]] == [1, 2]

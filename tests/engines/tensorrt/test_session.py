@@ -21,7 +21,7 @@ import pytest
 
 import detkit
 from detkit.artifact.artifact import Manifest, TensorInfo
-from detkit.bench.run import bench
+from detkit.bench.run import time_models
 from detkit.core.errors import ArtifactError, BackendError
 from detkit.engines.opening import open_session
 from detkit.engines.tensorrt import build_machine as machine
@@ -297,7 +297,7 @@ def test_bench_reports_the_gpu_s_own_time_and_its_copies(monkeypatch: Any, tmp_p
     write_engine(tmp_path / "m.engine", b"engine", record())
     plan = TimingPlan(min_seconds=0, min_runs=20, blocks=5, warmup_seconds=0, max_chain_runs=3)
     session_options = SessionOptions(device="cuda")
-    report = bench([tmp_path / "m.engine"], plan=plan, session_options=session_options)
+    report = time_models([tmp_path / "m.engine"], plan=plan, session_options=session_options)
     (model,) = report.models
     assert (model.runtime, model.clock, model.latency_ms.p50) == ("tensorrt", "device", 3.0)
     assert (model.upload_ms, model.download_ms) == (0.5, 0.25)

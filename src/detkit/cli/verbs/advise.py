@@ -42,8 +42,7 @@ def advise(
     """
     console.setup(quiet, verbose)
     from detkit.advise.recommend import VariantLimits
-    from detkit.advise.run import AdviseRequest
-    from detkit.advise.run import advise as find_advice
+    from detkit.advise.run import AdviseRequest, find_advice
     from detkit.cli.reliability_output import print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.core.errors import GateError

@@ -73,13 +73,13 @@ def compare(
     console.setup(quiet, verbose)
     from detkit.cli.reliability_output import check_reliable, print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
-    from detkit.compare import compare as measure_models
+    from detkit.compare import compare_architectures
     from detkit.runtime.session import SessionOptions
     from detkit.spec.arch import parse_image_size
     from detkit.timing.plan import TimingPlan
 
     check_report_file(out, force=force)
-    report = measure_models(
+    report = compare_architectures(
         names,
         image_size=parse_image_size(imgsz) if imgsz else None,
         precisions=tuple(precision.split(",")),

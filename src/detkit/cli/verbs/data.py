@@ -75,7 +75,7 @@ def convert(
     classes.txt. Without lists of splits the images are divided 80/10/10, always the same way.
     """
     console.setup(quiet, verbose)
-    from detkit.data.converters.convert import convert as convert_folder
+    from detkit.data.converters.convert import convert_folder
 
     with console.progress(None, "decode") as bar:
         report = convert_folder(

@@ -78,7 +78,7 @@ def eval_(
     console.setup(quiet, verbose)
     from detkit.artifact.artifact import parent_of
     from detkit.engines.opening import open_session
-    from detkit.evaluation.evaluate import evaluate
+    from detkit.evaluation.evaluate import score_split
     from detkit.runtime.session import SessionOptions
 
     check_report_file(out, force=force)
@@ -89,7 +89,7 @@ def eval_(
     )
     chosen = _read_split(data, split, annotations)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
-        report = evaluate(
+        report = score_split(
             session,
             chosen,
             model=parent_of(model),

@@ -61,8 +61,7 @@ def predict(
     from detkit.core.work_folder import check_output_folder
     from detkit.data.find_images import find_images, names_below_common_folder
     from detkit.engines.opening import open_session
-    from detkit.predict import predict as detect_in
-    from detkit.predict import write_predictions
+    from detkit.predict import predict_images, write_predictions
     from detkit.runtime.session import SessionOptions
 
     check_output_folder(out, force=force)
@@ -81,7 +80,7 @@ def predict(
     )
     with console.progress(len(paths), "predict") as bar:
         report = write_predictions(
-            detect_in(session, paths, nms),
+            predict_images(session, paths, nms),
             names_below_common_folder(images, paths),
             session.manifest.class_names,
             out,

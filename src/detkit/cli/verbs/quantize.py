@@ -150,8 +150,7 @@ def _named(data: Path | None) -> Path:
 
 def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
     """Quantizes and prints the result, or says what would be done."""
-    from detkit.quantize.run import planned_steps
-    from detkit.quantize.run import quantize as quantize_checkpoint
+    from detkit.quantize.run import planned_steps, quantize_checkpoint
 
     if dry_run:
         for line in planned_steps(request):

@@ -34,7 +34,7 @@ def reparam(
     images is measured, printed and recorded. By default NAME.fused.safetensors is written.
     """
     console.setup(quiet, verbose)
-    from detkit.reparam import reparam as fuse_checkpoint
+    from detkit.reparam import fuse_checkpoint
 
     path = output_path(out, checkpoint, ".fused.safetensors", force=force)
     emit_conversion(fuse_checkpoint(checkpoint, path, data=data), json=json)

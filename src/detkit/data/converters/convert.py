@@ -23,7 +23,7 @@ from detkit.report import DataReport
 FORMATS: dict[str, Callable[[Path], RawFolder]] = {"voc": read_voc, "yolo": read_yolo}
 
 
-def convert(
+def convert_folder(
     source: Path,
     out: Path,
     *,

@@ -85,7 +85,7 @@ def bench(
     """
     console.setup(quiet, verbose)
     from detkit.bench.baseline import read_baseline
-    from detkit.bench.run import bench as time_models
+    from detkit.bench.run import time_models
     from detkit.cli.descriptions import descriptions_of
     from detkit.cli.reliability_output import print_warnings
     from detkit.cli.report_output import check_report_file, emit_report
