@@ -31,19 +31,12 @@ from detkit.core.paths import PATH_TYPES, StrPath
 from detkit.data.coco.classes import with_class_names
 from detkit.data.coco.folder import CocoFolder, open_folder
 from detkit.data.draw import draw_detections, save_image
-from detkit.data.image import (
-    PillowImage,
-    Pixels,
-    in_image,
-    letterbox,
-    network_input,
-    read_image,
-    upright_pixels,
-)
+from detkit.data.image import PillowImage, Pixels, read_image, upright_pixels
 from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import score_split
+from detkit.predict import detect_in_images
 from detkit.report import EvalReport
-from detkit.runtime.session import Session, SessionOptions, SuppressingSession, detections_of
+from detkit.runtime.session import Session, SessionOptions, SuppressingSession
 from detkit.spec.onnx_description import OnnxDescription, read_description
 
 ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | PillowImage
@@ -198,19 +191,11 @@ class Model:
 
     def _look_at(self, images: Sequence[ImageLike], nms: NmsConfig) -> list[Result]:
         pixels = [pixels_of(image) for image in images]
-        padded = [letterbox(image, self.facts.preprocess) for image in pixels]
-        batch = network_input([image for image, _ in padded], self.facts.preprocess)
-        found = detections_of(self.session, batch, nms)
-        return [
-            self._result(image, in_image(detections, where))
-            for image, detections, (_, where) in zip(pixels, found, padded, strict=True)
-        ]
+        return list(map(self._result, pixels, detect_in_images(self.session, pixels, nms)))
 
     def _result(self, image: Pixels, found: Detections) -> Result:
         names = tuple(self.classes[index] for index in found.classes)
-        return Result(
-            image, found.boxes_xyxy, found.scores, found.classes, names, tuple(self.classes)
-        )
+        return Result(image, found.boxes_xyxy, found.scores, found.classes, names, self.classes)
 
 
 def load(

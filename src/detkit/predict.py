@@ -54,10 +54,23 @@ def predict_images(
         except DataError as error:
             yield Unreadable(path, str(error))
             continue
-        padded, geometry = letterbox(image, session.manifest.preprocess)
-        images = network_input([padded], session.manifest.preprocess)
-        (found,) = detections_of(session, images, nms)
-        yield Prediction(path, image, in_image(found, geometry))
+        (found,) = detect_in_images(session, [image], nms)
+        yield Prediction(path, image, found)
+
+
+def detect_in_images(
+    session: Session, images: Sequence[Pixels], nms: NmsConfig
+) -> list[Detections]:
+    """Detects objects in images (H, W, 3) uint8 RGB, run as one batch; boxes in their pixels.
+
+    Raises:
+        NonFiniteError: the model gives NaN or Inf.
+    """
+    preprocess = session.manifest.preprocess
+    padded = [letterbox(image, preprocess) for image in images]
+    batch = network_input([image for image, _ in padded], preprocess)
+    geometries = [geometry for _, geometry in padded]
+    return list(map(in_image, detections_of(session, batch, nms), geometries))
 
 
 def write_predictions(
