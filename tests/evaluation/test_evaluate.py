@@ -115,6 +115,19 @@ def test_no_detections_score_zero_and_have_no_precision(
     assert figures.per_class["dog"].recall is None
 
 
+def test_detections_of_unlabelled_classes_are_not_judged(make_record: Callable[..., Any]) -> None:
+    record = make_record([[0, 0, 10, 10]], [0])
+    boxes = np.array([[50, 50, 60, 60], [0, 0, 10, 10]], np.float32)
+    found = Detections(boxes, np.array([0.9, 0.8], np.float32), np.array([0, 0]))
+    other = Detections(boxes, found.scores, np.array([1, 0]))
+    both = [record, make_record([[0, 0, 9, 9]], [1])], [other, other]
+    assert coco_figures(both[0], NAMES, both[1]).per_class["dog"].ap == pytest.approx(0.0)
+    in_part = [dataclasses.replace(record, known=np.array([True, False, True])), both[0][1]]
+    before, after = coco_figures(both[0], NAMES, both[1]), coco_figures(in_part, NAMES, both[1])
+    assert after.detections == before.detections - 1
+    assert after.per_class["cat"] == before.per_class["cat"]
+
+
 @pytest.mark.parametrize("scorer", SCORERS)
 def test_images_without_any_ground_truth_measure_nothing_and_do_not_crash(
     make_record: Callable[..., Any], scorer: str
@@ -139,9 +152,9 @@ def test_detections_that_are_not_finite_are_refused(
         coco_figures([record], ("cat",), [Detections(boxes, scores, np.zeros(1, int))])
 
 
-def test_an_unknown_scorer_is_a_usage_error(make_record: Callable[..., Any]) -> None:
+def test_an_unknown_scorer_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown scorer 'coco'"):
-        coco_figures([make_record([[0, 0, 1, 1]], [0])], ("cat",), [], scorer="coco")
+        coco_figures([], ("cat",), [], scorer="coco")
 
 
 def test_classes_are_matched_by_name_whatever_their_order() -> None:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from detkit.config import LossConfig
 from detkit.core.boxes import NmsConfig, nms
+from detkit.data.training.labels import certain
 from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import parse_yolo_nas
 from detkit.nn.checkpoint import assign_strictly
@@ -125,7 +126,7 @@ def test_losses_and_their_gradients_agree(
         logits, distances = model(images(fill))
     logits.requires_grad_()
     distances.requires_grad_()
-    parts = DetectionLoss(LossConfig(), (320, 320))(logits, distances, targets)
+    parts = DetectionLoss(LossConfig(), (320, 320))(logits, distances, certain(targets))
     parts.total.backward()
     assert logits.grad is not None
     assert distances.grad is not None
@@ -149,7 +150,7 @@ def test_a_training_step_agrees(
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     model.train()
     logits, distances = model(images(fill))
-    parts = DetectionLoss(LossConfig(), (320, 320))(logits, distances, xyxy(TARGETS))
+    parts = DetectionLoss(LossConfig(), (320, 320))(logits, distances, certain(xyxy(TARGETS)))
     parts.total.backward()
     losses = [part.item() for part in (parts.cls, parts.iou, parts.dfl, parts.total)]
     assert losses == pytest.approx(stored["loss"], rel=RELATIVE)

@@ -13,6 +13,7 @@ from detkit.artifact.artifact import read_manifest
 from detkit.config import TrainConfig, resolve
 from detkit.core.errors import TrainingError, UsageError
 from detkit.core.serialization import from_json
+from detkit.data.training.labels import Labels
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.report import TrainReport
 from detkit.train.loss import DetectionLoss, LossParts
@@ -81,8 +82,10 @@ def test_a_divergent_run_stops_with_the_last_good_weights(
 ) -> None:
     sane, calls = DetectionLoss.forward, iter(range(100))
 
-    def diverging(self: DetectionLoss, *args: torch.Tensor) -> LossParts:
-        parts = sane(self, *args)
+    def diverging(
+        self: DetectionLoss, logits: torch.Tensor, distances: torch.Tensor, labels: Labels
+    ) -> LossParts:
+        parts = sane(self, logits, distances, labels)
         bad = float("nan") if next(calls) == 5 else 1.0
         return dataclasses.replace(parts, total=parts.total * bad)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from detkit.config import TrainConfig
+from detkit.data.training.labels import Labels
 from detkit.nn.detector import Detector
 from detkit.train.loop import Trainer
 from detkit.train.loss import LossParts
@@ -33,9 +34,9 @@ def test_a_strategy_learns_each_batch_and_prepares_each_validation(
     calls: list[tuple[int, int] | str] = []
 
     class Recorded(PlainStep):
-        def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
+        def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:
             calls.append((epoch, batch))
-            return super().learn(images, targets_n6, epoch=epoch, batch=batch)
+            return super().learn(images, labels, epoch=epoch, batch=batch)
 
         def before_validation(self, averaged: Detector) -> None:
             assert not averaged.training
@@ -55,7 +56,7 @@ def test_an_auxiliary_loss_is_added_to_the_total_and_to_the_gradients(
     found = []
     for auxiliary in (None, lambda images, logits, distances: logits.square().mean()):
         context.model.zero_grad()
-        parts = PlainStep(context, auxiliary).learn(batch.images, batch.boxes, epoch=0, batch=0)
+        parts = PlainStep(context, auxiliary).learn(batch.images, batch.labels, epoch=0, batch=0)
         gradient = context.model.heads.head1.cls_pred.bias.grad
         found.append((float(parts.total.detach()), gradient.clone()))
     assert found[1][0] > found[0][0]

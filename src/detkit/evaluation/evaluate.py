@@ -142,7 +142,9 @@ def coco_figures(
 ) -> Figures:
     """Computes the figures of one `Detections` a record, whose classes index `class_names`.
 
-    None where there is no ground truth to measure on (the -1 of pycocotools).
+    None where there is no ground truth to measure on (the -1 of pycocotools). As in LVIS,
+    detections of classes that an image's labels do not speak of are left out: nothing says whether
+    they are right.
 
     Raises:
         UsageError: an unknown scorer.
@@ -151,6 +153,7 @@ def coco_figures(
     """
     if not all(np.isfinite(d.boxes_xyxy).all() and np.isfinite(d.scores).all() for d in detections):
         raise ArtifactError("detections hold NaN or Inf")
+    detections = [_judged(*pair) for pair in zip(records, detections, strict=True)]
     precision, recall = _run_scorer(scorer, records, class_names, detections)
     best, per_class_best = best_f1(records, len(class_names), detections)
     totals = boxes_per_class(records, len(class_names))
@@ -184,6 +187,14 @@ def coco_figures(
         engine=scorer,
         engine_version=importlib.metadata.version(SCORERS[scorer]),
     )
+
+
+def _judged(record: ImageRecord, found: Detections) -> Detections:
+    """The detections of classes that the image's labels speak of."""
+    if record.known is None:
+        return found
+    keep = record.known[found.classes]
+    return Detections(found.boxes_xyxy[keep], found.scores[keep], found.classes[keep])
 
 
 def _mean(values: Floats) -> float | None:

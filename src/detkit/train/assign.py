@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from detkit.config import LossConfig
+from detkit.data.training.labels import Labels
 
 EPS = 1e-9
 
@@ -24,6 +25,7 @@ class Targets:
     boxes_bg4: Tensor  # xyxy pixels
     classes_bg: Tensor  # int64
     valid_bg: Tensor  # bool, False where padded
+    scores_bg: Tensor  # how certain each is, 0..1
 
 
 @dataclass(frozen=True)
@@ -34,10 +36,12 @@ class Assignment:
     classes_ba: Tensor  # int64, likewise
     scores_bac: Tensor  # soft one-hot target, zero where not positive
     positive_ba: Tensor  # bool
+    known_bac: Tensor | None = None  # bool, False where the labels do not speak of the class
 
 
-def pad_targets(boxes_n6: Tensor, batch: int) -> Targets:
-    """Pads rows (N, 6) of image index, class, x1, y1, x2, y2 per image."""
+def pad_targets(labels: Labels, batch: int) -> Targets:
+    """Pads the boxes of a batch per image."""
+    boxes_n6 = labels.boxes
     image = boxes_n6[:, 0].long()
     counts = torch.bincount(image, minlength=batch)
     most = max(int(counts.max()) if len(image) else 0, 1)
@@ -50,14 +54,16 @@ def pad_targets(boxes_n6: Tensor, batch: int) -> Targets:
     boxes[image[order], slot] = boxes_n6[order, 2:]
     classes[image[order], slot] = boxes_n6[order, 1].long()
     valid[image[order], slot] = True
-    return Targets(boxes, classes, valid)
+    scores = boxes_n6.new_zeros(batch, most)
+    scores[image[order], slot] = labels.scores[order]
+    return Targets(boxes, classes, valid, scores)
 
 
 @torch.no_grad()
 def assign(
     scores_bac: Tensor, boxes_ba4: Tensor, points_a2: Tensor, targets: Targets, config: LossConfig
 ) -> Assignment:
-    """Aligns predictions with ground truths.
+    """Aligns predictions with ground truths; a truth's own score scales the soft target.
 
     Args:
         scores_bac: predicted scores after the sigmoid.
@@ -79,6 +85,7 @@ def assign(
 
     truth_ba = positive_bga.float().argmax(dim=1)
     positive_ba = positive_bga.any(dim=1)
+    strength_ba = strength_ba * targets.scores_bg.gather(1, truth_ba)
     boxes = targets.boxes_bg4.gather(1, truth_ba[..., None].expand(-1, -1, 4))
     classes_ba = targets.classes_bg.gather(1, truth_ba)
     scores = torch.zeros_like(scores_bac)

@@ -164,8 +164,8 @@ class Trainer:
     def _step(self, batch: Batch) -> None:
         """Learns from one batch; updates the weights where an accumulation ends."""
         images = batch.images.to(self.device, memory_format=torch.channels_last)
-        targets = batch.boxes.to(self.device)
-        parts = self.strategy.learn(images, targets, epoch=self.state.epoch, batch=self.state.batch)
+        labels = batch.labels.to(self.device)
+        parts = self.strategy.learn(images, labels, epoch=self.state.epoch, batch=self.state.batch)
         losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl]).detach().cpu()
         if not torch.isfinite(losses).all():
             self._give_up(losses)

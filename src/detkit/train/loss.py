@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.config import LossConfig
+from detkit.data.training.labels import Labels
 from detkit.nn.decode import anchor_points, boxes_from_distances, expected_distances
 from detkit.train.assign import Assignment, assign, pad_targets
 
@@ -44,26 +45,28 @@ class DetectionLoss(nn.Module):
 
     def __init__(self, config: LossConfig, image_size: tuple[int, int]) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.image_size = config, image_size
         points, strides = anchor_points(image_size)
         self.register_buffer("points", points, persistent=False)
         self.register_buffer("strides", strides, persistent=False)
 
-    def forward(self, logits_bac: Tensor, distances_bad: Tensor, targets_n6: Tensor) -> LossParts:
-        """Args: raw network outputs, and rows of image index, class, x1, y1, x2, y2 in pixels."""
-        assignment = self.assign(logits_bac, distances_bad, targets_n6)
+    def forward(self, logits_bac: Tensor, distances_bad: Tensor, labels: Labels) -> LossParts:
+        """Args: raw network outputs, and the labels of the batch."""
+        assignment = self.assign(logits_bac, distances_bad, labels)
         return self.given(assignment, logits_bac, distances_bad)
 
     @torch.no_grad()
-    def assign(self, logits_bac: Tensor, distances_bad: Tensor, targets_n6: Tensor) -> Assignment:
+    def assign(self, logits_bac: Tensor, distances_bad: Tensor, labels: Labels) -> Assignment:
         """Assigns to each anchor point what it should predict, by what the network predicts now."""
-        return assign(
+        found = assign(
             logits_bac.float().sigmoid(),
             self._boxes_cells(distances_bad.float()) * self.strides,
             self.points * self.strides,
-            pad_targets(targets_n6, len(logits_bac)),
+            pad_targets(labels, len(logits_bac)),
             self.config,
         )
+        known = labels.known_at(self.points * self.strides, self.image_size)
+        return replace(found, known_bac=known)
 
     def given(self, assignment: Assignment, logits_bac: Tensor, distances_bad: Tensor) -> LossParts:
         """The loss of raw outputs, of this network or another, under an assignment."""
@@ -91,11 +94,16 @@ class DetectionLoss(nn.Module):
 
 
 def varifocal_loss(logits_bac: Tensor, assignment: Assignment) -> Tensor:
-    """Summed loss of scores; an assigned class weighs its soft target, others alpha * p^gamma."""
+    """Summed loss of scores; an assigned class weighs its soft target, others alpha * p^gamma.
+
+    A class that the labels do not speak of at a point costs nothing there, unless it is assigned.
+    """
     targets_bac = assignment.scores_bac
     assigned_bac = torch.zeros_like(targets_bac, dtype=torch.bool)
     assigned_bac.scatter_(2, assignment.classes_ba[..., None], assignment.positive_ba[..., None])
     negative = FOCAL_ALPHA * logits_bac.sigmoid().pow(FOCAL_GAMMA)
+    if assignment.known_bac is not None:
+        negative = negative * assignment.known_bac
     weight = torch.where(assigned_bac, targets_bac, negative)
     entropy = F.binary_cross_entropy_with_logits(logits_bac, targets_bac, reduction="none")
     return (entropy * weight).sum()

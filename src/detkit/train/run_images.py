@@ -22,7 +22,7 @@ def draw_first_batch(out: Path, loader: TrainLoader, class_names: Sequence[str])
     """Draws `train_batch.jpg`: the first augmented images with their targets."""
     batch = next(iter(loader.epoch(0, close=False)))
     images = (batch.images[:NUM_IMAGES].permute(0, 2, 3, 1) * 255).byte().numpy()
-    rows = batch.boxes.numpy()
+    rows = batch.labels.boxes.numpy()
     drawn = []
     for index, image in enumerate(images):
         mine = rows[rows[:, 0] == index]

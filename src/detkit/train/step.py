@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detkit.config import TrainConfig
+from detkit.data.training.labels import Labels
 from detkit.nn.detector import Detector
 from detkit.train.loss import DetectionLoss, LossParts
 
@@ -40,8 +41,8 @@ class StepContext:
 class StepStrategy(Protocol):
     """How a batch becomes gradients."""
 
-    def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
-        """Adds the gradients of one batch, both tensors on the device; returns what it cost.
+    def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:
+        """Adds the gradients of one batch, both on the device; returns what it cost.
 
         It depends on the weights, the seed and the two counts alone, so that a resumed run ends in
         the same bits.
@@ -70,11 +71,11 @@ class PlainStep:
         loss = DetectionLoss(context.config.loss, context.model.spec.image_size)
         self.loss = loss.to(context.device)
 
-    def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
+    def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:
         del epoch, batch
         with self.context.autocast():
             logits, distances = self.context.model(images)
-        parts: LossParts = self.loss(logits, distances, targets_n6)
+        parts: LossParts = self.loss(logits, distances, labels)
         if self.auxiliary is not None:
             parts = parts.plus(self.auxiliary(images, logits, distances))
         self.context.backward(parts.total)

@@ -46,7 +46,10 @@ def make_loader(split: CocoSplit) -> Iterator[MakeLoader]:
 
 def same(a: list[Batch], b: list[Batch]) -> bool:
     pairs = list(zip(a, b, strict=True))
-    return all(torch.equal(x.images, y.images) and torch.equal(x.boxes, y.boxes) for x, y in pairs)
+    return all(
+        torch.equal(x.images, y.images) and torch.equal(x.labels.boxes, y.labels.boxes)
+        for x, y in pairs
+    )
 
 
 # --- what a batch is -----------------------------------------------------------------------------
@@ -55,12 +58,12 @@ def same(a: list[Batch], b: list[Batch]) -> bool:
 def test_batches_are_images_and_boxes_of_the_right_form(make_loader: MakeLoader) -> None:
     batch = next(make_loader(batch_size=4).epoch(0))
     assert batch.images.shape == (4, 3, 64, 96)
-    assert batch.images.dtype == batch.boxes.dtype == torch.float32
+    assert batch.images.dtype == batch.labels.boxes.dtype == torch.float32
     assert batch.images.is_contiguous()
     assert 0 <= batch.images.min() < batch.images.max() <= 1
-    assert batch.boxes.shape[1] == 6
-    assert set(batch.boxes[:, 0].tolist()) <= {0, 1, 2, 3}
-    assert (batch.boxes[:, 4:] > batch.boxes[:, 2:4]).all()
+    assert batch.labels.boxes.shape[1] == 6
+    assert set(batch.labels.boxes[:, 0].tolist()) <= {0, 1, 2, 3}
+    assert (batch.labels.boxes[:, 4:] > batch.labels.boxes[:, 2:4]).all()
 
 
 def test_an_epoch_shows_every_image_at_most_once(make_loader: MakeLoader) -> None:
@@ -78,8 +81,8 @@ def test_a_batch_larger_than_the_split_is_the_split(make_loader: MakeLoader) -> 
 def test_close_turns_the_mosaic_off(make_loader: MakeLoader, split: CocoSplit) -> None:
     loader = make_loader(batch_size=11, augment=replace(STILL, mosaic=1.0, mixup=1.0))
     opened, closed = next(loader.epoch(0)), next(loader.epoch(0, close=True))
-    assert len(closed.boxes) == sum(len(record.classes) for record in split.records)
-    assert len(opened.boxes) > 2 * len(closed.boxes)
+    assert len(closed.labels.boxes) == sum(len(record.classes) for record in split.records)
+    assert len(opened.labels.boxes) > 2 * len(closed.labels.boxes)
 
 
 # --- resume --------------------------------------------------------------------------------------
@@ -158,9 +161,44 @@ def test_crowds_are_no_targets(split: CocoSplit) -> None:
     record = next(r for r in split.records if len(r.classes) > 1)
     crowd = np.arange(len(record.classes)) == 0
     store = ImageStore([replace(record, crowd=crowd)], size=(32, 32), cache="off")
-    boxes, classes = store.targets(0)
-    assert classes.tolist() == record.classes[1:].tolist()
-    assert np.allclose(boxes, record.boxes_xyxy[1:] / 2)
+    sample = store.sample(0)
+    assert sample.classes.tolist() == record.classes[1:].tolist()
+    assert np.allclose(sample.boxes_xyxy, record.boxes_xyxy[1:] / 2)
+
+
+@pytest.mark.parametrize("mixup", [0.0, 0.5])
+def test_batches_know_what_their_labels_speak_of(
+    make_loader: MakeLoader, split: CocoSplit, mixup: float
+) -> None:
+    classes = len(split.class_names)
+    first_only = np.arange(classes) == 0
+    records = [
+        replace(record, known=first_only if number % 2 else None)
+        for number, record in enumerate(split.records)
+    ]
+    mixed = replace(split, records=tuple(records))
+    settings = {"size": (64, 96), "augment": AugmentConfig(mixup=mixup), "seed": 0}
+    for workers in (0, 1):
+        loader = TrainLoader(mixed, batch_size=4, workers=workers, **settings)  # type: ignore[arg-type]
+        batch = next(iter(loader.epoch(0)))
+        loader.close()
+        labels = batch.labels
+        assert labels.known is not None
+        assert labels.sets is not None
+        assert labels.known.tolist() == [[True] * classes, first_only.tolist()]
+        assert labels.sets.shape == (4, 2 if mixup else 1, 8, 12)
+        assert set(labels.sets.unique().tolist()) == {0, 1}
+    assert next(iter(make_loader().epoch(0))).labels.sets is None
+
+
+def test_boxes_keep_their_scores(split: CocoSplit) -> None:
+    records = [
+        replace(record, scores=(record.classes + 1) / np.float32(8)) for record in split.records
+    ]
+    scored = replace(split, records=tuple(records))
+    loader = TrainLoader(scored, size=(64, 96), augment=AugmentConfig(), seed=0, batch_size=4)
+    for batch in loader.epoch(0):
+        assert torch.equal(batch.labels.scores, (batch.labels.boxes[:, 1] + 1) / 8)
 
 
 # --- what goes wrong -----------------------------------------------------------------------------

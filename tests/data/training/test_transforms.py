@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,8 @@ from detkit.config import AugmentConfig
 from detkit.data.training.augment import augment_sample, sample_rng
 from detkit.data.training.mosaic import mosaic
 from detkit.data.training.transforms import (
+    CELL,
+    COMPLETE,
     LUMA,
     Sample,
     blend,
@@ -29,7 +33,8 @@ def noise(height: int = 24, width: int = 32, seed: int = 0) -> np.ndarray:
 
 def sample(image: np.ndarray, *boxes: tuple[float, ...]) -> Sample:
     table = np.array(boxes, np.float32).reshape(-1, 4)
-    return Sample(image, table, np.arange(len(table)), np.ones(len(table), np.float32))
+    ones = np.ones(len(table), np.float32)
+    return Sample(image, table, np.arange(len(table)), ones, ones)
 
 
 class Source:
@@ -41,13 +46,13 @@ class Source:
     def __len__(self) -> int:
         return self.count
 
-    def image(self, index: int) -> np.ndarray:
+    def sample(self, index: int) -> Sample:
         image = np.zeros((*self.size, 3), np.uint8)
         image[10:30, 20:40] = 255
-        return image
-
-    def targets(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.array([[20, 10, 40, 30]], np.float32), np.array([index % 3])
+        one = np.ones(1, np.float32)
+        return Sample(
+            image, np.array([[20, 10, 40, 30]], np.float32), np.array([index % 3]), one, one
+        )
 
 
 # --- geometry ------------------------------------------------------------------------------------
@@ -192,7 +197,7 @@ def test_mixup_keeps_the_boxes_of_both() -> None:
 # --- whole samples -------------------------------------------------------------------------------
 
 
-def make(config: AugmentConfig, *, index: int = 0, seed: int = 0, mosaic_on: bool = True):  # type: ignore[no-untyped-def]
+def make(config: AugmentConfig, *, index: int = 0, seed: int = 0, mosaic_on: bool = True) -> Sample:
     return augment_sample(
         index,
         Source(5),
@@ -205,9 +210,11 @@ def make(config: AugmentConfig, *, index: int = 0, seed: int = 0, mosaic_on: boo
 
 def test_a_sample_is_a_function_of_seed_epoch_and_index() -> None:
     config = AugmentConfig(mixup=0.5)
-    for one, two in zip(make(config), make(config), strict=True):
-        assert np.array_equal(one, two)
-    assert not np.array_equal(make(config)[0], make(config, seed=1)[0])
+    one, two, other = make(config), make(config), make(config, seed=1)
+    assert np.array_equal(one.image_hwc, two.image_hwc)
+    assert np.array_equal(one.boxes_xyxy, two.boxes_xyxy)
+    assert one.classes.tolist() == two.classes.tolist()
+    assert not np.array_equal(one.image_hwc, other.image_hwc)
 
 
 def test_generators_of_neighbouring_samples_differ() -> None:
@@ -220,7 +227,8 @@ def test_generators_of_neighbouring_samples_differ() -> None:
 def test_targets_lie_within_the_image(mosaic_on: bool, mixup: float) -> None:
     config = AugmentConfig(mixup=mixup, degrees=20, shear=5)
     for index in range(8):
-        image, boxes, classes = make(config, index=index % 5, seed=index, mosaic_on=mosaic_on)
+        found = make(config, index=index % 5, seed=index, mosaic_on=mosaic_on)
+        image, boxes, classes = found.image_hwc, found.boxes_xyxy, found.classes
         assert image.shape == (64, 96, 3)
         assert image.dtype == np.uint8
         assert boxes.dtype == np.float32
@@ -232,7 +240,45 @@ def test_targets_lie_within_the_image(mosaic_on: bool, mixup: float) -> None:
 
 def test_closing_leaves_one_image() -> None:
     config = AugmentConfig(**{**vars(STILL), "mosaic": 1.0, "mixup": 1.0})
-    image, boxes, _ = make(config, mosaic_on=False)
-    assert boxes.tolist() == [[36, 18, 56, 38]]
-    assert (image[18:38, 36:56] == 255).all()
-    assert len(make(config)[1]) > 1
+    found = make(config, mosaic_on=False)
+    assert found.boxes_xyxy.tolist() == [[36, 18, 56, 38]]
+    assert (found.image_hwc[18:38, 36:56] == 255).all()
+    assert len(make(config).boxes_xyxy) > 1
+
+
+# --- label sets ----------------------------------------------------------------------------------
+
+
+def test_a_mosaic_knows_of_each_place_which_labels_it_has() -> None:
+    tiles = [
+        dataclasses.replace(
+            sample(np.full((16, 16, 3), number, np.uint8)),
+            sets=np.full((1, 16, 16), number, np.int16),
+        )
+        for number in (1, 2, 3, 4)
+    ]
+    placed = mosaic(tiles, (16, 16), (16, 16), GRAY)
+    assert placed.sets is not None
+    canvas = placed.image_hwc[..., 0]
+    assert np.array_equal(placed.sets[0], np.where(canvas == GRAY, COMPLETE, canvas))
+    config = AugmentConfig(degrees=30, shear=5)
+    for seed in range(5):
+        matrix = random_affine(np.random.default_rng(seed), config, source=(32, 32), size=(64, 64))
+        warped = warp_sample(placed, matrix, (64, 64), GRAY)
+        assert warped.sets is not None
+        assert warped.sets.shape == (1, 64 // CELL, 64 // CELL)
+        middles = warped.image_hwc[CELL // 2 :: CELL, CELL // 2 :: CELL, 0]
+        shown = np.where(warped.sets[0] == COMPLETE, GRAY, warped.sets[0])
+        assert (shown == middles)[np.isin(middles, (1, 2, 3, 4, GRAY))].mean() > 0.9
+
+
+def test_a_blend_knows_the_labels_of_both() -> None:
+    one, two = (
+        dataclasses.replace(
+            sample(np.zeros((8, 8, 3), np.uint8)), sets=np.full((1, 1, 1), number, np.int16)
+        )
+        for number in (1, 2)
+    )
+    mixed = blend(one, two, 0.5)
+    assert mixed.sets is not None
+    assert mixed.sets.ravel().tolist() == [1, 2]

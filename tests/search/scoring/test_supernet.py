@@ -17,6 +17,7 @@ from detkit.artifact.artifact import read_manifest
 from detkit.config import AugmentConfig, SearchConfig, SupernetConfig, TrainConfig
 from detkit.core.errors import UsageError
 from detkit.data.synthetic.synth import synthesize
+from detkit.data.training.labels import certain
 from detkit.nn.blocks import BN_MOMENTUM
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.detector import Cost, Detector
@@ -165,12 +166,12 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(
     )
     twin = copy.deepcopy(trainer.model.train()).train()
     batch = next(iter(trainer.loader.epoch(0)))
-    trainer.strategy.learn(batch.images, batch.boxes, epoch=0, batch=0)
+    trainer.strategy.learn(batch.images, batch.labels, epoch=0, batch=0)
     assert len(assigned) == 1
 
     loss = DetectionLoss(settings.loss, (64, 64))
     logits, distances = twin(batch.images)
-    assignment = loss.assign(logits, distances, batch.boxes)
+    assignment = loss.assign(logits, distances, batch.labels)
     teacher = logits.detach(), distances.detach()
     total = loss.given(assignment, logits, distances).total
     logits, distances = Elastic(twin)(batch.images, SMALL)
@@ -186,7 +187,7 @@ def test_opinion_is_nothing_where_both_agree(config: SearchConfig) -> None:
     loss = DetectionLoss(config.train.loss, (32, 32))
     logits, distances = torch.randn(2, 21, 6), torch.randn(2, 21, 68)
     boxes = torch.tensor([[0, 1, 2, 2, 20, 20], [1, 3, 8, 8, 30, 30]], dtype=torch.float32)
-    assignment = loss.assign(logits, distances, boxes)
+    assignment = loss.assign(logits, distances, certain(boxes))
     same = distillation_loss(assignment, logits, distances, (logits, distances))
     other = distillation_loss(assignment, logits + 1, distances * 2, (logits, distances))
     assert abs(float(same)) < 1e-4
@@ -195,9 +196,9 @@ def test_opinion_is_nothing_where_both_agree(config: SearchConfig) -> None:
 
 def test_batch_is_resized_with_its_boxes() -> None:
     boxes = torch.tensor([[1, 2, 8.0, 4.0, 32.0, 16.0]])
-    images, found = resized(torch.rand(2, 3, 64, 64), boxes, (32, 96))
+    images, found = resized(torch.rand(2, 3, 64, 64), certain(boxes), (32, 96))
     assert images.shape == (2, 3, 32, 96)
-    assert found.tolist() == [[1, 2, 12.0, 2.0, 48.0, 8.0]]
+    assert found.boxes.tolist() == [[1, 2, 12.0, 2.0, 48.0, 8.0]]
 
 
 def test_warm_start_puts_the_checkpoint_in_its_place(

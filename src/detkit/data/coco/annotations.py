@@ -19,12 +19,16 @@ OVERHANG = 0.01  # pixels; less than this outside the image is rounding, not a f
 
 @dataclass(frozen=True, kw_only=True)
 class BoxTable:
-    """The boxes of one image: xyxy (N, 4) within it, classes from 0, crowd marks, areas."""
+    """The boxes of one image: xyxy (N, 4) within it, classes from 0, crowd marks, areas, scores.
+
+    A score is 1 where the annotation has none, as those that people drew.
+    """
 
     boxes_xyxy: Array
     classes: npt.NDArray[np.int64]
     crowd: npt.NDArray[np.bool_]
     area: npt.NDArray[np.float64]
+    scores: Array
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class _Row:
     xywh: tuple[float, ...]
     crowd: bool
     area: float  # 0 where the JSON has none
+    score: float
 
 
 def read_boxes(
@@ -78,8 +83,9 @@ def _readable_rows(
         image = entries.get(key := _key(item.get("image_id")))
         category = index_of.get(_key(item.get("category_id")))
         xywh, area = _numbers(item.get("bbox"), 4), _numbers([item.get("area")], 1)
+        score = _numbers([item.get("score", 1.0)], 1)
         detail = f"annotation {item.get('id')!r:.40}"
-        if not all(map(math.isfinite, (*(xywh or ()), *(area or ())))):
+        if not all(map(math.isfinite, (*(xywh or ()), *(area or ()), *(score or ())))):
             log.add(faults.NOT_FINITE, document.label, detail)
         elif image is None:
             reason = faults.BOX_OF_DROPPED if key in known else faults.BOX_NO_IMAGE
@@ -88,9 +94,11 @@ def _readable_rows(
             log.add(faults.BOX_NO_CATEGORY, image.label, detail)
         elif xywh is None:
             log.add(faults.BOX_MALFORMED, image.label, detail)
+        elif score is None or not 0 < score[0] <= 1:
+            log.add(faults.BOX_SCORE, image.label, detail)
         else:
             crowd, size = bool(item.get("iscrowd")), area[0] if area else 0.0
-            rows.append(_Row(image, item.get("id"), category, xywh, crowd, size))
+            rows.append(_Row(image, item.get("id"), category, xywh, crowd, size, score[0]))
     return rows
 
 
@@ -148,5 +156,6 @@ def _table(rows: Sequence[_Row], boxes_xyxy: Array) -> BoxTable:
         boxes_xyxy=boxes_xyxy,
         classes=np.array([row.category for row in rows], np.int64),
         crowd=np.array([row.crowd for row in rows], np.bool_),
+        scores=np.array([row.score for row in rows], np.float32),
         area=np.where(area > 0, area, sides.prod(axis=1)),
     )

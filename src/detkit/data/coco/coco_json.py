@@ -21,6 +21,8 @@ from detkit.data.coco.faults import FaultLog
 NAME_LIMIT = 255  # bytes of one path component on every common file system
 PATH_LIMIT = 2048  # bytes of a whole file name, well below what Linux allows
 
+FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
+
 Json = dict[str, Any]
 
 
@@ -39,7 +41,10 @@ class Document:
 class ImageEntry:
     """One image as the JSON has it; width and height are 0 where it does not say.
 
-    `key` is what its annotations call it, `label` what messages call it.
+    `key` is what its annotations call it, `label` what messages call it. Where `absent` is there,
+    the labels are complete only for the categories that have boxes and those in `absent`, without
+    those in `incomplete`: LVIS' `neg_category_ids` and `not_exhaustive_category_ids` (Gupta et al.,
+    CVPR 2019, arXiv 1908.03195).
     """
 
     key: int | str
@@ -48,6 +53,8 @@ class ImageEntry:
     width: int
     height: int
     label: str = ""
+    absent: tuple[int, ...] | None = None
+    incomplete: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +190,10 @@ def _read_entry(item: Json, number: int | None) -> ImageEntry | None:
         return None
     if not isinstance(name, str) or not name:
         return None
+    lists = [_category_ids(item.get(key)) for key in FEDERATED]
+    if any((ids is None) != (item.get(k) is None) for ids, k in zip(lists, FEDERATED, strict=True)):
+        return None
+    absent, incomplete = lists
     width, height = _whole(item.get("width")), _whole(item.get("height"))
     known = width > 0 and height > 0
     return ImageEntry(
@@ -191,7 +202,16 @@ def _read_entry(item: Json, number: int | None) -> ImageEntry | None:
         file_name=name,
         width=width if known else 0,
         height=height if known else 0,
+        absent=absent if incomplete is None else absent or (),
+        incomplete=incomplete or (),
     )
+
+
+def _category_ids(value: object) -> tuple[int, ...] | None:
+    """A list of category ids; None for anything else."""
+    if not isinstance(value, list) or not all(type(number) is int for number in value):
+        return None
+    return tuple(value)
 
 
 def _whole(value: object) -> int:

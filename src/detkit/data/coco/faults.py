@@ -28,6 +28,7 @@ ROOT_CLASS = "category that only groups the others: left out"
 BOX_EMPTY = "box without area"
 BOX_OUTSIDE = "box outside the image"
 BOX_MALFORMED = "box is not four numbers"
+BOX_SCORE = "score of a box is not between 0 and 1"
 BOX_NO_IMAGE = "annotation of an unknown image"
 BOX_NO_CATEGORY = "annotation of an unknown category"
 BOX_OF_DROPPED = "annotation of a dropped image"
@@ -45,7 +46,7 @@ PATH_ESCAPE = "file name leads out of the folder"
 SIZE_MISMATCH = "annotated size is not the image's"
 
 DROPPED_BOXES = (
-    *(BOX_EMPTY, BOX_OUTSIDE, BOX_MALFORMED),
+    *(BOX_EMPTY, BOX_OUTSIDE, BOX_MALFORMED, BOX_SCORE),
     *(BOX_NO_IMAGE, BOX_NO_CATEGORY, BOX_OF_DROPPED),
 )
 REASONS_OF = {

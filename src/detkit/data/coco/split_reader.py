@@ -28,7 +28,8 @@ class ImageRecord:
 
     `width` and `height` are those of the image as annotated: pass them to `read_image` as the
     size hint. boxes_xyxy (N, 4) float32 within the image, classes (N,) from 0, crowd (N,), area
-    (N,) square pixels as annotated.
+    (N,) square pixels as annotated, scores (N,) float32, 1 for boxes that people drew. `known` (C,)
+    are the classes whose every object is labelled; None stands for all of them.
     """
 
     image_id: int
@@ -40,6 +41,8 @@ class ImageRecord:
     classes: npt.NDArray[np.int64]
     crowd: npt.NDArray[np.bool_]
     area: npt.NDArray[np.float64]
+    scores: Array
+    known: npt.NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,9 @@ class SplitReader:
         tables = read_boxes(
             document, {entry.key: entry for entry, _ in usable}, self.categories, log
         )
-        records = tuple(_record(entry, path, tables[entry.key]) for entry, path in usable)
+        records = tuple(
+            _record(entry, path, tables[entry.key], self.categories) for entry, path in usable
+        )
         sizes = [f"{entry.file_name} {stamp.size}" for entry, stamp in located]
         return SplitReading(
             records=records,
@@ -141,7 +146,7 @@ def _usable(
         yield entry, stamp.path
 
 
-def _record(entry: ImageEntry, path: Path, table: BoxTable) -> ImageRecord:
+def _record(entry: ImageEntry, path: Path, table: BoxTable, categories: Categories) -> ImageRecord:
     return ImageRecord(
         image_id=entry.image_id,
         path=path,
@@ -152,7 +157,20 @@ def _record(entry: ImageEntry, path: Path, table: BoxTable) -> ImageRecord:
         classes=table.classes,
         crowd=table.crowd,
         area=table.area,
+        scores=table.scores,
+        known=_known_classes(entry, table, categories),
     )
+
+
+def _known_classes(
+    entry: ImageEntry, table: BoxTable, categories: Categories
+) -> npt.NDArray[np.bool_] | None:
+    """The classes (C,) that are labelled completely, where the image says that not all are."""
+    if entry.absent is None:
+        return None
+    known = np.isin(categories.ids, entry.absent)
+    known[table.classes] = True
+    return known & ~np.isin(categories.ids, entry.incomplete)
 
 
 def _report(

@@ -12,11 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from detkit.config import AugmentConfig
-from detkit.core.boxes import Array
-from detkit.data.image import Pixels
 from detkit.data.training.mosaic import mosaic
 from detkit.data.training.transforms import (
-    Classes,
     Sample,
     blend,
     random_affine,
@@ -34,12 +31,8 @@ class ImageSource(Protocol):
 
     def __len__(self) -> int: ...
 
-    def image(self, index: int) -> Pixels:
-        """(H, W, 3) uint8 RGB."""
-        ...
-
-    def targets(self, index: int) -> tuple[Array, Classes]:
-        """Boxes (N, 4) xyxy in the pixels of `image(index)`, classes (N,); no crowds."""
+    def sample(self, index: int) -> Sample:
+        """The image (H, W, 3) uint8 RGB with its labels in its pixels; no crowds."""
         ...
 
 
@@ -58,8 +51,8 @@ def augment_sample(
     rng: np.random.Generator,
     mosaic_on: bool,
     pad_value: int = PAD_VALUE,
-) -> tuple[Pixels, Array, Classes]:
-    """(H, W, 3) uint8, boxes (N, 4) xyxy in its pixels, classes (N,); `size` is (height, width).
+) -> Sample:
+    """One image of `size` (height, width) with its labels.
 
     `mosaic_on` False leaves out mosaic and mixup, as the last epochs do.
     """
@@ -71,7 +64,7 @@ def augment_sample(
         other = _composed(partner, images, config, size, rng, pad_value)
         sample = blend(sample, other, rng.beta(MIXUP_BETA, MIXUP_BETA))
     image = recolour(sample.image_hwc, random_colour(rng, config))
-    return image, sample.boxes_xyxy, sample.classes
+    return dataclasses.replace(sample, image_hwc=image)
 
 
 def _composed(
@@ -85,19 +78,14 @@ def _composed(
     """One image or a mosaic of four, warped to `size`."""
     if rng.random() < config.mosaic:
         partners = rng.integers(len(images), size=3)
-        samples = [_loaded(i, images) for i in (index, *partners.tolist())]
+        samples = [images.sample(i) for i in (index, *partners.tolist())]
         centre = (
             int(rng.integers(size[1] // 2, size[1] * 3 // 2)),
             int(rng.integers(size[0] // 2, size[0] * 3 // 2)),
         )
         source = mosaic(samples, centre, size, pad_value)
     else:
-        source = _loaded(index, images)
+        source = images.sample(index)
     height, width = source.image_hwc.shape[:2]
     matrix = random_affine(rng, config, source=(height, width), size=size)
     return warp_sample(source, matrix, size, pad_value)
-
-
-def _loaded(index: int, images: ImageSource) -> Sample:
-    boxes, classes = images.targets(index)
-    return Sample(images.image(index), boxes, classes, np.ones(len(boxes), np.float32))

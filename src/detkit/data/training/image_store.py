@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.core.boxes import Array
 from detkit.core.errors import DataError
 from detkit.core.memory import available_memory
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.image import Pixels, fitted_size, read_image, resize
-from detkit.data.training.transforms import Classes
+from detkit.data.training.transforms import COMPLETE, LabelSets, Mask, Sample
 
 AUTO_SHARE = 0.25  # of the available memory that the cache may take when nobody asked for it
 
@@ -48,6 +47,9 @@ class ImageStore:
         classes = [record.classes[~record.crowd] for record in records]
         self._boxes = np.concatenate([np.zeros((0, 4), np.float32), *boxes])
         self._classes = np.concatenate([np.zeros(0, np.int64), *classes])
+        scores = [record.scores[~record.crowd] for record in records]
+        self._scores = np.concatenate([np.zeros(0, np.float32), *scores])
+        self._set_of, self.known = label_sets(records)
         self._box_ends = np.cumsum([0, *map(len, classes)])
         self._offsets = np.cumsum([0, *(self._fitted.prod(axis=1) * 3)])
         self._block = self._filled_block() if self._cached(cache) else None
@@ -66,12 +68,16 @@ class ImageStore:
             return self._decoded(index)
         return self._slot(self._block, index)
 
-    def targets(self, index: int) -> tuple[Array, Classes]:
-        """Boxes (N, 4) xyxy in the pixels of `image(index)`, classes (N,); crowds left out."""
+    def sample(self, index: int) -> Sample:
+        """The image and its labels, in pixels of the image; crowds left out."""
         at = slice(self._box_ends[index], self._box_ends[index + 1])
         scale = self._fitted[index] / self._sizes[index]
         boxes = self._boxes[at] * np.array([scale[1], scale[0]] * 2, np.float32)
-        return boxes, self._classes[at]
+        image, sets = self.image(index), None
+        if self.known is not None:
+            sets = np.broadcast_to(self._set_of[index], (1, *image.shape[:2]))
+        shown = np.ones(len(boxes), np.float32)
+        return Sample(image, boxes, self._classes[at], shown, self._scores[at], sets)
 
     def _decoded(self, index: int) -> Pixels:
         height, width = self._sizes[index].tolist()
@@ -103,6 +109,25 @@ class ImageStore:
             for _ in pool.map(fill, range(len(self))):
                 pass
         return block
+
+
+def label_sets(records: Sequence[ImageRecord]) -> tuple[LabelSets, Mask | None]:
+    """The label set (N,) of each image, and the classes (S, C) that each label set speaks of.
+
+    The table is None where all images are labelled completely; its row `COMPLETE` is that set.
+    """
+    rows: dict[bytes, int] = {}
+    numbers = [
+        COMPLETE if record.known is None else 1 + rows.setdefault(record.known.tobytes(), len(rows))
+        for record in records
+    ]
+    if not rows:
+        return np.zeros(len(records), np.int16), None
+    if len(rows) > np.iinfo(np.int16).max - 1:
+        raise DataError(f"images name {len(rows)} different sets of labelled classes, too many")
+    known = [np.frombuffer(row, np.bool_) for row in rows]
+    table = np.stack([np.ones_like(known[0]), *known])
+    return np.array(numbers, np.int16), table
 
 
 def shared_bytes(count: int) -> Pixels:

@@ -16,24 +16,26 @@ import signal
 import sys
 import warnings
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.process import BaseProcess
 from types import FrameType
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detkit.config import AugmentConfig
+from detkit.core.boxes import Array
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.image import Pixels, network_input
 from detkit.data.training.augment import PAD_VALUE, augment_sample, sample_rng
 from detkit.data.training.image_store import ImageStore, shared_bytes
+from detkit.data.training.labels import Labels
+from detkit.data.training.transforms import LabelSets, Sample
 
 PREFETCH = 4  # batches under way in each worker
 PATIENCE_S = 5  # for a worker to end before it is killed
@@ -42,15 +44,23 @@ ORDER_INDEX = (1 << 32) - 1  # no image has this index: the key of an epoch's or
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C and job schedulers reach workers too
 
-_Made = tuple[int, npt.NDArray[np.float32]] | DataError  # slot and boxes (N, 6), or what failed
-
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (B, 3, H, W) float32 0..1 RGB; boxes (N, 6): image index, class, x1, y1, x2, y2."""
+    """Images (B, 3, H, W) float32 0..1 RGB and their labels."""
 
     images: Tensor
-    boxes: Tensor
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A batch as a worker hands it over: its images are in the ring."""
+
+    slot: int
+    boxes_n6: Array
+    scores: Array
+    sets: LabelSets | None  # (B, L, h, w)
 
 
 @dataclass(frozen=True)
@@ -106,6 +116,7 @@ class TrainLoader:
         self._pool = _WorkerPool(workers)
         self._is_watched = False
         samples = _Samples(store, self._ring_sbhwc, augment, seed, pad_value)
+        self._known = None if store.known is None else torch.from_numpy(store.known)
         self._loader = _start(samples, self._plan, self._pool)
 
     @property
@@ -147,12 +158,17 @@ class TrainLoader:
         self._pool.shut_down()
         self._loader = None
 
-    def _batch(self, made: _Made) -> Batch:
+    def _batch(self, made: _Made | DataError) -> Batch:
         if isinstance(made, DataError):
             raise made
-        slot, boxes = made
-        images = network_input(self._ring_sbhwc[slot])
-        return Batch(torch.from_numpy(images), torch.from_numpy(boxes))
+        images = network_input(self._ring_sbhwc[made.slot])
+        labels = Labels(
+            boxes=torch.from_numpy(made.boxes_n6),
+            scores=torch.from_numpy(made.scores),
+            sets=None if made.sets is None else torch.from_numpy(made.sets).long(),
+            known=self._known,
+        )
+        return Batch(torch.from_numpy(images), labels)
 
 
 @dataclass
@@ -169,8 +185,8 @@ class _Plan(Sampler[_Task]):
 
 
 @dataclass(frozen=True)
-class _Samples(Dataset[_Made]):
-    """Makes a batch: images into the ring, boxes (N, 6) returned. What a worker runs."""
+class _Samples(Dataset[_Made | DataError]):
+    """Makes a batch: images into the ring, their labels returned. What a worker runs."""
 
     store: ImageStore
     ring_sbhwc: Pixels
@@ -178,25 +194,44 @@ class _Samples(Dataset[_Made]):
     seed: int
     pad_value: int
 
-    def __getitem__(self, task: _Task) -> _Made:
-        size = (self.ring_sbhwc.shape[2], self.ring_sbhwc.shape[3])
-        rows = [np.zeros((0, 6), np.float32)]
+    def __getitem__(self, task: _Task) -> _Made | DataError:
         try:
-            for i, index in enumerate(task.indices):
-                image_hwc, boxes, classes = augment_sample(
-                    index,
-                    self.store,
-                    self.augment,
-                    size=size,
-                    rng=sample_rng(self.seed, task.epoch, index),
-                    mosaic_on=task.mosaic_on,
-                    pad_value=self.pad_value,
-                )
-                self.ring_sbhwc[task.slot, i] = image_hwc
-                rows.append(np.column_stack([np.full(len(boxes), i), classes, boxes]))
+            samples = [self._sample(task, index) for index in task.indices]
         except DataError as error:
             return error
-        return task.slot, np.concatenate(rows, dtype=np.float32)
+        for i, sample in enumerate(samples):
+            self.ring_sbhwc[task.slot, i] = sample.image_hwc
+        rows = [
+            np.column_stack([np.full(len(sample.boxes_xyxy), i), sample.classes, sample.boxes_xyxy])
+            for i, sample in enumerate(samples)
+        ]
+        return _Made(
+            task.slot,
+            np.concatenate([np.zeros((0, 6)), *rows], dtype=np.float32),
+            np.concatenate([np.zeros(0), *(sample.scores for sample in samples)], dtype=np.float32),
+            stacked_sets([sample.sets for sample in samples]),
+        )
+
+    def _sample(self, task: _Task, index: int) -> Sample:
+        return augment_sample(
+            index,
+            self.store,
+            self.augment,
+            size=(self.ring_sbhwc.shape[2], self.ring_sbhwc.shape[3]),
+            rng=sample_rng(self.seed, task.epoch, index),
+            mosaic_on=task.mosaic_on,
+            pad_value=self.pad_value,
+        )
+
+
+def stacked_sets(sets: Sequence[LabelSets | None]) -> LabelSets | None:
+    """(B, L, h, w) of maps (1 or L, h, w): those of one layer are filled up with `COMPLETE`."""
+    maps = [one for one in sets if one is not None]
+    if not maps:
+        return None
+    layers = max(len(one) for one in maps)
+    filled = [np.pad(one, ((0, layers - len(one)), (0, 0), (0, 0))) for one in maps]
+    return np.stack(filled)  # np.pad fills with zeros, which is COMPLETE
 
 
 class _WorkerPool:
@@ -244,7 +279,9 @@ def _end(process: BaseProcess) -> None:
     process.kill()
 
 
-def _start(samples: _Samples, plan: _Plan, pool: _WorkerPool) -> DataLoader[_Made] | None:
+def _start(
+    samples: _Samples, plan: _Plan, pool: _WorkerPool
+) -> DataLoader[_Made | DataError] | None:
     workers = pool.workers
     return DataLoader(
         samples,
@@ -265,7 +302,7 @@ def _unchanged(made: Any) -> Any:
     return made
 
 
-def _quietly_started(loader: DataLoader[_Made]) -> Iterator[_Made]:
+def _quietly_started(loader: DataLoader[_Made | DataError]) -> Iterator[_Made | DataError]:
     """Starts the workers without the warning of Python 3.12+ about forks beside threads.
 
     torch's and numpy's thread pools are fit for it.

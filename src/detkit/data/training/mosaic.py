@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from detkit.core.boxes import Array, area_xyxy
-from detkit.data.training.transforms import Sample
+from detkit.data.training.transforms import COMPLETE, Sample
 
 # Of each tile: does its right edge, does its bottom edge touch the meeting point?
 CORNERS = ((True, True), (False, True), (True, False), (False, False))
@@ -23,6 +23,7 @@ def mosaic(
     """
     height, width = 2 * size[0], 2 * size[1]
     canvas = np.full((height, width, 3), pad_value, np.uint8)
+    sets = np.full((1, height, width), COMPLETE, np.int16)
     tiles = []
     for sample, (left_of, above) in zip(samples, CORNERS, strict=True):
         tall, wide = sample.image_hwc.shape[:2]
@@ -30,12 +31,16 @@ def mosaic(
         y = centre[1] - tall if above else centre[1]
         x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + wide, width), min(y + tall, height)
         canvas[y1:y2, x1:x2] = sample.image_hwc[y1 - y : y2 - y, x1 - x : x2 - x]
+        if sample.sets is not None:
+            sets[:, y1:y2, x1:x2] = sample.sets[:, y1 - y : y2 - y, x1 - x : x2 - x]
         tiles.append(_cut(sample, (x, y), np.array([x1, y1, x2, y2], np.float32)))
     return Sample(
         canvas,
         np.concatenate([tile.boxes_xyxy for tile in tiles]),
         np.concatenate([tile.classes for tile in tiles]),
         np.concatenate([tile.shown for tile in tiles]),
+        np.concatenate([tile.scores for tile in tiles]),
+        None if samples[0].sets is None else sets,
     )
 
 
@@ -45,7 +50,4 @@ def _cut(sample: Sample, shift: tuple[int, int], region_xyxy: Array) -> Sample:
     low, high = np.tile(region_xyxy[:2], 2), np.tile(region_xyxy[2:], 2)
     boxes = np.clip(moved, low, high)
     shown = sample.shown * area_xyxy(boxes) / np.maximum(area_xyxy(moved), 1e-9)
-    keep = shown > 0
-    return Sample(
-        sample.image_hwc, boxes[keep], sample.classes[keep], shown[keep].astype(np.float32)
-    )
+    return sample.replaced(boxes, shown, shown > 0)

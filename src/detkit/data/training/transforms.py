@@ -7,6 +7,7 @@ warp is the dearest step; flips in the matrix cost nothing and are exact to the 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -20,7 +21,11 @@ from detkit.data.image import Pixels
 
 Matrix = npt.NDArray[np.float64]
 Classes = npt.NDArray[np.int64]
+LabelSets = npt.NDArray[np.int16]
+Mask = npt.NDArray[np.bool_]
 
+CELL = 8  # pixels a side of the training image that share one label set
+COMPLETE = 0  # the label set that speaks of every class, and that of padding
 MIN_SIDE = 2.0  # pixels; a smaller target is dropped
 MIN_VISIBLE = 0.1  # share of a box's area; a target that shows less is dropped
 LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
@@ -30,13 +35,27 @@ LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 class Sample:
     """One training image: uint8 (H, W, 3), boxes (N, 4) xyxy in its pixels, classes (N,).
 
-    `shown` (N,) is the share of each box's area that earlier cuts have left.
+    `shown` (N,) is the share of each box's area that earlier cuts have left, `scores` (N,) how
+    certain its label is. `sets` (L, h, w) is the label set of each place, of a resolution of its
+    own (see `labels`); None where every class is labelled everywhere.
     """
 
     image_hwc: Pixels
     boxes_xyxy: Array
     classes: Classes
     shown: Array
+    scores: Array
+    sets: LabelSets | None = None
+
+    def replaced(self, boxes_xyxy: Array, shown: npt.NDArray[np.floating], keep: Mask) -> Sample:
+        """The sample with its boxes moved, and only those to `keep`."""
+        return dataclasses.replace(
+            self,
+            boxes_xyxy=boxes_xyxy[keep],
+            classes=self.classes[keep],
+            shown=shown[keep].astype(np.float32),
+            scores=self.scores[keep],
+        )
 
 
 # --- geometry ------------------------------------------------------------------------------------
@@ -93,7 +112,21 @@ def warp_sample(sample: Sample, matrix: Matrix, size: tuple[int, int], pad_value
     sides = boxes[:, 2:] - boxes[:, :2]
     keep = (sides >= MIN_SIDE).all(axis=1) & (shown >= MIN_VISIBLE)
     image = warp(sample.image_hwc, matrix, size, pad_value)
-    return Sample(image, boxes[keep], sample.classes[keep], shown[keep].astype(np.float32))
+    sets = None if sample.sets is None else warp_sets(sample.sets, matrix, size)
+    kept = sample.replaced(boxes, shown, keep)
+    return dataclasses.replace(kept, image_hwc=image, sets=sets)
+
+
+def warp_sets(sets_lhw: LabelSets, matrix: Matrix, size: tuple[int, int]) -> LabelSets:
+    """The label set at the middle of each cell of the output; `COMPLETE` outside the source."""
+    y, x = (np.arange(CELL // 2, side, CELL, dtype=np.float64) + 0.5 for side in size)
+    cells = np.stack(np.meshgrid(x, y), axis=-1) - matrix[:, 2]
+    source = np.floor(cells @ np.linalg.inv(matrix[:, :2]).T).astype(np.int64)
+    column, row = source[..., 0], source[..., 1]
+    height, width = sets_lhw.shape[1:]
+    inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    found = sets_lhw[:, row.clip(0, height - 1), column.clip(0, width - 1)]
+    return np.where(inside, found, np.int16(COMPLETE))
 
 
 # --- colour --------------------------------------------------------------------------------------
@@ -135,4 +168,6 @@ def blend(a: Sample, b: Sample, share: float) -> Sample:
         np.concatenate([a.boxes_xyxy, b.boxes_xyxy]),
         np.concatenate([a.classes, b.classes]),
         np.concatenate([a.shown, b.shown]),
+        np.concatenate([a.scores, b.scores]),
+        None if a.sets is None or b.sets is None else np.concatenate([a.sets, b.sets]),
     )

@@ -107,14 +107,14 @@ class SupernetRelaxation:
         return float(total.detach()), slopes
 
     def _loss_at(self, size: tuple[int, int], shares: Mapping[str, Tensor], batch: Batch) -> Tensor:
-        images, targets = resized(
+        images, labels = resized(
             batch.images.to(self.device, memory_format=torch.channels_last),
-            batch.boxes.to(self.device),
+            batch.labels.to(self.device),
             size,
         )
         logits, distances = self.relaxed(images, shares)
         loss = DetectionLoss(self.config.train.loss, size).to(self.device)
-        total: Tensor = loss(logits, distances, targets).total
+        total: Tensor = loss(logits, distances, labels).total
         return total
 
     # --- made at the first call ------------------------------------------------------------------

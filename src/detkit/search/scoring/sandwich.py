@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from detkit.config import SupernetConfig
 from detkit.data.coco.split_reader import ImageRecord
+from detkit.data.training.labels import Labels
 from detkit.nn.detector import Detector
 from detkit.nn.supernet.elastic import Elastic
 from detkit.search.scoring.recalibrate import plain_batches, recalibrate
@@ -51,15 +52,15 @@ class SandwichStep:
         self.discrete, self.elastic = DiscreteSpace(space.knobs), Elastic(context.model)
         self.losses_at: dict[tuple[int, int], DetectionLoss] = {}
 
-    def learn(self, images: Tensor, targets_n6: Tensor, *, epoch: int, batch: int) -> LossParts:
+    def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:
         """Learns one sandwich at one image size; returns the loss of the largest network."""
         rng = np.random.default_rng([self.context.config.seed, epoch, batch])
         sizes = image_sizes(self.space)
-        images, targets_n6 = resized(images, targets_n6, sizes[int(rng.integers(len(sizes)))])
+        images, labels = resized(images, labels, sizes[int(rng.integers(len(sizes)))])
         loss = self._loss_at((images.shape[2], images.shape[3]))
         with self.context.autocast():
             logits, distances = self.context.model(images)
-        assignment = loss.assign(logits, distances, targets_n6)
+        assignment = loss.assign(logits, distances, labels)
         parts = loss.given(assignment, logits, distances)
         self.context.backward(parts.total)
         teacher = logits.detach().float(), distances.detach().float()
@@ -110,11 +111,11 @@ def image_sizes(space: SearchSpace) -> list[tuple[int, int]]:
     return [(size[0], size[1]) for size in sizes if isinstance(size, tuple)]
 
 
-def resized(images: Tensor, targets_n6: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def resized(images: Tensor, labels: Labels, size: tuple[int, int]) -> tuple[Tensor, Labels]:
     """Scales a batch to another size, its boxes along with it."""
     height, width = images.shape[2:]
     if (height, width) == size:
-        return images, targets_n6
+        return images, labels
     images = F.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
-    scale = targets_n6.new_tensor([1, 1, *(size[1] / width, size[0] / height) * 2])
-    return images.contiguous(memory_format=torch.channels_last), targets_n6 * scale
+    moved = labels.scaled(size[1] / width, size[0] / height)
+    return images.contiguous(memory_format=torch.channels_last), moved
