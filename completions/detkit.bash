@@ -153,6 +153,7 @@ _detkit() {
     'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
     'search --precision') COMPREPLY=($(compgen -W 'fp32 fp16 int8' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
+    'data synth --kind') COMPREPLY=($(compgen -W 'shapes objects' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then
         compopt -o default
@@ -173,7 +174,7 @@ _detkit() {
     'import') flags='--out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;
     'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;
-    'data synth') flags='--out --train --val --test --size --classes --seed --force --quiet --verbose --help' ;;
+    'data synth') flags='--out --train --val --test --size --kind --classes --seed --force --quiet --verbose --help' ;;
     'info') flags='--json --help' ;;
     'report') flags='--out --help' ;;
     esac

@@ -23,6 +23,7 @@ EXAMPLES = {
     "data synth": (
         "detkit data synth -o shapes",
         "detkit data synth -o shapes --train 1000 --val 200 --test 200 --size 320 --seed 7",
+        "detkit data synth -o drawn --kind objects --train 5000 --size 256",
     ),
 }
 LISTED = 20  # files listed for each reason unless -v
@@ -93,7 +94,13 @@ def synth(
     val: Annotated[int, typer.Option("--val", min=0, help="Images to choose by.")] = 80,
     test: Annotated[int, typer.Option("--test", min=0, help="Images to judge by.")] = 40,
     size: Annotated[int, typer.Option("--size", min=32, help="Side of an image, pixels.")] = 192,
-    classes: Annotated[int, typer.Option("--classes", min=1, max=6, help="Kinds of shapes.")] = 6,
+    kind: Annotated[
+        Literal["shapes", "objects"],
+        typer.Option("--kind", help="Six plain shapes, or sixty made-up objects."),
+    ] = "shapes",
+    classes: Annotated[
+        int | None, typer.Option("--classes", min=1, help="Only the first classes; all by default.")
+    ] = None,
     seed: Seed = 0,
     force: Force = False,
     quiet: Quiet = False,
@@ -101,15 +108,18 @@ def synth(
 ) -> None:
     """Draw a small COCO folder to try things on; prints DIR.
 
-    Turned, overlapping, textured shapes of up to six classes among lines and lumps of none. The
-    same flags give the same bytes.
+    Turned, overlapping, textured shapes of up to six classes among lines and lumps of none; or, to
+    pretrain on, sparse and crowded scenes of sixty made-up classes. The same flags give the same
+    bytes.
     """
     console.setup(quiet, verbose)
     from detkit.data.synthetic.synth import synthesize
 
     counts = {"train": train, "val": val, "test": test}
     console.log(f"drawing {train + val + test} images")
-    made = synthesize(out, images=counts, size=size, classes=classes, seed=seed, force=force)
+    made = synthesize(
+        out, images=counts, size=size, kind=kind, classes=classes, seed=seed, force=force
+    )
     console.made(made)
 
 

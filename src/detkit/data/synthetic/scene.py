@@ -103,14 +103,14 @@ def _contrasting(rng: Rng, label: int, beneath: Points) -> Points:
             return colour
 
 
-def _noise(rng: Rng, height: int, width: int, cells: int) -> npt.NDArray[np.float32]:
+def noise(rng: Rng, height: int, width: int, cells: int) -> npt.NDArray[np.float32]:
     """Smooth noise (height, width), 0..1, with about `cells` bumps a side."""
     grid = rng.integers(0, 256, (cells + 1, cells + 1), np.uint8)
     smooth = Image.fromarray(grid).resize((width, height), Image.Resampling.BICUBIC)
     return (np.asarray(smooth) / 255).astype(np.float32)
 
 
-def _stripes(rng: Rng, height: int, width: int) -> npt.NDArray[np.float32]:
+def stripes(rng: Rng, height: int, width: int) -> npt.NDArray[np.float32]:
     """Parallel bands (height, width) of 0 and 1."""
     angle, period = rng.uniform(0, math.pi), rng.uniform(8, 20)
     y, x = np.ogrid[:height, :width]
@@ -122,8 +122,8 @@ def _surface(rng: Rng, height: int, width: int, colour: Points) -> npt.NDArray[n
     """(height, width, 3) of one colour: plain, clouded, striped or grained."""
     patterns: tuple[Callable[[], npt.NDArray[np.float32]], ...] = (
         lambda: np.zeros((height, width), np.float32),
-        lambda: _noise(rng, height, width, 3) - 0.5,
-        lambda: _stripes(rng, height, width) - 0.5,
+        lambda: noise(rng, height, width, 3) - 0.5,
+        lambda: stripes(rng, height, width) - 0.5,
         lambda: rng.random((height, width), np.float32) - np.float32(0.5),
     )
     pattern = patterns[rng.integers(len(patterns))]()
@@ -133,7 +133,7 @@ def _surface(rng: Rng, height: int, width: int, colour: Points) -> npt.NDArray[n
 def _background(rng: Rng, side: int) -> npt.NDArray[np.float32]:
     """(side, side, 3): two colours mixed by smooth noise, with fine grain."""
     near, far = _colour(rng).astype(np.float32), _colour(rng).astype(np.float32)
-    clouds = _noise(rng, side, side, int(rng.integers(2, 9)))[:, :, None]
+    clouds = noise(rng, side, side, int(rng.integers(2, 9)))[:, :, None]
     grain = rng.normal(0, rng.uniform(2, 14), (side // 2, side // 2)).astype(np.float32)
     mixed: npt.NDArray[np.float32] = clouds * near + (1 - clouds) * far
     return mixed + grain.repeat(2, 0).repeat(2, 1)[:, :, None]

@@ -3,20 +3,40 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from detkit.artifact.artifact import write_error
-from detkit.core.errors import UsageError
+from detkit.core.errors import UsageError, did_you_mean
 from detkit.core.work_folder import check_output_folder
 from detkit.data.coco.write import LabelledImage, write_split
 from detkit.data.image import Pixels
-from detkit.data.synthetic.scene import SHAPES, draw_scene
+from detkit.data.synthetic.objects import NUM_KINDS, draw_objects
+from detkit.data.synthetic.scene import SHAPES, Rng, Scene, draw_scene
 
 JPEG_QUALITY = 92
+DrawScene = Callable[[Rng, int, int], Scene]  # generator, side in pixels, classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What scenes of one kind are made of: the classes there are, and what draws a scene."""
+
+    class_names: tuple[str, ...]
+    draw: DrawScene
+
+
+PICTURES = {
+    "shapes": Picture(class_names=tuple(SHAPES), draw=draw_scene),
+    "objects": Picture(
+        class_names=tuple(f"object {number:02}" for number in range(1, NUM_KINDS + 1)),
+        draw=draw_objects,
+    ),
+}
 DEFAULT_COUNTS = {"train": 320, "val": 80, "test": 40}
 
 
@@ -26,12 +46,15 @@ def synthesize(
     images: Mapping[str, int] | None = None,
     size: int = 192,
     seed: int = 0,
-    classes: int = len(SHAPES),
+    kind: str = "shapes",
+    classes: int | None = None,
     force: bool = False,
 ) -> Path:
     """Draws `images[split]` square images of `size` pixels for each split into the folder `out`.
 
-    The same arguments give the same bytes with the same Pillow and numpy.
+    `kind` is shapes (six classes, a few to an image) or objects (sixty made-up classes, sparse and
+    crowded scenes, to pretrain on); `classes` takes only the first of them. The same arguments give
+    the same bytes with the same Pillow and numpy.
 
     Raises:
         UsageError: `out` already holds something and is not forced, or a number out of range.
@@ -39,18 +62,22 @@ def synthesize(
     counts = DEFAULT_COUNTS if images is None else dict(images)
     if not 32 <= size <= 4096:
         raise UsageError(f"size: {size} is not within 32..4096")
-    if not 1 <= classes <= len(SHAPES):
-        raise UsageError(f"classes: {classes} is not within 1..{len(SHAPES)}")
+    if kind not in PICTURES:
+        raise UsageError(f"kind: unknown '{kind}'", hint=did_you_mean(kind, PICTURES))
+    names = PICTURES[kind].class_names
+    if classes is not None and not 1 <= classes <= len(names):
+        raise UsageError(f"classes: {classes} is not within 1..{len(names)}")
+    picture = replace(PICTURES[kind], class_names=names[:classes])
     if seed < 0 or min(counts.values(), default=0) < 0:
         raise UsageError("seed and the numbers of images must not be negative")
     check_output_folder(out, force=force)
     for number, (split, count) in enumerate(counts.items()):
         drawn = [
-            _draw_file(out, f"{split}/{i:06d}.jpg", (seed, number, i), size, classes)
+            _draw_file(out, f"{split}/{i:06d}.jpg", (seed, number, i), size, picture)
             for i in range(1, count + 1)
         ]
         if drawn:
-            write_split(out, split, drawn, list(SHAPES)[:classes])
+            write_split(out, split, drawn, picture.class_names)
     return out
 
 
@@ -60,9 +87,9 @@ def draw_images(count: int, *, size: int) -> list[Pixels]:
 
 
 def _draw_file(
-    out: Path, file_name: str, key: tuple[int, ...], size: int, classes: int
+    out: Path, file_name: str, key: tuple[int, ...], size: int, picture: Picture
 ) -> LabelledImage:
-    scene = draw_scene(np.random.default_rng(key), size, classes)
+    scene = picture.draw(np.random.default_rng(key), size, len(picture.class_names))
     buffer = io.BytesIO()
     Image.fromarray(scene.image_hwc).save(buffer, "JPEG", quality=JPEG_QUALITY)
     path = out / "images" / file_name
