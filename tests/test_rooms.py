@@ -51,8 +51,8 @@ OWNERS = {
     "yaml": ("data/converters/yolo_yaml.py",),
     "numpy": ("api.py", "core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
     + ("runtime/", "engines/", "train/", "export/", "quantize/", "profile/", "search/"),
-    "torch": ("nn/", "engines/", "data/training/loader.py", "importing/", "reparam.py", "train/")
-    + ("export/", "quantize/", "search/scoring/"),
+    "torch": ("nn/", "engines/", "data/training/labels.py", "data/training/loader.py")
+    + ("importing/", "reparam.py", "train/", "export/", "quantize/", "search/scoring/"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluation/evaluate.py",),
     "faster_coco_eval": ("evaluation/evaluate.py",),

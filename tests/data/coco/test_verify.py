@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detkit.artifact import cache
+from detkit.artifact.cache import FileStamp, cache_folder
 from detkit.data.coco import verify
-from detkit.data.coco.verify import FileStamp, Verdict, cache_folder, verify_images
+from detkit.data.coco.verify import Verdict, verify_images
 from detkit.data.image import open_image
 
 
@@ -101,7 +103,7 @@ def test_the_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert folder is not None
     (old,) = folder.rglob("*.json")
     os.utime(old, (1, 1))
-    monkeypatch.setattr(verify, "CACHE_BYTES", old.stat().st_size + 10)
+    monkeypatch.setattr(cache, "CACHE_BYTES", old.stat().st_size + 10)
     verify_images(stamps, key="new", pixels=True)
     assert not old.exists()
     assert len(list(folder.rglob("*.json"))) == 1

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from detkit.artifact.cache import FileStamp
 from detkit.core.boxes import Array
 from detkit.data.coco import faults
 from detkit.data.coco.annotations import BoxTable, read_boxes
 from detkit.data.coco.coco_json import Categories, Document, ImageEntry, read_images
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import SplitFiles, choose_root, existing_form
-from detkit.data.coco.verify import FileStamp, Progress, Verdict, verify_images
+from detkit.data.coco.verify import Progress, Verdict, verify_images
 from detkit.report import DataReport, SplitReport
 
 

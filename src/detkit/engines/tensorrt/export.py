@@ -17,9 +17,9 @@ import onnx
 from onnx import ModelProto
 
 from detkit.artifact.artifact import Manifest, atomic_path, read_manifest, size_of
+from detkit.artifact.cache import cache_folder
 from detkit.core.boxes import Array
 from detkit.core.errors import ArtifactError, BackendError, UsageError
-from detkit.data.coco.verify import cache_folder
 from detkit.data.comparison_images import comparison_images
 from detkit.engines.convert import (
     NUM_IMAGES,
