@@ -26,6 +26,7 @@ _detkit() {
     'train --val-json'|\
     'train --val-images'|\
     'train --init'|\
+    'train --teacher'|\
     'train -o'|'train --out'|\
     'train -c'|'train --config'|\
     'eval --annotations'|\
@@ -55,6 +56,10 @@ _detkit() {
     'data synth -o'|'data synth --out'|\
     'report -o'|'report --out') compopt -o default; return ;;
     'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l' -- "$cur")); return ;;
+    'train --outputs'|\
+    'eval --outputs'|\
+    'bench --outputs'|\
+    'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
     'train --freeze') COMPREPLY=($(compgen -W 'backbone backbone+neck' -- "$cur")); return ;;
     'train --imgsz'|\
     'train --epochs'|\
@@ -133,9 +138,6 @@ _detkit() {
     'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
     'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
     'eval --scorer') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
-    'eval --outputs'|\
-    'bench --outputs'|\
-    'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
     'compare --runtime'|\
@@ -160,7 +162,7 @@ _detkit() {
         return
     fi
     case $verb in
-    'train') flags='--train-json --train-images --val-json --val-images --model --init --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
+    'train') flags='--train-json --train-images --val-json --val-images --model --init --teacher --outputs --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'eval') flags='--split --annotations --scorer --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;

@@ -34,6 +34,8 @@ complete -c detkit -n '__detkit_is train' -l val-json -r -F -d 'The same for val
 complete -c detkit -n '__detkit_is train' -l val-images -r -F -d 'The same for validation.'
 complete -c detkit -n '__detkit_is train' -l model -x -a 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l' -d 'Architecture name or ArchSpec JSON; else that of init, yolo-nas-s (yolo-nas-p, yolo-nas-n, yolo-nas-s, yolo-nas-m, yolo-nas-l, yolov5-s, yolov5-m, yolov5-l, yolov7, yolov7-x, yolov8-n, yolov8-s, yolov8-m or yolov8-l).'
 complete -c detkit -n '__detkit_is train' -l init -r -F -d 'Checkpoint to start from, of any classes.'
+complete -c detkit -n '__detkit_is train' -l teacher -r -F -d 'Detector to learn from beside the labels, or in their place.'
+complete -c detkit -n '__detkit_is train' -l outputs -x -a 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -d 'Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.'
 complete -c detkit -n '__detkit_is train' -l freeze -x -a 'backbone backbone+neck' -d 'Parts kept as they are (backbone or backbone+neck).'
 complete -c detkit -n '__detkit_is train' -l imgsz -x -d 'Input size, N or HEIGHTxWIDTH; else the architecture\'s own.'
 complete -c detkit -n '__detkit_is train' -l epochs -x -d 'Epochs at most (from 1; default: 100).'

@@ -8,6 +8,7 @@ import pytest
 
 from detkit.config import (
     AugmentConfig,
+    DistillConfig,
     LossConfig,
     OptimConfig,
     TrainConfig,
@@ -18,7 +19,7 @@ from detkit.config import (
 from detkit.config.fields import Settings, setting
 from detkit.core.errors import UsageError
 
-SECTIONS = [AugmentConfig, LossConfig, OptimConfig]
+SECTIONS = [AugmentConfig, DistillConfig, LossConfig, OptimConfig]
 
 
 def write(tmp_path: Path, text: str | bytes) -> Path:

@@ -24,7 +24,6 @@ from detkit.nn.detector import Detector, fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.qat import (
     START,
-    Distillation,
     QatRun,
     load_quantized,
     load_start,
@@ -34,6 +33,7 @@ from detkit.quantize.qat import (
 )
 from detkit.report import TrainReport
 from detkit.runtime.session import SessionOptions
+from detkit.train.distill import Distillation
 from detkit.train.progress import TrainProgress
 from detkit.train.stop import StopSignal
 
@@ -53,7 +53,7 @@ def images() -> Tensor:
 
 def test_the_parent_has_nothing_to_say_to_itself(settled: Callable[..., Path]) -> None:
     teacher = fuse(load_checkpoint(settled())[0].eval())
-    guide = Distillation(teacher, QatConfig())
+    guide = Distillation(teacher, cls=1.0, box=1.0)
     assert float(guide(images(), *teacher(images()))) == pytest.approx(0, abs=1e-5)
 
 
@@ -61,7 +61,7 @@ def test_the_parent_teaches_the_network_and_not_itself(
     settled: Callable[..., Path], int8_model: Any
 ) -> None:
     teacher = fuse(load_checkpoint(settled())[0].eval())
-    guide = Distillation(teacher, QatConfig())
+    guide = Distillation(teacher, cls=1.0, box=1.0)
     int8_model.requires_grad_(True)
     loss = guide(images(), *int8_model(images()))
     loss.backward()
@@ -77,9 +77,7 @@ def test_weights_of_the_parent_scale_its_loss(
     with torch.no_grad():
         outputs = int8_model(images())
         cls, box, both = (
-            float(
-                Distillation(teacher, QatConfig(distill_cls=c, distill_box=b))(images(), *outputs)
-            )
+            float(Distillation(teacher, cls=c, box=b)(images(), *outputs))
             for c, b in ((1, 0), (0, 1), (2, 3))
         )
     assert both == pytest.approx(2 * cls + 3 * box, rel=1e-5)

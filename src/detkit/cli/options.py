@@ -123,6 +123,7 @@ ThreadsSetting = Annotated[int | None, _THREADS]
 Runtime = Annotated[str, _RUNTIME]
 RuntimeSetting = Annotated[str | None, _ENGINE]
 Outputs = Annotated[str, _OUTPUTS]
+OutputsSetting = Annotated[str | None, _OUTPUTS]
 OutputsOfEach = Annotated[list[str] | None, _OUTPUTS]
 Config = Annotated[
     Path | None,

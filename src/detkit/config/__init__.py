@@ -4,6 +4,7 @@ from detkit.config.resolve import help_lines, read_toml, resolve, to_toml
 from detkit.config.settings import (
     PATHS_OF_SPLITS,
     AugmentConfig,
+    DistillConfig,
     LossConfig,
     OptimConfig,
     QatConfig,
@@ -17,6 +18,7 @@ from detkit.config.settings import (
 __all__ = [
     "PATHS_OF_SPLITS",
     "AugmentConfig",
+    "DistillConfig",
     "LossConfig",
     "OptimConfig",
     "QatConfig",

@@ -66,6 +66,17 @@ class LossConfig(Settings):
     beta: float = setting(6.0, "power of the IoU in the alignment metric", least=0, most=1000)
 
 
+@dataclass(frozen=True, kw_only=True)
+class DistillConfig(Settings):
+    """How much a teacher counts beside the labels (see `train.teacher`)."""
+
+    section: ClassVar[str] = "distill."
+
+    cls: float = setting(1.0, "weight of the teacher's class scores", least=0, most=1000)
+    box: float = setting(1.0, "weight of the teacher's distances", least=0, most=1000)
+    score: float = setting(0.3, "least score of a box that becomes a label", least=0.05, most=1)
+
+
 PATHS_OF_SPLITS = ("train_json", "train_images", "val_json", "val_images")
 
 
@@ -81,6 +92,8 @@ class TrainConfig(Settings):
     max_dropped: float = setting(0.01, "share of a split that may be unusable", least=0, most=1)
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
     init: str = setting("", "checkpoint to start from")
+    teacher: str = setting("", "detector to learn from, beside the labels or in their place")
+    teacher_outputs: str = setting("", "of another tool's teacher: a preset or a FILE.json")
     freeze: str = setting(
         "",
         "parts kept as they are",
@@ -105,6 +118,7 @@ class TrainConfig(Settings):
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    distill: DistillConfig = field(default_factory=DistillConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,11 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor
-
 from detkit.artifact.artifact import Manifest, parent_of
-from detkit.config import AugmentConfig, OptimConfig, QatConfig, QuantizeConfig, TrainConfig
+from detkit.config import AugmentConfig, OptimConfig, QuantizeConfig, TrainConfig
 from detkit.core.errors import UsageError
 from detkit.core.work_folder import check_run_folder
 from detkit.data.coco.folder import CocoFolder
@@ -28,7 +25,7 @@ from detkit.nn.detector import Detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import GraphScorer
 from detkit.report import TrainReport
-from detkit.train.distill import distance_divergence, score_divergence
+from detkit.train.distill import Distillation
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
 from detkit.train.setup import TrainSetup
@@ -85,7 +82,11 @@ def train_quantized(
         start_over(run.folder, force=run.force)
         save_checkpoint(run.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
-    distillation = Distillation(copy.deepcopy(teacher).to(device).eval(), config.qat)
+    distillation = Distillation(
+        copy.deepcopy(teacher).to(device).eval(),
+        cls=config.qat.distill_cls,
+        box=config.qat.distill_box,
+    )
     trainer = Trainer(
         settings,
         setup,
@@ -150,25 +151,3 @@ def start_over(folder: Path, *, force: bool) -> None:
     check_run_folder(folder, resume=False, force=force and is_ours)
     if folder.is_dir():
         shutil.rmtree(folder)
-
-
-class Distillation:
-    """The parent's outputs as a loss: cross-entropy of scores, KL of distance distributions.
-
-    Both are divided by the sum of the parent's best scores, as the detection loss is by its soft
-    targets; anchor points in which the parent sees nothing hardly count for distances.
-    """
-
-    def __init__(self, teacher: Detector, config: QatConfig) -> None:
-        self.teacher, self.config = teacher.requires_grad_(False), config
-
-    def __call__(self, images: Tensor, logits: Tensor, distances: Tensor) -> Tensor:
-        with torch.no_grad():
-            teacher_logits, teacher_distances = self.teacher(images)
-        scores_bac = teacher_logits.sigmoid()
-        weight_ba = scores_bac.amax(dim=-1)
-        norm = weight_ba.sum().clamp(min=1)
-        cls = score_divergence(logits, teacher_logits).sum() / norm
-        box = (distance_divergence(distances, teacher_distances) * weight_ba).sum() / norm
-        total: Tensor = self.config.distill_cls * cls + self.config.distill_box * box
-        return total

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from detkit.report import TrainReport
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
 from detkit.train.setup import DEFAULT_MODEL, TrainSetup, build_setup
+from detkit.train.step import PlainStep
 from detkit.train.stop import StopSignal
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
@@ -58,7 +60,7 @@ def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
         file = out / "config.toml"
     flags = dict(request.flags)
     flags["data"] = flags.get("data") or flags.get("train_images")
-    for key in ("data", "init", *PATHS_OF_SPLITS):
+    for key in ("data", "init", "teacher", *PATHS_OF_SPLITS):
         if flags.get(key):
             flags[key] = str(Path(flags[key]).resolve())
     config = resolve(TrainConfig, file=file, sets=request.sets, flags=flags)
@@ -121,7 +123,15 @@ def run_training(
             on_progress(progress)
 
         file.writelines(f"{line}\n" for line in first_lines)
-        trainer = Trainer(config, setup, folder, on_progress=log_progress, stop=stop)
+        auxiliary = setup.teacher.as_loss(config) if setup.teacher else None
+        trainer = Trainer(
+            config,
+            setup,
+            folder,
+            on_progress=log_progress,
+            stop=stop,
+            make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
+        )
         report = trainer.run(resume=request.resume)
     write_text(folder / "report.html", render_run(folder))
     return report

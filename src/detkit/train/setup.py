@@ -21,6 +21,7 @@ from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.space import same_network
 from detkit.spec.zoo import find_arch, with_task
+from detkit.train.teacher import DenseTeacher, prepare_lesson
 
 DEFAULT_MODEL = "yolo-nas-s"
 
@@ -36,6 +37,7 @@ class TrainSetup:
     preprocess: Preprocess
     parents: tuple[Parent, ...]
     notes: tuple[str, ...]
+    teacher: DenseTeacher | None = None
     form: str = "training"
     quant: QuantSpec | None = None
 
@@ -74,18 +76,21 @@ def build_setup(config: TrainConfig) -> TrainSetup:
         UsageError: an unknown model, or one that contradicts `init`.
     """
     folder = open_splits(config)
-    train = folder.splits["train"]
-    model, parents, notes = first_weights(config, train.class_names)
+    model, parents, notes = first_weights(config, folder.splits["train"].class_names)
     freeze(model, config.freeze)
-    size = model.spec.image_size
+    lesson = prepare_lesson(config, folder, model)
+    train = lesson.folder.splits["train"]
+    if not any(len(record.classes) for record in train.records):
+        raise DataError(f"{config.data}: the train split has no boxes to learn from")
     return TrainSetup(
         folder=folder,
         train=train,
-        val=folder.splits["val"],
+        val=lesson.folder.splits["val"],
         model=model,
-        preprocess=Preprocess.filling(size),
+        preprocess=Preprocess.filling(model.spec.image_size),
         parents=parents,
-        notes=notes,
+        notes=(*notes, *lesson.notes),
+        teacher=lesson.dense,
     )
 
 
@@ -93,15 +98,13 @@ def open_splits(config: TrainConfig) -> CocoFolder:
     """Opens the folder and checks its train and val splits.
 
     Raises:
-        DataError: no folder, a split that is missing or without boxes, or too much unusable.
+        DataError: no folder, a split that is missing, or too much unusable.
     """
     folder = open_folder(Path(config.data), files=named_files(config), splits=("train", "val"))
     require_usable(folder, max_dropped_share=config.max_dropped)
     for name in ("train", "val"):
         if name not in folder.splits:
             raise DataError(f"{config.data} has no {name} split", hint="detkit data check DIR")
-    if not any(len(record.classes) for record in folder.splits["train"].records):
-        raise DataError(f"{config.data}: the train split has no boxes to learn from")
     return folder
 
 

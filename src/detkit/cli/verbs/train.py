@@ -15,6 +15,7 @@ from detkit.cli.options import (
     Force,
     Json,
     Out,
+    OutputsSetting,
     Quiet,
     SeedSetting,
     Sets,
@@ -32,6 +33,7 @@ EXAMPLES = {
     "train": (
         "detkit train coco/ --model yolo-nas-s -o runs/a",
         "detkit train coco/ --init yolo_nas_s.safetensors --set optim.lr=5e-4 -o runs/b",
+        "detkit train coco/ --model yolo-nas-n --teacher runs/b/best.safetensors -o runs/c",
     ),
 }
 
@@ -57,6 +59,10 @@ ModelFlag = Annotated[
 InitFlag = Annotated[
     Path | None, typer.Option("--init", help="Checkpoint to start from, of any classes.")
 ]
+TeacherFlag = Annotated[
+    Path | None,
+    typer.Option("--teacher", help="Detector to learn from beside the labels, or in their place."),
+]
 FreezeFlag = Annotated[str | None, field_option(TrainConfig, "freeze")]
 ImgszFlag = Annotated[str | None, field_option(TrainConfig, "imgsz")]
 EpochsFlag = Annotated[int | None, field_option(TrainConfig, "epochs")]
@@ -76,6 +82,8 @@ def train(
     val_images: ValImagesFlag = None,
     model: ModelFlag = None,
     init: InitFlag = None,
+    teacher: TeacherFlag = None,
+    teacher_outputs: OutputsSetting = None,
     freeze: FreezeFlag = None,
     imgsz: ImgszFlag = None,
     epochs: EpochsFlag = None,
@@ -105,10 +113,8 @@ def train(
     console.setup(quiet, verbose)
     from detkit.train.run import TrainRequest, find_run_folder, resolve_config, run_training
 
-    flags = settings_given(TrainConfig, given)
-    request = TrainRequest(
-        flags=flags, sets=tuple(sets or ()), file=config, resume=resume, force=force
-    )
+    flags, more = settings_given(TrainConfig, given), tuple(sets or ())
+    request = TrainRequest(flags=flags, sets=more, file=config, resume=resume, force=force)
     settings = resolve_config(request, out)
     folder = find_run_folder(out, settings)
     with handle_signals() as stop:

@@ -1,0 +1,245 @@
+"""What a run learns from beside its labels: a checkpoint's raw outputs, or any detector's boxes.
+
+A detkit checkpoint whose heads have the student's form teaches densely: every anchor point's class
+scores and distance distributions, on the very images of each batch. Any other detector, and every
+detector where the folder has no labels, teaches by the boxes that it draws once on each image; they
+become labels that are as sure as their scores (see `data.training.labels`). Classes are the same
+thing where they have the same name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from detkit.artifact.artifact import read_manifest, sha256_of
+from detkit.artifact.cache import FileCache, FileStamp
+from detkit.config import TrainConfig
+from detkit.core.boxes import Detections, NmsConfig, area_xyxy, iou_matrix
+from detkit.core.errors import NoManifestError, UsageError, did_you_mean
+from detkit.data.coco.classes import with_class_names
+from detkit.data.coco.folder import CocoFolder, CocoSplit
+from detkit.data.coco.split_reader import ImageRecord
+from detkit.engines.opening import open_session
+from detkit.engines.torch.session import find_device
+from detkit.evaluation.evaluate import detect
+from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.detector import Detector
+from detkit.runtime.session import Session, SessionOptions
+from detkit.spec.onnx_description import read_description
+from detkit.train.distill import Distillation
+
+FLOOR = NmsConfig(score_threshold=0.05, iou_threshold=0.6, max_detections=100)  # of what is kept
+SAME_OBJECT = 0.5  # IoU with a label of the same class from which a box says nothing new
+CACHE_SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenseTeacher:
+    """A network whose outputs are of the student's form, and the classes that both know."""
+
+    network: Detector
+    mine: list[int]
+    theirs: list[int]
+
+    def as_loss(self, config: TrainConfig) -> Distillation:
+        """The auxiliary loss of a run, on its device."""
+        return Distillation(
+            self.network.to(find_device(config.device)).eval(),
+            cls=config.distill.cls,
+            box=config.distill.box,
+            classes=(self.mine, self.theirs),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """What the teacher adds: labels in the folder, a dense teacher, and what to say of them."""
+
+    folder: CocoFolder
+    dense: DenseTeacher | None = None
+    notes: tuple[str, ...] = ()
+
+
+def prepare_lesson(
+    config: TrainConfig,
+    folder: CocoFolder,
+    student: Detector,
+    *,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Lesson:
+    """What the teacher of `config` has to say about the folder; nothing where there is none.
+
+    Args:
+        on_progress: called with the number of images just looked at.
+
+    Raises:
+        UsageError: a teacher that knows none of the classes, or whose outputs are not described.
+        ArtifactError: one that cannot be read.
+    """
+    if not config.teacher:
+        return Lesson(folder=folder)
+    names = folder.splits["train"].class_names
+    dense = _dense_teacher(config, student, names)
+    name = Path(config.teacher).name
+    notes = []
+    if dense is not None:
+        note = f"teacher {name}: scores and distances of {len(dense.mine)} of {len(names)} classes"
+        notes.append(note)
+    unlabelled = [split for split in folder.splits.values() if not _has_boxes(split)]
+    if dense is not None and not unlabelled:
+        return Lesson(folder=folder, dense=dense, notes=tuple(notes))
+    session = _open_teacher(config)
+    splits = dict(folder.splits)
+    for split in unlabelled or [folder.splits["train"]]:
+        labelled, added = _with_boxes(split, session, config, on_progress)
+        splits[split.name] = labelled
+        notes.append(
+            f"teacher {name}: {added} boxes of score {config.distill.score:g} and above"
+            f" as labels of '{split.name}'"
+        )
+        if split.name == "val":
+            notes.append("the val split has no labels: AP says how far the teacher is agreed with")
+    return Lesson(
+        folder=dataclasses.replace(folder, splits=splits), dense=dense, notes=tuple(notes)
+    )
+
+
+def _has_boxes(split: CocoSplit) -> bool:
+    return any(len(record.classes) for record in split.records)
+
+
+# --- dense ---------------------------------------------------------------------------------------
+
+
+def _dense_teacher(
+    config: TrainConfig, student: Detector, names: Sequence[str]
+) -> DenseTeacher | None:
+    """The teacher as a network, where its outputs have the student's form."""
+    path = Path(config.teacher)
+    try:
+        if read_manifest(path).kind != "checkpoint":
+            return None
+    except NoManifestError:
+        return None
+    network, manifest = load_checkpoint(path)
+    if not same_outputs(network, student):
+        return None
+    mine, theirs = common_classes(names, manifest.class_names, path)
+    return DenseTeacher(network=network, mine=mine, theirs=theirs)
+
+
+def same_outputs(a: Detector, b: Detector) -> bool:
+    """Whether both have the same anchor points and distance bins at the same image size."""
+    return a.spec.reg_max == b.spec.reg_max and len(a.spec.head_widths) == len(b.spec.head_widths)
+
+
+def common_classes(
+    mine: Sequence[str], theirs: Sequence[str], teacher: Path
+) -> tuple[list[int], list[int]]:
+    """Indices among `mine` and among `theirs` of the classes of the same name.
+
+    Raises:
+        UsageError: there are none.
+    """
+    pairs = [(i, theirs.index(name)) for i, name in enumerate(mine) if name in theirs]
+    if not pairs:
+        known = ", ".join(theirs[:5]) + (", ..." if len(theirs) > 5 else "")
+        raise UsageError(
+            f"the teacher {teacher.name} knows none of the classes, only {known}",
+            hint=did_you_mean(mine[0], theirs),
+        )
+    return [i for i, _ in pairs], [j for _, j in pairs]
+
+
+# --- by boxes ------------------------------------------------------------------------------------
+
+
+def _open_teacher(config: TrainConfig) -> Session:
+    path = Path(config.teacher)
+    description = None
+    if config.teacher_outputs:
+        description = with_class_names(read_description(config.teacher_outputs), None)
+    options = SessionOptions(device=config.device, threads=config.threads)
+    return open_session(path, session_options=options, description=description)
+
+
+def _with_boxes(
+    split: CocoSplit, session: Session, config: TrainConfig, on_progress: Callable[[int], None]
+) -> tuple[CocoSplit, int]:
+    """The split with the teacher's boxes among its labels, and how many they are."""
+    names = session.manifest.class_names
+    mine, theirs = common_classes(split.class_names, names, Path(config.teacher))
+    class_of = np.full(len(names), -1, np.int64)
+    class_of[theirs] = mine
+    records = []
+    for record, found in zip(
+        split.records, _drawn_boxes(split.records, session, config, on_progress), strict=True
+    ):
+        classes = class_of[found.classes]
+        keep = (classes >= 0) & (found.scores >= config.distill.score)
+        kept = Detections(found.boxes_xyxy[keep], found.scores[keep], classes[keep])
+        records.append(with_soft_labels(record, kept))
+    count = sum(map(_count, records)) - sum(map(_count, split.records))
+    return dataclasses.replace(split, records=tuple(records)), count
+
+
+def _count(record: ImageRecord) -> int:
+    return len(record.classes)
+
+
+def with_soft_labels(record: ImageRecord, found: Detections) -> ImageRecord:
+    """The record with further boxes, as sure as their scores.
+
+    Left out are those of classes that the record's own labels are said to be complete for, and
+    those on an object that is labelled as that class already.
+    """
+    keep = np.ones(len(found), np.bool_)
+    if record.known is not None:
+        keep &= ~record.known[found.classes]
+    if len(record.classes):
+        same = found.classes[:, None] == record.classes
+        keep &= ~(same & (iou_matrix(found.boxes_xyxy, record.boxes_xyxy) >= SAME_OBJECT)).any(1)
+    boxes = found.boxes_xyxy[keep]
+    return dataclasses.replace(
+        record,
+        boxes_xyxy=np.concatenate([record.boxes_xyxy, boxes]),
+        classes=np.concatenate([record.classes, found.classes[keep]]),
+        crowd=np.concatenate([record.crowd, np.zeros(len(boxes), np.bool_)]),
+        area=np.concatenate([record.area, area_xyxy(boxes).astype(np.float64)]),
+        scores=np.concatenate([record.scores, found.scores[keep].astype(np.float32)]),
+    )
+
+
+def _drawn_boxes(
+    records: Sequence[ImageRecord],
+    session: Session,
+    config: TrainConfig,
+    on_progress: Callable[[int], None],
+) -> list[Detections]:
+    """The teacher's boxes on each image, remembered between runs."""
+    head = {"schema": CACHE_SCHEMA, "nms": dataclasses.asdict(FLOOR)}
+    key = f"{sha256_of(Path(config.teacher))} {config.teacher_outputs}"
+    cache = FileCache(kind="teachers", key=key, head=head)
+    remembered = cache.read()
+    stamps = [FileStamp.of(record.path) for record in records]
+    todo = [i for i, stamp in enumerate(stamps) if stamp.key not in remembered]
+    found = detect(
+        session, [records[i] for i in todo], batch_size=1, nms=FLOOR, on_progress=on_progress
+    )
+    for i, one in zip(todo, found, strict=True):
+        rows = np.column_stack([one.classes, one.scores, one.boxes_xyxy]).tolist()
+        remembered[stamps[i].key] = [[int(row[0]), *row[1:]] for row in rows]
+    if todo:
+        cache.write(remembered)
+    return [_detections_of(remembered[stamp.key]) for stamp in stamps]
+
+
+def _detections_of(rows: list[list[float]]) -> Detections:
+    table = np.array(rows, np.float64).reshape(-1, 6)
+    boxes, scores = table[:, 2:].astype(np.float32), table[:, 1].astype(np.float32)
+    return Detections(boxes, scores, table[:, 0].astype(np.int64))
