@@ -30,7 +30,7 @@ STEPS = (
     ("timing",),
     ("export", "inspection"),
     ("engines", "pages"),
-    ("bench", "evaluation", "importing", "predict", "reparam"),
+    ("bench", "evaluation", "importing", "labelling", "predict", "reparam"),
     ("api",),
     ("train",),
     ("quantize",),
@@ -50,7 +50,8 @@ OWNERS = {
     "markupsafe": ("pages/",),
     "yaml": ("data/converters/yolo_yaml.py",),
     "numpy": ("api.py", "core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
-    + ("runtime/", "engines/", "train/", "export/", "quantize/", "profile/", "search/"),
+    + ("labelling/", "runtime/", "engines/", "train/", "export/", "quantize/", "profile/")
+    + ("search/",),
     "torch": ("nn/", "engines/", "data/training/labels.py", "data/training/loader.py")
     + ("importing/", "reparam.py", "train/", "export/", "quantize/", "search/scoring/"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),

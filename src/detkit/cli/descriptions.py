@@ -1,4 +1,4 @@
-"""`--outputs`: what ONNX files of other tools take and give, for the verbs that run them."""
+"""Models that verbs run: opened as `--outputs`, `--runtime`, `--device` and `--threads` say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,47 @@ from typing import TYPE_CHECKING
 from detkit.cli import console
 
 if TYPE_CHECKING:
+    from detkit.runtime.session import Session
     from detkit.spec.onnx_description import OnnxDescription
+
+
+def open_model(
+    model: Path,
+    *,
+    outputs: str,
+    engine: str,
+    device: str,
+    threads: int,
+    data: Path | None = None,
+    split: str = "",
+) -> Session:
+    """Opens a model of detkit's own, or one of another tool as `outputs` describes it.
+
+    Args:
+        data, split: as `description_of` has them.
+
+    Raises:
+        DetkitError: as `engines.opening.open_session`, and as `description_of`.
+    """
+    from detkit.engines.opening import open_session
+    from detkit.runtime.session import SessionOptions
+
+    session_options = SessionOptions(device=device, threads=threads)
+    description = description_of(outputs, model, data=data, split=split)
+    return open_session(
+        model, engine=engine, session_options=session_options, description=description
+    )
+
+
+def check_names_classes(session: Session, model: Path) -> None:
+    """Raises UsageError for a model that does not say what its classes are called."""
+    from detkit.core.errors import UsageError
+
+    if not session.manifest.class_names:
+        raise UsageError(
+            f"{model} does not name its classes",
+            hint='--outputs FILE.json: {"preset": ..., "class_names": [...]}',
+        )
 
 
 def description_of(

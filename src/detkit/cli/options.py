@@ -45,7 +45,8 @@ def field_option(config: type, name: str, *, words: Iterable[str] = (), **more: 
     text, known = item.metadata["help"], item.metadata
     names = tuple(words) or tuple(filter(None, known["choices"]))
     allowed = either(names) if names else allowed_text(known)
-    default = f"default: {item.default}" if item.default not in ("", None) else ""
+    hidden = item.default is False or item.default in ("", None)
+    default = "" if hidden else f"default: {item.default}"
     notes = "; ".join(filter(None, (allowed, default)))
     return typer.Option(
         f"--{name.replace('_', '-')}",

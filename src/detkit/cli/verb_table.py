@@ -48,11 +48,16 @@ VERBS = {
     "import": Verb(
         "detkit.cli.verbs.import_:import_", "Turn a YOLO-NAS .pth file into a detkit checkpoint."
     ),
-    "data check": Verb("detkit.cli.verbs.data:check", "List every fault of a COCO folder."),
+    "data check": Verb("detkit.cli.verbs.data.folders:check", "List every fault of a COCO folder."),
     "data convert": Verb(
-        "detkit.cli.verbs.data:convert", "Make a COCO folder of VOC or YOLO labels."
+        "detkit.cli.verbs.data.folders:convert", "Make a COCO folder of VOC or YOLO labels."
     ),
-    "data synth": Verb("detkit.cli.verbs.data:synth", "Draw a small COCO folder to try things on."),
+    "data label": Verb(
+        "detkit.cli.verbs.data.label:label", "Make a COCO folder of the boxes a model finds."
+    ),
+    "data synth": Verb(
+        "detkit.cli.verbs.data.folders:synth", "Draw a small COCO folder to try things on."
+    ),
     "info": Verb(
         "detkit.cli.verbs.info:info", "Say what a file is: its architecture, parents, figures."
     ),

@@ -1,5 +1,6 @@
 """Settings of the verbs: defaults < file < `--set` < flags, held to the bounds beside them."""
 
+from detkit.config.labelling import LabelConfig
 from detkit.config.resolve import help_lines, read_toml, resolve, to_toml
 from detkit.config.settings import (
     PATHS_OF_SPLITS,
@@ -19,6 +20,7 @@ __all__ = [
     "PATHS_OF_SPLITS",
     "AugmentConfig",
     "DistillConfig",
+    "LabelConfig",
     "LossConfig",
     "OptimConfig",
     "QatConfig",

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from detkit.artifact.artifact import atomic_path
-from detkit.core.boxes import Detections
+from detkit.core.boxes import Array, Detections, Indices
 from detkit.core.errors import UsageError
 from detkit.data.image import Pixels, fitted_size, resize
 
@@ -20,27 +20,60 @@ MAX_LABEL = 60  # characters
 GAP = 4  # pixels between the images of a sheet
 SHEET_GRAY = 40
 
+DASH = 4.0  # pixels of a dashed line, and of its gaps
+
 Colour = tuple[int, int, int]
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def draw_detections(
     image_hwc: Pixels, detections: Detections, class_names: Sequence[str]
 ) -> Pixels:
     """A copy of the image with each box and `name 0.87`; the best detections end up on top."""
+    rows = zip(detections.classes.tolist(), detections.scores.tolist(), strict=True)
+    texts = [f"{printable(class_names[label])} {score:.2f}" for label, score in rows]
+    return draw_boxes(image_hwc, detections.boxes_xyxy, detections.classes, texts)
+
+
+def draw_boxes(
+    image_hwc: Pixels,
+    boxes_xyxy: Array,
+    classes: Indices,
+    texts: Sequence[str],
+    *,
+    num_dashed: int = 0,
+) -> Pixels:
+    """Draws boxes (N, 4) and the text of each on a copy of the image; the first end up on top.
+
+    The last `num_dashed` have dashed lines.
+    """
     canvas = Image.fromarray(image_hwc)
     draw = ImageDraw.Draw(canvas)
     shorter = min(image_hwc.shape[:2])
     width = max(1, round(shorter / 240))
-    font = _font(max(10, round(shorter / 28)))
-    for i in reversed(range(len(detections))):
-        label = int(detections.classes[i])
-        colour = class_colour(label)
-        x1, y1, x2, y2 = detections.boxes_xyxy[i].tolist()
+    font = text_font(max(10, round(shorter / 28)))
+    for i in reversed(range(len(classes))):
+        colour = class_colour(int(classes[i]))
+        x1, y1, x2, y2 = boxes_xyxy[i].tolist()
         corners = (x1, y1, max(x1, x2), max(y1, y2))
-        draw.rectangle(corners, outline=colour, width=width)
-        text = f"{printable(class_names[label])} {detections.scores[i]:.2f}"
-        _draw_label(draw, text, (x1, y1), colour, font, canvas.size)
+        if i < len(classes) - num_dashed:
+            draw.rectangle(corners, outline=colour, width=width)
+        else:
+            _draw_dashed(draw, corners, colour, width)
+        _draw_label(draw, texts[i], (x1, y1), colour, font, canvas.size)
     return np.array(canvas)
+
+
+def _draw_dashed(
+    draw: ImageDraw.ImageDraw, corners: tuple[float, ...], colour: Colour, width: int
+) -> None:
+    x1, y1, x2, y2 = corners
+    for start in np.arange(x1, x2, 2 * DASH):
+        for y in (y1, y2):
+            draw.line((start, y, min(start + DASH, x2), y), fill=colour, width=width)
+    for start in np.arange(y1, y2, 2 * DASH):
+        for x in (x1, x2):
+            draw.line((x, start, x, min(start + DASH, y2)), fill=colour, width=width)
 
 
 def class_colour(label: int) -> Colour:
@@ -50,13 +83,14 @@ def class_colour(label: int) -> Colour:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def printable(text: str) -> str:
+def printable(text: str, *, limit: int = MAX_LABEL) -> str:
     """What the built-in font can show: control characters go, unknown letters become '?'."""
-    kept = "".join(letter for letter in text if letter.isprintable())[:MAX_LABEL]
+    kept = "".join(letter for letter in text if letter.isprintable())[:limit]
     return kept.encode("latin-1", "replace").decode("latin-1")
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def text_font(size: int) -> Font:
+    """Pillow's built-in font, of this height in pixels where it can be scaled."""
     try:
         return ImageFont.load_default(size)
     except ImportError:  # Pillow built without FreeType has one bitmap font only
@@ -68,7 +102,7 @@ def _draw_label(
     text: str,
     at: tuple[float, float],
     colour: Colour,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
+    font: Font,
     size: tuple[int, int],
 ) -> None:
     """Text on a filled ground above `at`, or below it where there is no room; kept inside."""

@@ -10,6 +10,7 @@ from detkit.report.comparison import ComparedFile, ComparedModel, CompareReport
 from detkit.report.conversion import ConversionReport, Difference
 from detkit.report.data import DataReport, Fault, SplitReport
 from detkit.report.detections import PredictReport
+from detkit.report.labelling import DoubtfulImage, LabelCounts, LabelReport, LabelThresholds
 from detkit.report.profile import HardwareProfile, LatencyFit, Measurement, ProfileSample
 from detkit.report.quantization import EngineFigures, GroupSensitivity, QuantPoint, QuantReport
 from detkit.report.record import Report, kind_of_class, report_classes
@@ -39,6 +40,7 @@ __all__ = [
     "ConversionReport",
     "DataReport",
     "Difference",
+    "DoubtfulImage",
     "EndToEnd",
     "EngineFigures",
     "EvalReport",
@@ -46,6 +48,9 @@ __all__ = [
     "Figures",
     "GroupSensitivity",
     "HardwareProfile",
+    "LabelCounts",
+    "LabelReport",
+    "LabelThresholds",
     "LatencyFit",
     "LatencyStats",
     "MachineState",

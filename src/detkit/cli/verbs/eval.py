@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from detkit.cli import console
-from detkit.cli.descriptions import description_of
+from detkit.cli.descriptions import open_model
 from detkit.cli.options import Device, Force, Json, Out, Outputs, Quiet, Runtime, Threads, Verbose
 from detkit.cli.report_output import check_report_file, emit_report
 from detkit.core.errors import GateError
@@ -77,15 +77,17 @@ def eval_(
     """
     console.setup(quiet, verbose)
     from detkit.artifact.artifact import parent_of
-    from detkit.engines.opening import open_session
     from detkit.evaluation.evaluate import score_split
-    from detkit.runtime.session import SessionOptions
 
     check_report_file(out, force=force)
-    session_options = SessionOptions(device=device, threads=threads)
-    description = description_of(outputs, model, data=annotations or data, split=split)
-    session = open_session(
-        model, engine=engine, session_options=session_options, description=description
+    session = open_model(
+        model,
+        outputs=outputs,
+        engine=engine,
+        device=device,
+        threads=threads,
+        data=annotations or data,
+        split=split,
     )
     chosen = _read_split(data, split, annotations)
     with console.progress(len(chosen.records), f"eval {split}") as bar:

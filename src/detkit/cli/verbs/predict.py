@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
-from detkit.cli.descriptions import description_of
+from detkit.cli.descriptions import check_names_classes, open_model
 from detkit.cli.options import Device, Force, Json, Outputs, Quiet, Runtime, Threads, Verbose
 from detkit.core.errors import DataError, UsageError
 
@@ -60,19 +60,14 @@ def predict(
     from detkit.core.boxes import PREDICT_NMS
     from detkit.core.work_folder import check_output_folder
     from detkit.data.find_images import find_images, names_below_common_folder
-    from detkit.engines.opening import open_session
     from detkit.predict import predict_images, write_predictions
-    from detkit.runtime.session import SessionOptions
 
     check_output_folder(out, force=force)
     made_here = out.resolve()
     paths = [p for p in find_images(images) if not p.resolve().is_relative_to(made_here)]
-    session_options = SessionOptions(device=device, threads=threads)
-    description = description_of(outputs, model)
-    session = open_session(
-        model, engine=engine, session_options=session_options, description=description
-    )
-    _check_model(session, model, iou)
+    session = open_model(model, outputs=outputs, engine=engine, device=device, threads=threads)
+    check_names_classes(session, model)
+    _check_iou(session, model, iou)
     nms = dataclasses.replace(
         PREDICT_NMS,
         score_threshold=conf,
@@ -93,14 +88,9 @@ def predict(
         raise DataError(f"{len(report.skipped)} of {len(paths)} images could not be read")
 
 
-def _check_model(session: Session, model: Path, iou: float | None) -> None:
-    """Raises UsageError for classes without names, and for an IoU that the graph has fixed."""
+def _check_iou(session: Session, model: Path, iou: float | None) -> None:
+    """Raises UsageError for an IoU that the graph has fixed."""
     from detkit.runtime.session import SuppressingSession
 
-    if not session.manifest.class_names:
-        raise UsageError(
-            f"{model} does not name its classes",
-            hint='--outputs FILE.json: {"preset": ..., "class_names": [...]}',
-        )
     if iou is not None and isinstance(session, SuppressingSession):
         raise UsageError(f"--iou: {model} has its NMS in the graph, where the IoU is fixed")

@@ -1,0 +1,1 @@
+"""`detkit data`: COCO folders checked, converted, drawn and labelled."""

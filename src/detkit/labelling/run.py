@@ -1,0 +1,225 @@
+"""The `data label` verb: a model looks at images, and a COCO folder of its labels is written.
+
+The images come first, then the list and the pages of doubtful ones, the report, and last of all the
+annotations, so a folder whose making was interrupted is never taken for a whole one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detkit.artifact.artifact import Parent, write_error, write_text
+from detkit.config import LabelConfig
+from detkit.core.boxes import EVAL_NMS, NmsConfig, area_xyxy
+from detkit.core.errors import DataError, UsageError
+from detkit.core.serialization import to_json
+from detkit.core.work_folder import check_output_folder, remove_earlier_run
+from detkit.data.coco.write import LabelledImage, split_writers
+from detkit.data.image import in_image, network_input
+from detkit.labelling.classes import ClassMap, LabelClasses, plan_classes
+from detkit.labelling.doubt import doubt_of
+from detkit.labelling.image_labels import NEAR, ImageLabels, label_image
+from detkit.labelling.images import LabelSource
+from detkit.labelling.loading import ImageLoader, LoadedImage
+from detkit.labelling.review import LIST_FILE, SHEET_FOLDER, ReviewList
+from detkit.labelling.totals import Totals
+from detkit.report import LabelReport, LabelThresholds
+from detkit.runtime.session import Session, SuppressingSession, detections_of
+
+REPORT_FILE = "report.json"
+ANNOTATIONS = tuple(f"annotations/instances_{split}.json" for split in ("train", "val", "test"))
+
+
+def label_images(
+    session: Session,
+    source: LabelSource,
+    out: Path,
+    *,
+    model: Parent,
+    config: LabelConfig | None = None,
+    class_map: ClassMap | None = None,
+    force: bool = False,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> LabelReport:
+    """Labels images into the new COCO folder `out`, and reports what became of each.
+
+    The same model, images and settings give the same bytes. Images that are equal byte for byte are
+    labelled once. Scores stay with the boxes; an image on which neither a person nor the model
+    looked for some class says so (see `data.coco.write.write_split`).
+
+    Args:
+        model: the artifact file as the report names it.
+        on_progress: called with the number of images just done.
+
+    Raises:
+        UsageError: `out` may not be written to, a class that is not there, or an IoU for a model
+            that has its NMS in the graph.
+        DataError: no image could be read.
+        NonFiniteError: the model gives NaN or Inf.
+    """
+    config, class_map = config or LabelConfig(), class_map or ClassMap()
+    check_label_folder(out, force=force)
+    if isinstance(session, SuppressingSession) and config.iou != LabelConfig().iou:
+        raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
+    names = session.manifest.class_names
+    classes = plan_classes(names, config, class_map, human_names=source.human_names)
+    if force:
+        _remove_earlier(out)
+    loader = ImageLoader(source.items, session.manifest.preprocess, config.batch)
+    totals, review = Totals(), ReviewList(config.sheets)
+    with split_writers(out, classes.names) as writer_of:
+        for images, num_read in loader.batches():
+            for image, labels in _labelled(session, images, classes, config):
+                item = image.item
+                linked = _place(item.path, out, item.name, link=config.link)
+                writer_of(item.split).add(_entry(image, labels, classes))
+                num_boxes = totals.add(item, labels, linked=linked)
+                review.add(item, labels, doubt_of(labels, item.human), num_boxes)
+            on_progress(num_read)
+        if not totals.images:
+            raise DataError(f"none of {len(source.items)} images could be read")
+        sheets = review.write(out, classes.names)
+        report = dataclasses.replace(
+            _report(session, model, out, classes, config),
+            counts=totals.counts(classes.names),
+            doubtful=review.most_doubtful,
+            sheets=sheets,
+            duplicates=loader.duplicates,
+            skipped=(*source.skipped, *loader.skipped),
+            dropped_human_boxes=source.dropped_human_boxes,
+        )
+        write_text(out / REPORT_FILE, to_json(report) + "\n")
+    return report
+
+
+def check_label_folder(out: Path, *, force: bool) -> None:
+    """Raises UsageError where `out` holds something; with `force`, where that is not a label run's.
+
+    What other verbs and people wrote is never overwritten.
+    """
+    check_output_folder(out, force=force)
+    theirs = [name for name in ANNOTATIONS if (out / name).exists()]
+    if theirs and not _is_label_report(out / REPORT_FILE):
+        raise UsageError(f"{out / theirs[0]} is not of `data label`", hint="-o another folder")
+
+
+def _is_label_report(path: Path) -> bool:
+    kind = f'"kind": "{LabelReport.kind}"'
+    try:
+        return kind in path.read_text(encoding="utf-8")[:200]
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _remove_earlier(out: Path) -> None:
+    """Removes what an earlier run wrote, but its images, which are replaced one by one."""
+    pages = sorted((out / SHEET_FOLDER).glob("doubtful-*.png"))
+    names = [page.relative_to(out).as_posix() for page in pages]
+    remove_earlier_run(out, [*ANNOTATIONS, LIST_FILE, REPORT_FILE, *names])
+
+
+# --- one batch -----------------------------------------------------------------------------------
+
+
+def _labelled(
+    session: Session, images: Sequence[LoadedImage], classes: LabelClasses, config: LabelConfig
+) -> Iterator[tuple[LoadedImage, ImageLabels]]:
+    """Runs a batch of images, of which there may be none, and chooses the labels of each."""
+    if not images:
+        return
+    most = max(EVAL_NMS.max_candidates, config.max_boxes)
+    nms = NmsConfig(
+        score_threshold=NEAR * float(classes.least.min()),
+        iou_threshold=config.iou,
+        max_candidates=most,
+        max_detections=most,
+    )
+    batch = network_input([image.padded for image in images], session.manifest.preprocess)
+    for image, found in zip(images, detections_of(session, batch, nms), strict=True):
+        inside = in_image(found, image.geometry)
+        yield image, label_image(inside, classes, config, image.item.human)
+
+
+def _entry(image: LoadedImage, labels: ImageLabels, classes: LabelClasses) -> LabelledImage:
+    """What the annotations say of an image: people's boxes first, then the model's with scores."""
+    found, human, known = labels.labels, image.item.human, classes.is_looked_for
+    entry = LabelledImage(
+        file_name=image.item.name,
+        width=image.geometry.width,
+        height=image.geometry.height,
+        boxes_xyxy=found.boxes_xyxy,
+        classes=found.classes,
+        scores=found.scores,
+        known=known,
+    )
+    if human is None:
+        return entry
+    num_found = len(found)
+    area = area_xyxy(found.boxes_xyxy).astype(np.float64)
+    known = known | (np.arange(len(known)) < classes.num_human)
+    return dataclasses.replace(
+        entry,
+        boxes_xyxy=np.concatenate([human.boxes_xyxy, found.boxes_xyxy]),
+        classes=np.concatenate([human.classes, found.classes]),
+        scores=np.concatenate([np.ones(len(human.classes), np.float32), found.scores]),
+        crowd=np.concatenate([human.crowd, np.zeros(num_found, np.bool_)]),
+        area=np.concatenate([human.area, area]),
+        known=known,
+    )
+
+
+def _place(source: Path, out: Path, name: str, *, link: bool) -> bool:
+    """Puts an image into the folder; returns whether it is a hard link.
+
+    What is there under the name is replaced, never written into: it may be a link to somebody's
+    image. Where the file system has no hard links, or another one is there, the image is copied.
+
+    Raises:
+        UsageError: a link within the folder leads out of it.
+    """
+    target = out / "images" / name
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if not target.parent.resolve().is_relative_to(out.resolve()):
+            raise UsageError(f"{target.parent} leads out of {out}", hint="-o another folder")
+        target.unlink(missing_ok=True)
+        if link:
+            with contextlib.suppress(OSError):
+                os.link(source.resolve(), target)
+                return True
+        shutil.copyfile(source, target)
+    except OSError as error:
+        raise write_error(target, error) from error
+    return False
+
+
+def _report(
+    session: Session, model: Parent, out: Path, classes: LabelClasses, config: LabelConfig
+) -> LabelReport:
+    """The report of what is known before any image has been looked at."""
+    in_graph = isinstance(session, SuppressingSession)
+    return LabelReport(
+        folder=str(out),
+        model=model.name,
+        model_sha256=model.sha256,
+        licence=str(getattr(session.manifest, "licence", "")),
+        runtime=session.engine,
+        precision_mode=session.manifest.precision,
+        class_names=classes.names,
+        thresholds=LabelThresholds(
+            least_scores=classes.least_scores,
+            renamed=classes.renamed,
+            dropped_classes=classes.dropped,
+            nms_iou=None if in_graph and not classes.are_joined else config.iou,
+            max_boxes=config.max_boxes,
+            human_classes=config.human_classes if classes.num_human else "",
+        ),
+        counts=Totals().counts(classes.names),
+    )
