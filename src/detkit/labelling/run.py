@@ -168,7 +168,7 @@ def _entry(image: LoadedImage, labels: ImageLabels, classes: LabelClasses) -> La
         entry,
         boxes_xyxy=np.concatenate([human.boxes_xyxy, found.boxes_xyxy]),
         classes=np.concatenate([human.classes, found.classes]),
-        scores=np.concatenate([np.ones(len(human.classes), np.float32), found.scores]),
+        scores=np.concatenate([np.full(len(human.classes), np.nan, np.float32), found.scores]),
         crowd=np.concatenate([human.crowd, np.zeros(num_found, np.bool_)]),
         area=np.concatenate([human.area, area]),
         known=known,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -27,9 +28,9 @@ LEAST_SCORE = 1e-6  # a score is written with six decimals, and 0 would be no sc
 class LabelledImage:
     """An image below `images/` and its boxes: xyxy (N, 4) pixels, classes (N,) from 0.
 
-    Where they are given: `scores` (N,) of which those below 1 are written, marks of crowd regions
-    `crowd` (N,), and `area` (N,) square pixels in place of the boxes' own. `known` (C,) are the
-    classes that were looked for; None stands for all of them (see `write_split`).
+    Where they are given: `scores` (N,), NaN for a box without one, marks of crowd regions `crowd`
+    (N,), and `area` (N,) square pixels in place of the boxes' own. `known` (C,) are the classes
+    that were looked for; None stands for all of them (see `write_split`).
     """
 
     file_name: str
@@ -120,7 +121,7 @@ def write_split(
 ) -> Path:
     """Writes `annotations/instances_<split>.json`; ids of images, boxes and classes start at 1.
 
-    A box of a score below 1 carries it as `score`, as in COCO's result format. An image whose
+    A box that has a score carries it as `score`, as in COCO's result format. An image whose
     `known` leaves classes out carries LVIS' `neg_category_ids` (looked for, and not there) and
     `not_exhaustive_category_ids` (there, and perhaps more of them).
     """
@@ -149,7 +150,7 @@ def _federated(item: LabelledImage) -> dict[str, list[int]]:
 
 def _annotations(item: LabelledImage, image_id: int, last_id: int) -> Iterator[dict[str, object]]:
     count = len(item.classes)
-    scores = np.ones(count) if item.scores is None else item.scores
+    scores = np.full(count, np.nan) if item.scores is None else item.scores
     crowd = np.zeros(count, bool) if item.crowd is None else item.crowd
     boxes = xywh_from_xyxy(item.boxes_xyxy).tolist()
     areas = [box[2] * box[3] for box in boxes] if item.area is None else item.area.tolist()
@@ -164,6 +165,6 @@ def _annotations(item: LabelledImage, image_id: int, last_id: int) -> Iterator[d
             "area": round(area, 3),
             "iscrowd": int(is_crowd),
         }
-        if score < 1:
-            annotation["score"] = max(round(score, 6), LEAST_SCORE)
+        if not math.isnan(score):
+            annotation["score"] = min(max(round(score, 6), LEAST_SCORE), 1.0)
         yield annotation
