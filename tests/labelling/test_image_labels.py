@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,26 @@ def test_no_more_labels_than_asked_for_and_the_rest_are_no_near_misses() -> None
     chosen = label_image(found, planned(config), config)
     assert len(chosen.labels) == 2
     assert len(chosen.near_misses) == 0
+
+
+def test_near_misses_are_one_for_an_object_and_none_where_a_box_is(
+    make_record: Callable[..., Any],
+) -> None:
+    found = detections((0, 0.9, 0), (1, 0.4, 1), (50, 0.4, 0), (51, 0.3, 1), (80, 0.3, 2))
+    assert rows(label_image(found, planned(), CONFIG).near_misses) == [(50, 0.4, 0), (80, 0.3, 2)]
+    human = make_record([(80, 0, 90, 10)], [0])
+    chosen = label_image(found, planned(human_names=("cow",)), CONFIG, human)
+    assert rows(chosen.near_misses) == [(50, 0.4, 1)]
+
+
+def test_classes_that_an_image_of_people_says_nothing_of_are_the_models(
+    make_record: Callable[..., Any],
+) -> None:
+    human = make_record([(0, 0, 10, 10)], [0])
+    human = dataclasses.replace(human, known=np.array([True, False]))
+    found = detections((50, 0.9, 0), (80, 0.8, 1))
+    chosen = label_image(found, planned(human_names=("car", "truck")), CONFIG, human)
+    assert rows(chosen.labels) == [(80, 0.8, 1)]
 
 
 def test_classes_that_people_labelled_are_left_to_them(make_record: Callable[..., Any]) -> None:

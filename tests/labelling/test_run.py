@@ -208,6 +208,26 @@ def test_an_image_says_which_classes_nobody_looked_for_on_it(
     assert found == {"a.png": None, "b.png": [3], "d.png": [2, 3], "deep/c.png": [2]}
 
 
+def test_scores_and_gaps_of_labels_that_exist_stay(
+    label: Label, cell_folder: Path, tmp_path: Path
+) -> None:
+    """A folder that was labelled in part, by people or by another model."""
+
+    def in_part(plain: Any) -> None:
+        plain["annotations"][0]["score"] = 0.25
+        plain["categories"].append({"id": 3, "name": "blue"})
+        plain["images"][0]["neg_category_ids"] = []
+
+    edit(cell_folder / "annotations" / "instances_val.json", in_part)
+    label(cell_folder)
+    before = open_folder(cell_folder).split("val").records
+    after = open_folder(tmp_path / "out").split("val").records
+    assert after[0].scores.tolist() == before[0].scores.tolist() == [0.25, 1]
+    assert after[0].known is not None
+    assert after[0].known.tolist() == [True, True, False]  # the model knows no blue, either
+    assert [record.known for record in after[1:]] == [None] * 3
+
+
 # --- what cannot be used -----------------------------------------------------------------------
 
 

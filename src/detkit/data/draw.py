@@ -43,7 +43,7 @@ def draw_boxes(
     *,
     num_dashed: int = 0,
 ) -> Pixels:
-    """Draws boxes (N, 4) and the text of each on a copy of the image; the first end up on top.
+    """Draws boxes (N, 4) with their texts, if any, on a copy of the image, the first ones on top.
 
     The last `num_dashed` have dashed lines.
     """
@@ -60,7 +60,8 @@ def draw_boxes(
             draw.rectangle(corners, outline=colour, width=width)
         else:
             _draw_dashed(draw, corners, colour, width)
-        _draw_label(draw, texts[i], (x1, y1), colour, font, canvas.size)
+        if texts[i]:
+            _draw_label(draw, texts[i], (x1, y1), colour, font, canvas.size)
     return np.array(canvas)
 
 

@@ -6,7 +6,7 @@ Object Detection", arXiv 1809.09875). If scores are the chances of being right, 
 the number of its labels that are expected to be wrong:
 
 - a label of score s is wrong by the chance 1 - s;
-- a near miss of score s (see `image_labels`) is missing by the chance s;
+- a near miss of score s, where no label is (see `image_labels`), is missing by the chance s;
 - of two labels of different classes on the same object one is wrong: at least by the chance of the
   less likely, min(s, t), their margin being small. A box that a person drew counts as certain.
 

@@ -44,9 +44,9 @@ def label_image(
     """Chooses the labels among detections, whose classes are the model's.
 
     A detection that reaches the least score of its class is a label, one that reaches half of it a
-    near miss. Where several classes have become one, the boxes of that one are suppressed again,
-    labels before near misses. Of what people drew, no second box is written, nor one of a class
-    that they labelled completely.
+    near miss, but one for an object, and none where there is a box of any class. Where several
+    classes have become one, the boxes of that one are suppressed again, labels before near misses.
+    Of what people drew, no second box is written, nor one of a class that they labelled completely.
     """
     least = classes.least[found.classes]
     labels = classes.label_of[found.classes]
@@ -63,9 +63,10 @@ def label_image(
     left = complete_classes(human, classes, config)[chosen.classes]
     matched = ~left & drawn_by_human(chosen, human, config.match_iou)
     free = ~left & ~matched
+    written = chosen.at(np.flatnonzero(reaches & free)[: config.max_boxes])
     return ImageLabels(
-        labels=chosen.at(np.flatnonzero(reaches & free)[: config.max_boxes]),
-        near_misses=chosen.at(~reaches & free),
+        labels=written,
+        near_misses=_in_free_places(chosen.at(~reaches & free), written, human, config.match_iou),
         left_to_humans=int((reaches & left).sum()),
         matched_humans=int((reaches & matched).sum()),
     )
@@ -73,10 +74,27 @@ def label_image(
 
 def complete_classes(human: ImageRecord | None, classes: LabelClasses, config: LabelConfig) -> Mask:
     """The classes (C,) of whose every object on this image a person drew a box."""
-    complete = np.zeros(len(classes.names), np.bool_)
-    if human is not None and config.human_classes == "complete":
-        complete[: classes.num_human] = True
-    return complete
+    if human is None or config.human_classes == "fill":
+        return np.zeros(len(classes.names), np.bool_)
+    return known_to_human(human, classes)
+
+
+def known_to_human(human: ImageRecord, classes: LabelClasses) -> Mask:
+    """The classes (C,) that the labels of people speak of, complete where they do not say less."""
+    known = np.zeros(len(classes.names), np.bool_)
+    known[: classes.num_human] = True if human.known is None else human.known
+    return known
+
+
+def _in_free_places(
+    near: Detections, labels: Detections, human: ImageRecord | None, iou: float
+) -> Detections:
+    """Keeps, best first, what overlaps by at most this IoU no label, whatever its class."""
+    boxes = [labels.boxes_xyxy] if human is None else [labels.boxes_xyxy, human.boxes_xyxy]
+    overlap = iou_matrix(near.boxes_xyxy, np.concatenate(boxes)).max(axis=1, initial=0)
+    near = near.at(overlap <= iou)
+    one_class = Detections(near.boxes_xyxy, near.scores, np.zeros_like(near.classes))
+    return near.at(suppress(one_class, iou))
 
 
 def drawn_by_human(found: Detections, human: ImageRecord | None, match_iou: float) -> Mask:

@@ -100,11 +100,11 @@ def _order(row: DoubtfulImage) -> tuple[float, str]:
 
 
 def _thumbnail(out: Path, seen: _Seen, class_names: Sequence[str]) -> Thumbnail:
-    """The image with people's boxes by name, the model's with scores, near misses dashed."""
+    """The image with people's boxes by name, the model's by score, near misses dashed."""
     human, row = seen.human, seen.row
     labels, near = seen.labels.labels, seen.labels.near_misses
     boxes, classes = [labels.boxes_xyxy, near.boxes_xyxy], [labels.classes, near.classes]
-    texts = [*_texts(labels, class_names), *_texts(near, class_names)]
+    texts = [*_texts(labels, class_names), *([""] * len(near))]
     if human is not None:
         boxes, classes = [human.boxes_xyxy, *boxes], [human.classes, *classes]
         texts = [*(printable(class_names[k]) for k in human.classes), *texts]

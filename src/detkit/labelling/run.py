@@ -25,7 +25,7 @@ from detkit.data.coco.write import LabelledImage, split_writers
 from detkit.data.image import in_image, network_input
 from detkit.labelling.classes import ClassMap, LabelClasses, plan_classes
 from detkit.labelling.doubt import doubt_of
-from detkit.labelling.image_labels import NEAR, ImageLabels, label_image
+from detkit.labelling.image_labels import NEAR, ImageLabels, known_to_human, label_image
 from detkit.labelling.images import LabelSource
 from detkit.labelling.loading import ImageLoader, LoadedImage
 from detkit.labelling.review import LIST_FILE, SHEET_FOLDER, ReviewList
@@ -163,15 +163,15 @@ def _entry(image: LoadedImage, labels: ImageLabels, classes: LabelClasses) -> La
         return entry
     num_found = len(found)
     area = area_xyxy(found.boxes_xyxy).astype(np.float64)
-    known = known | (np.arange(len(known)) < classes.num_human)
+    drawn = np.where(human.scores < 1, human.scores, np.float32(np.nan))
     return dataclasses.replace(
         entry,
         boxes_xyxy=np.concatenate([human.boxes_xyxy, found.boxes_xyxy]),
         classes=np.concatenate([human.classes, found.classes]),
-        scores=np.concatenate([np.full(len(human.classes), np.nan, np.float32), found.scores]),
+        scores=np.concatenate([drawn, found.scores]),
         crowd=np.concatenate([human.crowd, np.zeros(num_found, np.bool_)]),
         area=np.concatenate([human.area, area]),
-        known=known,
+        known=known | known_to_human(human, classes),
     )
 
 
