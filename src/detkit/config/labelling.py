@@ -24,7 +24,7 @@ class LabelConfig(Settings):
     )
     human_classes: str = setting(
         "complete",
-        "labels of people are complete, or have gaps to fill",
+        "labels that exist: without gaps, or to be filled",
         choices=("complete", "fill"),
     )
     match_iou: float = setting(

@@ -88,7 +88,7 @@ class ReviewList:
         num_pages = -(-len(shown) // PAGE)
         for number in range(1, num_pages + 1):
             chosen = shown[(number - 1) * PAGE : number * PAGE]
-            title = f"most doubtful first, page {number} of {num_pages}: {out}"
+            title = f"page {number} of {num_pages}, most doubtful first; near misses dashed; {out}"
             page = thumbnail_page([_thumbnail(out, seen, class_names) for seen in chosen], title)
             name = f"{SHEET_FOLDER}/doubtful-{number:03}.png"
             save_image(out / name, page)
