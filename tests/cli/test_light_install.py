@@ -86,6 +86,7 @@ def test_an_exported_file_is_timed_scored_drawn_with_and_described(
         ("predict", model, cell_folder / "images", "-o", tmp_path / "out"),
         ("info", report),
         ("data", "check", cell_folder),
+        ("data", "label", cell_folder / "images", "--model", model, "-o", tmp_path / "labelled"),
     ):
         done = device(*args)
         assert done.returncode == 0, (args, done.stderr)

@@ -38,7 +38,7 @@ MODULES = {"fast": "faster_coco_eval", "pycocotools": "pycocotools"}
 LIGHT = tuple(
     f"detkit.{name}"
     for name in ("artifact", "bench", "cli", "core", "data.coco", "data.draw", "data.image")
-    + ("evaluation", "inspection", "machine", "pages", "predict", "runtime", "timing")
+    + ("evaluation", "inspection", "labelling", "machine", "pages", "predict", "runtime", "timing")
     + ("engines.opening", "engines.onnxruntime.session", "engines.tensorrt.session")
 )
 
