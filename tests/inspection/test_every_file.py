@@ -110,6 +110,26 @@ def test_what_predict_leaves_is_known(
         assert kind in stdout
 
 
+def test_what_labelling_leaves_is_known(
+    run: Callable[..., tuple[int, str, str]],
+    cell_model: Callable[..., Path],
+    cell_folder: Path,
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+    args = ("data", "label", cell_folder / "images", "--model", cell_model(), "-o", out)
+    assert run(*args)[0] == 0
+    for name, kind in {
+        "": "labelled folder",
+        "report.json": "label report",
+        "doubtful.csv": "list of doubtful images",
+    }.items():
+        code, stdout, stderr = run("info", out / name)
+        assert code == 0, stderr
+        assert stdout.splitlines()[1].split(maxsplit=1) == ["kind", kind]
+    assert "images/a.png (0.1961)" in run("info", out / "doubtful.csv")[1]
+
+
 def test_what_a_training_leaves_is_known(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path, sample: Callable[..., Any]
 ) -> None:
@@ -151,7 +171,7 @@ def test_a_report_without_its_kind_says_how_to_get_one(
     assert "make it again" in stderr
 
 
-@pytest.mark.parametrize("name", ["journal.sqlite", "pareto.json", "metrics.jsonl"])
+@pytest.mark.parametrize("name", ["journal.sqlite", "pareto.json", "metrics.jsonl", "doubtful.csv"])
 def test_damaged_ones_are_refused_in_a_line(
     run: Callable[..., tuple[int, str, str]], tmp_path: Path, name: str
 ) -> None:

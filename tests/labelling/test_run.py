@@ -262,6 +262,7 @@ def test_nothing_is_left_where_no_image_can_be_read(
     with pytest.raises(DataError, match="none of 4 images"):
         label(cell_folder / "images")
     assert not [*(tmp_path / "out" / "annotations").iterdir()]
+    assert not from_json(LabelReport, (tmp_path / "out" / "report.json").read_text()).finished
 
 
 # --- interrupted, and again --------------------------------------------------------------------
@@ -299,7 +300,8 @@ def test_what_exists_is_refused_and_what_is_not_ours_even_by_force(
 def test_a_link_out_of_the_folder_is_not_followed(
     label: Label, cell_folder: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "out").mkdir()
+    label(cell_folder / "images")
+    shutil.rmtree(tmp_path / "out" / "images")
     (tmp_path / "out" / "images").symlink_to(cell_folder / "images")
     before = files_of(cell_folder)
     with pytest.raises(UsageError, match="leads out of"):
@@ -318,4 +320,5 @@ def test_the_iou_of_a_graph_with_nms_cannot_be_changed(
 
 def test_the_report_reads_back(label: Label, cell_folder: Path, tmp_path: Path) -> None:
     report = label(cell_folder / "images")
+    assert report.finished
     assert from_json(LabelReport, (tmp_path / "out" / "report.json").read_text()) == report

@@ -10,7 +10,9 @@ from detkit.artifact.artifact import Manifest, files_of, read_manifest, sha256_o
 from detkit.artifact.embedded import sidecar_of
 from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.inspection.other_files import (
+    is_labelled_folder,
     is_search_folder,
+    read_doubtful_list,
     read_journal,
     read_lines,
     read_search_folder,
@@ -52,10 +54,9 @@ def inspect_file(path: Path) -> FileInfo:
         ArtifactError: missing, damaged, or not known; the hint says what to do then.
     """
     if path.is_dir() and is_search_folder(path):
-        found = read_search_folder(path)
-        files = [child for child in path.rglob("*") if child.is_file()]
-        size = sum(child.stat().st_size for child in files)
-        return FileInfo(file=str(path), kind="search folder", bytes=size, sha256="", content=found)
+        return _whole_folder(path, "search folder", read_search_folder(path))
+    if path.is_dir() and is_labelled_folder(path):
+        return _whole_folder(path, "labelled folder", read_json_file(path / "report.json")[1])
     if path.is_dir():
         run = read_run_folder(path)
         total = sum((path / name).stat().st_size for name in run.files)
@@ -74,6 +75,13 @@ def inspect_file(path: Path) -> FileInfo:
         machine=_machine(path) if path.suffix == ".engine" else {},
         presets=fitting_presets(content) if isinstance(content, OnnxGraph) else (),
     )
+
+
+def _whole_folder(path: Path, kind: str, content: JsonContent) -> FileInfo:
+    """A folder with all that is below it."""
+    files = [child for child in path.rglob("*") if child.is_file()]
+    size = sum(child.stat().st_size for child in files)
+    return FileInfo(file=str(path), kind=kind, bytes=size, sha256="", content=content)
 
 
 def _main_file(path: Path) -> Path:
@@ -96,6 +104,8 @@ def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
         return "metrics of a run", read_lines(path)
     if path.suffix == ".toml":
         return "settings", read_settings(path)
+    if path.suffix == ".csv":
+        return "list of doubtful images", read_doubtful_list(path)
     if path.suffix == ".sqlite":
         return "search journal", read_journal(path)
     try:

@@ -6,6 +6,8 @@ They are recognised by their shape; what is here only counts and names what they
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import sqlite3
 from collections.abc import Mapping
@@ -14,8 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from detkit.core.errors import ArtifactError
+from detkit.report import LabelReport
 
 SQLITE = b"SQLite format 3\x00"
+KIND_WITHIN = 200  # characters of a report
+FIRST_ROWS = 5
 SEARCH_FILES = ("search.toml", "journal.sqlite")  # either makes a folder a search's
 
 
@@ -40,6 +45,27 @@ def read_search_folder(path: Path) -> Listing:
     ended = {"state": "ended" if page.is_file() else "not ended: detkit search --resume"}
     names = tuple(sorted(child.name for child in path.iterdir()))
     return Listing(facts=ended | facts, files=names)
+
+
+def is_labelled_folder(path: Path) -> bool:
+    """Whether `detkit data label -o` made the folder, or began to."""
+    report = path / "report.json"
+    kind = f'"kind": "{LabelReport.kind}"'
+    return report.is_file() and kind in report.read_text("utf-8", "replace")[:KIND_WITHIN]
+
+
+def read_doubtful_list(path: Path) -> Listing:
+    """How many images a `doubtful.csv` holds, and the first of them.
+
+    Raises:
+        ArtifactError: a list of something else.
+    """
+    try:
+        rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+        first = tuple(f"{row['image']} ({row['doubt']})" for row in rows[:FIRST_ROWS])
+    except (csv.Error, KeyError) as error:
+        raise ArtifactError(f"{path} is not a list of doubtful images") from error
+    return Listing(facts={"images": str(len(rows))}, files=first)
 
 
 def read_journal(path: Path) -> Listing:

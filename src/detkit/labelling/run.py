@@ -1,7 +1,8 @@
 """The `data label` verb: a model looks at images, and a COCO folder of its labels is written.
 
-The images come first, then the list and the pages of doubtful ones, the report, and last of all the
-annotations, so a folder whose making was interrupted is never taken for a whole one.
+A report that it is not finished comes first, by which the folder is known as ours; then the images,
+the list and the pages of doubtful ones, the report itself, and last of all the annotations, so a
+folder whose making was interrupted is never taken for a whole one.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from detkit.core.serialization import to_json
 from detkit.core.work_folder import check_output_folder, remove_earlier_run
 from detkit.data.coco.write import LabelledImage, split_writers
 from detkit.data.image import in_image, network_input
+from detkit.inspection.other_files import is_labelled_folder
 from detkit.labelling.classes import ClassMap, LabelClasses, plan_classes
 from detkit.labelling.doubt import doubt_of
 from detkit.labelling.image_labels import NEAR, ImageLabels, known_to_human, label_image
@@ -70,8 +72,9 @@ def label_images(
         raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
     names = session.manifest.class_names
     classes = plan_classes(names, config, class_map, human_names=source.human_names)
-    if force:
-        _remove_earlier(out)
+    _remove_earlier(out)
+    report = _report(session, model, out, classes, config)
+    write_text(out / REPORT_FILE, to_json(report) + "\n")
     loader = ImageLoader(source.items, session.manifest.preprocess, config.batch)
     totals, review = Totals(), ReviewList(config.sheets)
     with split_writers(out, classes.names) as writer_of:
@@ -87,7 +90,8 @@ def label_images(
             raise DataError(f"none of {len(source.items)} images could be read")
         sheets = review.write(out, classes.names)
         report = dataclasses.replace(
-            _report(session, model, out, classes, config),
+            report,
+            finished=True,
             counts=totals.counts(classes.names),
             doubtful=review.most_doubtful,
             sheets=sheets,
@@ -102,20 +106,11 @@ def label_images(
 def check_label_folder(out: Path, *, force: bool) -> None:
     """Raises UsageError where `out` holds something; with `force`, where that is not a label run's.
 
-    What other verbs and people wrote is never overwritten.
+    What other verbs and people made is never overwritten.
     """
     check_output_folder(out, force=force)
-    theirs = [name for name in ANNOTATIONS if (out / name).exists()]
-    if theirs and not _is_label_report(out / REPORT_FILE):
-        raise UsageError(f"{out / theirs[0]} is not of `data label`", hint="-o another folder")
-
-
-def _is_label_report(path: Path) -> bool:
-    kind = f'"kind": "{LabelReport.kind}"'
-    try:
-        return kind in path.read_text(encoding="utf-8")[:200]
-    except (OSError, UnicodeDecodeError):
-        return False
+    if out.is_dir() and any(out.iterdir()) and not is_labelled_folder(out):
+        raise UsageError(f"{out} is not of `data label`", hint="-o another folder")
 
 
 def _remove_earlier(out: Path) -> None:

@@ -53,7 +53,10 @@ class LabelCounts:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReport(Report):
-    """What `data label` made. `skipped` says of images that could not be read why."""
+    """What `data label` made, or is making: then there are no counts, and it is not `finished`.
+
+    `skipped` says of images that could not be read why.
+    """
 
     kind: str = "label report"
     schema_version: int = 1
@@ -65,6 +68,7 @@ class LabelReport(Report):
     precision_mode: str
     class_names: tuple[str, ...]
     thresholds: LabelThresholds
+    finished: bool = False
     counts: LabelCounts
     doubtful: tuple[DoubtfulImage, ...] = ()  # the most doubtful; all are in doubtful.csv
     sheets: tuple[str, ...] = ()  # below the folder
