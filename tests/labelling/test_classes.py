@@ -53,6 +53,13 @@ def test_names_that_are_not_there_are_refused(class_map: ClassMap, message: str)
         plan_classes(MODEL, LabelConfig(), class_map)
 
 
+@pytest.mark.parametrize("name", ["", "\ud800"])
+def test_a_name_that_annotations_cannot_hold_may_be_replaced(name: str) -> None:
+    with pytest.raises(UsageError, match="cannot be the name of a class"):
+        plan_classes((name, "dog"), LabelConfig(), ClassMap())
+    assert plan_classes((name,), LabelConfig(), ClassMap(labels={name: "x"})).names == ("x",)
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [

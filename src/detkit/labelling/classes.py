@@ -15,6 +15,7 @@ import numpy.typing as npt
 from detkit.config import LabelConfig, read_toml
 from detkit.core.boxes import Array, Indices
 from detkit.core.errors import UsageError, did_you_mean
+from detkit.data.coco.coco_json import is_text
 from detkit.spec.json_file import read_plain
 
 Mask = npt.NDArray[np.bool_]
@@ -122,7 +123,8 @@ def plan_classes(
     """Decides the label and the least score of each class of the model.
 
     Raises:
-        UsageError: a name that is neither a class of the model nor a label; or no labels at all.
+        UsageError: a name that is neither a class of the model nor a label, or that annotations
+            cannot hold; or no labels at all.
     """
     for name in class_map.labels:
         _check(name, model_names, "the model has no class")
@@ -131,6 +133,10 @@ def plan_classes(
     given = [label for label in labels if label is not None]
     if not given:
         raise UsageError("no class of the model has a label", hint=f"it has: {_some(model_names)}")
+    for label in given:
+        if not is_text(label):
+            hint = "--classes gives it another"
+            raise UsageError(f"{label!r} cannot be the name of a class", hint=hint)
     names = tuple(dict.fromkeys([*human_names, *given]))
     least = [config.score if label is not None else 1.0 for label in labels]
     by_label = {name: s for name, s in class_map.scores.items() if name not in model_names}

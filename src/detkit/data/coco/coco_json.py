@@ -122,7 +122,7 @@ def _category_table(document: Document, log: FaultLog) -> dict[int, str]:
     table: dict[int, str] = {}
     for item in document.categories:
         number, name = item.get("id"), item.get("name")
-        if not isinstance(number, int) or isinstance(number, bool) or not _is_text(name):
+        if not isinstance(number, int) or isinstance(number, bool) or not is_text(name):
             log.add(faults.BAD_STRUCTURE, document.label, f"category {item!r:.80}")
         elif number in table or name in table.values():
             log.add(faults.DUPLICATE_CATEGORY, document.label, f"{number} '{name}'")
@@ -233,12 +233,12 @@ def escape_reason(name: str) -> str:
 
 
 def _is_possible(name: str) -> bool:
-    if "\0" in name or not _is_text(name):
+    if "\0" in name or not is_text(name):
         return False
     raw = name.encode()
     return len(raw) <= PATH_LIMIT and all(len(part) <= NAME_LIMIT for part in raw.split(b"/"))
 
 
-def _is_text(value: object) -> TypeGuard[str]:
+def is_text(value: object) -> TypeGuard[str]:
     """Text that is not empty and can be written as UTF-8: JSON may hold halves of characters."""
     return isinstance(value, str) and bool(value) and not re.search("[\ud800-\udfff]", value)
