@@ -133,10 +133,10 @@ def plan_classes(
     given = [label for label in labels if label is not None]
     if not given:
         raise UsageError("no class of the model has a label", hint=f"it has: {_some(model_names)}")
-    for label in given:
-        if not is_text(label):
+    for text in given:
+        if not is_text(text):
             hint = "--classes gives it another"
-            raise UsageError(f"{label!r} cannot be the name of a class", hint=hint)
+            raise UsageError(f"{text!r} cannot be the name of a class", hint=hint)
     names = tuple(dict.fromkeys([*human_names, *given]))
     least = [config.score if label is not None else 1.0 for label in labels]
     by_label = {name: s for name, s in class_map.scores.items() if name not in model_names}
