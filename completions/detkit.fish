@@ -261,7 +261,7 @@ complete -c detkit -n '__detkit_is data label' -l score-of -x -d 'Least score of
 complete -c detkit -n '__detkit_is data label' -l iou -x -d 'IoU above which only the better box of a class stays (0 to 1; default: 0.7).'
 complete -c detkit -n '__detkit_is data label' -l max-boxes -x -d 'Labels of an image at most (from 1; default: 300).'
 complete -c detkit -n '__detkit_is data label' -l unmapped -x -a 'keep drop' -d 'Classes that --classes does not name (keep or drop; default: keep).'
-complete -c detkit -n '__detkit_is data label' -l human-classes -x -a 'complete fill' -d 'Labels of people are complete, or have gaps to fill (complete or fill; default: complete).'
+complete -c detkit -n '__detkit_is data label' -l human-classes -x -a 'complete fill' -d 'Labels that exist: without gaps, or to be filled (complete or fill; default: complete).'
 complete -c detkit -n '__detkit_is data label' -l split -x -a 'train val test' -d 'Split; else train, or those of the COCO folder (train, val or test).'
 complete -c detkit -n '__detkit_is data label' -l val-share -x -d 'Share of the images that goes to val (0 to 1; default: 0.0).'
 complete -c detkit -n '__detkit_is data label' -l link -d 'Hard-link images instead of copying them.'

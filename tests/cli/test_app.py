@@ -98,7 +98,7 @@ def test_flag_before_the_verb_exits_2(detkit: Detkit) -> None:
 def test_group_alone_lists_its_verbs(detkit: Detkit) -> None:
     done = detkit("data")
     assert done.returncode == 0
-    assert done.stdout.count("detkit data ") == 4  # usage and three verbs
+    assert done.stdout.count("detkit data ") == 5  # usage and four verbs
 
 
 def test_data_of_a_verb_is_on_stdout_only(detkit: Detkit) -> None:

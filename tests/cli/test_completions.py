@@ -58,7 +58,7 @@ def test_file_has_no_syntax_error(name: str) -> None:
         (("",), FIRST_WORDS | {"--help", "--version"}),
         (("re",), {"reparam", "report"}),
         (("help", "in"), {"info"}),
-        (("data", ""), {"check", "convert", "synth"}),
+        (("data", ""), {"check", "convert", "label", "synth"}),
         (("data", "co"), {"convert"}),
         (("info", ""), {"FILES"}),
         (("info", "--j"), {"--json"}),

@@ -68,8 +68,7 @@ def label_images(
     """
     config, class_map = config or LabelConfig(), class_map or ClassMap()
     check_label_folder(out, force=force)
-    if isinstance(session, SuppressingSession) and config.iou != LabelConfig().iou:
-        raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
+    _check_iou(session, model, config)
     names = session.manifest.class_names
     classes = plan_classes(names, config, class_map, human_names=source.human_names)
     _remove_earlier(out)
@@ -101,6 +100,12 @@ def label_images(
         )
         write_text(out / REPORT_FILE, to_json(report) + "\n")
     return report
+
+
+def _check_iou(session: Session, model: Parent, config: LabelConfig) -> None:
+    """Raises UsageError for an IoU that the graph has fixed."""
+    if isinstance(session, SuppressingSession) and config.iou != LabelConfig().iou:
+        raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
 
 
 def check_label_folder(out: Path, *, force: bool) -> None:
