@@ -87,13 +87,12 @@ def label_images(
             on_progress(num_read)
         if not totals.images:
             raise DataError(f"none of {len(source.items)} images could be read")
-        sheets = review.write(out, classes.names)
         report = dataclasses.replace(
             report,
             finished=True,
             counts=totals.counts(classes.names),
             doubtful=review.most_doubtful,
-            sheets=sheets,
+            sheets=review.write(out, classes.names),
             duplicates=loader.duplicates,
             skipped=(*source.skipped, *loader.skipped),
             dropped_human_boxes=source.dropped_human_boxes,
