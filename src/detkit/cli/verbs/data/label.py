@@ -216,7 +216,10 @@ def _warnings(report: LabelReport) -> list[str]:
             " of their images: --human-classes fill adds those that overlap no box of theirs"
         )
     if report.dropped_human_boxes:
-        found.append(f"{report.dropped_human_boxes} boxes of people cannot be used: data check")
+        found.append(
+            f"{report.dropped_human_boxes} boxes of people cannot be used and are left out:"
+            " `detkit data check` lists such faults of a COCO folder"
+        )
     if report.duplicates:
         pairs = [f"{name} is {first}" for name, first in report.duplicates.items()]
         found.append(f"{len(pairs)} duplicates left out: {_some(pairs)}")
