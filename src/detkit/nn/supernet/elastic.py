@@ -15,20 +15,17 @@ import functools
 from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
 from detkit.core.errors import UsageError
-from detkit.nn.blocks import SPP, Conv, CSPLayer
 from detkit.nn.checkpoint import assign_strictly
+from detkit.nn.concatenation import FAMILY, segments_by_weight
 from detkit.nn.detector import Detector, build_detector
-from detkit.nn.neck import DownStage, UpStage
-from detkit.nn.plain_blocks import CSPBlock
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 
 ChannelRange = tuple[int, int]  # first channel, number of channels
-FAMILY = "yolo-nas"  # the one whose wiring is known here
 INELASTIC = ("family", "block", "kernel", "activation", "reg_max")  # what no subnet can change
 
 
@@ -151,53 +148,11 @@ def _concat_flags(spec: ArchSpec) -> list[bool]:
 @functools.lru_cache(maxsize=16)
 def _ranges(spec: ArchSpec, supernet: ArchSpec) -> dict[str, tuple[ChannelRange, ...]]:
     """Weight -> ranges of the supernet's input channels that it takes, neighbours merged."""
-    large = dict(_skeleton(supernet).named_modules())
-    found = {}
-    for path, module in _skeleton(spec).named_modules():
-        for unit, ranges in _concatenated(module, large[path]):
-            found[f"{path}.{unit}.conv.weight"] = _merged(ranges)
-    return found
-
-
-def _concatenated(small: nn.Module, large: nn.Module) -> Iterator[tuple[str, list[ChannelRange]]]:
-    """Yields the convolutions that read a concatenation, and where its segments lie."""
-    if isinstance(small, CSPLayer):
-        assert isinstance(large, CSPLayer)
-        yield "conv3", _csp_ranges(small, large)
-    elif isinstance(small, SPP):
-        assert isinstance(large, SPP)
-        yield "cv2", _equal_ranges(small.cv1, large.cv1, 4)
-    elif isinstance(small, CSPBlock):
-        assert isinstance(large, CSPBlock)
-        yield "mix", _equal_ranges(small.reduce, large.reduce, 2)
-    elif isinstance(small, UpStage):
-        assert isinstance(large, UpStage)
-        yield "reduce_after_concat", _equal_ranges(small.conv, large.conv, 3)
-    elif isinstance(small, DownStage):
-        assert isinstance(large, DownStage)
-        half, skip = _width(small.conv), small.blocks.conv1.conv.in_channels - _width(small.conv)
-        for unit in ("blocks.conv1", "blocks.conv2"):
-            yield unit, [(0, half), (_width(large.conv), skip)]
-
-
-def _csp_ranges(small: CSPLayer, large: CSPLayer) -> list[ChannelRange]:
-    """Ranges of the steps along the bottlenecks, then of the path beside them.
-
-    A step keeps its position where the larger layer concatenates; where it does not, there is only
-    the last step, whichever that is.
-    """
-    last = len(small.bottlenecks)
-    steps = list(range(last + 1)) if small.concat else [last]
-    segments = [*steps, len(large.bottlenecks) + 1] if large.concat else [0, 1]
-    return [(segment * _width(large.conv1), _width(small.conv1)) for segment in segments]
-
-
-def _equal_ranges(small: Conv, large: Conv, count: int) -> list[ChannelRange]:
-    return [(segment * _width(large), _width(small)) for segment in range(count)]
-
-
-def _width(unit: Conv) -> int:
-    return unit.conv.out_channels
+    found = segments_by_weight(_skeleton(spec), _skeleton(supernet))
+    return {
+        name: _merged([(segment.other_start, segment.width) for segment in segments])
+        for name, segments in found.items()
+    }
 
 
 def _merged(ranges: list[ChannelRange]) -> tuple[ChannelRange, ...]:
