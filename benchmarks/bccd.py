@@ -1,4 +1,4 @@
-"""Trains on a real COCO folder, fuses, exports, benches and scores every form; one JSON.
+"""Trains from scratch on a COCO folder, fuses, exports, benches and scores every form; one JSON.
 
     python benchmarks/bccd.py DATA [--model yolo-nas-n] [--imgsz 320] [--epochs 30] [-o FILE.json]
 
@@ -36,7 +36,16 @@ def report(*args: str | Path) -> dict[str, Any]:
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     run = folder / "run"
     began = time.monotonic()
-    flags = ["--model", args.model, "--imgsz", args.imgsz, "--epochs", args.epochs]
+    flags = [
+        "--model",
+        args.model,
+        "--imgsz",
+        args.imgsz,
+        "--epochs",
+        args.epochs,
+        "--init",
+        "none",
+    ]
     train = report("train", args.data, *flags, "-o", run)
     wall_s = time.monotonic() - began
     best = Path(train["checkpoint"])

@@ -21,7 +21,14 @@ from typing import Any
 import numpy as np
 
 from detkit.artifact.artifact import write_text
-from detkit.config import AugmentConfig, OptimConfig, SearchConfig, SupernetConfig, TrainConfig
+from detkit.config import (
+    NO_INIT,
+    AugmentConfig,
+    OptimConfig,
+    SearchConfig,
+    SupernetConfig,
+    TrainConfig,
+)
 from detkit.core.serialization import from_plain, to_plain
 from detkit.data.coco.folder import open_folder
 from detkit.engines import engine_packages
@@ -111,6 +118,7 @@ def kendall(a: Sequence[float], b: Sequence[float]) -> float:
 
 def settings(args: argparse.Namespace, evaluator: str, seed: int = 0) -> SearchConfig:
     train = TrainConfig(
+        init=NO_INIT,
         batch=args.batch,
         workers=0,
         threads=1,

@@ -43,7 +43,7 @@ def train(block: str, args: argparse.Namespace, data: Path, folder: Path) -> Pat
     arch = folder / f"{block}.json"
     arch.write_text(to_json(spec) + "\n", encoding="utf-8")
     flags = ("--model", arch, "--imgsz", args.imgsz, "--epochs", args.epochs, "--seed", args.seed)
-    return Path(detkit("train", data, *flags, "--force", "-o", folder / block))
+    return Path(detkit("train", data, *flags, "--init", "none", "--force", "-o", folder / block))
 
 
 def quantize(checkpoint: Path, data: Path, bits: int) -> dict[str, Any]:

@@ -25,7 +25,7 @@ STEPS = (
     ("core",),
     ("config", "report", "spec"),
     ("artifact",),
-    ("machine", "onnx_signature"),
+    ("machine", "onnx_signature", "starter"),
     ("data", "nn", "runtime"),
     ("timing",),
     ("export", "inspection"),

@@ -57,5 +57,7 @@ def fuse_checkpoint(checkpoint: Path, out: Path, *, data: Path | None = None) ->
         macs=int(cost["macs"]),
         bytes=out.stat().st_size,
         difference=difference,
+        licence=manifest.licence,
+        weights_source=manifest.weights_source,
         notes={"tensors": f"{len(model.state_dict())} -> {len(deployed.state_dict())}"},
     )

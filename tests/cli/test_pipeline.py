@@ -10,7 +10,8 @@ from subprocess import CompletedProcess
 import pytest
 
 Detkit = Callable[..., "CompletedProcess[str]"]
-SMALL = "--model yolo-nas-p --imgsz 64 --epochs 1 --batch 4 --threads 1 --device cpu".split()
+SMALL = "--model yolo-nas-p --init none --imgsz 64 --epochs 1".split()
+SMALL += "--batch 4 --threads 1 --device cpu".split()
 
 
 @pytest.fixture

@@ -39,6 +39,22 @@ def test_saved_and_loaded_are_the_same(tiny: Detector, tmp_path: Path, form: str
             assert torch.equal(a, b)
 
 
+def test_kernels_kept_in_float16_are_read_as_float32(tiny: Detector, tmp_path: Path) -> None:
+    path = tmp_path / "half.safetensors"
+    half = dataclasses.replace(manifest_of(tiny), weights_dtype="float16")
+    save_checkpoint(path, tiny, half)
+    save_checkpoint(tmp_path / "full.safetensors", tiny, manifest_of(tiny))
+    assert path.stat().st_size < 0.6 * (tmp_path / "full.safetensors").stat().st_size
+    assert read_manifest(path).weights_dtype == "float16"
+    model, manifest = load_checkpoint(path)
+    assert manifest.weights_dtype == "float32"  # what is made of it is kept in full
+    for name, tensor in model.state_dict().items():
+        saved = tiny.state_dict()[name]
+        assert tensor.dtype == saved.dtype
+        wanted = saved.half().float() if saved.ndim > 1 else saved
+        assert torch.equal(tensor, wanted), name
+
+
 def test_every_flipped_bit_is_noticed(tiny: Detector, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     save_checkpoint(path, tiny, manifest_of(tiny))

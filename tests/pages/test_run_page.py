@@ -99,6 +99,22 @@ def test_page_is_well_formed_and_its_charts_are_xml(run: Path) -> None:
         ET.fromstring(chart)
 
 
+def test_page_says_what_the_weights_started_from_and_are_under(
+    run: Path, sample: Callable[..., Any]
+) -> None:
+    def words(**fields: Any) -> str:
+        (run / "report.json").write_text(to_json(sample(TrainReport, **fields)), encoding="utf-8")
+        return check(render_run(run)).words
+
+    started = {"init": "yolo-nas-n", "weights_taken": 0.875, "classes_known": 2}
+    text = words(**started, licence="<b>mine</b>", weights_source="there")
+    assert "Started from yolo-nas-n: 87.5% of the weights and 2 classes taken." in text
+    assert "Licence of the weights: <b>mine</b> (from: there)." in text
+    text = words(init="none", licence="", weights_source="trained from scratch")
+    assert "Started from" not in text
+    assert "not stated (from: trained from scratch)" in text
+
+
 def test_page_refers_to_nothing_outside_itself(run: Path) -> None:
     checker = check(render_run(run))
     assert checker.tags.isdisjoint({"script", "link", "iframe", "object", "a", "form", "base"})

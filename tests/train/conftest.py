@@ -20,12 +20,13 @@ def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(shapes: Path) -> TrainConfig:
-    """Two epochs of yolo-nas-p at 64 px, four batches each."""
+    """Two epochs of yolo-nas-p from scratch at 64 px, four batches each."""
     return resolve(
         TrainConfig,
         flags={
             "data": str(shapes),
             "model": "yolo-nas-p",
+            "init": "none",
             "imgsz": "64",
             "epochs": 2,
             "batch": 4,

@@ -13,7 +13,8 @@ import torch
 from detkit.nn.checkpoint import load_checkpoint
 from fixtures.processes import DETKIT, StartProcess, ending_processes
 
-FLAGS = "--model yolo-nas-p --imgsz 64 --epochs 3 --batch 4 --threads 1 --device cpu".split()
+FLAGS = "--model yolo-nas-p --init none --imgsz 64 --epochs 3".split()
+FLAGS += "--batch 4 --threads 1 --device cpu".split()
 SETTINGS = ["--set", "workers=1", "--set", "checkpoint_minutes=0"]
 KILLS_S = (0.3, 0.9, 1.7)  # after the first state was written; a run takes about 4 s
 

@@ -56,6 +56,7 @@ def test_a_teacher_labels_a_folder_without_labels(
     assert [len(r.classes) for r in setup.val.records] == [len(r.classes) for r in by_name.values()]
     assert any("5 boxes of score 0.3 and above as labels of 'train'" in n for n in setup.notes)
     assert any("val split has no labels" in note for note in setup.notes)
+    assert "cells.onnx does not say its licence" in setup.notes[0]
 
 
 def test_only_boxes_of_the_asked_score_become_labels(

@@ -30,6 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detkit.artifact.embedded import embedded_text, sidecar_of
+from detkit.artifact.licence import WeightsOrigin
 from detkit.core.errors import ArtifactError, DetkitError, UsageError
 from detkit.core.paths import StrPath
 from detkit.core.serialization import from_json, to_json, to_plain
@@ -38,9 +39,10 @@ from detkit.spec.arch import ArchSpec, check_image_size
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # since 2: licence, weights_source, weights_dtype
 METADATA_KEY = "detkit"
 PLACEHOLDER = "digest-of-the-file-with-this-text-in-the-place-of-the-digest----"
+WEIGHTS_DTYPES = ("float32", "float16")
 WEIGHTS_PLACEHOLDER = "sha256-of-the-weights-file-with-this-text-in-its-place----------"
 
 
@@ -84,7 +86,9 @@ class Signature:
 class Manifest(Signature):
     """The self-description inside every artifact of detkit's own.
 
-    `quant` is there where `precision` is int8.
+    `quant` is there where `precision` is int8. `licence` is that of the weights, an SPDX expression
+    or free text; `weights_source` says where they, or those they started from, come from; "" is not
+    stated. `weights_dtype` is how a checkpoint keeps its kernels; they are computed in `precision`.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -94,6 +98,9 @@ class Manifest(Signature):
     command: str = ""
     versions: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+    licence: str = ""
+    weights_source: str = ""
+    weights_dtype: str = "float32"
     weights_sha256: str = ""  # of the .bin beside an .xml
     digest: str = ""
 
@@ -105,6 +112,13 @@ class Manifest(Signature):
         check_image_size(self.preprocess.size)
         if not self.preprocess.is_native:
             raise UsageError("manifest: inputs are letterboxed RGB scaled by 1/255, nothing else")
+        if self.weights_dtype not in WEIGHTS_DTYPES:
+            raise UsageError(f"manifest: unknown weights_dtype '{self.weights_dtype}'")
+
+    @property
+    def origin(self) -> WeightsOrigin:
+        """The licence and the source of the weights, as children inherit them."""
+        return WeightsOrigin(licence=self.licence, source=self.weights_source)
 
 
 def versions(*packages: str) -> dict[str, str]:
@@ -205,6 +219,7 @@ def write_artifact(
     `write_file(partial_path, manifest_json)` writes the payload with the manifest in its metadata.
     Returns the manifest with the digest it was sealed with.
     """
+    manifest = dataclasses.replace(manifest, schema_version=SCHEMA_VERSION)
     with atomic_path(path) as partial:
         write_file(partial, to_json(dataclasses.replace(manifest, digest=PLACEHOLDER), indent=None))
         digest = _seal(partial)
@@ -226,6 +241,7 @@ def write_pair(
     the old .bin and is refused, unless both have the same weights and nothing is mixed. The same
     holds for renames that a power cut lets through in the other order.
     """
+    manifest = dataclasses.replace(manifest, schema_version=SCHEMA_VERSION)
     unsealed = dataclasses.replace(manifest, weights_sha256=WEIGHTS_PLACEHOLDER, digest=PLACEHOLDER)
     with atomic_path(path) as partial, atomic_path(path.with_suffix(".bin")) as partial_weights:
         write_files(partial, partial_weights, json.dumps(to_plain(unsealed), allow_nan=False))

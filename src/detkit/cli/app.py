@@ -31,7 +31,7 @@ Usage: detkit VERB [ARGUMENTS] [FLAGS]        detkit VERB --help
 
 The pipeline; every file says what it is, who its parents are and how it was made:
   detkit data check coco/                 what is wrong with the data, file by file
-  detkit train coco/ -o runs/a            a YOLO-NAS from scratch, or from --init weights
+  detkit train coco/ -o runs/a            a YOLO-NAS, from starter weights where it has some
   detkit reparam BEST.safetensors         branches fused: the same boxes, less time
   detkit quantize --int8 MODEL --data coco/ --max-drop 0.3    INT8, its loss measured and bounded
   detkit export --to onnx MODEL           one ONNX file with decoded boxes and scores

@@ -43,4 +43,8 @@ def emit_conversion(report: ConversionReport, *, json: bool) -> None:
         )
     for name, value in report.notes.items():
         console.log(f"{name.replace('_', ' ')}: {value}")
+    if report.licence:
+        console.log(f"licence of the weights: {report.licence}")
+    for text in report.warnings:
+        console.warn(text)
     console.emit(report, json=json, lines=[report.file])

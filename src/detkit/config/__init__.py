@@ -3,6 +3,8 @@
 from detkit.config.labelling import LabelConfig
 from detkit.config.resolve import help_lines, read_toml, resolve, to_toml
 from detkit.config.settings import (
+    AUTO_INIT,
+    NO_INIT,
     PATHS_OF_SPLITS,
     AugmentConfig,
     DistillConfig,
@@ -14,9 +16,12 @@ from detkit.config.settings import (
     SearchConfig,
     SupernetConfig,
     TrainConfig,
+    check_licence,
 )
 
 __all__ = [
+    "AUTO_INIT",
+    "NO_INIT",
     "PATHS_OF_SPLITS",
     "AugmentConfig",
     "DistillConfig",
@@ -29,6 +34,7 @@ __all__ = [
     "SearchConfig",
     "SupernetConfig",
     "TrainConfig",
+    "check_licence",
     "help_lines",
     "read_toml",
     "resolve",

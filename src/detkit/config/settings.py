@@ -77,6 +77,24 @@ class DistillConfig(Settings):
     score: float = setting(0.3, "least score of a box that becomes a label", least=0.05, most=1)
 
 
+AUTO_INIT, NO_INIT = "auto", "none"  # beside files and names of starter weights
+MAX_LICENCE_LENGTH = 200
+
+
+def check_licence(text: str) -> str:
+    """The text as given, if it is one printable line; empty where none is stated.
+
+    Raises:
+        UsageError: it holds control characters, or is longer than a name.
+    """
+    if not text.isprintable() or len(text) > MAX_LICENCE_LENGTH:
+        raise UsageError(
+            f"licence: expected one printable line of at most {MAX_LICENCE_LENGTH} characters, such"
+            " as Apache-2.0"
+        )
+    return text
+
+
 PATHS_OF_SPLITS = ("train_json", "train_images", "val_json", "val_images")
 
 
@@ -91,7 +109,10 @@ class TrainConfig(Settings):
     val_images: str = setting("", "the same for validation")
     max_dropped: float = setting(0.01, "share of a split that may be unusable", least=0, most=1)
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
-    init: str = setting("", "checkpoint to start from")
+    init: str = setting(
+        AUTO_INIT, "checkpoint to start from, a name of starter weights, none, or auto: what fits"
+    )
+    licence: str = setting("", "licence of the weights made; what init is under is added")
     teacher: str = setting("", "detector to learn from, beside the labels or in their place")
     teacher_outputs: str = setting("", "of another tool's teacher: a preset or a FILE.json")
     freeze: str = setting(
@@ -122,6 +143,7 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_licence(self.licence)
         named = [bool(getattr(self, name)) for name in PATHS_OF_SPLITS]
         if any(named) and not all(named):
             raise UsageError(f"{', '.join(PATHS_OF_SPLITS)}: all four of them, or none")
@@ -206,7 +228,7 @@ class SupernetConfig(Settings):
     section: ClassVar[str] = "supernet."
 
     epochs: int = setting(100, "epochs of the shared weights", least=1, most=1_000_000)
-    init: str = setting("", "checkpoint of a network of the space to start from")
+    init: str = setting("", "checkpoint or starter weights of a network of the space to start from")
     trained: str = setting("", "supernet/last.safetensors of another search, taken as it is")
     largest_first: float = setting(
         0.3, "first share of the epochs, for the largest network alone", least=0, most=1

@@ -123,6 +123,8 @@ def convert_checkpoint(
         macs=int(manifest.metrics["macs"]),
         bytes=size_of(out),
         difference=difference,
+        licence=manifest.licence,
+        weights_source=manifest.weights_source,
         notes=notes,
     )
 
@@ -227,6 +229,8 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
         parents=(parent_of(checkpoint),),
         command=command_line("export"),
         data=parent.data,
+        licence=parent.licence,
+        weights_source=parent.weights_source,
         versions=versions(TRAINING.package, "onnx", "onnxsim", "onnxslim"),
         metrics={**kept, **cost_metrics(spec)},
     )

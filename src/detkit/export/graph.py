@@ -8,12 +8,14 @@ import warnings
 from pathlib import Path
 
 import onnx
+import onnx.helper
 import onnx.shape_inference
 import torch
 from onnx import ModelProto
 from torch import Tensor, nn
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, TensorInfo, write_artifact
+from detkit.artifact.licence import LICENCE_KEY
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Detector
 
@@ -92,14 +94,21 @@ def _name_shapes(model: ModelProto, *outputs: TensorInfo) -> None:
 
 
 def write_onnx(graph: ModelProto, manifest: Manifest, out: Path) -> Manifest:
-    """Writes a graph whose metadata is the manifest alone; returns the manifest as sealed."""
+    """Writes a graph whose metadata is the manifest; returns the manifest as sealed.
+
+    The licence of the weights, where it is stated, also stands under `LICENCE_KEY`, where tools
+    that know nothing of the manifest show it.
+    """
 
     def write(partial: Path, manifest_json: str) -> None:
         sealed = ModelProto()
         sealed.CopyFrom(graph)
         del sealed.metadata_props[:]
-        entry = sealed.metadata_props.add()
-        entry.key, entry.value = METADATA_KEY, manifest_json
+        onnx.helper.set_model_props(sealed, {METADATA_KEY: manifest_json, **_plain(manifest)})
         onnx.save(sealed, partial)
 
     return write_artifact(out, manifest, write)
+
+
+def _plain(manifest: Manifest) -> dict[str, str]:
+    return {LICENCE_KEY: manifest.licence} if manifest.licence else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
+from detkit.config import check_licence
 from detkit.engines import TRAINING
 from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import parse_yolo_nas
@@ -13,12 +14,17 @@ from detkit.nn.detector import build_detector, cost_metrics
 from detkit.report import ConversionReport
 
 
-def import_checkpoint(source: Path, out: Path) -> ConversionReport:
+def import_checkpoint(source: Path, out: Path, *, licence: str = "") -> ConversionReport:
     """Writes the weights of a super-gradients YOLO-NAS `.pth` as a trainable detkit checkpoint.
+
+    Args:
+        licence: what its owner states of the weights; "" takes that of the published ones.
 
     Raises:
         ArtifactError: not a readable torch checkpoint, not YOLO-NAS, or an unsupported input.
+        UsageError: a licence that is not one printable line.
     """
+    check_licence(licence)
     found = parse_yolo_nas(read_checkpoint(source))
     model = build_detector(found.spec, "training")
     assign_strictly(model, found.tensors, where=str(source))
@@ -34,6 +40,8 @@ def import_checkpoint(source: Path, out: Path) -> ConversionReport:
         command=command_line("import"),
         versions=versions(TRAINING.package),
         metrics=cost_metrics(found.spec),
+        licence=licence or found.licence,
+        weights_source=f"{source.name}, {found.source}",
     )
     save_checkpoint(out, model, manifest)
     return ConversionReport(
@@ -43,5 +51,8 @@ def import_checkpoint(source: Path, out: Path) -> ConversionReport:
         macs=int(manifest.metrics["macs"]),
         bytes=out.stat().st_size,
         difference=None,
+        licence=manifest.licence,
+        weights_source=manifest.weights_source,
+        warnings=() if licence or not found.licence_warning else (found.licence_warning,),
         notes={"tensors": str(len(found.tensors)), **found.notes},
     )

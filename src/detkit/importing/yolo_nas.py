@@ -5,6 +5,10 @@ copy is the one that was validated), DataParallel prefixes names with `module.`,
 re-parameterizable block stores an unused random `rbr_reparam` beside its branches. Fine-tuned
 networks may expect BGR or 0..255 input, as their `processing_params` say; both are linear, so they
 are folded into the stem and every detkit artifact takes RGB in 0..1.
+
+A file does not say whose training it holds. The published weights and what is fine-tuned from them
+are non-commercial (super-gradients' LICENSE.YOLONAS.md, issues 894 and 1174); training from scratch
+is free (issue 983). So a file counts as the former unless its owner says otherwise.
 """
 
 from __future__ import annotations
@@ -24,6 +28,12 @@ from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
 
+PUBLISHED_LICENCE = "YOLO-NAS weights licence of Deci (non-commercial)"
+PUBLISHED_WARNING = (
+    "the published YOLO-NAS weights (Deci) are for non-commercial use only, and weights fine-tuned"
+    f" from them inherit that; recorded: '{PUBLISHED_LICENCE}'. If these were trained from scratch,"
+    " --licence TEXT states what they are under"
+)
 PUBLISHED = Preprocess(size=(640, 640), fit=(636, 636))
 STEM_KERNELS = (
     "backbone.stem.conv.branch_3x3.conv.weight",
@@ -45,13 +55,20 @@ COCO_NAMES = tuple(
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """A YOLO-NAS checkpoint, as read: weights by published name, and the input they expect."""
+    """A checkpoint of another tool, as read: weights by our names, and the input they expect.
+
+    `licence` is what the weights are under unless their owner says otherwise; `licence_warning` is
+    what to say of it then.
+    """
 
     spec: ArchSpec
     tensors: dict[str, Tensor]
     class_names: tuple[str, ...]
     preprocess: Preprocess
     notes: dict[str, str]
+    source: str  # what kind of file it was, in words
+    licence: str
+    licence_warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,6 +109,9 @@ def parse_yolo_nas(saved: Any) -> Imported:
         class_names=names,
         preprocess=wanted.preprocess,
         notes=notes,
+        source="a YOLO-NAS checkpoint of super-gradients",
+        licence=PUBLISHED_LICENCE,
+        licence_warning=PUBLISHED_WARNING,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import safetensors.torch
@@ -23,8 +24,15 @@ from detkit.spec.arch import ArchSpec
 
 
 def save_checkpoint(path: Path, model: Detector, manifest: Manifest) -> Manifest:
-    """Writes weights and manifest atomically; returns the manifest as sealed."""
+    """Writes weights and manifest atomically; returns the manifest as sealed.
+
+    With `manifest.weights_dtype` float16 kernels are rounded to it. Vectors are not: they are
+    small, and variances of batch-norms have a wider range.
+    """
     tensors = {name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()}
+    if manifest.weights_dtype == "float16":
+        kernels = {n: t.half() for n, t in tensors.items() if t.is_floating_point() and t.ndim > 1}
+        tensors |= kernels
 
     def write(partial: Path, manifest_json: str) -> None:
         safetensors.torch.save_file(tensors, partial, metadata={METADATA_KEY: manifest_json})
@@ -34,6 +42,8 @@ def save_checkpoint(path: Path, model: Detector, manifest: Manifest) -> Manifest
 
 def load_checkpoint(path: Path, manifest: Manifest | None = None) -> tuple[Detector, Manifest]:
     """The detector on the CPU, in the form it was saved in, and its manifest.
+
+    Weights that lie in float16 are widened: network and manifest are those of float32 weights.
 
     Args:
         manifest: as already read from `path` and verified; read here by default.
@@ -48,11 +58,12 @@ def load_checkpoint(path: Path, manifest: Manifest | None = None) -> tuple[Detec
         tensors = safetensors.torch.load_file(path)
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{path}: cannot read the weights: {error}") from error
+    tensors = {n: t.float() if t.dtype == torch.float16 else t for n, t in tensors.items()}
     model = build_detector(manifest.arch, manifest.form)
     if manifest.quant is not None:
         model = QuantizedDetector(model, manifest.quant)
     assign_strictly(model, tensors, where=str(path))
-    return model, manifest
+    return model, dataclasses.replace(manifest, weights_dtype="float32")
 
 
 def assign_strictly(model: Detector, tensors: dict[str, Tensor], *, where: str) -> None:

@@ -31,6 +31,7 @@ def render_run(folder: Path) -> str:
     best = _best(run)
     values = {
         "state": _state(run),
+        "origin": _origin(run),
         "unread": run.unread.values(),
         "figures": _figures(run),
         "curves": _curves(run),
@@ -57,6 +58,23 @@ def _state(run: TrainingRun) -> str:
         f"{report.model} (architecture {report.arch_digest}) on {report.data}; "
         f"{report.epochs} epochs, {report.ending}."
     )
+
+
+def _origin(run: TrainingRun) -> list[str]:
+    """What the weights started from, and what they are under; nothing of older or unended runs."""
+    report = run.train_report
+    if report is None:
+        return []
+    lines = []
+    if report.init not in ("", "none"):
+        lines.append(
+            f"Started from {report.init}: {report.weights_taken:.1%} of the weights and"
+            f" {report.classes_known} classes taken."
+        )
+    if report.weights_source:
+        licence = report.licence or "not stated"
+        lines.append(f"Licence of the weights: {licence} (from: {report.weights_source}).")
+    return lines
 
 
 def _figures(run: TrainingRun) -> list[tuple[str, str]]:
@@ -203,7 +221,10 @@ def _bench_table(report: BenchReport) -> Table:
 
 def _conversions_table(run: TrainingRun) -> Table:
     reports = [item for item in run.reports.values() if isinstance(item, ConversionReport)]
-    headers = ("file", "made from", "parameters", "GMACs", "MB", "score differs", "box differs px")
+    headers = (
+        "file", "made from", "parameters", "GMACs", "MB", "score differs", "box differs px",
+        "licence",
+    )  # fmt: skip
     rows = [
         (
             item.file,
@@ -213,6 +234,7 @@ def _conversions_table(run: TrainingRun) -> Table:
             f"{item.bytes / 1e6:.1f}",
             f"{item.difference.score:.1e}" if item.difference else "-",
             f"{item.difference.box_px:.1e}" if item.difference else "-",
+            item.licence or "not stated",
         )
         for item in reports
     ]

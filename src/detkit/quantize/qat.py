@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest, parent_of
-from detkit.config import AugmentConfig, OptimConfig, QuantizeConfig, TrainConfig
+from detkit.config import NO_INIT, AugmentConfig, OptimConfig, QuantizeConfig, TrainConfig
 from detkit.core.errors import UsageError
 from detkit.core.work_folder import check_run_folder
 from detkit.data.coco.folder import CocoFolder
@@ -75,6 +75,7 @@ def train_quantized(
         preprocess=manifest.preprocess,
         parents=(parent_of(parent),),
         notes=(),
+        origin=manifest.origin,
         form="deployed",
         quant=model.quant,
     )
@@ -110,6 +111,7 @@ def training_config(config: QuantizeConfig, data: str, manifest: Manifest) -> Tr
     height, width = manifest.preprocess.size
     return TrainConfig(
         data=data,
+        init=NO_INIT,
         imgsz=f"{height}x{width}",
         epochs=qat.epochs,
         batch=qat.batch,

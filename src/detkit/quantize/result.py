@@ -62,6 +62,8 @@ def make_report(
         threads=scorer.threads,
         sensitivity=precision_path.sensitivity,
         pareto=precision_path.points,
+        licence=parent.manifest.licence,
+        weights_source=parent.manifest.weights_source,
         picked=picked,
     )
 

@@ -19,7 +19,10 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class ConversionReport(Report):
-    """A reparam, an import or an export: the file made, its parent, and how far it strayed."""
+    """A reparam, an import or an export: the file made, its parent, and how far it strayed.
+
+    `licence` and `weights_source` are of the weights, as in the manifest of the file.
+    """
 
     kind: str = "conversion report"
     schema_version: int = 1
@@ -29,4 +32,7 @@ class ConversionReport(Report):
     macs: int
     bytes: int
     difference: Difference | None
+    licence: str = ""
+    weights_source: str = ""
+    warnings: tuple[str, ...] = ()
     notes: dict[str, str] = field(default_factory=dict)

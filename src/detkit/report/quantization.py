@@ -88,4 +88,6 @@ class QuantReport(Report):
     threads: int
     sensitivity: tuple[GroupSensitivity, ...] = ()
     pareto: tuple[QuantPoint, ...] = ()
+    licence: str = ""  # of the weights, as in the manifest
+    weights_source: str = ""
     picked: int = 0  # index in `pareto`

@@ -33,7 +33,10 @@ class ParetoPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchReport(Report):
-    """What a search found: `pareto` by ascending cost; `hypervolume` of scaled score and cost."""
+    """What a search found: `pareto` by ascending cost; `hypervolume` of scaled score and cost.
+
+    `licence` is of the checkpoints on the front, all that hold for any of them.
+    """
 
     kind: str = "search report"
     schema_version: int = 1
@@ -59,6 +62,7 @@ class SearchReport(Report):
     reference_ms: tuple[float, ...]  # of one and the same network, beside every candidate
     seconds: float
     fingerprint: dict[str, str]
+    licence: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,12 @@ ENDINGS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainReport(Report):
+    """What a run made, from what weights, and how fast.
+
+    `init` is the checkpoint, the starter weights or none that it began with; `weights_taken` the
+    share of its weights that came from there, `classes_known` how many classes that knew by name.
+    """
+
     kind: str = "train report"
     schema_version: int = 1
     checkpoint: str
@@ -35,6 +41,11 @@ class TrainReport(Report):
     dropped_images: int
     dropped_boxes: int
     stopped_by: str  # a key of ENDINGS
+    init: str = ""
+    weights_taken: float = 0.0
+    classes_known: int = 0
+    licence: str = ""  # of the weights, as in the manifest
+    weights_source: str = ""
 
     @property
     def ending(self) -> str:

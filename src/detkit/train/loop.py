@@ -228,7 +228,7 @@ class Trainer:
         self.on_progress(progress)
 
     def _finish(self, stopped_by: str) -> TrainReport:
-        best = self.out / "best.safetensors"
+        best, start = self.out / "best.safetensors", self.setup.start
         counts = {split.split: split for split in self.setup.folder.report.splits}["train"]
         report = TrainReport(
             checkpoint=str(best if best.is_file() else self.out / "last.safetensors"),
@@ -248,6 +248,11 @@ class Trainer:
             dropped_images=counts.dropped_images,
             dropped_boxes=counts.dropped_boxes,
             stopped_by=stopped_by,
+            init="" if start is None else start.init,
+            weights_taken=0.0 if start is None else start.weights_taken,
+            classes_known=0 if start is None else start.classes_known,
+            licence=self.setup.origin.licence,
+            weights_source=self.setup.origin.source,
         )
         write_text(self.out / "report.json", to_json(report) + "\n")
         return report

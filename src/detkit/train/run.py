@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from detkit.artifact.artifact import write_text
-from detkit.config import PATHS_OF_SPLITS, TrainConfig, resolve
+from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.core.errors import UsageError
 from detkit.core.serialization import to_plain
 from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
+from detkit.spec.zoo import ZOO
+from detkit.train.first_weights import DEFAULT_MODEL
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
-from detkit.train.setup import DEFAULT_MODEL, TrainSetup, build_setup
+from detkit.train.setup import TrainSetup, build_setup
 from detkit.train.step import PlainStep
 from detkit.train.stop import StopSignal
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
+INIT_WORDS = (AUTO_INIT, NO_INIT, *ZOO)  # of `init`; all else is a file
 RUN_FILES = (  # that a run writes into its folder
     "config.toml",
     "metrics.jsonl",
@@ -61,7 +65,7 @@ def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
     flags = dict(request.flags)
     flags["data"] = flags.get("data") or flags.get("train_images")
     for key in ("data", "init", "teacher", *PATHS_OF_SPLITS):
-        if flags.get(key):
+        if flags.get(key) and not (key == "init" and flags[key] in INIT_WORDS):
             flags[key] = str(Path(flags[key]).resolve())
     config = resolve(TrainConfig, file=file, sets=request.sets, flags=flags)
     if request.resume:
@@ -85,7 +89,8 @@ def find_run_folder(out: Path | None, config: TrainConfig) -> Path:
     """The folder of -o, or a name made of the data and the model; never numbered."""
     if out is not None:
         return out
-    model = Path(config.model).stem if config.model else Path(config.init).stem or DEFAULT_MODEL
+    named = config.init not in ("", AUTO_INIT, NO_INIT)
+    model = Path(config.model or (config.init if named else DEFAULT_MODEL)).stem
     return Path("runs") / f"{Path(config.data).name}-{model}"
 
 
@@ -98,8 +103,12 @@ def run_training(
     log: Callable[[str], None],
     on_progress: Callable[[TrainProgress], None],
     stop: StopSignal,
+    warn: Callable[[str], None] | None = None,
 ) -> TrainReport | None:
     """Trains in `folder`; None after a dry run.
+
+    Args:
+        warn: takes what nobody should overlook; else `log` does.
 
     Raises:
         UsageError: the folder already holds something.
@@ -107,9 +116,13 @@ def run_training(
     """
     check_run_folder(folder, resume=request.resume, force=request.force)
     setup = build_setup(config)
+    assert setup.start is not None
+    config = dataclasses.replace(config, init=setup.start.init)
     first_lines = describe_setup(setup, folder)
     for line in first_lines:
         log(line)
+    for text in setup.start.warnings:
+        (warn or log)(text)
     if dry_run:
         return None
     if not request.resume:
@@ -123,6 +136,7 @@ def run_training(
             on_progress(progress)
 
         file.writelines(f"{line}\n" for line in first_lines)
+        file.writelines(f"warning: {text}\n" for text in setup.start.warnings)
         auxiliary = setup.teacher.as_loss(config) if setup.teacher else None
         trainer = Trainer(
             config,

@@ -1,4 +1,4 @@
-"""What a run trains: the data as checked, the architecture, the first weights."""
+"""What a run trains: the data as checked, the network, and where its first weights come from."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from detkit.artifact.artifact import Manifest, Parent, command_line, parent_of, versions
+from detkit.artifact.artifact import Manifest, Parent, command_line, versions
+from detkit.artifact.licence import WeightsOrigin
 from detkit.config import TrainConfig
-from detkit.core.errors import ArtifactError, DataError, UsageError
+from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoFolder, CocoSplit, open_folder, require_usable
 from detkit.engines import TRAINING
-from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
+from detkit.nn.checkpoint import input_output
 from detkit.nn.detector import Detector, cost_metrics
-from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
-from detkit.spec.space import same_network
-from detkit.spec.zoo import find_arch, with_task
+from detkit.train.first_weights import FirstWeights, first_weights
 from detkit.train.teacher import DenseTeacher, prepare_lesson
-
-DEFAULT_MODEL = "yolo-nas-s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +34,8 @@ class TrainSetup:
     parents: tuple[Parent, ...]
     notes: tuple[str, ...]
     teacher: DenseTeacher | None = None
+    origin: WeightsOrigin
+    start: FirstWeights | None = None  # None where a verb other than train made the weights
     form: str = "training"
     quant: QuantSpec | None = None
 
@@ -63,6 +61,8 @@ class TrainSetup:
             parents=self.parents,
             command=command_line("train"),
             data=config.data,
+            licence=self.origin.licence,
+            weights_source=self.origin.source,
             versions=versions(TRAINING.package, "numpy", "pillow"),
             metrics={**self.costs, **metrics},
         )
@@ -76,9 +76,9 @@ def build_setup(config: TrainConfig) -> TrainSetup:
         UsageError: an unknown model, or one that contradicts `init`.
     """
     folder = open_splits(config)
-    model, parents, notes = first_weights(config, folder.splits["train"].class_names)
-    freeze(model, config.freeze)
-    lesson = prepare_lesson(config, folder, model)
+    start = first_weights(config, folder.splits["train"].class_names)
+    freeze(start.model, config.freeze)
+    lesson = prepare_lesson(config, folder, start.model)
     train = lesson.folder.splits["train"]
     if not any(len(record.classes) for record in train.records):
         raise DataError(f"{config.data}: the train split has no boxes to learn from")
@@ -86,10 +86,12 @@ def build_setup(config: TrainConfig) -> TrainSetup:
         folder=folder,
         train=train,
         val=lesson.folder.splits["val"],
-        model=model,
-        preprocess=Preprocess.filling(model.spec.image_size),
-        parents=parents,
-        notes=(*notes, *lesson.notes),
+        model=start.model,
+        preprocess=Preprocess.filling(start.model.spec.image_size),
+        parents=start.parents,
+        notes=(*start.notes, *lesson.notes),
+        origin=start.origin,
+        start=start,
         teacher=lesson.dense,
     )
 
@@ -127,53 +129,3 @@ def frozen_parts(model: Detector, freeze: str) -> list[nn.Module]:
 def freeze(model: Detector, parts: str) -> None:
     for part in frozen_parts(model, parts):
         part.requires_grad_(False)
-
-
-def first_weights(
-    config: TrainConfig, class_names: tuple[str, ...]
-) -> tuple[Detector, tuple[Parent, ...], tuple[str, ...]]:
-    """Makes fresh weights, or loads those of `init` with new class predictors for new classes."""
-    if not config.init:
-        spec = _task_spec(find_arch(config.model or DEFAULT_MODEL), config, class_names)
-        return new_detector(spec, config.seed), (), ()
-    path = Path(config.init)
-    parent, manifest = load_checkpoint(path)
-    if manifest.form != "training":
-        raise ArtifactError(
-            f"{path} is fused and cannot be trained",
-            hint="start from the checkpoint before reparam",
-        )
-    if config.model and not same_network(find_arch(config.model), parent.spec):
-        raise UsageError(
-            f"model '{config.model}' is not the network of {path} ({parent.spec.name})",
-            hint="leave the model out: it is taken from the checkpoint",
-        )
-    spec = _task_spec(parent.spec, config, class_names)
-    model = new_detector(spec, config.seed)
-    kept = transfer(parent, manifest.class_names, model, class_names)
-    note = f"weights of {path.name}; {kept} of {len(class_names)} classes known to it"
-    return model, (parent_of(path),), (note,)
-
-
-def _task_spec(spec: ArchSpec, config: TrainConfig, class_names: tuple[str, ...]) -> ArchSpec:
-    size = parse_image_size(config.imgsz) if config.imgsz else spec.image_size
-    return with_task(spec, len(class_names), size)
-
-
-@torch.no_grad()
-def transfer(
-    parent: Detector, parent_names: tuple[str, ...], model: Detector, names: tuple[str, ...]
-) -> int:
-    """Copies all weights; class predictors row by row for the classes both know by name.
-
-    Returns how many classes were carried over; the others keep their fresh rows.
-    """
-    rows = [(i, parent_names.index(name)) for i, name in enumerate(names) if name in parent_names]
-    mine, theirs = [i for i, _ in rows], [j for _, j in rows]
-    source: dict[str, Tensor] = parent.state_dict()
-    for name, tensor in model.state_dict().items():
-        if ".cls_pred." in name:
-            tensor[mine] = source[name][theirs]
-        else:
-            tensor.copy_(source[name])
-    return len(rows)

@@ -9,6 +9,7 @@ thing where they have the same name.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import numpy as np
 
 from detkit.artifact.artifact import read_manifest, sha256_of
 from detkit.artifact.cache import FileCache, FileStamp
+from detkit.artifact.embedded import embedded_text
+from detkit.artifact.licence import LICENCE_KEY, teacher_note
 from detkit.config import TrainConfig
 from detkit.core.boxes import Detections, NmsConfig, area_xyxy, iou_matrix
 from detkit.core.errors import NoManifestError, UsageError, did_you_mean
@@ -86,7 +89,7 @@ def prepare_lesson(
     names = folder.splits["train"].class_names
     dense = _dense_teacher(config, student, names)
     name = Path(config.teacher).name
-    notes = []
+    notes = [note] if (note := teacher_note(name, _licence_of(config.teacher))) else []
     if dense is not None:
         note = f"teacher {name}: scores and distances of {len(dense.mine)} of {len(names)} classes"
         notes.append(note)
@@ -107,6 +110,17 @@ def prepare_lesson(
     return Lesson(
         folder=dataclasses.replace(folder, splits=splits), dense=dense, notes=tuple(notes)
     )
+
+
+def _licence_of(teacher: str) -> str:
+    """What a teacher's weights are under; of another tool's file what its metadata says, if any."""
+    path = Path(teacher)
+    try:
+        return read_manifest(path).licence
+    except NoManifestError:
+        with contextlib.suppress(NoManifestError):
+            return embedded_text(path, LICENCE_KEY)
+    return ""
 
 
 def _has_boxes(split: CocoSplit) -> bool:

@@ -14,13 +14,23 @@ from detkit.cli.options import Force, Json, Out, Quiet, Verbose
 EXAMPLES = {
     "import": (
         "detkit import yolo_nas_s_coco.pth -o yolo_nas_s.safetensors",
-        "detkit import ckpt_best.pth --json",
+        "detkit import ckpt_best.pth --licence Apache-2.0 --json",
     ),
 }
+
+LicenceFlag = Annotated[
+    str,
+    typer.Option(
+        "--licence",
+        metavar="TEXT",
+        help="Licence of the weights if yours: SPDX identifier or text. (default: as published)",
+    ),
+]
 
 
 def import_(
     file: Annotated[Path, typer.Argument(help="A .pth file of super-gradients' YOLO-NAS.")],
+    licence: LicenceFlag = "",
     out: Out = None,
     force: Force = False,
     json: Json = False,
@@ -30,10 +40,12 @@ def import_(
     """Turn a YOLO-NAS .pth file into a detkit checkpoint; prints its path.
 
     Nothing in the file is executed. The EMA weights are taken where there are any, class names and
-    preprocessing come along, and BGR or 0..255 input is folded into the stem.
+    preprocessing come along, and BGR or 0..255 input is folded into the stem. The published weights
+    are for non-commercial use only, which the checkpoint and all made from it say; --licence states
+    that of weights you trained from scratch.
     """
     console.setup(quiet, verbose)
     from detkit.importing.run import import_checkpoint
 
     path = output_path(out, file, ".safetensors", force=force)
-    emit_conversion(import_checkpoint(file, path), json=json)
+    emit_conversion(import_checkpoint(file, path, licence=licence), json=json)

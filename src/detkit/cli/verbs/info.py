@@ -88,7 +88,9 @@ def _aligned(rows: Rows) -> list[str]:
 def _manifest_rows(manifest: Manifest) -> Rows:
     figures = dict(manifest.metrics)
     return [
-        ("form", f"{manifest.form}, {manifest.precision}"),
+        ("form", _form_text(manifest)),
+        ("licence", manifest.licence or "not stated"),
+        ("weights", manifest.weights_source),
         ("quantized", _quant_text(manifest.quant)),
         ("arch", f"{manifest.arch.name} (digest {manifest.arch.digest})"),
         ("input", _input_text(manifest)),
@@ -131,6 +133,12 @@ def _graph_rows(graph: OnnxGraph, presets: tuple[str, ...]) -> Rows:
 
 def _shortened(text: str) -> str:
     return text if len(text) <= TEXT_SHOWN else f"{text[:TEXT_SHOWN]}... (--json)"
+
+
+def _form_text(manifest: Manifest) -> str:
+    stored = manifest.weights_dtype
+    kept = "" if stored == "float32" else f", kernels kept in {stored}"
+    return f"{manifest.form}, {manifest.precision}{kept}"
 
 
 def _quant_text(quant: QuantSpec | None) -> str:

@@ -178,6 +178,7 @@ def _lines(report: QuantReport) -> list[str]:
         f"{report.method.upper()}: AP {report.ap_float:.4f} -> {report.ap_int8:.4f} on"
         f" {report.images} images of {report.split} ({change_text(report.drop)}{in_torch})",
         f"{report.coverage:.0%} of the convolutions in INT8; kept in float: {kept}",
+        *([f"licence of the weights: {report.licence}"] if report.licence else []),
         *(_engine_lines(report.engines) if report.engines else ()),
         *(_point_lines(report) if len(report.pareto) > 1 else ()),
     ]

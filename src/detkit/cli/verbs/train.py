@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,6 +28,9 @@ from detkit.cli.options import (
 from detkit.cli.training_output import handle_signals, printer
 from detkit.config import TrainConfig
 from detkit.spec.zoo import ZOO
+
+if TYPE_CHECKING:
+    from detkit.train.run import TrainRequest
 
 EXAMPLES = {
     "train": (
@@ -57,12 +60,14 @@ ModelFlag = Annotated[
     field_option(TrainConfig, "model", words=ZOO),
 ]
 InitFlag = Annotated[
-    Path | None, typer.Option("--init", help="Checkpoint to start from, of any classes.")
+    Path | None,
+    field_option(TrainConfig, "init", metavar="FILE|NAME"),
 ]
 TeacherFlag = Annotated[
     Path | None,
     typer.Option("--teacher", help="Detector to learn from beside the labels, or in their place."),
 ]
+LicenceFlag = Annotated[str | None, field_option(TrainConfig, "licence")]
 FreezeFlag = Annotated[str | None, field_option(TrainConfig, "freeze")]
 ImgszFlag = Annotated[str | None, field_option(TrainConfig, "imgsz")]
 EpochsFlag = Annotated[int | None, field_option(TrainConfig, "epochs")]
@@ -84,6 +89,7 @@ def train(
     init: InitFlag = None,
     teacher: TeacherFlag = None,
     teacher_outputs: OutputsSetting = None,
+    licence: LicenceFlag = None,
     freeze: FreezeFlag = None,
     imgsz: ImgszFlag = None,
     epochs: EpochsFlag = None,
@@ -108,13 +114,24 @@ def train(
     The run folder (-o, by default runs/DATA-MODEL) gets config.toml, metrics.jsonl,
     best.safetensors, last.safetensors, report.json, report.html, log.txt and the state to resume
     from. Each epoch is scored by the COCO metric on the validation split; the best AP wins.
+
+    It starts from the starter weights that come with detkit where the architecture, or a near one,
+    has some, and says so; --init none starts from scratch. What is trained from a checkpoint stays
+    under its licence, whatever --licence states of the rest.
     """
     given = locals()
     console.setup(quiet, verbose)
-    from detkit.train.run import TrainRequest, find_run_folder, resolve_config, run_training
+    from detkit.train.run import TrainRequest
 
     flags, more = settings_given(TrainConfig, given), tuple(sets or ())
     request = TrainRequest(flags=flags, sets=more, file=config, resume=resume, force=force)
+    _run(request, out, dry_run=dry_run, json=json)
+
+
+def _run(request: TrainRequest, out: Path | None, *, dry_run: bool, json: bool) -> None:
+    """Trains and prints the result, or says what would be done."""
+    from detkit.train.run import find_run_folder, resolve_config, run_training
+
     settings = resolve_config(request, out)
     folder = find_run_folder(out, settings)
     with handle_signals() as stop:
@@ -126,6 +143,7 @@ def train(
             log=console.log,
             on_progress=printer(),
             stop=stop,
+            warn=console.warn,
         )
     if report is None:
         return

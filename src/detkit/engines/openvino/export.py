@@ -12,6 +12,7 @@ from pathlib import Path
 from onnx import ModelProto
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, versions, write_pair
+from detkit.artifact.licence import LICENCE_KEY
 from detkit.engines.convert import EXACT, FileFormat, Tolerance, convert_checkpoint
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.openvino.api import ov
@@ -49,7 +50,7 @@ def write_openvino(
     """Converts an ONNX graph, float or with Q/DQ nodes, and writes NAME.xml and NAME.bin.
 
     The manifest lies in rt_info under its own key, where the class names are also given as
-    OpenVINO's other tools expect them (model_info, labels).
+    OpenVINO's other tools expect them (model_info, labels), and the licence of the weights.
 
     Args:
         out: the .xml.
@@ -70,6 +71,8 @@ def write_openvino(
     del bare.metadata_props[:]
     network = ov.convert_model(io.BytesIO(bare.SerializeToString()))
     network.set_rt_info(_labels(manifest.class_names), ["model_info", "labels"])
+    if manifest.licence:
+        network.set_rt_info(_printable(manifest.licence), ["model_info", LICENCE_KEY])
 
     def write(partial: Path, partial_weights: Path, manifest_json: str) -> None:
         network.set_rt_info(manifest_json, METADATA_KEY)
@@ -85,4 +88,8 @@ def write_openvino(
 def _labels(class_names: tuple[str, ...]) -> str:
     """One word for each class, with a question mark for what XML cannot hold."""
     words = ("_".join(name.split()) for name in class_names)
-    return " ".join("".join(c if c.isprintable() else "?" for c in word) for word in words)
+    return " ".join(map(_printable, words))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from detkit.artifact.artifact import atomic_path, read_manifest, write_text
-from detkit.config import SearchConfig, TrainConfig
+from detkit.config import AUTO_INIT, NO_INIT, SearchConfig, TrainConfig
 from detkit.core.errors import NonFiniteError, TrainingError, UsageError
 from detkit.core.serialization import to_json
 from detkit.nn.detector import Cost
@@ -90,7 +90,8 @@ class TrainEvaluator:
     """Scores by the best AP on the validation split in a few epochs from scratch.
 
     Every architecture has a run folder of its own, named by its digest; one that an earlier kill
-    left half done is resumed.
+    left half done is resumed. Starter weights would favour the architectures near their own, so
+    none are taken.
     """
 
     def __init__(self, config: SearchConfig, folder: Path, stop: StopSignal) -> None:
@@ -107,6 +108,7 @@ class TrainEvaluator:
             self.config.train,
             data=self.config.data,
             model=str(arch),
+            init=NO_INIT if self.config.train.init == AUTO_INIT else self.config.train.init,
             imgsz=f"{height}x{width}",
             epochs=self.config.epochs,
             seed=self.config.seed,

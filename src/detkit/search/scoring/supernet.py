@@ -14,7 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detkit.artifact.artifact import Parent, write_text
-from detkit.config import SearchConfig, TrainConfig
+from detkit.artifact.licence import FROM_SCRATCH, WeightsOrigin
+from detkit.config import NO_INIT, SearchConfig, TrainConfig
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json
 from detkit.data.coco.folder import CocoSplit
@@ -26,9 +27,10 @@ from detkit.report import TrainReport
 from detkit.search.scoring.sandwich import SandwichStep
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
+from detkit.train.first_weights import first_weights
 from detkit.train.loop import STATE, Trainer
 from detkit.train.progress import TrainProgress
-from detkit.train.setup import TrainSetup, first_weights, open_splits
+from detkit.train.setup import TrainSetup, open_splits
 from detkit.train.stop import StopSignal
 
 FOLDER = "supernet"
@@ -98,7 +100,7 @@ def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:
         config.train,
         data=config.data,
         model="",
-        init=config.supernet.init,
+        init=config.supernet.init or NO_INIT,
         imgsz=f"{height}x{width}",
         epochs=config.supernet.epochs,
         seed=config.seed,
@@ -112,9 +114,12 @@ def supernet_setup(config: SearchConfig, settings: TrainConfig, space: SearchSpa
     supernet = new_detector(space.largest_arch(), settings.seed)
     parents: tuple[Parent, ...] = ()
     notes: tuple[str, ...] = ()
-    if settings.init:
-        subnet, parents, notes = first_weights(settings, train.class_names)
-        warm_start(supernet, subnet, settings.init)
+    origin = WeightsOrigin(licence=settings.licence, source=FROM_SCRATCH)
+    if settings.init != NO_INIT:
+        start = first_weights(settings, train.class_names)
+        parents, origin = start.parents, start.origin
+        notes = (*start.notes, *start.warnings)
+        warm_start(supernet, start.model, settings.init)
     size = supernet.spec.image_size
     return TrainSetup(
         folder=folder,
@@ -124,6 +129,7 @@ def supernet_setup(config: SearchConfig, settings: TrainConfig, space: SearchSpa
         preprocess=Preprocess.filling(size),
         parents=parents,
         notes=notes,
+        origin=origin,
     )
 
 

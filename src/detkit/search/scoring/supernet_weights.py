@@ -89,6 +89,7 @@ class SupernetWeights:
             preprocess=Preprocess.filling(size),
             parents=(self._parent,),
             notes=(),
+            origin=self.manifest.origin,
         )
 
     @functools.cached_property

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 
+from detkit.artifact.artifact import read_manifest
+from detkit.artifact.licence import join_licences
 from detkit.config import SearchConfig
 from detkit.search.scoring.objective import front_objectives
 from detkit.search.strategies.discrete_space import Floats
@@ -64,3 +67,9 @@ def _losses(config: SearchConfig, trials: list[CompletedTrial]) -> Floats:
         return -figures["score"], math.log(max(figures[config.cost], 1e-9))
 
     return np.array([pair(trial.figures) for trial in trials], np.float64).reshape(-1, 2)
+
+
+def licence_of(checkpoints: Iterable[str]) -> str:
+    """The licences that hold for any of these checkpoints; those not made ("") or gone say none."""
+    paths = [Path(name) for name in checkpoints if name]
+    return join_licences(*(read_manifest(p, verify=False).licence for p in paths if p.is_file()))

@@ -36,7 +36,7 @@ from detkit.search.strategies.discrete_space import Point
 from detkit.search.strategies.searcher import Searcher
 from detkit.search.study.dispatch import UNKNOWN, Dispatcher, is_over
 from detkit.search.study.file_cache import FileCache
-from detkit.search.study.front import front_of, volume_of, volumes_of
+from detkit.search.study.front import front_of, licence_of, volume_of, volumes_of
 from detkit.search.study.journal import CompletedTrial, Journal
 from detkit.search.study.measured_front import apply_measured, read_measured
 from detkit.search.study.progress import ProgressLogger, SearchCallbacks, SearchProgress
@@ -229,8 +229,10 @@ class Study:
         trials = self.journal.completed()
         front = front_of(self.config, trials)
         references = [trial.figures.get("reference_ms", math.nan) for trial in trials]
+        pareto = tuple(self._pareto_point(trial) for trial in front)
         report = SearchReport(
-            pareto=tuple(self._pareto_point(trial) for trial in front),
+            pareto=pareto,
+            licence=licence_of(point.checkpoint for point in pareto),
             space=self.space.name,
             space_digest=self.space.digest,
             space_size=self.space.size,
