@@ -34,7 +34,7 @@ complete -c detkit -n '__detkit_is train' -l train-images -r -F -d 'Their image 
 complete -c detkit -n '__detkit_is train' -l val-json -r -F -d 'The same for validation.'
 complete -c detkit -n '__detkit_is train' -l val-images -r -F -d 'The same for validation.'
 complete -c detkit -n '__detkit_is train' -l model -x -a 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l' -d 'Architecture name or ArchSpec JSON; else that of init, yolo-nas-s (yolo-nas-p, yolo-nas-n, yolo-nas-s, yolo-nas-m, yolo-nas-l, yolov5-s, yolov5-m, yolov5-l, yolov7, yolov7-x, yolov8-n, yolov8-s, yolov8-m or yolov8-l).'
-complete -c detkit -n '__detkit_is train' -l init -r -F -d 'Checkpoint to start from, a name of starter weights, none, or auto: what fits (default: auto).'
+complete -c detkit -n '__detkit_is train' -l init -r -F -d 'Checkpoint, starter weights by name, none or auto: what fits (default: auto).'
 complete -c detkit -n '__detkit_is train' -l teacher -r -F -d 'Detector to learn from beside the labels, or in their place.'
 complete -c detkit -n '__detkit_is train' -l outputs -x -a 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -d 'Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.'
 complete -c detkit -n '__detkit_is train' -l licence -x -d 'Licence of the weights made; what init is under is added.'

@@ -109,9 +109,7 @@ class TrainConfig(Settings):
     val_images: str = setting("", "the same for validation")
     max_dropped: float = setting(0.01, "share of a split that may be unusable", least=0, most=1)
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
-    init: str = setting(
-        AUTO_INIT, "checkpoint to start from, a name of starter weights, none, or auto: what fits"
-    )
+    init: str = setting(AUTO_INIT, "checkpoint, starter weights by name, none or auto: what fits")
     licence: str = setting("", "licence of the weights made; what init is under is added")
     teacher: str = setting("", "detector to learn from, beside the labels or in their place")
     teacher_outputs: str = setting("", "of another tool's teacher: a preset or a FILE.json")
@@ -228,7 +226,7 @@ class SupernetConfig(Settings):
     section: ClassVar[str] = "supernet."
 
     epochs: int = setting(100, "epochs of the shared weights", least=1, most=1_000_000)
-    init: str = setting("", "checkpoint or starter weights of a network of the space to start from")
+    init: str = setting("", "checkpoint or starter weights, of a network of the space")
     trained: str = setting("", "supernet/last.safetensors of another search, taken as it is")
     largest_first: float = setting(
         0.3, "first share of the epochs, for the largest network alone", least=0, most=1
