@@ -1,0 +1,158 @@
+"""Detectors trained on four small sets, from scratch and from knowledge, beside the peer's.
+
+    python benchmarks/field.py run DATA WORK [--starter FILE] [--parallel 2] [--only 'bccd-*']
+    python benchmarks/field.py plan DATA WORK [--starter FILE]
+    python benchmarks/field.py table [--readme README.md]
+
+DATA holds the folders bccd, raccoon, orchard and vegetables. Each run trains at 320 px in batches
+of 16, is scored (see `field_jobs`: the checkpoint that was best on the validation split, on the
+test split; raccoon has no test split: the last checkpoint, on the validation split) and becomes one
+line of results/field.jsonl. Stop it whenever you like: it goes on where it was, each training
+from its last saved state. A run of 10 epochs is a run of its own with its own schedule, not the
+tenth epoch of a longer one. Peers are run where PEERS names their environment (see `peers`).
+
+Minutes only count in lines with `quiet`: no other program took more than a twentieth of the CPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from field_jobs import SETS, Init, Training, detkit_job, int8_job, peer_job
+from field_table import table_lines, write_between
+from training_queue import Job, Queue, chosen, plan_lines, read_records
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results" / "field.jsonl"
+SEEDS = (0, 1, 2)
+SHORT, LONG, FULL = 10, 30, 80  # epochs
+CATCH_UP = 6  # epochs from the starter that should do for what scratch has after LONG
+PEERS = ("yolov8n", "yolo11n", "yolo26n")
+FIRST_PEER, FIRST_SET = "yolov8n", "bccd"
+# Epochs of the peers in the minutes of LONG epochs of yolo-nas-n, by images a second of the step,
+# measured in turns on two quiet cores: 26.9 of yolo-nas-n; 19.7, 19.3 and 18.4.
+SAME_MINUTES = {"yolov8n": 22, "yolo11n": 22, "yolo26n": 21}
+MARK = "field"
+
+
+def scratch_jobs(data: Path, device: str) -> Iterator[Job]:
+    """All sets after SHORT and LONG epochs, sets that are needed first coming first."""
+    for name in SETS:
+        for epochs in (SHORT, LONG):
+            for seed in SEEDS:
+                training = Training(data=data, set=name, epochs=epochs, seed=seed, device=device)
+                yield detkit_job(training)
+
+
+def peer_jobs(data: Path, home: Path, device: str) -> Iterator[Job]:
+    """LONG epochs of each peer on each set, the other seeds of one, then the same minutes."""
+
+    def job(model: str, name: str, epochs: int, seed: int = 0) -> Job:
+        training = Training(
+            data=data,
+            set=name,
+            tool="ultralytics",
+            model=model,
+            epochs=epochs,
+            seed=seed,
+            device=device,
+        )
+        return peer_job(training, home)
+
+    for model in PEERS:
+        for name in SETS:
+            yield job(model, name, LONG)
+    for seed in SEEDS[1:]:
+        yield job(FIRST_PEER, FIRST_SET, LONG, seed)
+    for model, epochs in SAME_MINUTES.items():
+        for name in SETS:
+            yield job(model, name, epochs)
+
+
+def starter_jobs(data: Path, starter: Path, device: str) -> Iterator[Job]:
+    """All sets from the starter after SHORT and LONG epochs; a few longer and shorter."""
+    init = Init(name="starter", file=starter)
+
+    def job(name: str, epochs: int, seed: int = 0) -> Job:
+        training = Training(data=data, set=name, epochs=epochs, seed=seed, init=init, device=device)
+        return detkit_job(training)
+
+    for epochs in (SHORT, LONG):
+        for name in SETS:
+            for seed in SEEDS:
+                yield job(name, epochs, seed)
+    for name in SETS:
+        yield job(name, CATCH_UP)
+    yield job(FIRST_SET, FULL)
+
+
+def int8_jobs(data: Path, starter: Path | None, device: str) -> Iterator[Job]:
+    """INT8 of the first seed's LONG run on each set, from scratch and from the starter."""
+    inits = [Init(), *([Init(name="starter", file=starter)] if starter else [])]
+    for name in SETS:
+        for init in inits:
+            training = Training(data=data, set=name, epochs=LONG, init=init, device=device)
+            yield int8_job(training, detkit_job(training))
+
+
+def plan(args: argparse.Namespace) -> list[Job]:
+    """All jobs that can be run here, the most valuable ones first."""
+    jobs = list(scratch_jobs(args.data, args.device))
+    peers_home = os.environ.get("PEERS", "")
+    if peers_home:
+        jobs += peer_jobs(args.data, Path(peers_home), args.device)
+    if args.starter:
+        jobs += starter_jobs(args.data, args.starter, args.device)
+    jobs += int8_jobs(args.data, args.starter, args.device)
+    return chosen(jobs, args.only)
+
+
+def add_queue_arguments(parser: argparse.ArgumentParser, results: Path) -> None:
+    """The arguments of scripts that run a queue."""
+    parser.add_argument("data", type=Path, help="folder of the sets")
+    parser.add_argument("work", type=Path, help="folder for runs and logs")
+    parser.add_argument("--starter", type=Path, default=None, help="checkpoint to start from")
+    parser.add_argument("--only", action="append", default=[], help="keys such as 'bccd-*'")
+    parser.add_argument("--parallel", type=int, default=1, help="jobs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--results", type=Path, default=results)
+
+
+def run_or_show(jobs: list[Job], args: argparse.Namespace) -> None:
+    """Runs the queue, or prints what it would do; exit 1 where a job failed."""
+    queue = Queue(args.work, args.results, parallel=args.parallel, threads=args.threads)
+    if args.verb == "plan":
+        print("\n".join(plan_lines(jobs, queue)))
+        return
+    failed = queue.run(jobs)
+    if failed:
+        sys.exit(f"{len(failed)} failed: {', '.join(failed)}")
+    if queue.stopping.is_set():
+        sys.exit("stopped; the same command goes on")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb in ("run", "plan"):
+        add_queue_arguments(verbs.add_parser(verb), RESULTS)
+    table = verbs.add_parser("table", help="print the table of what is measured")
+    table.add_argument("--results", type=Path, default=RESULTS)
+    table.add_argument("--readme", type=Path, default=None, help="write it between its marks")
+    args = parser.parse_args()
+    if args.verb != "table":
+        run_or_show(plan(args), args)
+        return
+    lines = table_lines(read_records(args.results))
+    print("\n".join(lines))
+    if args.readme:
+        write_between(args.readme, MARK, lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""The Markdown table of `field.py`: means and spreads of what was measured, '-' elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from field_jobs import SCRATCH, SETS
+
+Record = dict[str, Any]
+EPOCHS = (10, 30)
+MISSING = "-"
+ROWS = (  # model, first weights, how the row is called
+    ("yolo-nas-n", SCRATCH, "yolo-nas-n, from scratch"),
+    ("yolo-nas-n", "starter", "**yolo-nas-n, from the starter**"),
+    ("yolov8n", SCRATCH, "YOLOv8n, from scratch"),
+    ("yolo11n", SCRATCH, "YOLO11n, from scratch"),
+    ("yolo26n", SCRATCH, "YOLO26n, from scratch"),
+)
+PEERS = tuple(row for row in ROWS if row[0].startswith("yolo") and "nas" not in row[0])
+HEADING = (
+    "set",
+    "model",
+    "AP, 10 epochs",
+    "AP, 30 epochs",
+    "AP50",
+    "in the minutes of our 30",
+    "minutes of 30",
+    "INT8 AP",
+    "INT8 / FP32 ms",
+)
+
+
+def table_lines(records: Sequence[Record]) -> list[str]:
+    """The table, and below it what it says on average."""
+    records = newest_weights([record for record in records if not record["label"]])
+    lines = [row_line(HEADING), row_line(["---"] * len(HEADING))]
+    for name, (split, checkpoint) in SETS.items():
+        for model, init, called in ROWS:
+            mine = [r for r in records if (r["set"], r["model"], r["init"]) == (name, model, init)]
+            lines.append(row_line([f"{name}, {split}, {checkpoint}", called, *cells(mine)]))
+    return [*lines, "", *claims(records)]
+
+
+def newest_weights(records: Iterable[Record]) -> list[Record]:
+    """Leaves out what was started from earlier weights of the same name."""
+    ordered = sorted(records, key=lambda record: str(record["date"]))
+    newest = {record["init"]: record["init_digest"] for record in ordered}
+    return [record for record in ordered if record["init_digest"] == newest[record["init"]]]
+
+
+def cells(records: Sequence[Record]) -> list[str]:
+    """The figures of one model on one set."""
+    runs = [record for record in records if record["kind"] == "training"]
+    long = [record for record in runs if record["epochs"] == EPOCHS[1]]
+    between = [record for record in runs if EPOCHS[0] < record["epochs"] < EPOCHS[1]]
+    quiet = [record["seconds"] / 60 for record in long if record["quiet"]]
+    int8 = [record for record in records if record["kind"] == "int8"]
+    timed = [record for record in int8 if record["valid"]]
+    same_minutes = (
+        f"{figure(between, 'ap')} ({between[0]['epochs']} epochs)" if between else MISSING
+    )
+    return [
+        *(figure([r for r in runs if r["epochs"] == epochs], "ap") for epochs in EPOCHS),
+        figure(long, "ap50"),
+        same_minutes,
+        f"{mean(quiet):.1f}" if quiet else MISSING,
+        figure(int8, "ap"),
+        f"{timed[0]['ms']:.1f} / {timed[0]['ms_float']:.1f}" if timed else MISSING,
+    ]
+
+
+def figure(records: Sequence[Record], name: str) -> str:
+    """Mean and standard deviation over the seeds; one seed has no spread."""
+    values = [record[name] for record in records]
+    if not values:
+        return MISSING
+    spread = f" +- {stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{mean(values):.3f}{spread}"
+
+
+def claims(records: Sequence[Record]) -> list[str]:
+    """What the table says on average, in points of AP, over the sets that have both sides."""
+    scratch, starter = ("yolo-nas-n", SCRATCH), ("yolo-nas-n", "starter")
+    lines = []
+    for epochs in EPOCHS:
+        text = f"From the starter against from scratch, {epochs} epochs"
+        lines += claim(text, gains(records, starter, scratch, epochs))
+    for model, init, called in PEERS:
+        text = f"yolo-nas-n against {called}, 30 epochs"
+        lines += claim(text, gains(records, scratch, (model, init), EPOCHS[1]))
+    return lines
+
+
+def claim(text: str, gain_by_set: Mapping[str, float]) -> list[str]:
+    """One line of the gains by set, or none where nothing can be compared."""
+    if not gain_by_set:
+        return []
+    by_set = ", ".join(f"{name} {gain:+.1f}" for name, gain in gain_by_set.items())
+    average = f"{mean(gain_by_set.values()):+.1f} points on average of {len(gain_by_set)} sets"
+    return [f"- {text}: {average} ({by_set})."]
+
+
+def gains(
+    records: Sequence[Record], ours: tuple[str, str], theirs: tuple[str, str], epochs: int
+) -> dict[str, float]:
+    """Points of mean AP by set that a (model, init) is ahead of another, where both are known."""
+    pairs = {
+        name: (mean_ap(records, name, ours, epochs), mean_ap(records, name, theirs, epochs))
+        for name in SETS
+    }
+    return {
+        name: 100 * (left - right)
+        for name, (left, right) in pairs.items()
+        if left is not None and right is not None
+    }
+
+
+def mean_ap(
+    records: Sequence[Record], name: str, trained: tuple[str, str], epochs: int
+) -> float | None:
+    """Mean AP over the seeds of a (model, init), None where nothing was measured."""
+    wanted = ("training", name, *trained, epochs)
+    found = [
+        record["ap"]
+        for record in records
+        if tuple(record[k] for k in ("kind", "set", "model", "init", "epochs")) == wanted
+    ]
+    return mean(found) if found else None
+
+
+def row_line(words: Iterable[str]) -> str:
+    return f"| {' | '.join(words)} |"
+
+
+def write_between(path: Path, mark: str, lines: Sequence[str]) -> None:
+    """Replaces what stands between `<!-- MARK: begin -->` and its end in a Markdown file."""
+    begin, end = f"<!-- {mark}: begin -->", f"<!-- {mark}: end -->"
+    text = path.read_text(encoding="utf-8")
+    if begin not in text or end not in text:
+        raise SystemExit(f"{path} has no {begin} ... {end}")
+    before, after = text.partition(begin)[0], text.partition(end)[2]
+    new = "\n".join([f"{before}{begin}", *lines, f"{end}{after}"])
+    path.write_text(new, encoding="utf-8")
