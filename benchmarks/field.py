@@ -2,6 +2,7 @@
 
     python benchmarks/field.py run DATA WORK [--starter FILE] [--parallel 2] [--only 'bccd-*']
     python benchmarks/field.py plan DATA WORK [--starter FILE]
+    python benchmarks/field.py speed DATA WORK
     python benchmarks/field.py table [--readme README.md]
 
 DATA holds the folders bccd, raccoon, orchard and vegetables. Each run trains at 320 px in batches
@@ -11,7 +12,10 @@ line of results/field.jsonl. Stop it whenever you like: it goes on where it was,
 from its last saved state. A run of 10 epochs is a run of its own with its own schedule, not the
 tenth epoch of a longer one. Peers are run where PEERS names their environment (see `peers`).
 
-Minutes only count in lines with `quiet`: no other program took more than a twentieth of the CPUs.
+AP does not mind a busy machine; minutes do. `speed` takes them apart, from short trainings on all
+cores, one at a time (the peer leaves a core idle by itself); they only count in lines with `quiet`:
+no other program took more than a twentieth of the CPUs. Run from sources that stay as they are,
+such as a worktree: each job starts Python anew. The commit is in each line.
 """
 
 from __future__ import annotations
@@ -20,10 +24,11 @@ import argparse
 import os
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from field_jobs import SETS, Init, Training, detkit_job, int8_job, peer_job
-from field_table import table_lines, write_between
+from field_table import SPEED_LABEL, table_lines, write_between
 from training_queue import Job, Queue, chosen, plan_lines, read_records
 
 HERE = Path(__file__).parent
@@ -36,6 +41,7 @@ FIRST_PEER, FIRST_SET = "yolov8n", "bccd"
 # Epochs of the peers in the minutes of LONG epochs of yolo-nas-n, by images a second of the step,
 # measured in turns on two quiet cores: 26.9 of yolo-nas-n; 19.7, 19.3 and 18.4.
 SAME_MINUTES = {"yolov8n": 22, "yolo11n": 22, "yolo26n": 21}
+SPEED_EPOCHS = 3
 MARK = "field"
 
 
@@ -99,12 +105,24 @@ def int8_jobs(data: Path, starter: Path | None, device: str) -> Iterator[Job]:
             yield int8_job(training, detkit_job(training))
 
 
+def speed_jobs(data: Path, home: Path | None, device: str) -> Iterator[Job]:
+    """Short trainings of all networks on all sets, for the minutes of longer ones."""
+    for name in SETS:
+        fixed = Training(data=data, set=name, epochs=SPEED_EPOCHS, device=device, label=SPEED_LABEL)
+        yield detkit_job(fixed)
+        if home:
+            for model in PEERS:
+                yield peer_job(replace(fixed, tool="ultralytics", model=model), home)
+
+
 def plan(args: argparse.Namespace) -> list[Job]:
     """All jobs that can be run here, the most valuable ones first."""
+    home = Path(os.environ["PEERS"]) if os.environ.get("PEERS") else None
+    if args.verb == "speed":
+        return chosen(speed_jobs(args.data, home, args.device), args.only)
     jobs = list(scratch_jobs(args.data, args.device))
-    peers_home = os.environ.get("PEERS", "")
-    if peers_home:
-        jobs += peer_jobs(args.data, Path(peers_home), args.device)
+    if home:
+        jobs += peer_jobs(args.data, home, args.device)
     if args.starter:
         jobs += starter_jobs(args.data, args.starter, args.device)
     jobs += int8_jobs(args.data, args.starter, args.device)
@@ -139,8 +157,9 @@ def run_or_show(jobs: list[Job], args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb in ("run", "plan"):
+    for verb in ("run", "plan", "speed"):
         add_queue_arguments(verbs.add_parser(verb), RESULTS)
+    verbs.choices["speed"].set_defaults(threads=os.cpu_count())
     table = verbs.add_parser("table", help="print the table of what is measured")
     table.add_argument("--results", type=Path, default=RESULTS)
     table.add_argument("--readme", type=Path, default=None, help="write it between its marks")
