@@ -40,7 +40,7 @@ complete -c detkit -n '__detkit_is train' -l outputs -x -a 'yolov5 yolov7 yolov8
 complete -c detkit -n '__detkit_is train' -l licence -x -d 'Licence of the weights made; what init is under is added.'
 complete -c detkit -n '__detkit_is train' -l freeze -x -a 'backbone backbone+neck' -d 'Parts kept as they are (backbone or backbone+neck).'
 complete -c detkit -n '__detkit_is train' -l imgsz -x -d 'Input size, N or HEIGHTxWIDTH; else the architecture\'s own.'
-complete -c detkit -n '__detkit_is train' -l epochs -x -d 'Epochs at most (from 1; default: 100).'
+complete -c detkit -n '__detkit_is train' -l epochs -x -d 'Epochs at most; 0 chooses by the number of images (from 0; default: 0).'
 complete -c detkit -n '__detkit_is train' -l batch -x -d 'Images a batch (from 1; default: 8).'
 complete -c detkit -n '__detkit_is train' -l time-limit -x -d 'Minutes at most; 0 is no limit (from 0; default: 0.0).'
 complete -c detkit -n '__detkit_is train' -l patience -x -d 'Epochs without a better AP before stopping; 0 never stops (from 0; default: 0).'

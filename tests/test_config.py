@@ -128,7 +128,7 @@ def test_set_takes_text_as_it_is_and_trims_blanks() -> None:
 @pytest.mark.parametrize(
     ("cls", "key", "value"),
     [
-        (TrainConfig, "epochs", 0),
+        (TrainConfig, "epochs", -1),
         (TrainConfig, "batch", -1),
         (TrainConfig, "seed", -1),
         (TrainConfig, "workers", 5000),

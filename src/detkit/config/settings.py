@@ -18,6 +18,12 @@ class AugmentConfig(Settings):
     mosaic: float = setting(1.0, "probability that four images are tiled into one", least=0, most=1)
     mixup: float = setting(0.0, "probability that two training images are blended", least=0, most=1)
     close_epochs: int = setting(3, "last epochs without mosaic and mixup", least=0, most=100_000)
+    repeat_threshold: float = setting(
+        0.0,
+        "share of images below which a class is repeated; 0 is off",
+        least=0,
+        most=1,
+    )
     scale: float = setting(0.5, "zoom by 1 - scale to 1 + scale", least=0, most=0.95)
     translate: float = setting(0.1, "shift by up to this share of the side", least=0, most=0.95)
     degrees: float = setting(0.0, "rotate by up to this many degrees", least=0, most=180)
@@ -64,6 +70,12 @@ class LossConfig(Settings):
     topk: int = setting(13, "anchor points assigned to a ground truth at most", least=1, most=1000)
     alpha: float = setting(1.0, "power of the score in the alignment metric", least=0, most=1000)
     beta: float = setting(6.0, "power of the IoU in the alignment metric", least=0, most=1000)
+    class_weight_power: float = setting(
+        0.0,
+        "power of inverse class frequency in the class loss",
+        least=0,
+        most=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +131,9 @@ class TrainConfig(Settings):
         choices=("", "backbone", "backbone+neck"),
     )
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else the architecture's own")
-    epochs: int = setting(100, "epochs at most", least=1, most=1_000_000)
+    epochs: int = setting(
+        0, "epochs at most; 0 chooses by the number of images", least=0, most=1_000_000
+    )
     batch: int = setting(8, "images a batch", least=1, most=65536)
     time_limit: float = setting(0.0, "minutes at most; 0 is no limit", least=0, most=1e9)
     patience: int = setting(

@@ -26,6 +26,7 @@ from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.report import Figures, TrainReport
 from detkit.runtime.session import Session, SessionOptions
+from detkit.train.class_weights import class_weights
 from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.progress import TrainProgress
 from detkit.train.run_images import draw_first_batch, draw_validation
@@ -86,6 +87,11 @@ class Trainer:
             config=config,
             device=self.device,
             mixed_precision=uses_bfloat16(config.amp, self.device),
+            class_weights=class_weights(
+                setup.train.records,
+                self.model.spec.num_classes,
+                power=config.loss.class_weight_power,
+            ),
         )
         self.strategy = make_strategy(context)
         self.loader = TrainLoader(

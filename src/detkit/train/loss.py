@@ -42,13 +42,22 @@ class DetectionLoss(nn.Module):
 
     points: Tensor
     strides: Tensor
+    class_weights: Tensor
 
-    def __init__(self, config: LossConfig, image_size: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        config: LossConfig,
+        image_size: tuple[int, int],
+        class_weights: Tensor | None = None,
+    ) -> None:
+        """Args: weights (C,) of the classes in the class loss, all alike without."""
         super().__init__()
         self.config, self.image_size = config, image_size
         points, strides = anchor_points(image_size)
         self.register_buffer("points", points, persistent=False)
         self.register_buffer("strides", strides, persistent=False)
+        weights = torch.ones(1) if class_weights is None else class_weights
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits_bac: Tensor, distances_bad: Tensor, labels: Labels) -> LossParts:
         """Args: raw network outputs, and the labels of the batch."""
@@ -72,7 +81,7 @@ class DetectionLoss(nn.Module):
         """The loss of raw outputs, of this network or another, under an assignment."""
         logits, distances = logits_bac.float(), distances_bad.float()
         norm = assignment.scores_bac.sum().clamp(min=1)
-        cls = varifocal_loss(logits, assignment) * self.config.cls / norm
+        cls = varifocal_loss(logits, assignment, self.class_weights) * self.config.cls / norm
         iou, dfl = self._box_losses(self._boxes_cells(distances), distances, assignment)
         iou, dfl = iou * self.config.iou / norm, dfl * self.config.dfl / norm
         return LossParts(cls + iou + dfl, cls, iou, dfl)
@@ -93,9 +102,10 @@ class DetectionLoss(nn.Module):
         return giou, (distribution_focal_loss(logits_p4k, wanted_p4) * weight_p).sum()
 
 
-def varifocal_loss(logits_bac: Tensor, assignment: Assignment) -> Tensor:
+def varifocal_loss(logits_bac: Tensor, assignment: Assignment, class_weights: Tensor) -> Tensor:
     """Summed loss of scores; an assigned class weighs its soft target, others alpha * p^gamma.
 
+    Each class is weighed by `class_weights` (C,), or (1,) for all.
     A class that the labels do not speak of at a point costs nothing there, unless it is assigned.
     """
     targets_bac = assignment.scores_bac
@@ -106,7 +116,7 @@ def varifocal_loss(logits_bac: Tensor, assignment: Assignment) -> Tensor:
         negative = negative * assignment.known_bac
     weight = torch.where(assigned_bac, targets_bac, negative)
     entropy = F.binary_cross_entropy_with_logits(logits_bac, targets_bac, reduction="none")
-    return (entropy * weight).sum()
+    return (entropy * weight * class_weights).sum()
 
 
 def giou_loss(boxes_p4: Tensor, targets_p4: Tensor) -> Tensor:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.spec.zoo import ZOO
+from detkit.train.epochs import choose_epochs, epochs_note
 from detkit.train.first_weights import DEFAULT_MODEL
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
@@ -117,8 +117,11 @@ def run_training(
     check_run_folder(folder, resume=request.resume, force=request.force)
     setup = build_setup(config)
     assert setup.start is not None
-    config = dataclasses.replace(config, init=setup.start.init)
+    config = replace(config, init=setup.start.init)
     first_lines = describe_setup(setup, folder)
+    if not config.epochs:
+        config, note = with_chosen_epochs(config, setup)
+        first_lines.append(note)
     for line in first_lines:
         log(line)
     for text in setup.start.warnings:
@@ -149,6 +152,13 @@ def run_training(
         report = trainer.run(resume=request.resume)
     write_text(folder / "report.html", render_run(folder))
     return report
+
+
+def with_chosen_epochs(config: TrainConfig, setup: TrainSetup) -> tuple[TrainConfig, str]:
+    """The settings with the number of epochs chosen, and the line that says so."""
+    num_images = len(setup.train.records)
+    epochs = choose_epochs(num_images, config, from_weights=bool(setup.parents))
+    return replace(config, epochs=epochs), epochs_note(num_images, epochs, config)
 
 
 def describe_setup(setup: TrainSetup, folder: Path) -> list[str]:

@@ -28,6 +28,7 @@ class StepContext:
     config: TrainConfig
     device: torch.device
     mixed_precision: bool
+    class_weights: Tensor  # (C,), in the class loss
 
     def autocast(self) -> torch.autocast:
         """The context that forward passes run in."""
@@ -68,7 +69,8 @@ class PlainStep:
 
     def __init__(self, context: StepContext, auxiliary: AuxiliaryLoss | None = None) -> None:
         self.context, self.auxiliary = context, auxiliary
-        loss = DetectionLoss(context.config.loss, context.model.spec.image_size)
+        size = context.model.spec.image_size
+        loss = DetectionLoss(context.config.loss, size, context.class_weights)
         self.loss = loss.to(context.device)
 
     def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:

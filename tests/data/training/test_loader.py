@@ -98,6 +98,15 @@ def test_resumed_epoch_equals_the_uninterrupted_one(make_loader: MakeLoader, wor
     assert list(loader.epoch(3, start=5)) == []
 
 
+def test_an_epoch_with_repeated_images_goes_on_at_any_batch(make_loader: MakeLoader) -> None:
+    repeated = AugmentConfig(mixup=0.3, repeat_threshold=1.0)
+    loader = make_loader(augment=repeated)
+    whole = list(loader.epoch(3))
+    assert len(whole) == loader.batches_per_epoch > make_loader().batches_per_epoch
+    assert same(list(make_loader(augment=repeated, workers=2).epoch(3, start=4)), whole[4:])
+    assert not same(whole, list(loader.epoch(4)))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_left_early_does_not_disturb_the_next(
     make_loader: MakeLoader, workers: int

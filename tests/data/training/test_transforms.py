@@ -43,8 +43,9 @@ class Source:
     def __init__(self, count: int, height: int = 48, width: int = 64) -> None:
         self.size, self.count = (height, width), count
 
-    def __len__(self) -> int:
-        return self.count
+    def partners(self, rng: np.random.Generator, count: int) -> list[int]:
+        drawn: list[int] = rng.integers(self.count, size=count).tolist()
+        return drawn
 
     def sample(self, index: int) -> Sample:
         image = np.zeros((*self.size, 3), np.uint8)

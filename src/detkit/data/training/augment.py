@@ -29,7 +29,9 @@ MIXUP_BETA = 32.0  # both parameters of the Beta distribution: blends near one h
 class ImageSource(Protocol):
     """The images of a split, resized to fit the training size, and their targets."""
 
-    def __len__(self) -> int: ...
+    def partners(self, rng: np.random.Generator, count: int) -> list[int]:
+        """Numbers of images to be combined with another one."""
+        ...
 
     def sample(self, index: int) -> Sample:
         """The image (H, W, 3) uint8 RGB with its labels in its pixels; no crowds."""
@@ -60,7 +62,7 @@ def augment_sample(
         config = dataclasses.replace(config, mosaic=0.0, mixup=0.0)
     sample = _composed(index, images, config, size, rng, pad_value)
     if rng.random() < config.mixup:
-        partner = int(rng.integers(len(images)))
+        (partner,) = images.partners(rng, 1)
         other = _composed(partner, images, config, size, rng, pad_value)
         sample = blend(sample, other, rng.beta(MIXUP_BETA, MIXUP_BETA))
     image = recolour(sample.image_hwc, random_colour(rng, config))
@@ -77,8 +79,7 @@ def _composed(
 ) -> Sample:
     """One image or a mosaic of four, warped to `size`."""
     if rng.random() < config.mosaic:
-        partners = rng.integers(len(images), size=3)
-        samples = [images.sample(i) for i in (index, *partners.tolist())]
+        samples = [images.sample(i) for i in (index, *images.partners(rng, 3))]
         centre = (
             int(rng.integers(size[1] // 2, size[1] * 3 // 2)),
             int(rng.integers(size[0] // 2, size[0] * 3 // 2)),

@@ -19,6 +19,7 @@ from detkit.core.errors import DataError
 from detkit.core.memory import available_memory
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.image import Pixels, fitted_size, read_image, resize
+from detkit.data.training.sampling import ImageSampling
 from detkit.data.training.transforms import COMPLETE, LabelSets, Mask, Sample
 
 AUTO_SHARE = 0.25  # of the available memory that the cache may take when nobody asked for it
@@ -28,6 +29,7 @@ class ImageStore:
     """A `ImageSource`: images resized so that they just fit `size` (height, width).
 
     Args:
+        sampling: which images are combined with others; every one as often by default.
         cache: on, off, or auto: on when it takes less than a quarter of the available memory.
 
     Raises:
@@ -35,8 +37,14 @@ class ImageStore:
     """
 
     def __init__(
-        self, records: Sequence[ImageRecord], *, size: tuple[int, int], cache: str = "auto"
+        self,
+        records: Sequence[ImageRecord],
+        *,
+        size: tuple[int, int],
+        sampling: ImageSampling | None = None,
+        cache: str = "auto",
     ) -> None:
+        self.sampling = sampling or ImageSampling(records)
         self._sizes = np.array([(r.height, r.width) for r in records], np.int64).reshape(-1, 2)
         fitted = [fitted_size((r.height, r.width), size) for r in records]
         self._fitted = np.array(fitted, np.int64).reshape(-1, 2)
@@ -67,6 +75,10 @@ class ImageStore:
         if self._block is None:
             return self._decoded(index)
         return self._slot(self._block, index)
+
+    def partners(self, rng: np.random.Generator, count: int) -> list[int]:
+        """Numbers of images to be combined with another one."""
+        return self.sampling.partners(rng, count)
 
     def sample(self, index: int) -> Sample:
         """The image and its labels, in pixels of the image; crowds left out."""

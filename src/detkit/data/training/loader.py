@@ -1,6 +1,6 @@
 """Training batches from worker processes, the same ones whatever the number of workers.
 
-The order of an epoch is a function of (seed, epoch), each sample of (seed, epoch, index): starting
+The order of an epoch is a function of (seed, epoch), each sample of (seed, epoch, draw): starting
 an epoch at any batch gives what an uninterrupted epoch would have given from there. Workers write
 their images as bytes into a ring of shared memory made before they are forked, so nothing large
 passes through a pipe or /dev/shm; the parent turns them into floats.
@@ -35,6 +35,7 @@ from detkit.data.image import Pixels, network_input
 from detkit.data.training.augment import PAD_VALUE, augment_sample, sample_rng
 from detkit.data.training.image_store import ImageStore, shared_bytes
 from detkit.data.training.labels import Labels
+from detkit.data.training.sampling import ImageSampling
 from detkit.data.training.transforms import LabelSets, Sample
 
 PREFETCH = 4  # batches under way in each worker
@@ -65,12 +66,12 @@ class _Made:
 
 @dataclass(frozen=True)
 class _Task:
-    """One batch to make: which images, under which key, into which slot of the ring."""
+    """One batch to make: which draws, under which key, into which slot of the ring."""
 
     slot: int
     epoch: int
     mosaic_on: bool
-    indices: tuple[int, ...]
+    draws: tuple[int, ...]
 
 
 class TrainLoader:
@@ -104,13 +105,13 @@ class TrainLoader:
         if not split.records:
             raise DataError(f"no images to train on in split '{split.name}'")
         self._seed = seed
-        self._num_images = len(split.records)
-        self._batch_size = min(batch_size, self._num_images)
+        self._sampling = ImageSampling(split.records, threshold=augment.repeat_threshold)
+        self._batch_size = min(batch_size, self._sampling.num_draws)
         workers = workers if "fork" in multiprocessing.get_all_start_methods() else 0
         slots = workers * PREFETCH + 2  # those under way, the one being read, one to spare
         ring = shared_bytes(slots * self._batch_size * size[0] * size[1] * 3)
         self._ring_sbhwc = ring.reshape(slots, self._batch_size, *size, 3)
-        store = ImageStore(split.records, size=size, cache=cache)
+        store = ImageStore(split.records, size=size, sampling=self._sampling, cache=cache)
         self.cache_bytes = store.cache_bytes
         self._plan = _Plan()
         self._pool = _WorkerPool(workers)
@@ -121,7 +122,7 @@ class TrainLoader:
 
     @property
     def batches_per_epoch(self) -> int:
-        return self._num_images // self._batch_size
+        return self._sampling.num_draws // self._batch_size
 
     def epoch(self, epoch: int, *, close: bool = False, start: int = 0) -> Iterator[Batch]:
         """The batches of one epoch from number `start` on; `close` leaves out mosaic and mixup.
@@ -133,7 +134,7 @@ class TrainLoader:
         """
         if self._loader is None:
             raise DataError("the loader is closed")
-        order = sample_rng(self._seed, epoch, ORDER_INDEX).permutation(self._num_images)
+        order = self._sampling.order(sample_rng(self._seed, epoch, ORDER_INDEX))
         rows = order[: self.batches_per_epoch * self._batch_size].reshape(-1, self._batch_size)
         self._plan.tasks = [
             _Task(i % len(self._ring_sbhwc), epoch, not close, tuple(row))
@@ -196,7 +197,7 @@ class _Samples(Dataset[_Made | DataError]):
 
     def __getitem__(self, task: _Task) -> _Made | DataError:
         try:
-            samples = [self._sample(task, index) for index in task.indices]
+            samples = [self._sample(task, draw) for draw in task.draws]
         except DataError as error:
             return error
         for i, sample in enumerate(samples):
@@ -212,13 +213,13 @@ class _Samples(Dataset[_Made | DataError]):
             stacked_sets([sample.sets for sample in samples]),
         )
 
-    def _sample(self, task: _Task, index: int) -> Sample:
+    def _sample(self, task: _Task, draw: int) -> Sample:
         return augment_sample(
-            index,
+            self.store.sampling.image_of(draw),
             self.store,
             self.augment,
             size=(self.ring_sbhwc.shape[2], self.ring_sbhwc.shape[3]),
-            rng=sample_rng(self.seed, task.epoch, index),
+            rng=sample_rng(self.seed, task.epoch, draw),
             mosaic_on=task.mosaic_on,
             pad_value=self.pad_value,
         )

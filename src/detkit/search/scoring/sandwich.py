@@ -88,7 +88,7 @@ class SandwichStep:
 
     def _loss_at(self, size: tuple[int, int]) -> DetectionLoss:
         if size not in self.losses_at:
-            loss = DetectionLoss(self.context.config.loss, size)
+            loss = DetectionLoss(self.context.config.loss, size, self.context.class_weights)
             self.losses_at[size] = loss.to(self.context.device)
         return self.losses_at[size]
 
