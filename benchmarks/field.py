@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from field_jobs import SETS, Init, Training, detkit_job, int8_job, peer_job
 from field_table import SPEED_LABEL, table_lines, write_between
-from training_queue import Job, Queue, chosen, plan_lines, read_records
+from training_queue import Job, add_queue_arguments, chosen, read_records, run_or_show
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "field.jsonl"
@@ -127,31 +126,6 @@ def plan(args: argparse.Namespace) -> list[Job]:
         jobs += starter_jobs(args.data, args.starter, args.device)
     jobs += int8_jobs(args.data, args.starter, args.device)
     return chosen(jobs, args.only)
-
-
-def add_queue_arguments(parser: argparse.ArgumentParser, results: Path) -> None:
-    """The arguments of scripts that run a queue."""
-    parser.add_argument("data", type=Path, help="folder of the sets")
-    parser.add_argument("work", type=Path, help="folder for runs and logs")
-    parser.add_argument("--starter", type=Path, default=None, help="checkpoint to start from")
-    parser.add_argument("--only", action="append", default=[], help="keys such as 'bccd-*'")
-    parser.add_argument("--parallel", type=int, default=1, help="jobs at a time")
-    parser.add_argument("--threads", type=int, default=1, help="threads of each")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--results", type=Path, default=results)
-
-
-def run_or_show(jobs: list[Job], args: argparse.Namespace) -> None:
-    """Runs the queue, or prints what it would do; exit 1 where a job failed."""
-    queue = Queue(args.work, args.results, parallel=args.parallel, threads=args.threads)
-    if args.verb == "plan":
-        print("\n".join(plan_lines(jobs, queue)))
-        return
-    failed = queue.run(jobs)
-    if failed:
-        sys.exit(f"{len(failed)} failed: {', '.join(failed)}")
-    if queue.stopping.is_set():
-        sys.exit("stopped; the same command goes on")
 
 
 def main() -> None:

@@ -9,11 +9,13 @@ runs it, its children included, so one that outlives a killed queue keeps its lo
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -273,6 +275,8 @@ def chosen(jobs: Iterable[Job], patterns: Sequence[str]) -> list[Job]:
     """The jobs, each key once, that match one of the patterns (`bccd-*`); all without any."""
     by_key = {job.key: job for job in jobs}
     keys = [key for key in by_key if not patterns or any(fnmatch(key, p) for p in patterns)]
+    if not keys:
+        raise SystemExit(f"no job matches {', '.join(patterns)}")
     return [by_key[key] for key in keys]
 
 
@@ -287,3 +291,28 @@ def plan_lines(jobs: Sequence[Job], queue: Queue) -> list[str]:
 
     lines = [f"{state(job):<6} {job.key}" for job in jobs]
     return [*lines, f"{sum(job.key in done for job in jobs)} of {len(jobs)} done"]
+
+
+def add_queue_arguments(parser: argparse.ArgumentParser, results: Path) -> None:
+    """The arguments of scripts that run a queue."""
+    parser.add_argument("data", type=Path, help="folder of the sets")
+    parser.add_argument("work", type=Path, help="folder for runs and logs")
+    parser.add_argument("--starter", type=Path, default=None, help="checkpoint to start from")
+    parser.add_argument("--only", action="append", default=[], help="keys such as 'bccd-*'")
+    parser.add_argument("--parallel", type=int, default=1, help="jobs at a time")
+    parser.add_argument("--threads", type=int, default=1, help="threads of each")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--results", type=Path, default=results)
+
+
+def run_or_show(jobs: Sequence[Job], args: argparse.Namespace) -> None:
+    """Runs the queue, or prints what it would do; exit 1 where a job failed."""
+    queue = Queue(args.work, args.results, parallel=args.parallel, threads=args.threads)
+    if args.verb == "plan":
+        print("\n".join(plan_lines(jobs, queue)))
+        return
+    failed = queue.run(jobs)
+    if failed:
+        sys.exit(f"{len(failed)} failed: {', '.join(failed)}")
+    if queue.stopping.is_set():
+        sys.exit("stopped; the same command goes on")
