@@ -53,7 +53,7 @@ FACTORS = {  # settings tried, one at a time; those of the base are the defaults
         "loss.dfl=0.25",
         "loss.dfl=1",
     ),
-    "freeze": ("freeze=backbone",),
+    "freeze": ("freeze=early", "freeze=backbone"),
     "rare": (
         "augment.repeat_threshold=0.1",
         "augment.repeat_threshold=0.3",

@@ -69,7 +69,7 @@ def test_line_of_the_table_opens_the_help_of_the_verb(name: str) -> None:
     ("name", "flag", "words"),
     [
         ("train", "--model", ZOO),
-        ("train", "--freeze", ("backbone", "backbone+neck")),
+        ("train", "--freeze", ("early", "backbone", "backbone+neck")),
         ("search", "--space", SPACES),
         ("search", "--searcher", SEARCHERS),
         ("profile", "--space", SPACES),
@@ -86,7 +86,7 @@ def test_help_and_completions_list_what_a_flag_takes(
 
 def test_a_flag_is_held_to_the_bounds_of_its_setting() -> None:
     command = build("train", VERBS["train"])
-    for epochs, bound in (("0", "1"), ("1000001", "1000000")):
+    for epochs, bound in (("-1", "0"), ("1000001", "1000000")):
         with pytest.raises(typer.TyperException, match=f"equal to {bound}$"):
             command.make_context("train", ["--epochs", epochs])
 

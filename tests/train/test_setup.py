@@ -12,7 +12,7 @@ import torch
 from detkit.config import TrainConfig
 from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.nn.checkpoint import new_detector, save_checkpoint
-from detkit.nn.detector import fuse
+from detkit.nn.detector import Detector, fuse
 from detkit.spec.zoo import ZOO
 from detkit.train.setup import build_setup, freeze
 
@@ -62,6 +62,17 @@ def test_frozen_parts_do_not_learn() -> None:
     freeze(model, "backbone+neck")
     learning = {name.split(".")[0] for name, p in model.named_parameters() if p.requires_grad}
     assert learning == {"heads"}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_early_parts_are_those_of_every_family_up_to_stride_8(name: str) -> None:
+    with torch.device("meta"):
+        model = Detector(ZOO[name])
+    freeze(model, "early")
+    frozen = {n.split(".")[1] for n, p in model.named_parameters() if not p.requires_grad}
+    assert frozen == {"stem", "stage1", "stage2"}
+    maps = model.backbone(torch.empty(1, 3, 64, 64, device="meta"))
+    assert maps[1].shape[-1] == 8
 
 
 def test_a_folder_without_validation_is_refused(config: TrainConfig, tmp_path: Path) -> None:

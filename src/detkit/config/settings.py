@@ -128,7 +128,7 @@ class TrainConfig(Settings):
     freeze: str = setting(
         "",
         "parts kept as they are",
-        choices=("", "backbone", "backbone+neck"),
+        choices=("", "early", "backbone", "backbone+neck"),
     )
     imgsz: str = setting("", "input size, N or HEIGHTxWIDTH; else the architecture's own")
     epochs: int = setting(

@@ -21,6 +21,8 @@ from detkit.spec.quant import QuantSpec
 from detkit.train.first_weights import FirstWeights, first_weights
 from detkit.train.teacher import DenseTeacher, prepare_lesson
 
+EARLY_PARTS = ("stem", "stage1", "stage2")  # up to stride 8, in the backbone of every family
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSetup:
@@ -122,8 +124,14 @@ def named_files(config: TrainConfig) -> dict[str, tuple[Path, Path]]:
 
 def frozen_parts(model: Detector, freeze: str) -> list[nn.Module]:
     """The modules named by `--freeze`; they also keep their batch-norm statistics."""
-    parts = {"backbone": model.backbone, "neck": model.neck}
-    return [parts[name] for name in freeze.split("+") if name]
+    backbone = model.backbone
+    parts: dict[str, list[nn.Module]] = {
+        "": [],
+        "early": [backbone.get_submodule(name) for name in EARLY_PARTS],
+        "backbone": [backbone],
+        "backbone+neck": [backbone, model.neck],
+    }
+    return parts[freeze]
 
 
 def freeze(model: Detector, parts: str) -> None:
