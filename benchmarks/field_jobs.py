@@ -11,9 +11,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ SETS = {  # name: the split that is scored, and the checkpoint that is scored on
     "vegetables": ("test", "best"),
 }
 SCRATCH = "none"
+SOURCES = Path(__file__).parents[1] / "src"
 NOISE_IMAGES = 4
 PRECISION = 5  # digits of a figure in the results
 
@@ -97,8 +100,11 @@ class Training:
         }
 
 
-def detkit_command(*args: object) -> list[str]:
-    return [sys.executable, "-m", "detkit", *map(str, args)]
+def run_detkit(place: Workplace, *args: object) -> Any:
+    """Runs a verb of the detkit beside this file; returns its JSON."""
+    command = [sys.executable, "-m", "detkit", *map(str, args), "--json"]
+    path = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    return json.loads(place.call(*command, env={"PYTHONPATH": path}))
 
 
 def detkit_job(training: Training) -> Job:
@@ -111,12 +117,10 @@ def detkit_job(training: Training) -> Job:
             flags = ["-o", run, "--resume", *threads]
         else:
             flags = [*train_flags(training), *threads, "-o", run, "--force"]
-        report = json.loads(place.call(*detkit_command("train", *flags, "--json")))
+        report = run_detkit(place, "train", *flags)
         split, checkpoint = SETS[training.set]
-        scored = detkit_command(
-            "eval", run / f"{checkpoint}.safetensors", training.data / training.set
-        )
-        figures = json.loads(place.call(*scored, "--split", split, *map(str, threads), "--json"))
+        scored = (run / f"{checkpoint}.safetensors", training.data / training.set)
+        figures = run_detkit(place, "eval", *scored, "--split", split, *threads)
         return {
             **training.fields(),
             **scores(figures["ap"], figures["ap50"], class_aps(figures["per_class"])),
@@ -191,10 +195,7 @@ def int8_job(training: Training, train_job: Job) -> Job:
         split, checkpoint = SETS[training.set]
         data = training.data / training.set
         parent = place.folder_of(train_job.key) / "run" / f"{checkpoint}.safetensors"
-
-        def detkit(*args: object) -> Any:
-            return json.loads(place.call(*detkit_command(*args, "--json")))
-
+        detkit = partial(run_detkit, place)
         made = {name: place.folder / f"{name}.safetensors" for name in ("float", "int8")}
         graphs = {name: path.with_suffix(".onnx") for name, path in made.items()}
         source = ("--data", data, "--force")

@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
@@ -146,7 +147,8 @@ class Queue:
         self.stopping.set()
         for process in tuple(self._children):
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGTERM)
+                with suppress(ProcessLookupError):  # ended meanwhile
+                    os.killpg(process.pid, signal.SIGTERM)
 
     def _work_off(self, waiting: list[Job], failed: list[str]) -> None:
         """Takes jobs until none is left that can be run."""

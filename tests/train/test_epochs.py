@@ -39,7 +39,8 @@ def test_the_chosen_number_is_said_and_kept_in_the_run_folder(
     monkeypatch.setattr("detkit.train.run.choose_epochs", lambda *_args, **_kwargs: 1)
     lines: list[str] = []
     out = tmp_path / "run"
-    asked = dataclasses.replace(config, epochs=0)
+    rare = dataclasses.replace(config.augment, repeat_threshold=1.0)
+    asked = dataclasses.replace(config, epochs=0, augment=rare)
     request = TrainRequest(flags={})
     report = run_training(
         asked,
@@ -52,7 +53,9 @@ def test_the_chosen_number_is_said_and_kept_in_the_run_folder(
     )
     assert report is not None
     assert report.epochs == 1
-    assert "1 epochs, chosen for 16 images; --epochs says otherwise" in lines
-    assert "1 epochs, chosen for 16 images" in (out / "log.txt").read_text()
+    (shown,) = (line.split()[3] for line in lines if line.startswith("an epoch shows"))
+    assert int(shown) > 16
+    assert f"1 epochs, chosen for {shown} images; --epochs says otherwise" in lines
+    assert "1 epochs, chosen for" in (out / "log.txt").read_text()
     again = resolve_config(TrainRequest(flags={}, resume=True), out)
     assert again.epochs == 1

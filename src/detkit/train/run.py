@@ -13,6 +13,7 @@ from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, reso
 from detkit.core.errors import UsageError
 from detkit.core.serialization import to_plain
 from detkit.core.work_folder import check_run_folder, remove_earlier_run
+from detkit.data.training.sampling import ImageSampling
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.spec.zoo import ZOO
@@ -118,10 +119,8 @@ def run_training(
     setup = build_setup(config)
     assert setup.start is not None
     config = replace(config, init=setup.start.init)
-    first_lines = describe_setup(setup, folder)
-    if not config.epochs:
-        config, note = with_chosen_epochs(config, setup)
-        first_lines.append(note)
+    config, notes = with_chosen_epochs(config, setup)
+    first_lines = [*describe_setup(setup, folder), *notes]
     for line in first_lines:
         log(line)
     for text in setup.start.warnings:
@@ -154,11 +153,18 @@ def run_training(
     return report
 
 
-def with_chosen_epochs(config: TrainConfig, setup: TrainSetup) -> tuple[TrainConfig, str]:
-    """The settings with the number of epochs chosen, and the line that says so."""
-    num_images = len(setup.train.records)
-    epochs = choose_epochs(num_images, config, from_weights=bool(setup.parents))
-    return replace(config, epochs=epochs), epochs_note(num_images, epochs, config)
+def with_chosen_epochs(
+    config: TrainConfig, setup: TrainSetup
+) -> tuple[TrainConfig, tuple[str, ...]]:
+    """The settings with a number of epochs, and lines that say what was chosen."""
+    records, threshold = setup.train.records, config.augment.repeat_threshold
+    shown = ImageSampling(records, threshold=threshold).num_draws
+    repeats = f"an epoch shows {shown} images, those of rare classes more than once"
+    notes = (repeats,) if shown > len(records) else ()
+    if config.epochs:
+        return config, notes
+    epochs = choose_epochs(shown, config, from_weights=bool(setup.parents))
+    return replace(config, epochs=epochs), (*notes, epochs_note(shown, epochs, config))
 
 
 def describe_setup(setup: TrainSetup, folder: Path) -> list[str]:
