@@ -27,14 +27,20 @@ from dataclasses import replace
 from pathlib import Path
 
 from field_jobs import SETS, Init, Training, detkit_job, int8_job, peer_job
-from field_table import SPEED_LABEL, table_lines, write_between
+from field_table import (
+    CATCH_UP,
+    FULL,
+    LONG,
+    SHORT,
+    SPEED_LABEL,
+    table_lines,
+    write_between,
+)
 from training_queue import Job, add_queue_arguments, chosen, read_records, run_or_show
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "field.jsonl"
 SEEDS = (0, 1, 2)
-SHORT, LONG, FULL = 10, 30, 80  # epochs
-CATCH_UP = 6  # epochs from the starter that should do for what scratch has after LONG
 PEERS = ("yolov8n", "yolo11n", "yolo26n")
 FIRST_PEER, FIRST_SET = "yolov8n", "bccd"
 # Epochs of the peers in the minutes of LONG epochs of yolo-nas-n, by images a second of the step,

@@ -10,7 +10,10 @@ from typing import Any
 from field_jobs import SCRATCH, SETS
 
 Record = dict[str, Any]
-EPOCHS = (10, 30)
+Trained = tuple[str, str, int]  # model, first weights, epochs
+EPOCHS = SHORT, LONG = 10, 30
+CATCH_UP = 6  # epochs from the starter that should do for what scratch has after LONG
+FULL = 80
 SPEED_LABEL = "speed"  # of short trainings on a quiet machine, for the minutes
 MISSING = "-"
 ROWS = (  # model, first weights, how the row is called
@@ -58,8 +61,8 @@ def newest_weights(records: Iterable[Record]) -> list[Record]:
 def cells(records: Sequence[Record]) -> list[str]:
     """The figures of one model on one set."""
     runs = [record for record in records if record["kind"] == "training"]
-    long = [record for record in runs if record["epochs"] == EPOCHS[1]]
-    between = [record for record in runs if EPOCHS[0] < record["epochs"] < EPOCHS[1]]
+    long = [record for record in runs if record["epochs"] == LONG]
+    between = [record for record in runs if SHORT < record["epochs"] < LONG]
     int8 = [record for record in records if record["kind"] == "int8"]
     valid = [record for record in int8 if record["valid"]]
     same_minutes = (
@@ -76,7 +79,7 @@ def cells(records: Sequence[Record]) -> list[str]:
 
 def minutes(records: Sequence[Record]) -> str:
     """The minutes of the longer training, validation included, from those of a short one."""
-    found = [EPOCHS[1] * record["seconds"] / record["epochs"] / 60 for record in records]
+    found = [LONG * record["seconds"] / record["epochs"] / 60 for record in records]
     return f"{mean(found):.1f}" if found else MISSING
 
 
@@ -91,14 +94,20 @@ def figure(records: Sequence[Record], name: str) -> str:
 
 def claims(records: Sequence[Record]) -> list[str]:
     """What the table says on average, in points of AP, over the sets that have both sides."""
-    scratch, starter = ("yolo-nas-n", SCRATCH), ("yolo-nas-n", "starter")
+    scratch = {epochs: ("yolo-nas-n", SCRATCH, epochs) for epochs in EPOCHS}
+    starter = {epochs: ("yolo-nas-n", "starter", epochs) for epochs in (CATCH_UP, *EPOCHS, FULL)}
     lines = []
     for epochs in EPOCHS:
         text = f"From the starter against from scratch, {epochs} epochs"
-        lines += claim(text, gains(records, starter, scratch, epochs))
+        lines += claim(text, gains(records, starter[epochs], scratch[epochs]))
+    text = f"{CATCH_UP} epochs from the starter against {LONG} from scratch"
+    lines += claim(text, gains(records, starter[CATCH_UP], scratch[LONG]))
+    full = {name: mean_ap(records, name, starter[FULL]) for name in SETS}
+    known = ", ".join(f"{name} {ap:.3f}" for name, ap in full.items() if ap is not None)
+    lines += [f"- AP after {FULL} epochs from the starter: {known}."] if known else []
     for model, init, called in PEERS:
-        text = f"yolo-nas-n against {called}, 30 epochs"
-        lines += claim(text, gains(records, scratch, (model, init), EPOCHS[1]))
+        text = f"yolo-nas-n against {called}, {LONG} epochs"
+        lines += claim(text, gains(records, scratch[LONG], (model, init, LONG)))
     return lines
 
 
@@ -111,14 +120,9 @@ def claim(text: str, gain_by_set: Mapping[str, float]) -> list[str]:
     return [f"- {text}: {average} ({by_set})."]
 
 
-def gains(
-    records: Sequence[Record], ours: tuple[str, str], theirs: tuple[str, str], epochs: int
-) -> dict[str, float]:
-    """Points of mean AP by set that a (model, init) is ahead of another, where both are known."""
-    pairs = {
-        name: (mean_ap(records, name, ours, epochs), mean_ap(records, name, theirs, epochs))
-        for name in SETS
-    }
+def gains(records: Sequence[Record], ours: Trained, theirs: Trained) -> dict[str, float]:
+    """Points of mean AP by set that one training is ahead of another, where both are known."""
+    pairs = {name: (mean_ap(records, name, ours), mean_ap(records, name, theirs)) for name in SETS}
     return {
         name: 100 * (left - right)
         for name, (left, right) in pairs.items()
@@ -126,11 +130,9 @@ def gains(
     }
 
 
-def mean_ap(
-    records: Sequence[Record], name: str, trained: tuple[str, str], epochs: int
-) -> float | None:
-    """Mean AP over the seeds of a (model, init), None where nothing was measured."""
-    wanted = ("training", name, *trained, epochs)
+def mean_ap(records: Sequence[Record], name: str, trained: Trained) -> float | None:
+    """Mean AP over the seeds, None where nothing was measured."""
+    wanted = ("training", name, *trained)
     found = [
         record["ap"]
         for record in records

@@ -108,3 +108,24 @@ def test_the_table_is_written_between_its_marks_alone(tmp_path: Path) -> None:
     assert text.startswith("before\n<!-- field: begin -->\n| set |")
     assert text.endswith("<!-- field: end -->\nafter\n")
     assert "old" not in text
+
+
+def test_short_trainings_from_the_starter_are_set_against_long_ones_from_scratch(
+    tmp_path: Path,
+) -> None:
+    starter = {"init": "starter", "init_digest": "aa"}
+    lines = table(
+        tmp_path,
+        record(ap=0.5),
+        record(epochs=10, ap=0.3),
+        record(epochs=6, ap=0.52, **starter),
+        record(epochs=10, ap=0.55, **starter),
+        record(epochs=80, ap=0.625, **starter),
+    )
+    assert lines[-3:] == [
+        "- From the starter against from scratch, 10 epochs: +25.0 points on average of 1 sets"
+        " (bccd +25.0).",
+        "- 6 epochs from the starter against 30 from scratch: +2.0 points on average of 1 sets"
+        " (bccd +2.0).",
+        "- AP after 80 epochs from the starter: bccd 0.625.",
+    ]
