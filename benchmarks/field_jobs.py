@@ -100,11 +100,14 @@ class Training:
         }
 
 
+def detkit_command(*args: object) -> list[str]:
+    return [sys.executable, "-m", "detkit", *map(str, args)]
+
+
 def run_detkit(place: Workplace, *args: object) -> Any:
     """Runs a verb of the detkit beside this file; returns its JSON."""
-    command = [sys.executable, "-m", "detkit", *map(str, args), "--json"]
     path = f"{SOURCES}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
-    return json.loads(place.call(*command, env={"PYTHONPATH": path}))
+    return json.loads(place.call(*detkit_command(*args, "--json"), env={"PYTHONPATH": path}))
 
 
 def detkit_job(training: Training) -> Job:
