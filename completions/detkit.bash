@@ -16,7 +16,7 @@ _detkit() {
     fi
     if ((COMP_CWORD <= at)); then
         case $verb in
-        data) COMPREPLY=($(compgen -W 'check convert synth' -- "$cur")) ;;
+        data) COMPREPLY=($(compgen -W 'check convert label synth' -- "$cur")) ;;
         esac
         return
     fi
@@ -53,14 +53,20 @@ _detkit() {
     'predict -o'|'predict --out'|\
     'import -o'|'import --out'|\
     'data convert -o'|'data convert --out'|\
+    'data label --model'|\
+    'data label -o'|'data label --out'|\
+    'data label --annotations'|\
+    'data label --classes'|\
+    'data label -c'|'data label --config'|\
     'data synth -o'|'data synth --out'|\
     'report -o'|'report --out') compopt -o default; return ;;
     'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l' -- "$cur")); return ;;
     'train --outputs'|\
     'eval --outputs'|\
     'bench --outputs'|\
-    'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
-    'train --freeze') COMPREPLY=($(compgen -W 'early backbone backbone+neck' -- "$cur")); return ;;
+    'predict --outputs'|\
+    'data label --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -- "$cur")); return ;;
+    'train --licence'|\
     'train --imgsz'|\
     'train --epochs'|\
     'train --batch'|\
@@ -122,12 +128,22 @@ _detkit() {
     'predict --conf'|\
     'predict --iou'|\
     'predict --threads'|\
+    'import --licence'|\
+    'data label --score'|\
+    'data label --score-of'|\
+    'data label --iou'|\
+    'data label --max-boxes'|\
+    'data label --val-share'|\
+    'data label --sheets'|\
+    'data label --threads'|\
+    'data label --set'|\
     'data synth --train'|\
     'data synth --val'|\
     'data synth --test'|\
     'data synth --size'|\
     'data synth --classes'|\
     'data synth --seed') return ;;
+    'train --freeze') COMPREPLY=($(compgen -W 'early backbone backbone+neck' -- "$cur")); return ;;
     'train --device'|\
     'eval --device'|\
     'quantize --device'|\
@@ -135,15 +151,18 @@ _detkit() {
     'compare --device'|\
     'profile --device'|\
     'search --device'|\
-    'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
-    'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
+    'predict --device'|\
+    'data label --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
+    'eval --split'|\
+    'data label --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
     'eval --scorer') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
     'compare --runtime'|\
     'profile --runtime'|\
     'search --runtime'|\
-    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
+    'predict --runtime'|\
+    'data label --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'quantize --target') COMPREPLY=($(compgen -W 'onnxruntime openvino' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
@@ -155,6 +174,8 @@ _detkit() {
     'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
     'search --precision') COMPREPLY=($(compgen -W 'fp32 fp16 int8' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
+    'data label --unmapped') COMPREPLY=($(compgen -W 'keep drop' -- "$cur")); return ;;
+    'data label --human-classes') COMPREPLY=($(compgen -W 'complete fill' -- "$cur")); return ;;
     'data synth --kind') COMPREPLY=($(compgen -W 'shapes objects' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -162,7 +183,7 @@ _detkit() {
         return
     fi
     case $verb in
-    'train') flags='--train-json --train-images --val-json --val-images --model --init --teacher --outputs --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
+    'train') flags='--train-json --train-images --val-json --val-images --model --init --teacher --outputs --licence --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'eval') flags='--split --annotations --scorer --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
@@ -173,9 +194,10 @@ _detkit() {
     'profile') flags='--space --imgsz --classes --samples --precision --max-ms --resume --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --ray --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
     'predict') flags='--out --conf --iou --outputs --runtime --device --threads --force --json --quiet --verbose --help' ;;
-    'import') flags='--out --force --json --quiet --verbose --help' ;;
+    'import') flags='--licence --out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;
     'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;
+    'data label') flags='--model --out --annotations --classes --score --score-of --iou --max-boxes --unmapped --human-classes --split --val-share --link --sheets --outputs --runtime --device --threads --config --set --force --json --quiet --verbose --help' ;;
     'data synth') flags='--out --train --val --test --size --kind --classes --seed --force --quiet --verbose --help' ;;
     'info') flags='--json --help' ;;
     'report') flags='--out --help' ;;
