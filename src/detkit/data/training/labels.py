@@ -30,7 +30,7 @@ class Labels:
     known: Tensor | None = None
 
     def to(self, device: torch.device) -> Labels:
-        """The same labels on a device."""
+        """Moves the labels to a device."""
         return Labels(
             boxes=self.boxes.to(device),
             scores=self.scores.to(device),
@@ -39,7 +39,7 @@ class Labels:
         )
 
     def scaled(self, x: float, y: float) -> Labels:
-        """The labels of the same images at another size, wider by `x` and taller by `y`."""
+        """Scales the labels along with their images, wider by `x` and taller by `y`."""
         boxes = self.boxes * self.boxes.new_tensor([1, 1, x, y, x, y])
         return Labels(boxes=boxes, scores=self.scores, sets=self.sets, known=self.known)
 
