@@ -36,16 +36,8 @@ def report(*args: str | Path) -> dict[str, Any]:
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     run = folder / "run"
     began = time.monotonic()
-    flags = [
-        "--model",
-        args.model,
-        "--imgsz",
-        args.imgsz,
-        "--epochs",
-        args.epochs,
-        "--init",
-        "none",
-    ]
+    flags = ["--model", args.model, "--init", "none"]
+    flags += ["--imgsz", args.imgsz, "--epochs", args.epochs]
     train = report("train", args.data, *flags, "-o", run)
     wall_s = time.monotonic() - began
     best = Path(train["checkpoint"])
