@@ -185,6 +185,16 @@ def test_stretched_images_fill_the_input_and_their_boxes_come_back() -> None:
     assert np.allclose(place.to_image(inside), boxes)
 
 
+def test_a_floored_letterbox_cuts_sides_and_scales_boxes_as_yolox_does() -> None:
+    image = np.full((427, 640, 3), 200, np.uint8)
+    recipe = Preprocess(
+        size=(416, 416), fit=(416, 416), pad_place="corner", resize="letterbox-floor"
+    )
+    padded, place = letterbox(image, recipe)
+    assert (padded[276, 0, 0], padded[277, 0, 0]) == (200, 114)  # 427 * 0.65 is 277.55
+    assert (place.scale_x, place.scale_y, place.left, place.top) == (0.65, 0.65, 0, 0)
+
+
 def test_network_input_is_scaled_and_ordered_as_the_recipe_says() -> None:
     image = np.zeros((2, 2, 3), np.uint8)
     image[..., 0], image[..., 2] = 100, 50

@@ -44,6 +44,7 @@ def image_input(*shape: int | str, dtype: str = "float32") -> TensorInfo:
         ([(1, 7, 2100)], ("yolov8",)),
         ([("batch", 7, "anchors")], ("yolov8",)),
         ([(1, 6300, 8)], ("yolov5", "yolov7")),
+        ([(1, 2100, 8)], ("yolox", "yolox-decoded")),
         ([(1, 300, 6)], ("yolov5", "yolov7", "yolov10")),
         ([("n", 7)], ("yolov7-nms",)),
         ([(1, 100, 92), (1, 100, 4)], ("detr", "rt-detr")),
@@ -83,6 +84,17 @@ def test_outputs_that_do_not_fit_are_named_with_their_shape(
     with pytest.raises(ArtifactError, match=message) as caught:
         sign(PATH, graph(*outputs), PRESETS[preset])
     assert "detkit info m.onnx" in caught.value.hint
+
+
+def test_whether_a_grid_is_decoded_is_told_by_its_exponentials() -> None:
+    for operators, preset in (("Conv", "Exp"), "yolox-decoded"), (("Conv",), "yolox"):
+        found = dataclasses.replace(graph((1, 2100, 8)), operators=operators)
+        assert fitting_presets(found) == (preset,)
+
+
+def test_rows_that_are_not_the_cells_of_the_grids_are_refused() -> None:
+    with pytest.raises(ArtifactError, match="expected 2100 rows, the cells of strides 8, 16, 32"):
+        sign(PATH, graph((1, 6300, 85)), PRESETS["yolox"])
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,9 @@ def test_a_file_may_say_only_what_differs_from_a_preset(tmp_path: Path) -> None:
 
 
 def test_classes_are_looked_for_beside_the_description(tmp_path: Path) -> None:
-    path = write(tmp_path, {"preset": "raw", "classes_from": "coco/train.json"})
-    assert read_description(path).classes_from == str(tmp_path / "coco" / "train.json")
+    for preset in ("raw", "yolox"):  # of which one has class names of its own
+        path = write(tmp_path, {"preset": preset, "classes_from": "coco/train.json"})
+        assert read_description(path).classes_from == str(tmp_path / "coco" / "train.json")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +52,10 @@ def test_classes_are_looked_for_beside_the_description(tmp_path: Path) -> None:
         ({"preset": "raw", "outputs": {"names": {"box": "x"}}}, "unknown 'box'"),
         ({"preset": "yolov10", "outputs": {"columns": ["box"]}}, "are needed"),
         ({"preset": "raw", "class_names": ["a"], "classes_from": "x"}, "one of them"),
+        ({"preset": "raw", "outputs": {"box_format": "grid"}}, "grid needs strides"),
+        ({"preset": "yolox", "outputs": {"normalised": True}}, "gives pixels"),
+        ({"preset": "yolov10", "outputs": {"strides": [8]}}, "of raw predictions alone"),
+        ({"preset": "yolox", "outputs": {"strides": [8, 0]}}, "pixels a cell"),
     ],
 )
 def test_a_description_that_does_not_hold_together_is_refused(

@@ -11,7 +11,7 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -241,10 +241,12 @@ class Letterbox:
         return np.array([self.left, self.top] * 2, np.float64)
 
 
-def fitted_size(size: tuple[int, int], within: tuple[int, int]) -> tuple[int, int]:
+def fitted_size(
+    size: tuple[int, int], within: tuple[int, int], *, to_whole: Callable[[float], int] = round
+) -> tuple[int, int]:
     """(height, width) scaled, aspect kept, to touch `within`; at least 1 pixel a side."""
     scale = min(within[0] / size[0], within[1] / size[1])
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    return max(1, to_whole(size[0] * scale)), max(1, to_whole(size[1] * scale))
 
 
 def resize(image_hwc: Pixels, size: tuple[int, int]) -> Pixels:
@@ -261,9 +263,7 @@ def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letter
     With `pad_place` center, an odd pixel of padding goes to the bottom or the right.
     """
     height, width = image_hwc.shape[:2]
-    stretched = preprocess.resize == "stretch"
-    fitted = preprocess.fit if stretched else fitted_size((height, width), preprocess.fit)
-    fitted_height, fitted_width = fitted
+    fitted_height, fitted_width = _fitted((height, width), preprocess)
     centred = preprocess.pad_place == "center"
     top = (preprocess.size[0] - fitted_height) // 2 if centred else 0
     left = (preprocess.size[1] - fitted_width) // 2 if centred else 0
@@ -271,8 +271,19 @@ def letterbox(image_hwc: Pixels, preprocess: Preprocess) -> tuple[Pixels, Letter
     padded[top : top + fitted_height, left : left + fitted_width] = resize(
         image_hwc, (fitted_height, fitted_width)
     )
+    if preprocess.resize == "letterbox-floor":
+        scale = min(preprocess.fit[0] / height, preprocess.fit[1] / width)
+        return padded, Letterbox(scale, scale, left, top, height, width)
     shift = Letterbox(fitted_width / width, fitted_height / height, left, top, height, width)
     return padded, shift
+
+
+def _fitted(size: tuple[int, int], preprocess: Preprocess) -> tuple[int, int]:
+    """The (height, width) that an image of this size is resized to."""
+    if preprocess.resize == "stretch":
+        return preprocess.fit
+    floored = preprocess.resize == "letterbox-floor"
+    return fitted_size(size, preprocess.fit, to_whole=int if floored else round)
 
 
 def network_input(images: Sequence[Pixels] | Pixels, preprocess: Preprocess = NATIVE) -> Array:

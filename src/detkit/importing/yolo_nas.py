@@ -25,6 +25,7 @@ from detkit.core.errors import ArtifactError
 from detkit.importing.unpickle import InertObject
 from detkit.nn.detector import build_detector
 from detkit.spec.arch import ArchSpec
+from detkit.spec.coco_names import COCO_NAMES
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
 
@@ -38,18 +39,6 @@ PUBLISHED = Preprocess(size=(640, 640), fit=(636, 636))
 STEM_KERNELS = (
     "backbone.stem.conv.branch_3x3.conv.weight",
     "backbone.stem.conv.branch_1x1.weight",
-)
-COCO_NAMES = tuple(
-    (
-        "person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,"
-        "stop sign,parking meter,bench,bird,cat,dog,horse,sheep,cow,elephant,bear,zebra,giraffe,"
-        "backpack,umbrella,handbag,tie,suitcase,frisbee,skis,snowboard,sports ball,kite,"
-        "baseball bat,baseball glove,skateboard,surfboard,tennis racket,bottle,wine glass,cup,"
-        "fork,knife,spoon,bowl,banana,apple,sandwich,orange,broccoli,carrot,hot dog,pizza,donut,"
-        "cake,chair,couch,potted plant,bed,dining table,toilet,tv,laptop,mouse,remote,keyboard,"
-        "cell phone,microwave,oven,toaster,sink,refrigerator,book,clock,vase,scissors,teddy bear,"
-        "hair drier,toothbrush"
-    ).split(",")
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,13 +36,15 @@ class OnnxGraph:
     """Inputs that must be fed, outputs, and the text that other tools put into the metadata.
 
     A dimension without number or name is "?", a tensor of unknown shape has none. `precision` is
-    int8 where anything is quantized, fp16 where most weights are.
+    int8 where anything is quantized, fp16 where most weights are. `operators` are the types of the
+    nodes, none where they are not known.
     """
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
     precision: str
     metadata: dict[str, str]
+    operators: tuple[str, ...] = ()
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -71,17 +74,18 @@ def _graph(model: memoryview) -> OnnxGraph:
     (graph,) = read_bytes(model, 7)
     weights = [_text(tensor, 8) for tensor in read_bytes(graph, 5)]
     dtypes = [_number(tensor, 2) for tensor in read_bytes(graph, 5)]
-    operators = {_text(node, 4) for node in read_bytes(graph, 1)}
+    operators = tuple(sorted({_text(node, 4) for node in read_bytes(graph, 1)}))
     inputs = [_tensor(value) for value in read_bytes(graph, 11)]
     return OnnxGraph(
         inputs=tuple(tensor for tensor in inputs if tensor.name not in weights),
         outputs=tuple(_tensor(value) for value in read_bytes(graph, 12)),
         precision=_precision(operators, dtypes),
         metadata={_text(entry, 1): _text(entry, 2) for entry in read_bytes(model, 14)},
+        operators=operators,
     )
 
 
-def _precision(operators: set[str], dtypes: list[int]) -> str:
+def _precision(operators: Collection[str], dtypes: list[int]) -> str:
     if any(name.startswith(QUANTIZING) for name in operators):
         return "int8"
     return "fp16" if dtypes.count(10) > dtypes.count(1) else "fp32"

@@ -47,6 +47,32 @@ def check_shapes(path: str, spec: OutputSpec, tensors: Mapping[str, TensorInfo])
     return scores[2] if is_raw and scores and isinstance(scores[2], int) else 0
 
 
+def check_grid(
+    path: str, spec: OutputSpec, tensors: Mapping[str, TensorInfo], size: tuple[int, int]
+) -> None:
+    """Checks that there is a row for each cell of the grids of `spec.strides`, where there are any.
+
+    Args:
+        size: (height, width) of the input.
+
+    Raises:
+        ArtifactError: names the tensor, its shape and the number of cells.
+    """
+    role = "joint" if "joint" in tensors else "boxes"
+    shape = tensors[role].shape if spec.strides else ()
+    if not shape:
+        return
+    rows = shape[2 if role == "joint" and spec.anchors_last else 1]
+    cells = sum((size[0] // stride) * (size[1] // stride) for stride in spec.strides)
+    if _differ(rows, cells):
+        strides = ", ".join(map(str, spec.strides))
+        raise _misfit(
+            path,
+            tensors[role],
+            f"{cells} rows, the cells of strides {strides} in {size[1]}x{size[0]}",
+        )
+
+
 def shape_text(shape: Shape) -> str:
     return f"({', '.join(map(str, shape))})"
 

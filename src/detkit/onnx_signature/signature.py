@@ -10,7 +10,7 @@ from detkit.artifact.artifact import Signature, TensorInfo
 from detkit.artifact.embedded import embedded_text
 from detkit.core.errors import ArtifactError, NoManifestError, UsageError, did_you_mean
 from detkit.onnx_signature.onnx_graph import OnnxGraph
-from detkit.onnx_signature.shapes import check_shapes, shape_text
+from detkit.onnx_signature.shapes import check_grid, check_shapes, shape_text
 from detkit.spec.onnx_description import PRESETS, InputSpec, OnnxDescription, OutputSpec
 from detkit.spec.preprocess import Preprocess
 
@@ -50,16 +50,20 @@ def lacks_manifest(path: Path) -> bool:
 def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
     """Names of the presets whose inputs and outputs have these shapes, as far as they are stated.
 
-    Not listed are those that the file says too little to tell, and those that leave an output
-    unused where others use all.
+    Not listed are those that the file says too little to tell, those that leave an output unused
+    where others use all, and those without a grid where the rows are the cells of another's grid.
     """
 
     def fits(spec: OnnxDescription) -> bool:
         try:
             tensors = tensors_of("", graph, spec.outputs)
             labels = check_shapes("", spec.outputs, tensors)
-            _input_of("", graph, spec.input)
-        except ArtifactError:
+            tensor = _input_of("", graph, spec.input)
+            if spec.outputs.strides:
+                check_grid("", spec.outputs, tensors, _size("", tensor, spec.input))
+        except (ArtifactError, UsageError):
+            return False
+        if spec.outputs.strides and not _may_be_decoded(graph, spec.outputs):
             return False
         if "rows" in tensors:
             return isinstance((tensors["rows"].shape or ("?",))[-1], int)
@@ -67,7 +71,13 @@ def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
 
     names = tuple(name for name, spec in PRESETS.items() if fits(spec))
     whole = tuple(n for n in names if len(PRESETS[n].outputs.roles) == len(graph.outputs))
-    return whole or names
+    names = whole or names
+    return tuple(n for n in names if PRESETS[n].outputs.strides) or names
+
+
+def _may_be_decoded(graph: OnnxGraph, spec: OutputSpec) -> bool:
+    """Whether the graph has the exponentials of sizes if, and only if, the boxes are decoded."""
+    return not graph.operators or ("Exp" in graph.operators) == (spec.box_format != "grid")
 
 
 def sign(path: Path, graph: OnnxGraph, spec: OnnxDescription) -> DescribedSignature:
@@ -90,12 +100,14 @@ def sign(path: Path, graph: OnnxGraph, spec: OnnxDescription) -> DescribedSignat
             hint='"class_names": one for each class, "" for a number that no class has',
         )
     class_of = _class_of(spec.outputs, names, labels)
+    preprocess = _preprocess(where, tensor, spec.input)
+    check_grid(where, spec.outputs, outputs, preprocess.size)
     return DescribedSignature(
         kind="onnx",
         form="nms" if spec.outputs.is_suppressed else "deployed",
         precision=graph.precision,
         class_names=tuple(filter(None, names)) or _numbered(class_of),
-        preprocess=_preprocess(where, tensor, spec.input),
+        preprocess=preprocess,
         inputs=(tensor,),
         outputs=graph.outputs,
         spec=spec.outputs,

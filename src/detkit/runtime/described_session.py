@@ -8,6 +8,7 @@ Legend: B batch, A anchor points or queries, C classes, L labels or columns of s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy.typing as npt
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.boxes import EVAL_NMS, Array
 from detkit.core.errors import ArtifactError
-from detkit.onnx_signature.shapes import check_shapes
+from detkit.onnx_signature.shapes import check_grid, check_shapes
 from detkit.onnx_signature.signature import DescribedSignature
 from detkit.runtime.graph_session import GraphRunner, GraphSession, to_pixels
 from detkit.runtime.session import Pixels, SuppressedOutputs, takes_pixels
@@ -63,6 +64,7 @@ class DescribedSession(GraphSession):
             for role, tensor in tensors.items()
         }
         labels, known = check_shapes(str(self.path), self.manifest.spec, infos), self.manifest
+        check_grid(str(self.path), known.spec, infos, known.preprocess.size)
         if labels and known.class_of and labels != len(known.class_of):
             raise ArtifactError(
                 f"{self.path}: {labels} columns of scores for {len(known.class_of)} names"
@@ -223,14 +225,35 @@ def to_xyxy(boxes: npt.NDArray[Any], spec: OutputSpec, size: tuple[int, int]) ->
         size: (height, width) of the input.
     """
     out: Array = boxes.astype(np.float32, copy=False)
+    if spec.box_format == "grid":
+        out = _from_cells(out, *_cells(spec.strides, size))
     if spec.box_format == "yxyx":
         out = out[..., [1, 0, 3, 2]]
     elif spec.box_format != "xyxy":
         start, sides = out[..., :2], out[..., 2:]
-        if spec.box_format == "cxcywh":
+        if spec.box_format in ("cxcywh", "grid"):
             start = start - sides * np.float32(0.5)
         out = np.concatenate([start, start + sides], axis=-1)
     if spec.normalised:
         height, width = size
         out = out * np.array([width, height, width, height], np.float32)
     return out
+
+
+@functools.lru_cache(maxsize=4)
+def _cells(strides: tuple[int, ...], size: tuple[int, int]) -> tuple[Array, Array]:
+    """The corner (A, 2) as x, y in pixels of each cell, and its stride (A, 1)."""
+    corners, sides = [], []
+    for stride in strides:
+        y, x = np.mgrid[: size[0] // stride, : size[1] // stride]
+        corners.append(np.stack([x, y], axis=-1).reshape(-1, 2) * stride)
+        sides.append(np.full((x.size, 1), stride))
+    return np.concatenate(corners).astype(np.float32), np.concatenate(sides).astype(np.float32)
+
+
+def _from_cells(boxes: Array, corners_a2: Array, strides_a1: Array) -> Array:
+    """Centre and size in pixels of boxes (B, A, 4) relative to cells (YOLOX: arXiv 2107.08430)."""
+    centres = boxes[..., :2] * strides_a1 + corners_a2
+    with np.errstate(over="ignore"):  # what is not finite is refused with the other outputs
+        sides = np.exp(boxes[..., 2:]) * strides_a1
+    return np.concatenate([centres, sides], axis=-1)

@@ -16,6 +16,7 @@ from typing import Any
 
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.core.serialization import from_plain, to_plain
+from detkit.spec.coco_names import COCO_NAMES
 from detkit.spec.json_file import read_plain
 
 # What each output holds, in the order of the graph's outputs; further outputs are ignored.
@@ -25,7 +26,8 @@ ROLES = {
     "suppressed": ("boxes", "scores", "labels"),  # (B, M, 4), (B, M), (B, M), perhaps counts (B,)
     "rows": ("rows",),  # suppressed, a row of numbers for each detection
 }
-BOX_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx")
+# grid: the centre's offset from its cell's corner, and log of width and height; all in cells
+BOX_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx", "grid")
 ACTIVATIONS = ("none", "sigmoid", "softmax")
 BACKGROUNDS = ("none", "first", "last")
 COLUMNS = ("image", "box", "score", "label")
@@ -61,13 +63,15 @@ class OutputSpec:
 
     `roles` are a permutation of one of `ROLES`; `names` says which tensor has a role where the
     order of the graph's outputs does not. `background` is a column of the scores, or a label, that
-    stands for no object.
+    stands for no object. With `strides` there is one row for each cell of a grid of each stride,
+    row-major, one grid after the other; `box_format` grid is relative to these cells.
     """
 
     roles: tuple[str, ...]
     names: dict[str, str] = field(default_factory=dict)
     box_format: str = "xyxy"
     normalised: bool = False
+    strides: tuple[int, ...] = ()  # pixels a cell
     activation: str = "none"  # that turns raw scores into probabilities
     background: str = "none"
     anchors_last: bool = False  # joint: (B, 4 + C, A) in place of (B, A, 4 + C)
@@ -92,8 +96,15 @@ class OutputSpec:
         if not {"box", "score", "label"} <= set(self.columns):
             raise UsageError("outputs.columns: box, score and label are needed")
         _check("outputs.box_format", self.box_format, BOX_FORMATS)
+        self._check_strides()
         _check("outputs.activation", self.activation, ACTIVATIONS)
         _check("outputs.background", self.background, BACKGROUNDS)
+
+    def _check_strides(self) -> None:
+        if self.strides and (min(self.strides) < 1 or not self.is_raw):
+            raise UsageError("outputs.strides: pixels a cell, of raw predictions alone")
+        if self.box_format == "grid" and (self.normalised or not self.strides):
+            raise UsageError("outputs.box_format: grid needs strides, and gives pixels")
 
     @property
     def has_background(self) -> bool:
@@ -144,6 +155,12 @@ _ANCHORS_FIRST = OnnxDescription(
 _QUERIES = OutputSpec(
     roles=("scores", "boxes"), box_format="cxcywh", normalised=True, needs_nms=False
 )
+_CELLS = OutputSpec(roles=("joint",), box_format="cxcywh", objectness=True, strides=(8, 16, 32))
+_YOLOX = OnnxDescription(  # since its release 0.1.1; before, RGB less ImageNet's mean
+    input=InputSpec(channel_order="bgr", scale=1.0, resize="letterbox-floor", pad_place="corner"),
+    outputs=dataclasses.replace(_CELLS, box_format="grid"),
+    class_names=COCO_NAMES,
+)
 _IMAGENET = InputSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="stretch")
 
 PRESETS = {
@@ -156,6 +173,8 @@ PRESETS = {
     "yolov7-nms": OnnxDescription(
         outputs=OutputSpec(roles=("rows",), columns=("image", "box", "label", "score"))
     ),
+    "yolox": _YOLOX,  # as its exporter writes it
+    "yolox-decoded": dataclasses.replace(_YOLOX, outputs=_CELLS),  # --decode_in_inference
     "detr": OnnxDescription(
         input=_IMAGENET,
         outputs=dataclasses.replace(_QUERIES, activation="softmax", background="last"),
@@ -202,6 +221,8 @@ def _on_preset(plain: Any, where: str) -> Any:
     if name not in PRESETS:
         raise UsageError(f"{where}: unknown preset '{name}'", hint=did_you_mean(str(name), PRESETS))
     merged = to_plain(PRESETS[name])
+    if "classes_from" in plain:
+        del merged["class_names"]
     for key, value in plain.items():
         if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
             merged[key] = {**merged[key], **value}

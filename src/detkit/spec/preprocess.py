@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from detkit.core.errors import UsageError
 
 LARGEST_SIDE = 16384  # pixels
+RESIZES = ("letterbox", "letterbox-floor", "stretch")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class Preprocess:
 
     `size` and `fit` are (height, width) in pixels: the image is resized, aspect kept, to fit
     within `fit`, then padded to `size`. The published YOLO-NAS weights fit 636 within 640. With
-    `resize` stretch it fills `fit` instead, its aspect lost.
+    `resize` letterbox-floor the fitted sides are cut to whole pixels, not rounded, and boxes are
+    scaled as if they were not, which is YOLOX's. With stretch the image fills `fit`, aspect lost.
 
     The network is given (pixel * scale - mean) / std, channel by channel in `channel_order`.
     Networks of detkit's own are all `is_native`: published weights that want BGR or 0..255 get that
@@ -32,7 +34,7 @@ class Preprocess:
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
-    resize: str = "letterbox"  # or "stretch"
+    resize: str = "letterbox"  # or "letterbox-floor", or "stretch"
 
     def __post_init__(self) -> None:
         if not all(1 <= side <= LARGEST_SIDE for side in self.size):
@@ -41,8 +43,10 @@ class Preprocess:
             raise UsageError(f"preprocess: fit {self.fit} does not lie within size {self.size}")
         if self.pad_place not in ("center", "corner") or not 0 <= self.pad_value <= 255:
             raise UsageError("preprocess: pad_place is center or corner, pad_value 0 to 255")
-        if self.channel_order not in ("rgb", "bgr") or self.resize not in ("letterbox", "stretch"):
-            raise UsageError("preprocess: channel_order is rgb or bgr, resize letterbox or stretch")
+        if self.channel_order not in ("rgb", "bgr") or self.resize not in RESIZES:
+            raise UsageError(
+                f"preprocess: channel_order is rgb or bgr, resize one of {', '.join(RESIZES)}"
+            )
         if min(self.scale, *self.std) <= 0 or not all(map(math.isfinite, self.mean)):
             raise UsageError("preprocess: scale and std are above 0, mean is finite")
 
@@ -54,10 +58,10 @@ class Preprocess:
     @property
     def is_native(self) -> bool:
         """Whether this is what networks of detkit's own take: letterboxed RGB 0..1."""
-        plain = Preprocess(
-            size=self.size, fit=self.fit, pad_value=self.pad_value, pad_place=self.pad_place
-        )
-        return self == plain
+        pixels = Preprocess()
+        scaled = (self.channel_order, self.scale, self.mean, self.std)
+        native = (pixels.channel_order, pixels.scale, pixels.mean, pixels.std)
+        return scaled == native and self.resize != "stretch"
 
     @property
     def is_normalised(self) -> bool:
