@@ -95,15 +95,18 @@ def bn_scale_shift(bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 class FusedConv(nn.Module):
     """Convolution with bias, then the activation: what every block becomes when deployed."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, *, stride: int, act: nn.Module) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, *, stride: int, act: nn.Module, groups: int = 1
+    ) -> None:
         super().__init__()
         c_out, c_in, height, width = weight.shape
         self.conv = nn.Conv2d(
-            c_in,
+            c_in * groups,
             c_out,
             (height, width),
             stride,
             padding_of((height, width)),
+            groups=groups,
             device=weight.device,
             dtype=torch.float32,
         )
@@ -120,9 +123,13 @@ class FusedConv(nn.Module):
 class ConvBN(nn.Module):
     """Convolution without bias, then batch-norm; keys `conv.weight`, `bn.*`."""
 
-    def __init__(self, c_in: int, c_out: int, kernel: Sides, stride: int = 1) -> None:
+    def __init__(
+        self, c_in: int, c_out: int, kernel: Sides, stride: int = 1, *, groups: int = 1
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(c_in, c_out, kernel, stride, padding_of(kernel), bias=False)
+        self.conv = nn.Conv2d(
+            c_in, c_out, kernel, stride, padding_of(kernel), groups=groups, bias=False
+        )
         self.bn = batch_norm(c_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -139,9 +146,16 @@ class Conv(ConvBN):
     """A convolution, batch-norm and activation."""
 
     def __init__(
-        self, c_in: int, c_out: int, kernel: Sides, stride: int = 1, *, activation: str
+        self,
+        c_in: int,
+        c_out: int,
+        kernel: Sides,
+        stride: int = 1,
+        *,
+        activation: str,
+        groups: int = 1,
     ) -> None:
-        super().__init__(c_in, c_out, kernel, stride)
+        super().__init__(c_in, c_out, kernel, stride, groups=groups)
         self.act = ACTIVATIONS[activation]()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -149,7 +163,12 @@ class Conv(ConvBN):
         return out
 
     def fuse(self) -> FusedConv:
-        return FusedConv(*self.kernel_and_bias(), stride=self.conv.stride[0], act=self.act)
+        return FusedConv(
+            *self.kernel_and_bias(),
+            stride=self.conv.stride[0],
+            act=self.act,
+            groups=self.conv.groups,
+        )
 
 
 class SeqConv(nn.Module):

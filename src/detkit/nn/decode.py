@@ -1,7 +1,6 @@
-"""From raw maps to boxes in pixels: anchor points and the distance distribution.
+"""From raw maps to boxes in pixels: anchor points, and the sides of boxes seen from them.
 
-The expectation over bins is a multiply and a sum, because OpenVINO could not handle the form as a
-convolution. Legend: B batch, A anchor points, D = 4 * (reg_max + 1).
+What a family's own outputs mean is in `nn.families`. Legend: B batch, A anchor points.
 """
 
 from __future__ import annotations
@@ -31,15 +30,6 @@ def anchor_points(image_size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return torch.cat(points), torch.cat(strides)
 
 
-def expected_distances(distance_logits_bad: Tensor) -> Tensor:
-    """Expectations (B, A, 4) of left, top, right, bottom, in cells, of (B, A, D)."""
-    num_bins = distance_logits_bad.shape[-1] // 4
-    logits = distance_logits_bad.reshape(*distance_logits_bad.shape[:-1], 4, num_bins)
-    bins = torch.arange(num_bins, dtype=logits.dtype, device=logits.device)
-    expected: Tensor = (logits.softmax(dim=-1) * bins).sum(dim=-1)
-    return expected
-
-
 def boxes_from_distances(points_a2: Tensor, distances_ba4: Tensor) -> Tensor:
     """Boxes xyxy (B, A, 4) in the unit of the points."""
     left_top, right_bottom = distances_ba4.chunk(2, dim=-1)
@@ -63,6 +53,6 @@ class Predictor(nn.Module):
         self.register_buffer("strides", strides, persistent=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        logits, distances = self.detector(images)
-        boxes = boxes_from_distances(self.points, expected_distances(distances))
-        return boxes * self.strides, logits.sigmoid()
+        logits, regression = self.detector(images)
+        boxes = boxes_from_distances(self.points, self.detector.distances(regression))
+        return boxes * self.strides, self.detector.scores(logits)

@@ -19,7 +19,11 @@ from detkit.spec.arch import ArchSpec
 
 
 class Detector(nn.Module):
-    """Images (B, 3, H, W) RGB 0..1 -> class logits (B, A, C), distance logits (B, A, D)."""
+    """Images (B, 3, H, W) RGB 0..1 -> class logits (B, A, C), distance logits (B, A, D).
+
+    In families whose head is run but not trained the two are that head's own; `scores` and
+    `distances` say in all families what they mean.
+    """
 
     def __init__(self, spec: ArchSpec) -> None:
         super().__init__()
@@ -32,6 +36,14 @@ class Detector(nn.Module):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         out: tuple[Tensor, Tensor] = self.heads(self.neck(self.backbone(images)))
         return out
+
+    def scores(self, logits: Tensor) -> Tensor:
+        """Scores (B, A, C) in 0..1, of the first output."""
+        return FAMILIES[self.spec.family].scores(logits)
+
+    def distances(self, regression: Tensor) -> Tensor:
+        """Distances (B, A, 4) left, top, right, bottom of the points, in cells; of the second."""
+        return FAMILIES[self.spec.family].distances(regression)
 
 
 @torch.no_grad()

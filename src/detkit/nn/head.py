@@ -29,6 +29,18 @@ def distance_predictor(channels: int, spec: ArchSpec) -> nn.Conv2d:
     return nn.Conv2d(channels, 4 * (spec.reg_max + 1), 1)
 
 
+def expected_distances(distance_logits_bad: Tensor) -> Tensor:
+    """Expectations (B, A, 4) of left, top, right, bottom, in cells, of (B, A, D).
+
+    A multiply and a sum, because OpenVINO could not handle the form as a convolution.
+    """
+    num_bins = distance_logits_bad.shape[-1] // 4
+    logits = distance_logits_bad.reshape(*distance_logits_bad.shape[:-1], 4, num_bins)
+    bins = torch.arange(num_bins, dtype=logits.dtype, device=logits.device)
+    expected: Tensor = (logits.softmax(dim=-1) * bins).sum(dim=-1)
+    return expected
+
+
 class Head(QuantGroup):
     """The head of one level: a map -> class logits (B, C, H, W), distances (B, D, H, W)."""
 

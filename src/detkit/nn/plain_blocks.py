@@ -69,7 +69,27 @@ class LowRankBlock(nn.Module):
         return out
 
 
-PLAIN_BLOCKS: dict[str, type[ConvBlock | BottleneckBlock | CSPBlock | LowRankBlock]] = {
+class DepthwiseBlock(nn.Module):
+    """A convolution of each channel by itself, then a 1x1 (MobileNet: arXiv 1704.04861).
+
+    Both with batch-norm and activation; the names are those of YOLOX-Nano's tensors.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, *, kernel: int, activation: str, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.dconv = Conv(c_in, c_in, kernel, stride, activation=activation, groups=c_in)
+        self.pconv = Conv(c_in, c_out, 1, activation=activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.pconv(self.dconv(x))
+        return out
+
+
+PlainBlock = ConvBlock | BottleneckBlock | CSPBlock | LowRankBlock | DepthwiseBlock
+PLAIN_BLOCKS: dict[str, type[PlainBlock]] = {
+    "depthwise": DepthwiseBlock,
     "conv": ConvBlock,
     "bottleneck": BottleneckBlock,
     "csp": CSPBlock,

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from detkit.core.boxes import Array
-from detkit.nn.decode import expected_distances
 from detkit.nn.quantization.quantized import QuantizedDetector, rounding_off
 
 Outputs = tuple[Tensor, Tensor]  # scores (B, A, C), weighted distances (B, A, 4)
@@ -37,8 +36,8 @@ def sqnr_by_group(model: QuantizedDetector, batches: Sequence[Array]) -> dict[st
 
 def _outputs(model: QuantizedDetector, batches: Sequence[Array]) -> Iterable[Outputs]:
     for images in batches:
-        logits, distances = model(torch.from_numpy(images))
-        yield logits.sigmoid(), expected_distances(distances)
+        logits, regression = model(torch.from_numpy(images))
+        yield model.scores(logits), model.distances(regression)
 
 
 def signal_to_noise(reference: Iterable[Outputs], other: Iterable[Outputs]) -> float:

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.core.serialization import digest_of
 
-FAMILIES = ("yolo-nas", "yolov5", "yolov7", "yolov8")
+FAMILIES = ("yolo-nas", "yolov5", "yolov7", "yolov8", "yolox", "yolox-dfl")
+# Family whose own head is run but not trained here -> the same network with the head that is.
+TRAINED_AS = {"yolox": "yolox-dfl"}
 HEADLESS = ("yolov5",)  # families whose heads are predictors alone, without widths to choose
 # By their multiply-adds, the fewest first; deployed, the last three are the same.
-BLOCK_KINDS = ("csp", "bottleneck", "lowrank", "conv", "repvgg", "qarepvgg")
+BLOCK_KINDS = ("depthwise", "csp", "bottleneck", "lowrank", "conv", "repvgg", "qarepvgg")
 KERNELS = (3, 5)
 ACTIVATIONS = ("relu", "silu", "hardswish")
 STRIDES = (8, 16, 32)
@@ -88,6 +90,13 @@ class ArchSpec:
         """Anchor points at `image_size`: one for each cell of the three levels."""
         height, width = self.image_size
         return sum((height // stride) * (width // stride) for stride in STRIDES)
+
+
+def trainable(spec: ArchSpec) -> ArchSpec:
+    """The network that is trained where `spec` is asked for: itself, or with another head."""
+    if spec.family not in TRAINED_AS:
+        return spec
+    return dataclasses.replace(spec, family=TRAINED_AS[spec.family], name=f"{spec.name}-dfl")
 
 
 def check_image_size(image_size: tuple[int, int]) -> None:

@@ -1,10 +1,12 @@
-"""The field's models as architectures: YOLOv5, YOLOv7 and YOLOv8, by their published scaling rules.
+"""The field's models as architectures: YOLOv5, v7, v8 and YOLOX, by their published scaling rules.
 
 How each family is wired, and from which papers, is in `nn.families`. They are here to be trained
-and timed side by side with YOLO-NAS on one device; no weights of theirs are read.
+and timed side by side with YOLO-NAS on one device; of YOLOX alone the weights are read, too.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 
@@ -66,6 +68,21 @@ def _csp(
         head_widths=head_widths,
         reg_max=reg_max,
     )
+
+
+def _yolox(name: str, *, depth: float, width: float, size: int, block: str = "conv") -> ArchSpec:
+    """A YOLOX; `reg_max` is that of the head it is trained with."""
+    (steps,) = _repeats((3,), depth)
+    spec = _csp(
+        name,
+        family="yolox",
+        outs=_scaled((64, 128, 256, 512, 1024), width),
+        blocks=(steps, 3 * steps, 3 * steps, steps),
+        neck_blocks=steps,
+        concat=False,
+        head_widths=_scaled((256,) * 3, width),
+    )
+    return dataclasses.replace(spec, block=block, image_size=(size, size))
 
 
 def _scaled(channels: tuple[int, ...], width: float) -> tuple[int, ...]:
@@ -131,4 +148,10 @@ PEERS: tuple[ArchSpec, ...] = (
     _yolov8("yolov8-s", depth=0.33, width=0.50, last=1024),
     _yolov8("yolov8-m", depth=0.67, width=0.75, last=768),
     _yolov8("yolov8-l", depth=1.0, width=1.0, last=512),
+    _yolox("yolox-nano", depth=0.33, width=0.25, size=416, block="depthwise"),
+    _yolox("yolox-tiny", depth=0.33, width=0.375, size=416),
+    _yolox("yolox-s", depth=0.33, width=0.50, size=640),
+    _yolox("yolox-m", depth=0.67, width=0.75, size=640),
+    _yolox("yolox-l", depth=1.0, width=1.0, size=640),
+    _yolox("yolox-x", depth=1.33, width=1.25, size=640),
 )

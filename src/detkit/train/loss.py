@@ -15,7 +15,8 @@ from torch.nn import functional as F
 
 from detkit.config import LossConfig
 from detkit.data.training.labels import Labels
-from detkit.nn.decode import anchor_points, boxes_from_distances, expected_distances
+from detkit.nn.decode import anchor_points, boxes_from_distances
+from detkit.nn.head import expected_distances
 from detkit.train.assign import Assignment, assign, pad_targets
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.75, 2.0

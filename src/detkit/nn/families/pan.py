@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Conv, CSPLayer, QuantGroup, Step
+from detkit.nn.blocks import Conv, CSPLayer, MakeBlock, QuantGroup, Step
 from detkit.spec.arch import ArchSpec, NeckSpec
 
 
@@ -32,10 +34,17 @@ class DownMerge(QuantGroup):
     """(x, skip at half the scale) -> fused map at the skip's scale."""
 
     def __init__(
-        self, c_in: int, skip: int, stage: NeckSpec, spec: ArchSpec, *, step: Step
+        self,
+        c_in: int,
+        skip: int,
+        stage: NeckSpec,
+        spec: ArchSpec,
+        *,
+        step: Step,
+        strided: MakeBlock,
     ) -> None:
         super().__init__()
-        self.downsample = Conv(c_in, c_in, 3, 2, activation=spec.activation)
+        self.downsample = strided(c_in, c_in)
         self.blocks = csp_layer(c_in + skip, stage, spec, step)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
@@ -56,16 +65,23 @@ def csp_layer(c_in: int, stage: NeckSpec, spec: ArchSpec, step: Step) -> CSPLaye
 
 
 class PAN(nn.Module):
-    """Features c2..c5 -> p3, p4, p5 at strides 8, 16, 32; `reduce`: by a 1x1 before going up."""
+    """Features c2..c5 -> p3, p4, p5 at strides 8, 16, 32; `reduce`: by a 1x1 before going up.
 
-    def __init__(self, spec: ArchSpec, *, step: Step, reduce: bool) -> None:
+    `strided` makes what halves the scale on the way down, a 3x3 convolution by default.
+    """
+
+    def __init__(
+        self, spec: ArchSpec, *, step: Step, reduce: bool, strided: MakeBlock | None = None
+    ) -> None:
         super().__init__()
+        strided = strided or functools.partial(Conv, kernel=3, stride=2, activation=spec.activation)
         _, c3, c4, c5 = (stage.out for stage in spec.stages)
         up1, up2, down1, down2 = spec.neck
         self.up1 = UpMerge(c5, c4, up1, spec, step=step, reduce=reduce)
         self.up2 = UpMerge(up1.out, c3, up2, spec, step=step, reduce=reduce)
-        self.down1 = DownMerge(up2.out, self.up2.width, down1, spec, step=step)
-        self.down2 = DownMerge(down1.out, self.up1.width, down2, spec, step=step)
+        down = functools.partial(DownMerge, spec=spec, step=step, strided=strided)
+        self.down1 = down(up2.out, self.up2.width, down1)
+        self.down2 = down(down1.out, self.up1.width, down2)
 
     def forward(
         self, features: tuple[Tensor, Tensor, Tensor, Tensor]

@@ -112,7 +112,9 @@ class QuantConv(FusedConv):
         )
 
     def _convolve(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        out: Tensor = self.act(F.conv2d(x, weight, bias, self.conv.stride, self.conv.padding))
+        conv = self.conv
+        y = F.conv2d(x, weight, bias, conv.stride, conv.padding, groups=conv.groups)
+        out: Tensor = self.act(y)
         return out
 
     @torch.no_grad()
@@ -122,7 +124,9 @@ class QuantConv(FusedConv):
         Nagel et al., 2019, arXiv 1906.04721, section 4.2, with means from images.
         """
         error = quantize_weight(self.conv.weight, self.bits) - self.conv.weight
-        self.bias_shift.copy_(-error.sum(dim=(2, 3)) @ input_means.to(error))
+        error_gok = error.sum(dim=(2, 3)).unflatten(0, (self.conv.groups, -1))
+        means_gk = input_means.to(error).unflatten(0, (self.conv.groups, -1))
+        self.bias_shift.copy_(-(error_gok @ means_gk[..., None]).flatten())
 
 
 class ShuffledConv(nn.Module):
