@@ -1,1 +1,1 @@
-"""The `import` verb: super-gradients checkpoints become detkit checkpoints, executing nothing."""
+"""The `import` verb: checkpoints of other tools become detkit checkpoints, executing nothing."""

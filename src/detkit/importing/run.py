@@ -1,4 +1,4 @@
-"""A checkpoint of super-gradients becomes a detkit checkpoint."""
+"""A checkpoint of another tool becomes a detkit checkpoint."""
 
 from __future__ import annotations
 
@@ -8,24 +8,35 @@ from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
 from detkit.config import check_licence
 from detkit.engines import TRAINING
 from detkit.importing.unpickle import read_checkpoint
-from detkit.importing.yolo_nas import parse_yolo_nas
+from detkit.importing.yolo_nas import Imported, parse_yolo_nas
+from detkit.importing.yolox import is_yolox, parse_yolox
 from detkit.nn.checkpoint import assign_strictly, input_output, save_checkpoint
 from detkit.nn.detector import build_detector, cost_metrics
 from detkit.report import ConversionReport
 
 
+def read_weights(source: Path) -> Imported:
+    """Reads the weights in another tool's file, and what it says of their input and classes.
+
+    Raises:
+        ArtifactError: not a readable torch checkpoint, another network, or an unsupported input.
+    """
+    saved = read_checkpoint(source)
+    return parse_yolox(saved) if is_yolox(saved) else parse_yolo_nas(saved)
+
+
 def import_checkpoint(source: Path, out: Path, *, licence: str = "") -> ConversionReport:
-    """Writes the weights of a super-gradients YOLO-NAS `.pth` as a trainable detkit checkpoint.
+    """Writes the weights of a `.pth` of YOLO-NAS or YOLOX as a detkit checkpoint.
 
     Args:
         licence: what its owner states of the weights; "" takes that of the published ones.
 
     Raises:
-        ArtifactError: not a readable torch checkpoint, not YOLO-NAS, or an unsupported input.
+        ArtifactError: not a readable torch checkpoint, another network, or an unsupported input.
         UsageError: a licence that is not one printable line.
     """
     check_licence(licence)
-    found = parse_yolo_nas(read_checkpoint(source))
+    found = read_weights(source)
     model = build_detector(found.spec, "training")
     assign_strictly(model, found.tensors, where=str(source))
     inputs, outputs = input_output(found.spec)

@@ -114,7 +114,10 @@ def _pick_tensors(saved: Any) -> tuple[dict[str, Tensor], str]:
                 tensors = {n.removeprefix("module."): t for n, t in tensors.items()}
             if "heads.head1.cls_pred.weight" in tensors:
                 return tensors, key or "state dict"
-    raise ArtifactError("no YOLO-NAS weights in it (no heads.head1.cls_pred.weight)")
+    raise ArtifactError(
+        "no YOLO-NAS weights in it (no heads.head1.cls_pred.weight), and none of YOLOX",
+        hint="detkit import reads YOLO-NAS and YOLOX, as their trainers save them",
+    )
 
 
 def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
@@ -134,7 +137,8 @@ def _recognise(tensors: dict[str, Tensor]) -> ArchSpec:
     """Finds the named architecture with exactly these tensor names and shapes."""
     num_classes = tensors["heads.head1.cls_pred.weight"].shape[0]
     shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    for named in ZOO.values():
+    known = [spec for spec in ZOO.values() if spec.family == "yolo-nas"]
+    for named in known:
         spec = dataclasses.replace(named, num_classes=num_classes)
         wanted = {
             n: tuple(t.shape) for n, t in build_detector(spec, "training").state_dict().items()
@@ -142,7 +146,7 @@ def _recognise(tensors: dict[str, Tensor]) -> ArchSpec:
         if wanted == shapes:
             return spec
     raise ArtifactError(
-        f"its {len(shapes)} tensors are not those of {', '.join(ZOO)}",
+        f"its {len(shapes)} tensors are not those of {', '.join(spec.name for spec in known)}",
         hint="only unmodified YOLO-NAS architectures can be imported",
     )
 

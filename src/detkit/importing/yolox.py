@@ -26,6 +26,7 @@ from detkit.spec.coco_names import COCO_NAMES
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO
 
+PUBLISHED_LICENCE = "Apache-2.0"
 MARK = "head.cls_preds.0.weight"
 FOCUS = "backbone.stem.conv.conv.weight"
 # Published name -> detkit's, in turns: each pattern is replaced in what the ones before have left.
@@ -100,6 +101,8 @@ def imported(tensors: dict[str, Tensor], notes: dict[str, str]) -> Imported:
             "preprocess": "assumed as published",
             "folded_into_stem": "BGR order, 0..255 scale and the gathering of 2x2 pixels",
         },
+        source="a YOLOX checkpoint",
+        licence=PUBLISHED_LICENCE,
     )
 
 

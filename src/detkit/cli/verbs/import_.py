@@ -14,6 +14,7 @@ from detkit.cli.options import Force, Json, Out, Quiet, Verbose
 EXAMPLES = {
     "import": (
         "detkit import yolo_nas_s_coco.pth -o yolo_nas_s.safetensors",
+        "detkit import yolox_s.pth",
         "detkit import ckpt_best.pth --licence Apache-2.0 --json",
     ),
 }
@@ -29,7 +30,9 @@ LicenceFlag = Annotated[
 
 
 def import_(
-    file: Annotated[Path, typer.Argument(help="A .pth file of super-gradients' YOLO-NAS.")],
+    file: Annotated[
+        Path, typer.Argument(help="A .pth file of YOLO-NAS (super-gradients) or YOLOX.")
+    ],
     licence: LicenceFlag = "",
     out: Out = None,
     force: Force = False,
@@ -37,12 +40,12 @@ def import_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Turn a YOLO-NAS .pth file into a detkit checkpoint; prints its path.
+    """Turn a YOLO-NAS or YOLOX .pth file into a detkit checkpoint; prints its path.
 
     Nothing in the file is executed. The EMA weights are taken where there are any, class names and
     preprocessing come along, and BGR or 0..255 input is folded into the stem. The published weights
-    are for non-commercial use only, which the checkpoint and all made from it say; --licence states
-    that of weights you trained from scratch.
+    of YOLOX are under Apache-2.0, those of YOLO-NAS for non-commercial use only, which the
+    checkpoint and all made from it say; --licence states that of weights you trained from scratch.
     """
     console.setup(quiet, verbose)
     from detkit.importing.run import import_checkpoint
