@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detkit.engines import measuring_engines
 from detkit.engines.coverage import coverage
@@ -17,11 +17,11 @@ from detkit.nn.backbone import Stem
 from detkit.nn.blocks import SPP, SPPF, QuantGroup
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.decode import Predictor
-from detkit.nn.detector import Cost, Detector, cost_of, fuse
+from detkit.nn.detector import Cost, Detector, build_detector, cost_of, fuse
 from detkit.nn.families import FAMILIES
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.spec.arch import FAMILIES as FAMILY_NAMES
-from detkit.spec.arch import STRIDES, ArchSpec, NeckSpec, StageSpec
+from detkit.spec.arch import STRIDES, ArchSpec, NeckSpec, StageSpec, trainable
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO
 from detkit.untrained import write_untrained_model
@@ -40,8 +40,17 @@ PUBLISHED = {
     "yolov8-m": (25.90, 78.9),
     "yolov8-l": (43.69, 165.2),
 }
+# The same of YOLOX, at its sizes; FLOPs with those of batch-norms, two for each value.
+PUBLISHED_YOLOX = {
+    "yolox-nano": (0.91, 1.08),
+    "yolox-tiny": (5.06, 6.45),
+    "yolox-s": (9.0, 26.8),
+    "yolox-m": (25.3, 73.8),
+    "yolox-l": (54.2, 155.6),
+    "yolox-x": (99.1, 281.9),
+}
 ANCHOR_CHANNELS = 3 * (80 + 5)  # that YOLOv5 and YOLOv7 predict at each cell
-NARROWED = ("yolov5-l", "yolov7", "yolov7-x", "yolov8-n")  # every wiring once
+NARROWED = ("yolov5-l", "yolov7", "yolov7-x", "yolov8-n", "yolox-nano", "yolox-l")  # every wiring
 
 
 AnyStage = TypeVar("AnyStage", StageSpec, NeckSpec)
@@ -103,6 +112,26 @@ def test_costs_with_our_predictors_are_within_a_percent(name: str) -> None:
     assert cost.flops / 1e9 == pytest.approx(gflops, rel=0.01)
 
 
+@pytest.mark.parametrize("name", PUBLISHED_YOLOX)
+def test_costs_of_yolox_are_those_published_to_the_last_digit(name: str) -> None:
+    m_parameters, gflops = PUBLISHED_YOLOX[name]
+    cost, values = cost_of(ZOO[name], "training"), 0
+    model = build_detector(ZOO[name], "training").eval()
+
+    def count(_: nn.Module, __: object, output: Tensor) -> None:
+        nonlocal values
+        values += output.numel()
+
+    for layer in model.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.register_forward_hook(count)
+    model(torch.empty(1, 3, *ZOO[name].image_size, device="meta"))
+    assert cost.parameters / 1e6 == pytest.approx(
+        m_parameters, abs=0.05 if m_parameters > 6 else 0.005
+    )
+    assert (cost.flops + 2 * 2 * values) / 1e9 == pytest.approx(gflops, abs=0.05)
+
+
 def test_yolov7_deployed_is_as_its_paper_says() -> None:
     cost = cost_of(ZOO["yolov7"])
     assert cost.parameters / 1e6 == pytest.approx(36.9, rel=0.01)
@@ -111,7 +140,8 @@ def test_yolov7_deployed_is_as_its_paper_says() -> None:
 
 def test_every_family_of_a_spec_is_in_the_table() -> None:
     assert tuple(FAMILIES) == FAMILY_NAMES
-    assert {spec.family for spec in ZOO.values()} == set(FAMILIES)
+    named = {spec.family for spec in ZOO.values()}
+    assert named | {trainable(spec).family for spec in ZOO.values()} == set(FAMILIES)
 
 
 @pytest.mark.parametrize("name", NARROWED)
@@ -138,7 +168,7 @@ def test_gradients_reach_every_parameter(name: str) -> None:
 
 
 @pytest.mark.parametrize("engine", measuring_engines())
-@pytest.mark.parametrize("name", ["yolov5-l", "yolov7", "yolov8-n"])
+@pytest.mark.parametrize("name", ["yolov5-l", "yolov7", "yolov8-n", "yolox-nano"])
 def test_all_convolutions_but_the_predictors_run_in_int8(
     name: str, engine: str, tmp_path: Path
 ) -> None:
@@ -146,7 +176,8 @@ def test_all_convolutions_but_the_predictors_run_in_int8(
     path = tmp_path / "p.onnx"
     write_untrained_model(narrow(ZOO[name]), path, engine=engine, precision="int8")
     found = coverage(path, engine)
-    assert found.int8 == found.total - 6
+    predictors = 9 if ZOO[name].family == "yolox" else 6
+    assert found.int8 == found.total - predictors
 
 
 @pytest.mark.parametrize("name", NARROWED)
@@ -158,7 +189,7 @@ def test_groups_are_the_parts_that_papers_draw(name: str) -> None:
     bare = {"neck.up1", "neck.up2"} if ZOO[name].family == "yolov8" else set()
     assert set(model.plan.groups) == named - headless - bare
     assert isinstance(model.get_submodule("backbone.stem"), Stem)
-    assert max(map(len, model.plan.groups.values())) <= 8
+    assert max(map(len, model.plan.groups.values())) <= 9
 
 
 def test_pooling_in_a_row_is_pooling_side_by_side() -> None:
@@ -168,3 +199,14 @@ def test_pooling_in_a_row_is_pooling_side_by_side() -> None:
     x = torch.randn(2, 8, 20, 24)
     with torch.no_grad():
         assert torch.equal(row(x), side(x))
+
+
+@pytest.mark.parametrize("name", ["yolox-nano", "yolox-l"])
+def test_yolox_is_trained_with_the_head_of_the_others(name: str) -> None:
+    spec = trainable(narrow(ZOO[name]))
+    model = new_detector(spec, 0).train()
+    logits, distances = model(torch.rand(2, 3, 64, 96))
+    assert (logits.shape, distances.shape) == ((2, 126, 3), (2, 126, 68))
+    (logits.square().mean() + distances.square().mean()).backward()
+    assert [n for n, p in model.named_parameters() if p.grad is None] == []
+    assert trainable(spec) is spec

@@ -75,6 +75,7 @@ def weights(kind: str, kernel: int) -> int:
         ("bottleneck", {3: 5, 5: 13}),
         ("csp", {3: 4.25, 5: 8.25}),
         ("lowrank", {3: 6, 5: 10}),
+        ("depthwise", {3: 1 + 9 / 64, 5: 1 + 25 / 64}),
     ],
 )
 def test_units_cost_what_counting_by_hand_gives(kind: str, shares: dict[int, float]) -> None:

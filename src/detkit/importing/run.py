@@ -7,9 +7,11 @@ from pathlib import Path
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
 from detkit.config import check_licence
 from detkit.engines import TRAINING
+from detkit.importing.onnx_weights import read_convolutions
 from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import Imported, parse_yolo_nas
 from detkit.importing.yolox import is_yolox, parse_yolox
+from detkit.importing.yolox_onnx import parse_yolox_onnx
 from detkit.nn.checkpoint import assign_strictly, input_output, save_checkpoint
 from detkit.nn.detector import build_detector, cost_metrics
 from detkit.report import ConversionReport
@@ -21,18 +23,20 @@ def read_weights(source: Path) -> Imported:
     Raises:
         ArtifactError: not a readable torch checkpoint, another network, or an unsupported input.
     """
+    if source.suffix.lower() == ".onnx":
+        return parse_yolox_onnx(read_convolutions(source))
     saved = read_checkpoint(source)
     return parse_yolox(saved) if is_yolox(saved) else parse_yolo_nas(saved)
 
 
 def import_checkpoint(source: Path, out: Path, *, licence: str = "") -> ConversionReport:
-    """Writes the weights of a `.pth` of YOLO-NAS or YOLOX as a detkit checkpoint.
+    """Writes the weights of a `.pth` of YOLO-NAS or YOLOX, or its ONNX, as a detkit checkpoint.
 
     Args:
         licence: what its owner states of the weights; "" takes that of the published ones.
 
     Raises:
-        ArtifactError: not a readable torch checkpoint, another network, or an unsupported input.
+        ArtifactError: not a readable file of weights, another network, or an unsupported input.
         UsageError: a licence that is not one printable line.
     """
     check_licence(licence)

@@ -21,6 +21,7 @@ from detkit.spec.arch import ArchSpec
 from detkit.spec.space import same_network
 
 CLASS_PREDICTOR = ".cls_pred."
+PREDICTORS = (CLASS_PREDICTOR, ".reg_pred.")  # that mean another thing in another family's head
 SAME = ("family", "block", "kernel", "activation", "reg_max")  # what weights cannot cross
 Span = tuple[int, int, int]  # first channel here, first channel there, number of channels
 
@@ -50,9 +51,14 @@ def transfer(
 ) -> Transfer:
     """Copies into `target` what `source` knows of it; both are in training form.
 
-    The classes that only `target` has keep their fresh predictors.
+    The classes that only `target` has keep their fresh predictors. Of another family, whose head
+    predicts other things, no predictors are copied.
     """
     known = source.state_dict()
+    same_head = source.spec.family == target.spec.family
+    if not same_head:
+        source_names = ()
+        known = {n: t for n, t in known.items() if not any(part in n for part in PREDICTORS)}
     segments = segments_by_weight(target, source)
     inputs_first = {
         f"{path}.weight"

@@ -14,6 +14,7 @@ from detkit.data.coco.folder import CocoFolder, open_folder, require_usable
 from detkit.engines import AUTO, ENGINES, default_engine, measuring_engines
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
+from detkit.spec.arch import TRAINED_AS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +67,11 @@ def open_parent(request: QuantizeRequest) -> FloatParent:
             hint=install_hint(ENGINES[request.config.target].module),
         )
     model, manifest = load_checkpoint(request.checkpoint)
+    if request.qat and manifest.arch.family in TRAINED_AS:
+        raise UsageError(
+            f"--qat: the head of {manifest.arch.name} is not one that detkit trains",
+            hint="quantize without --qat, or fine-tune it first: detkit train --init",
+        )
     if manifest.quant is not None:
         raise ArtifactError(
             f"{request.checkpoint} is INT8 already", hint="quantize its float parent"

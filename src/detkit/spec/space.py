@@ -19,7 +19,7 @@ from typing import Any
 
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.core.serialization import coerce, digest_of, to_plain
-from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS, KERNELS, ArchSpec
+from detkit.spec.arch import ACTIVATIONS, BLOCK_KINDS, KERNELS, TRAINED_AS, ArchSpec
 from detkit.spec.json_file import read_spec
 from detkit.spec.zoo import ZOO, with_task
 
@@ -43,6 +43,11 @@ class SearchSpace:
     def __post_init__(self) -> None:
         if not self.knobs:
             raise UsageError(f"space {self.name}: no knobs, so there is nothing to search")
+        if self.base.family in TRAINED_AS:
+            raise UsageError(
+                f"space {self.name}: networks of family {self.base.family} are not trained",
+                hint=f"those of {TRAINED_AS[self.base.family]} are: the same with detkit's head",
+            )
         for path, values in self.knobs.items():
             if not values:
                 raise UsageError(f"space {self.name}: {path} has no values")

@@ -16,7 +16,7 @@ from detkit.core.errors import ArtifactError, UsageError
 from detkit.nn.checkpoint import load_checkpoint, new_detector
 from detkit.nn.detector import Detector
 from detkit.nn.transfer import overlap_of, transfer
-from detkit.spec.arch import ArchSpec, parse_image_size
+from detkit.spec.arch import TRAINED_AS, ArchSpec, parse_image_size, trainable
 from detkit.spec.space import same_network
 from detkit.spec.zoo import ZOO, find_arch, with_task
 from detkit.starter import starter_names, starter_path
@@ -68,9 +68,11 @@ def first_weights(config: TrainConfig, class_names: tuple[str, ...]) -> FirstWei
 def _fresh(
     config: TrainConfig, class_names: tuple[str, ...], notes: tuple[str, ...] = ()
 ) -> FirstWeights:
-    spec = _task_spec(find_arch(config.model or DEFAULT_MODEL), config, class_names)
+    asked = find_arch(config.model or DEFAULT_MODEL)
+    if asked.family in TRAINED_AS:
+        notes = (*notes, _head_note(asked))
     return FirstWeights(
-        model=new_detector(spec, config.seed),
+        model=new_detector(_task_spec(asked, config, class_names), config.seed),
         init=NO_INIT,
         origin=WeightsOrigin(licence=config.licence, source=FROM_SCRATCH),
         notes=notes,
@@ -123,6 +125,8 @@ def _from_file(path: Path, config: TrainConfig, class_names: tuple[str, ...]) ->
     taken = transfer(parent, manifest.class_names, model, class_names)
     inherited = inherit(manifest.origin, name=path.name, stated=config.licence)
     note = f"weights of {path.name}; {taken.classes} of {len(class_names)} classes known to it"
+    if parent.spec.family in TRAINED_AS:
+        note = f"weights of {path.name} but its predictors; {_head_note(parent.spec)}"
     return FirstWeights(
         model=model,
         init=str(path),
@@ -141,7 +145,8 @@ def _check_trainable(path: Path, manifest: Manifest, config: TrainConfig) -> Non
             f"{path} is fused and cannot be trained",
             hint="start from the checkpoint before reparam",
         )
-    if config.model and not same_network(find_arch(config.model), manifest.arch):
+    asked = find_arch(config.model) if config.model else manifest.arch
+    if not same_network(trainable(asked), trainable(manifest.arch)):
         raise UsageError(
             f"model '{config.model}' is not the network of {path} ({manifest.arch.name})",
             hint="leave the model out: it is taken from the checkpoint",
@@ -150,7 +155,15 @@ def _check_trainable(path: Path, manifest: Manifest, config: TrainConfig) -> Non
 
 def _task_spec(spec: ArchSpec, config: TrainConfig, class_names: tuple[str, ...]) -> ArchSpec:
     size = parse_image_size(config.imgsz) if config.imgsz else spec.image_size
-    return with_task(spec, len(class_names), size)
+    return with_task(trainable(spec), len(class_names), size)
+
+
+def _head_note(spec: ArchSpec) -> str:
+    """What to say where the head of the network asked for is not the one that is trained."""
+    return (
+        f"{spec.name} is trained with detkit's head, as {trainable(spec).name}: the same"
+        " convolutions, new predictors of classes and distances, no objectness"
+    )
 
 
 def _percent(share: float) -> str:

@@ -31,7 +31,7 @@ LicenceFlag = Annotated[
 
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="A .pth file of YOLO-NAS (super-gradients) or YOLOX.")
+        Path, typer.Argument(help="A .pth file of YOLO-NAS or YOLOX, or YOLOX's .onnx.")
     ],
     licence: LicenceFlag = "",
     out: Out = None,
