@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 from collections.abc import Callable
@@ -11,15 +12,18 @@ import pytest
 
 import detkit.quantize.graph_scorer
 import detkit.quantize.result as outcome
-from detkit.artifact.artifact import read_manifest
+from detkit.artifact.artifact import Manifest, read_manifest
 from detkit.config import QatConfig, QuantizeConfig
-from detkit.core.errors import ArtifactError
+from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import from_json
+from detkit.nn.checkpoint import new_detector, save_checkpoint
 from detkit.quantize.qat import START
-from detkit.quantize.request import QuantizeRequest
+from detkit.quantize.request import QuantizeRequest, open_parent
 from detkit.quantize.result import pick_again
 from detkit.quantize.run import quantize_checkpoint
 from detkit.report import QuantReport
+from detkit.spec.preprocess import Preprocess
+from detkit.spec.zoo import ZOO, with_task
 from detkit.timing.plan import TimingPlan
 from detkit.train.stop import StopSignal
 
@@ -87,3 +91,27 @@ def test_a_point_is_picked_only_beside_a_report(int8: Callable[..., Path], tmp_p
     with pytest.raises(ArtifactError, match=r"with its report m\.json"):
         pick_again(path, tmp_path / "other.safetensors", 0)
     assert [item.name for item in tmp_path.iterdir()] == ["m.safetensors"]
+
+
+def test_a_head_that_is_not_trained_here_is_calibrated_but_not_trained(
+    labelled: Path, tmp_path: Path
+) -> None:
+    spec = with_task(ZOO["yolox-nano"], 3, (64, 64))
+    manifest = Manifest(
+        kind="checkpoint",
+        arch=spec,
+        class_names=("a", "b", "c"),
+        preprocess=Preprocess.filling((64, 64)),
+    )
+    parent = tmp_path / "nano.safetensors"
+    save_checkpoint(parent, new_detector(spec, 0), manifest)
+    request = QuantizeRequest(
+        checkpoint=parent,
+        out=tmp_path / "m.safetensors",
+        data=labelled,
+        config=QuantizeConfig(threads=1, images=2, noise_images=1),
+        qat=True,
+    )
+    with pytest.raises(UsageError, match="yolox-nano is not one that detkit trains"):
+        open_parent(request)
+    assert open_parent(dataclasses.replace(request, qat=False)).manifest.arch == spec

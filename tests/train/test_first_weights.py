@@ -167,3 +167,33 @@ def test_words_of_init_are_no_paths(tmp_path: Path, config: TrainConfig) -> None
 def test_a_licence_is_one_printable_line(config: TrainConfig, licence: str) -> None:
     with pytest.raises(UsageError, match="one printable line"):
         dataclasses.replace(config, licence=licence)
+
+
+def test_a_yolox_gives_all_but_its_predictors_to_a_network_with_our_head(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    spec = with_task(ZOO["yolox-nano"], 2, (64, 64))
+    parent = new_detector(spec, 7)
+    manifest = Manifest(
+        kind="checkpoint",
+        arch=spec,
+        class_names=("cat", "dog"),
+        preprocess=Preprocess.filling((64, 64)),
+        licence="Apache-2.0",
+        weights_source="a YOLOX checkpoint",
+    )
+    path = tmp_path / "nano.safetensors"
+    save_checkpoint(path, parent, manifest)
+    asked = dataclasses.replace(config, model="yolox-nano", imgsz="64")
+    found = begin(asked, init=str(path))
+    assert (found.model.spec.name, found.model.spec.family) == ("yolox-nano-dfl", "yolox-dfl")
+    assert (found.origin.licence, found.classes_known) == ("Apache-2.0", 0)
+    assert "trained with detkit's head, as yolox-nano-dfl" in found.notes[0]
+    given, fresh = parent.state_dict(), begin(asked, init="none").model.state_dict()
+    for name, tensor in found.model.state_dict().items():
+        source = fresh if "_pred." in name else given
+        assert torch.equal(tensor, source[name]), name
+    trained = tmp_path / "trained.safetensors"
+    save_checkpoint(trained, found.model, dataclasses.replace(manifest, arch=found.model.spec))
+    again = begin(asked, init=str(trained))
+    assert (again.weights_taken, again.classes_known) == (1.0, 2)

@@ -17,7 +17,8 @@ from detkit.core.boxes import Detections
 from detkit.core.errors import DataError, UsageError
 from detkit.evaluation.evaluate import detect
 from detkit.nn.checkpoint import new_detector, save_checkpoint
-from detkit.nn.detector import fuse
+from detkit.nn.detector import build_detector, fuse
+from detkit.spec.arch import trainable
 from detkit.spec.zoo import ZOO, with_task
 from detkit.train import teacher
 from detkit.train.distill import Distillation
@@ -192,3 +193,10 @@ def test_a_dense_teacher_labels_what_has_no_labels(
     by = dense_teacher(("red", "green"))
     with pytest.raises(DataError, match="no boxes to learn from"):  # untrained, it is never sure
         build_setup(asked(config, unlabelled, by))
+
+
+def test_a_yolox_teaches_by_its_boxes_not_by_its_raw_outputs() -> None:
+    yolox = build_detector(ZOO["yolox-nano"], "training")
+    student = build_detector(ZOO["yolo-nas-n"], "training")
+    assert not teacher.same_outputs(yolox, student)
+    assert teacher.same_outputs(build_detector(trainable(yolox.spec), "training"), student)

@@ -33,6 +33,7 @@ from detkit.evaluation.evaluate import detect
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector
 from detkit.runtime.session import Session, SessionOptions
+from detkit.spec.arch import TRAINED_AS
 from detkit.spec.onnx_description import read_description
 from detkit.train.distill import Distillation
 
@@ -149,6 +150,8 @@ def _dense_teacher(
 
 def same_outputs(a: Detector, b: Detector) -> bool:
     """Whether both have the same anchor points and distance bins at the same image size."""
+    if {a.spec.family, b.spec.family} & set(TRAINED_AS):
+        return False
     return a.spec.reg_max == b.spec.reg_max and len(a.spec.head_widths) == len(b.spec.head_widths)
 
 
