@@ -24,6 +24,7 @@ class Folded(Published):
     """The same network, whose convolutions are noted in the order they run, norms folded."""
 
     order: list[tuple[Tensor, Tensor]]
+    noted: list[tuple[Tensor, Tensor]]
 
     def conv(self, name: str, x: Tensor, out: int, k: int, stride: int = 1, g: int = 1) -> Tensor:
         y = super().conv(name, x, out, k, stride, g)
@@ -48,19 +49,19 @@ def network() -> Folded:
     made.order = []
     with torch.no_grad():
         made.settle(image(64, 96).flip(1))
+    made.noted = made.order[:]
     return made
 
 
 def published_order(made: Folded) -> list[tuple[Tensor, Tensor]]:
     """The heads in the order of the published network: all of the classes, then of the boxes."""
-    per_level = 13  # a 1x1, two depthwise pairs each, three predictors; see `Published.level`
-    order = made.order[: -3 * per_level + 3]
-    for level in range(3):
-        head = made.order[len(order) :][:12]
+    per_level = 12  # a 1x1, two depthwise pairs each, three predictors; see `Published.level`
+    order = list(made.noted[: -3 * per_level])
+    for _ in range(3):
+        head = made.noted[len(order) :][:per_level]
         cls = [head[i] for i in (1, 2, 5, 6)]
         reg = [head[i] for i in (3, 4, 7, 8)]
         order += [head[0], *cls, head[9], *reg, head[10], head[11]]
-        del level
     return order
 
 
