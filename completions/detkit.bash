@@ -16,7 +16,7 @@ _detkit() {
     fi
     if ((COMP_CWORD <= at)); then
         case $verb in
-        data) COMPREPLY=($(compgen -W 'check convert synth' -- "$cur")) ;;
+        data) COMPREPLY=($(compgen -W 'check convert label synth' -- "$cur")) ;;
         esac
         return
     fi
@@ -53,13 +53,19 @@ _detkit() {
     'predict -o'|'predict --out'|\
     'import -o'|'import --out'|\
     'data convert -o'|'data convert --out'|\
+    'data label --model'|\
+    'data label -o'|'data label --out'|\
+    'data label --annotations'|\
+    'data label --classes'|\
+    'data label -c'|'data label --config'|\
     'data synth -o'|'data synth --out'|\
     'report -o'|'report --out') compopt -o default; return ;;
     'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l yolox-nano yolox-tiny yolox-s yolox-m yolox-l yolox-x' -- "$cur")); return ;;
     'train --outputs'|\
     'eval --outputs'|\
     'bench --outputs'|\
-    'predict --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms yolox yolox-decoded detr rt-detr torchvision nms raw' -- "$cur")); return ;;
+    'predict --outputs'|\
+    'data label --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms yolox yolox-decoded detr rt-detr torchvision nms raw' -- "$cur")); return ;;
     'train --licence'|\
     'train --imgsz'|\
     'train --epochs'|\
@@ -123,13 +129,21 @@ _detkit() {
     'predict --iou'|\
     'predict --threads'|\
     'import --licence'|\
+    'data label --score'|\
+    'data label --score-of'|\
+    'data label --iou'|\
+    'data label --max-boxes'|\
+    'data label --val-share'|\
+    'data label --sheets'|\
+    'data label --threads'|\
+    'data label --set'|\
     'data synth --train'|\
     'data synth --val'|\
     'data synth --test'|\
     'data synth --size'|\
     'data synth --classes'|\
     'data synth --seed') return ;;
-    'train --freeze') COMPREPLY=($(compgen -W 'backbone backbone+neck' -- "$cur")); return ;;
+    'train --freeze') COMPREPLY=($(compgen -W 'early backbone backbone+neck' -- "$cur")); return ;;
     'train --device'|\
     'eval --device'|\
     'quantize --device'|\
@@ -137,15 +151,18 @@ _detkit() {
     'compare --device'|\
     'profile --device'|\
     'search --device'|\
-    'predict --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
-    'eval --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
+    'predict --device'|\
+    'data label --device') COMPREPLY=($(compgen -W 'auto cpu cuda' -- "$cur")); return ;;
+    'eval --split'|\
+    'data label --split') COMPREPLY=($(compgen -W 'train val test' -- "$cur")); return ;;
     'eval --scorer') COMPREPLY=($(compgen -W 'fast pycocotools' -- "$cur")); return ;;
     'eval --runtime'|\
     'bench --runtime'|\
     'compare --runtime'|\
     'profile --runtime'|\
     'search --runtime'|\
-    'predict --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
+    'predict --runtime'|\
+    'data label --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'quantize --target') COMPREPLY=($(compgen -W 'onnxruntime openvino' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
@@ -157,6 +174,8 @@ _detkit() {
     'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
     'search --precision') COMPREPLY=($(compgen -W 'fp32 fp16 int8' -- "$cur")); return ;;
     'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
+    'data label --unmapped') COMPREPLY=($(compgen -W 'keep drop' -- "$cur")); return ;;
+    'data label --human-classes') COMPREPLY=($(compgen -W 'complete fill' -- "$cur")); return ;;
     'data synth --kind') COMPREPLY=($(compgen -W 'shapes objects' -- "$cur")); return ;;
     esac
     if [[ $cur != -* ]]; then
@@ -178,6 +197,7 @@ _detkit() {
     'import') flags='--licence --out --force --json --quiet --verbose --help' ;;
     'data check') flags='--strict --json --quiet --verbose --help' ;;
     'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;
+    'data label') flags='--model --out --annotations --classes --score --score-of --iou --max-boxes --unmapped --human-classes --split --val-share --link --sheets --outputs --runtime --device --threads --config --set --force --json --quiet --verbose --help' ;;
     'data synth') flags='--out --train --val --test --size --kind --classes --seed --force --quiet --verbose --help' ;;
     'info') flags='--json --help' ;;
     'report') flags='--out --help' ;;

@@ -268,7 +268,7 @@ complete -c detkit -n '__detkit_is data label' -l split -x -a 'train val test' -
 complete -c detkit -n '__detkit_is data label' -l val-share -x -d 'Share of the images that goes to val (0 to 1; default: 0.0).'
 complete -c detkit -n '__detkit_is data label' -l link -d 'Hard-link images instead of copying them.'
 complete -c detkit -n '__detkit_is data label' -l sheets -x -d 'Contact sheets of doubtful images at most (from 0; default: 5).'
-complete -c detkit -n '__detkit_is data label' -l outputs -x -a 'yolov5 yolov7 yolov8 yolov10 yolov7-nms detr rt-detr torchvision nms raw' -d 'Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.'
+complete -c detkit -n '__detkit_is data label' -l outputs -x -a 'yolov5 yolov7 yolov8 yolov10 yolov7-nms yolox yolox-decoded detr rt-detr torchvision nms raw' -d 'Of an ONNX file of another tool: yolov5, yolov8, detr, torchvision, ... or FILE.json.'
 complete -c detkit -n '__detkit_is data label' -l runtime -x -a 'torch onnxruntime openvino tensorrt tensorrt-rtx' -d 'torch, onnxruntime, openvino, tensorrt, tensorrt-rtx; by default what the file is for.'
 complete -c detkit -n '__detkit_is data label' -l device -x -a 'auto cpu cuda' -d 'auto, cpu, cuda or cuda:N. (default: auto)'
 complete -c detkit -n '__detkit_is data label' -l threads -x -d 'CPU threads; 0 leaves it to the engine. (default: 0)'
