@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -123,7 +122,7 @@ def _with_neutral_norms(
 
 @torch.no_grad()
 def _with_statistics(model: Detector, found: Imported) -> dict[str, Tensor]:
-    """The same network with the statistics of drawn images in its batch-norms."""
+    """Puts the statistics of drawn images into the batch-norms; outputs stay what they are."""
     assign_strictly(model, found.tensors, where="the file")
     model.eval()
 
@@ -141,7 +140,8 @@ def _with_statistics(model: Detector, found: Imported) -> dict[str, Tensor]:
         for layer in model.modules()
         if isinstance(layer, nn.BatchNorm2d)
     ]
-    pixels = torch.from_numpy(np.stack(draw_images(DRAWN, size=DRAWN_SIDE)))
+    drawn = draw_images(DRAWN, size=DRAWN_SIDE)
+    pixels = torch.stack([torch.from_numpy(image) for image in drawn])
     model(pixels.permute(0, 3, 1, 2).float() / 255)
     for hook in hooks:
         hook.remove()
