@@ -15,7 +15,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from starter_union import Union
+from starter_union import SPLITS, Union
 
 POOL = ("highway", "caltech3", "otonom-road", "micro", "indoor85", "openimages72")
 MORE = ("vegetables", "orchard")
@@ -47,17 +47,19 @@ def draw(out: Path) -> Path:
     return out
 
 
-def label(folder: Path, split: str, teacher: Path, out: Path) -> None:
-    """Adds the teacher's boxes to one split of a set, made once."""
-    annotations = folder / "annotations" / f"instances_{split}.json"
-    if (out / "annotations" / f"instances_{split}.json").is_file() or not annotations.is_file():
-        return
+def label(folder: Path, teacher: Path, out: Path) -> Path:
+    """A set with the teacher's boxes among its labels, made once."""
+    if (out / "annotations").is_dir():
+        return out
     out.parent.mkdir(parents=True, exist_ok=True)
-    names = out.parent / f"{folder.name}-classes.json"
-    names.write_text(json.dumps(OWN_NAMES.get(folder.name, {})), encoding="utf-8")
-    source = ("data", "label", folder / "images", "--annotations", annotations)
-    by = ("--model", teacher, "--outputs", "yolox", "--score", SCORE, "--classes", names)
-    detkit(*source, *by, "--split", split, "--link", "-q", "-o", out)
+    renamed: tuple[object, ...] = ()
+    if names := OWN_NAMES.get(folder.name):
+        path = out.parent / f"{folder.name}-classes.json"
+        path.write_text(json.dumps(names), encoding="utf-8")
+        renamed = ("--classes", path)
+    by = ("--model", teacher, "--outputs", "yolox", "--score", SCORE, *renamed)
+    detkit("data", "label", folder, *by, "--link", "--sheets", 1, "-q", "-o", out)
+    return out
 
 
 def main() -> None:
@@ -68,25 +70,22 @@ def main() -> None:
     parser.add_argument("--everything", action="store_true", help="vegetables and orchard too")
     args = parser.parse_args()
     drawn = draw(args.out / "drawn")
-    sets = [args.data / "pool" / name for name in POOL]
-    more = [args.data / name for name in MORE] if args.everything else []
-    taught: list[tuple[Path, tuple[str, ...]]] = []
-    for root in (*sets, *more):
-        for split in ("train",) if root in more else ("train", "val", "test"):
-            folder = args.out / "taught" / split / root.name
-            label(root, split, args.teacher, folder)
-            taught.append((folder, (split,)))
-    plain: list[tuple[Path, tuple[str, ...]]] = [(root, ("train", "val", "test")) for root in sets]
-    plain += [(root, ("train",)) for root in more]
+    plain = {args.data / "pool" / name: SPLITS for name in POOL}
+    if args.everything:
+        plain |= {args.data / name: ("train",) for name in MORE}
+    taught = {
+        label(root, args.teacher, args.out / "taught" / root.name): splits
+        for root, splits in plain.items()
+    }
     suffix = "-everything" if args.everything else ""
-    for name, real, with_drawn in (
+    for name, sets, with_drawn in (
         ("pool", plain, False),
         ("pool-drawn", plain, True),
         ("pool-taught", taught, False),
         ("all", taught, True),
     ):
         union = Union(args.out / f"{name}{suffix}")
-        for root, splits in real:
+        for root, splits in sets.items():
             union.add(root, drawn=False, only=splits)
         if with_drawn:
             union.add(drawn, drawn=True)

@@ -29,7 +29,7 @@ CONFIG = LabelConfig(
 
 
 @pytest.mark.skipif(
-    not (MODEL.exists() and IMAGES.exists() and "yolox" in PRESETS),
+    not (MODEL.exists() and IMAGES.exists()),
     reason="needs the parity fixtures beside the checkout",
 )
 def test_labels_score_as_the_detections_they_are(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.artifact import Parent, write_error, write_text
+from detkit.artifact.artifact import Manifest, Parent, write_error, write_text
 from detkit.config import LabelConfig
 from detkit.core.boxes import EVAL_NMS, NmsConfig, area_xyxy
 from detkit.core.errors import DataError, UsageError
@@ -204,11 +204,12 @@ def _report(
 ) -> LabelReport:
     """The report of what is known before any image has been looked at."""
     in_graph = isinstance(session, SuppressingSession)
+    manifest = session.manifest
     return LabelReport(
         folder=str(out),
         model=model.name,
         model_sha256=model.sha256,
-        licence=str(getattr(session.manifest, "licence", "")),
+        licence=manifest.licence if isinstance(manifest, Manifest) else "",
         runtime=session.engine,
         precision_mode=session.manifest.precision,
         class_names=classes.names,
