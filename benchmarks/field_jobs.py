@@ -66,7 +66,7 @@ class Training:
     model: str = "yolo-nas-n"
     init: Init = field(default_factory=Init)
     imgsz: int = 320
-    batch: int = 16
+    batch: int = 8
     device: str = "cpu"
     settings: tuple[str, ...] = ()
     label: str = ""

@@ -31,7 +31,7 @@ from training_queue import (
 
 RESULTS = Path(__file__).parent / "results" / "recipe.jsonl"
 MARK = "recipe"
-BATCH = 16
+BATCH = 8
 BASE = "base"
 FACTORS = {  # settings tried, one at a time; those of the base are the defaults
     "lr": ("optim.lr=2.5e-4", "optim.lr=5e-4", "optim.lr=2e-3", "optim.lr=4e-3"),
@@ -41,7 +41,7 @@ FACTORS = {  # settings tried, one at a time; those of the base are the defaults
         "optim.warmup_epochs=0.2",
         "optim.warmup_epochs=3",
     ),
-    "batch": ("batch=4", "batch=8", "batch=32"),
+    "batch": ("batch=4", "batch=16", "batch=32"),
     "ema": ("optim.ema=0.99", "optim.ema=0.998", "optim.ema=0.9999"),
     "decay": ("optim.weight_decay=0.002", "optim.weight_decay=0.1"),
     "mosaic": ("augment.close_epochs=0", "augment.close_epochs=6", "augment.mosaic=0.5"),
