@@ -92,7 +92,7 @@ def test_every_convolution_but_the_predictors_may_be_int8(
         for path, module in model.named_modules()
         if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) and path not in inside
     ]
-    kinds = ("cls_pred", "reg_pred")
+    kinds = ["cls_pred", "reg_pred", *(["obj_pred"] if name.startswith("yolox") else [])]
     assert sorted(others) == sorted(f"heads.head{i}.{k}" for i in (1, 2, 3) for k in kinds)
     for path, _ in model.convolutions():
         assert group_of(model, path) in model.plan.groups
@@ -113,6 +113,7 @@ def test_yolo_nas_p_has_the_quantizers_that_counting_by_hand_gives() -> None:
 
 # Of CSP layers or ELANs, of the neck, of the pooling; YOLOv7's pooling and stages 2 to 4 add one.
 CONCATENATIONS = {"yolo-nas": 8 + 4 + 1, "yolov5": 8 + 4 + 1, "yolov7": 17, "yolov8": 8 + 4 + 1}
+CONCATENATIONS["yolox"] = 8 + 4 + 1  # its Focus is one convolution here
 
 
 @pytest.mark.parametrize("name", ZOO)
