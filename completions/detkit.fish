@@ -19,7 +19,7 @@ complete -c detkit -n '__detkit_at 1' -a advise -d 'Say in which precision, on w
 complete -c detkit -n '__detkit_at 1' -a profile -d 'Measure a search space on this device, for searches elsewhere.'
 complete -c detkit -n '__detkit_at 1' -a search -d 'Search architectures for this machine.'
 complete -c detkit -n '__detkit_at 1' -a predict -d 'Draw a model\'s boxes on images.'
-complete -c detkit -n '__detkit_at 1' -a import -d 'Turn a YOLO-NAS .pth file into a detkit checkpoint.'
+complete -c detkit -n '__detkit_at 1' -a import -d 'Turn a YOLO-NAS or YOLOX file into a detkit checkpoint.'
 complete -c detkit -n '__detkit_at 1' -a info -d 'Say what a file is: its architecture, parents, figures.'
 complete -c detkit -n '__detkit_at 1' -a report -d 'Make one HTML page of a run folder.'
 complete -c detkit -n '__detkit_at 1' -a data -d 'check, convert, label, synth: see `detkit data`.'

@@ -46,7 +46,8 @@ VERBS = {
     "search": Verb("detkit.cli.verbs.search:search", "Search architectures for this machine."),
     "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on images."),
     "import": Verb(
-        "detkit.cli.verbs.import_:import_", "Turn a YOLO-NAS .pth file into a detkit checkpoint."
+        "detkit.cli.verbs.import_:import_",
+        "Turn a YOLO-NAS or YOLOX file into a detkit checkpoint.",
     ),
     "data check": Verb("detkit.cli.verbs.data.folders:check", "List every fault of a COCO folder."),
     "data convert": Verb(

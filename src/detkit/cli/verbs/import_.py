@@ -40,7 +40,7 @@ def import_(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Turn a YOLO-NAS or YOLOX .pth file into a detkit checkpoint; prints its path.
+    """Turn a YOLO-NAS or YOLOX file into a detkit checkpoint; prints its path.
 
     Nothing in the file is executed. The EMA weights are taken where there are any, class names and
     preprocessing come along, and BGR or 0..255 input is folded into the stem. The published weights
