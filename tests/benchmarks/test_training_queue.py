@@ -61,7 +61,7 @@ def test_jobs_run_side_by_side_and_after_what_they_need(tmp_path: Path) -> None:
 
 
 def test_a_stop_is_passed_on_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    begun = f"trap 'touch {tmp_path}/saved; exit 1' TERM; touch {tmp_path}/begun; sleep 60 & wait"
+    begun = f"trap 'touch {tmp_path}/saved; exit 1' TERM; touch {tmp_path}/begun; sleep 5 & wait"
     jobs = f"""job('a', "[ -e {tmp_path}/saved ] || {{ {begun}; }}")"""
     with subprocess.Popen(script(tmp_path, jobs), stdout=subprocess.PIPE, text=True) as process:
         while not (tmp_path / "begun").exists():
