@@ -23,7 +23,9 @@ def mosaic(
     """
     height, width = 2 * size[0], 2 * size[1]
     canvas = np.full((height, width, 3), pad_value, np.uint8)
-    sets = np.full((1, height, width), COMPLETE, np.int16)
+    sets = None
+    if samples[0].sets is not None:
+        sets = np.full((1, height, width), COMPLETE, np.int16)
     tiles = []
     for sample, (left_of, above) in zip(samples, CORNERS, strict=True):
         tall, wide = sample.image_hwc.shape[:2]
@@ -31,7 +33,7 @@ def mosaic(
         y = centre[1] - tall if above else centre[1]
         x1, y1, x2, y2 = max(x, 0), max(y, 0), min(x + wide, width), min(y + tall, height)
         canvas[y1:y2, x1:x2] = sample.image_hwc[y1 - y : y2 - y, x1 - x : x2 - x]
-        if sample.sets is not None:
+        if sets is not None and sample.sets is not None:
             sets[:, y1:y2, x1:x2] = sample.sets[:, y1 - y : y2 - y, x1 - x : x2 - x]
         tiles.append(_cut(sample, (x, y), np.array([x1, y1, x2, y2], np.float32)))
     return Sample(
@@ -40,7 +42,7 @@ def mosaic(
         np.concatenate([tile.classes for tile in tiles]),
         np.concatenate([tile.shown for tile in tiles]),
         np.concatenate([tile.scores for tile in tiles]),
-        None if samples[0].sets is None else sets,
+        sets,
     )
 
 
