@@ -34,8 +34,10 @@ from field_table import (
     LONG,
     SHORT,
     SPEED_LABEL,
+    TABLE_HELP,
+    add_table_arguments,
+    show_table,
     table_lines,
-    write_between,
 )
 from training_queue import Job, add_queue_arguments, chosen, read_records, run_or_show
 
@@ -145,17 +147,12 @@ def main() -> None:
     for verb in ("run", "plan", "speed"):
         add_queue_arguments(verbs.add_parser(verb), RESULTS)
     verbs.choices["speed"].set_defaults(threads=os.cpu_count())
-    table = verbs.add_parser("table", help="print the table of what is measured")
-    table.add_argument("--results", type=Path, default=RESULTS)
-    table.add_argument("--readme", type=Path, default=None, help="write it between its marks")
+    add_table_arguments(verbs.add_parser("table", help=TABLE_HELP), RESULTS)
     args = parser.parse_args()
     if args.verb != "table":
         run_or_show(plan(args), args)
         return
-    lines = table_lines(read_records(args.results))
-    print("\n".join(lines))
-    if args.readme:
-        write_between(args.readme, MARK, lines)
+    show_table(table_lines(read_records(args.results)), MARK, args.readme)
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -16,6 +17,7 @@ CATCH_UP = 6  # epochs from the starter that should do for what scratch has afte
 FULL = 80
 SPEED_LABEL = "speed"  # of short trainings on a quiet machine, for the minutes
 MISSING = "-"
+TABLE_HELP = "print the table of what is measured"
 ROWS = (  # model, first weights, how the row is called
     ("yolo-nas-n", SCRATCH, "yolo-nas-n, from scratch"),
     ("yolo-nas-n", "starter", "**yolo-nas-n, from the starter**"),
@@ -143,6 +145,19 @@ def mean_ap(records: Sequence[Record], name: str, trained: Trained) -> float | N
 
 def row_line(words: Iterable[str]) -> str:
     return f"| {' | '.join(words)} |"
+
+
+def add_table_arguments(parser: argparse.ArgumentParser, results: Path) -> None:
+    """Adds the arguments of scripts that print a table of their results."""
+    parser.add_argument("--results", type=Path, default=results)
+    parser.add_argument("--readme", type=Path, default=None, help="write it between its marks")
+
+
+def show_table(lines: Sequence[str], mark: str, readme: Path | None) -> None:
+    """Prints a table; writes it between its marks too where a file is named."""
+    print("\n".join(lines))
+    if readme:
+        write_between(readme, mark, lines)
 
 
 def write_between(path: Path, mark: str, lines: Sequence[str]) -> None:

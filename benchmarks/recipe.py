@@ -19,7 +19,7 @@ from pathlib import Path
 from statistics import mean, stdev
 
 from field_jobs import SETS, Init, Training, detkit_job
-from field_table import row_line, write_between
+from field_table import TABLE_HELP, add_table_arguments, row_line, show_table
 from training_queue import (
     Job,
     Record,
@@ -159,17 +159,12 @@ def main() -> None:
         queue.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
         queue.add_argument("--epochs", type=int, default=10)
         queue.add_argument("--base", action="append", default=[], help="key=value of the base")
-    table = verbs.add_parser("table", help="print the table of what is measured")
-    table.add_argument("--results", type=Path, default=RESULTS)
-    table.add_argument("--readme", type=Path, default=None, help="write it between its marks")
+    add_table_arguments(verbs.add_parser("table", help=TABLE_HELP), RESULTS)
     args = parser.parse_args()
     if args.verb != "table":
         run_or_show(plan(args), args)
         return
-    lines = table_lines(read_records(args.results))
-    print("\n".join(lines))
-    if args.readme:
-        write_between(args.readme, MARK, lines)
+    show_table(table_lines(read_records(args.results)), MARK, args.readme)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from field_jobs import Init, Training, commit, detkit_command, detkit_job, scratch_flags
-from field_table import figure, row_line, write_between
+from field_table import TABLE_HELP, add_table_arguments, figure, row_line, show_table
 from training_queue import (
     Job,
     Queue,
@@ -116,15 +116,10 @@ def main() -> None:
         queue.add_argument("--mixes", type=Path, required=True)
         queue.add_argument("--images", type=int, default=50_000, help="seen by a pretraining")
         queue.add_argument("--ingredients", nargs="+", choices=INGREDIENTS, default=[*INGREDIENTS])
-    table = verbs.add_parser("table", help="print the table of what is measured")
-    table.add_argument("--results", type=Path, default=RESULTS)
-    table.add_argument("--readme", type=Path, default=None, help="write it between its marks")
+    add_table_arguments(verbs.add_parser("table", help=TABLE_HELP), RESULTS)
     args = parser.parse_args()
     if args.verb == "table":
-        lines = table_lines(read_records(args.results))
-        print("\n".join(lines))
-        if args.readme:
-            write_between(args.readme, MARK, lines)
+        show_table(table_lines(read_records(args.results)), MARK, args.readme)
         return
     first = [pretraining(args, name) for name in args.ingredients]
     if args.verb == "run":
