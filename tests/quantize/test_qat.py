@@ -54,7 +54,7 @@ def images() -> Tensor:
 def test_the_parent_has_nothing_to_say_to_itself(settled: Callable[..., Path]) -> None:
     teacher = fuse(load_checkpoint(settled())[0].eval())
     guide = Distillation(teacher, cls=1.0, box=1.0)
-    assert float(guide(images(), *teacher(images()))) == pytest.approx(0, abs=1e-5)
+    assert float(guide(images(), teacher.outputs(images()))) == pytest.approx(0, abs=1e-5)
 
 
 def test_the_parent_teaches_the_network_and_not_itself(
@@ -63,7 +63,7 @@ def test_the_parent_teaches_the_network_and_not_itself(
     teacher = fuse(load_checkpoint(settled())[0].eval())
     guide = Distillation(teacher, cls=1.0, box=1.0)
     int8_model.requires_grad_(True)
-    loss = guide(images(), *int8_model(images()))
+    loss = guide(images(), int8_model.outputs(images()))
     loss.backward()
     assert float(loss.detach()) > 0
     assert int8_model.backbone.stem.conv.conv.weight.grad.abs().max() > 0
@@ -75,9 +75,9 @@ def test_weights_of_the_parent_scale_its_loss(
 ) -> None:
     teacher = fuse(load_checkpoint(settled())[0].eval())
     with torch.no_grad():
-        outputs = int8_model(images())
+        outputs = int8_model.outputs(images())
         cls, box, both = (
-            float(Distillation(teacher, cls=c, box=b)(images(), *outputs))
+            float(Distillation(teacher, cls=c, box=b)(images(), outputs))
             for c, b in ((1, 0), (0, 1), (2, 3))
         )
     assert both == pytest.approx(2 * cls + 3 * box, rel=1e-5)

@@ -54,7 +54,7 @@ def test_an_auxiliary_loss_is_added_to_the_total_and_to_the_gradients(
     context = trainer.strategy.context  # type: ignore[attr-defined]
     batch = next(iter(trainer.loader.epoch(0)))
     found = []
-    for auxiliary in (None, lambda images, logits, distances: logits.square().mean()):
+    for auxiliary in (None, lambda images, outputs: outputs.logits.square().mean()):
         context.model.zero_grad()
         parts = PlainStep(context, auxiliary).learn(batch.images, batch.labels, epoch=0, batch=0)
         gradient = context.model.heads.head1.cls_pred.bias.grad

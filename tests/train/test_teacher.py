@@ -17,7 +17,7 @@ from detkit.core.boxes import Detections
 from detkit.core.errors import DataError, UsageError
 from detkit.evaluation.evaluate import detect
 from detkit.nn.checkpoint import new_detector, save_checkpoint
-from detkit.nn.detector import build_detector, fuse
+from detkit.nn.detector import RawOutputs, build_detector, fuse
 from detkit.spec.arch import trainable
 from detkit.spec.zoo import ZOO, with_task
 from detkit.train import teacher
@@ -152,6 +152,21 @@ def dense_teacher(config: TrainConfig, tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
+@pytest.fixture
+def yolox_teacher(config: TrainConfig, tmp_path: Path) -> Callable[..., Path]:
+    """A checkpoint of yolox-nano with its own head, untrained."""
+
+    def write(names: tuple[str, ...]) -> Path:
+        model = new_detector(with_task(ZOO["yolox-nano"], len(names), (64, 64)), 5)
+        manifest = build_setup(config).manifest(config, {})
+        path = tmp_path / "yolox.safetensors"
+        manifest = dataclasses.replace(manifest, arch=model.spec, class_names=names)
+        save_checkpoint(path, model, manifest)
+        return path
+
+    return write
+
+
 @pytest.mark.parametrize("deployed", [False, True])
 def test_a_checkpoint_teaches_by_its_outputs(
     config: TrainConfig, dense_teacher: Callable[..., Path], deployed: bool
@@ -160,13 +175,12 @@ def test_a_checkpoint_teaches_by_its_outputs(
     by = dense_teacher(("cow", names[2], names[0]), deployed=deployed)
     setup = build_setup(dataclasses.replace(config, teacher=str(by)))
     assert setup.teacher is not None
-    assert (setup.teacher.mine, setup.teacher.theirs) == ([0, 2], [2, 1])
-    assert any("scores and distances of 2 of 6 classes" in note for note in setup.notes)
+    assert setup.teacher.classes == ([0, 2], [2, 1])
+    assert any("features, scores and distances of 2 of 6 classes" in n for n in setup.notes)
     assert setup.parents == ()
     loss = setup.teacher.as_loss(config)
     images = torch.rand(2, 3, 64, 64)
-    logits, distances = setup.model(images)
-    loss(images, logits, distances).backward()
+    loss(images, setup.model.outputs(images)).backward()
     bias = setup.model.get_parameter("heads.head1.cls_pred.bias").grad
     assert bias is not None
     assert (bias[[0, 2]] != 0).all()
@@ -180,11 +194,11 @@ def test_chosen_classes_are_compared_by_name() -> None:
     logits, distances = network(images)
     logits = logits + torch.tensor([2.0, 0.0, -2.0])  # classes that differ, as those of use do
     network.heads.register_forward_hook(lambda _module, _images, _out: (logits, distances))
-    turned = logits[..., [2, 0, 1]]
+    turned = RawOutputs(logits[..., [2, 0, 1]], distances)
     loss = Distillation(network, cls=1.0, box=1.0, classes=([0, 1, 2], [2, 0, 1]))
-    assert float(loss(images, turned, distances)) == pytest.approx(0, abs=1e-4)
-    assert float(loss(images, logits, distances)) > 0.1
-    assert common_classes(("a", "b"), ("b", "c", "a"), Path("t")) == ([0, 1], [2, 0])
+    assert float(loss(images, turned)) == pytest.approx(0, abs=1e-4)
+    assert float(loss(images, RawOutputs(logits, distances))) > 0.1
+    assert common_classes(("a", "b"), ("b", "c", "a")) == ([0, 1], [2, 0])
 
 
 def test_a_dense_teacher_labels_what_has_no_labels(
@@ -195,8 +209,37 @@ def test_a_dense_teacher_labels_what_has_no_labels(
         build_setup(asked(config, unlabelled, by))
 
 
-def test_a_yolox_teaches_by_its_boxes_not_by_its_raw_outputs() -> None:
+def test_only_a_head_of_the_same_form_has_outputs_to_compare() -> None:
     yolox = build_detector(ZOO["yolox-nano"], "training")
     student = build_detector(ZOO["yolo-nas-n"], "training")
     assert not teacher.same_outputs(yolox, student)
     assert teacher.same_outputs(build_detector(trainable(yolox.spec), "training"), student)
+
+
+def test_a_checkpoint_of_another_form_teaches_by_features_and_boxes(
+    config: TrainConfig, yolox_teacher: Callable[..., Path]
+) -> None:
+    names = build_setup(config).train.class_names
+    setup = build_setup(dataclasses.replace(config, teacher=str(yolox_teacher(("cow", names[0])))))
+    assert setup.teacher is not None
+    assert not setup.teacher.by_outputs
+    assert [note.split(": ")[1] for note in setup.notes if note.startswith("teacher")] == [
+        "features",
+        "0 boxes of score 0.3 and above as labels of 'train'",
+    ]
+    images = torch.rand(2, 3, 64, 64)
+    setup.teacher.as_loss(config)(images, setup.model.outputs(images)).backward()
+    moved = {name for name, p in setup.model.named_parameters() if p.grad is not None}
+    assert any(name.startswith("neck.") for name in moved)
+    assert not any(name.startswith("heads.") for name in moved)
+
+
+def test_features_need_no_class_of_the_same_name(
+    config: TrainConfig, yolox_teacher: Callable[..., Path]
+) -> None:
+    by = yolox_teacher(("cat", "cow"))
+    setup = build_setup(dataclasses.replace(config, teacher=str(by)))
+    assert any("features only, as it has none of the classes" in note for note in setup.notes)
+    without = dataclasses.replace(config, teacher=str(by), distill=DistillConfig(features=0))
+    with pytest.raises(UsageError, match="knows none of the classes, only cat, cow"):
+        build_setup(without)

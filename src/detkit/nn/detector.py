@@ -6,7 +6,7 @@ import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,14 @@ from detkit.nn.families import FAMILIES
 from detkit.nn.head import Heads
 from detkit.nn.qarep import REPARAM_BLOCKS
 from detkit.spec.arch import ArchSpec
+
+
+class RawOutputs(NamedTuple):
+    """What a network says of its images before decoding, and the maps it says it from."""
+
+    logits: Tensor  # (B, A, C)
+    distances: Tensor  # (B, A, D)
+    features: tuple[Tensor, ...] = ()  # of the neck, (B, channels, H, W) at strides 8, 16, 32
 
 
 class Detector(nn.Module):
@@ -34,8 +42,14 @@ class Detector(nn.Module):
         self.heads = Heads(spec, family.head)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        out: tuple[Tensor, Tensor] = self.heads(self.neck(self.backbone(images)))
-        return out
+        logits, distances, _ = Detector.outputs(self, images)
+        return logits, distances
+
+    def outputs(self, images: Tensor) -> RawOutputs:
+        """The two of `forward`, and the neck's maps."""
+        features = self.neck(self.backbone(images))
+        logits, distances = self.heads(features)
+        return RawOutputs(logits, distances, features)
 
     def scores(self, logits: Tensor) -> Tensor:
         """Scores (B, A, C) in 0..1, of the first output."""

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from detkit.config import TrainConfig
 from detkit.data.training.labels import Labels
-from detkit.nn.detector import Detector
+from detkit.nn.detector import Detector, RawOutputs
 from detkit.train.loss import DetectionLoss, LossParts
 
 
@@ -61,7 +61,7 @@ MakeStrategy = Callable[[StepContext], StepStrategy]
 class AuxiliaryLoss(Protocol):
     """A further loss, from the images (B, 3, H, W) and the network's raw outputs on them."""
 
-    def __call__(self, images: Tensor, logits: Tensor, distances: Tensor) -> Tensor: ...
+    def __call__(self, images: Tensor, outputs: RawOutputs) -> Tensor: ...
 
 
 class PlainStep:
@@ -76,10 +76,10 @@ class PlainStep:
     def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:
         del epoch, batch
         with self.context.autocast():
-            logits, distances = self.context.model(images)
-        parts: LossParts = self.loss(logits, distances, labels)
+            outputs = self.context.model.outputs(images)
+        parts: LossParts = self.loss(outputs.logits, outputs.distances, labels)
         if self.auxiliary is not None:
-            parts = parts.plus(self.auxiliary(images, logits, distances))
+            parts = parts.plus(self.auxiliary(images, outputs))
         self.context.backward(parts.total)
         return parts
 

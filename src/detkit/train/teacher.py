@@ -1,10 +1,11 @@
-"""What a run learns from beside its labels: a checkpoint's raw outputs, or any detector's boxes.
+"""What a run learns from beside its labels: a checkpoint's features and outputs, any one's boxes.
 
-A detkit checkpoint whose heads have the student's form teaches densely: every anchor point's class
-scores and distance distributions, on the very images of each batch. Any other detector, and every
-detector where the folder has no labels, teaches by the boxes that it draws once on each image; they
-become labels that are as sure as their scores (see `data.training.labels`). Classes are the same
-thing where they have the same name.
+A detkit checkpoint teaches densely, on the very images of each batch: by its features, whatever its
+family and classes, and where its heads have the student's form by every anchor point's class scores
+and distance distributions. Any other detector, one of another form, and every detector where the
+folder has no labels, teaches by the boxes that it draws once on each image; they become labels that
+are as sure as their scores (see `data.training.labels`). Classes are the same thing where they have
+the same name.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from detkit.artifact.artifact import read_manifest, sha256_of
 from detkit.artifact.cache import FileCache, FileStamp
@@ -36,6 +38,7 @@ from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import TRAINED_AS
 from detkit.spec.onnx_description import read_description
 from detkit.train.distill import Distillation
+from detkit.train.step import uses_bfloat16
 
 FLOOR = NmsConfig(score_threshold=0.05, iou_threshold=0.6, max_detections=100)  # of what is kept
 SAME_OBJECT = 0.5  # IoU with a label of the same class from which a box says nothing new
@@ -44,19 +47,34 @@ CACHE_SCHEMA = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DenseTeacher:
-    """A network whose outputs are of the student's form, and the classes that both know."""
+    """A network to learn from on every batch.
+
+    Attributes:
+        network: gives features, and outputs.
+        classes: indices of the student's classes and of its own for the same thing; empty where
+            its outputs are not learned from.
+        labels_too: whether its boxes teach what its outputs cannot.
+    """
 
     network: Detector
-    mine: list[int]
-    theirs: list[int]
+    classes: tuple[list[int], list[int]]
+    labels_too: bool = False
+
+    @property
+    def by_outputs(self) -> bool:
+        """Whether it teaches by its outputs, too."""
+        return bool(self.classes[0])
 
     def as_loss(self, config: TrainConfig) -> Distillation:
         """The auxiliary loss of a run, on its device."""
+        device = find_device(config.device)
         return Distillation(
-            self.network.to(find_device(config.device)).eval(),
-            cls=config.distill.cls,
-            box=config.distill.box,
-            classes=(self.mine, self.theirs),
+            self.network.to(device, memory_format=torch.channels_last).eval(),  # type: ignore[call-overload]
+            cls=config.distill.cls if self.by_outputs else 0.0,
+            box=config.distill.box if self.by_outputs else 0.0,
+            features=config.distill.features,
+            classes=self.classes,
+            bfloat16=uses_bfloat16(config.amp, device),
         )
 
 
@@ -92,24 +110,14 @@ def prepare_lesson(
     name = Path(config.teacher).name
     notes = [note] if (note := teacher_note(name, _licence_of(config.teacher))) else []
     if dense is not None:
-        note = f"teacher {name}: scores and distances of {len(dense.mine)} of {len(names)} classes"
-        notes.append(note)
+        notes.append(f"teacher {name}: {_subjects(config, dense, names)}")
     unlabelled = [split for split in folder.splits.values() if not _has_boxes(split)]
-    if dense is not None and not unlabelled:
+    if not unlabelled and dense is not None and not dense.labels_too:
         return Lesson(folder=folder, dense=dense, notes=tuple(notes))
-    session = _open_teacher(config)
-    splits = dict(folder.splits)
-    for split in unlabelled or [folder.splits["train"]]:
-        labelled, added = _with_boxes(split, session, config, on_progress)
-        splits[split.name] = labelled
-        notes.append(
-            f"teacher {name}: {added} boxes of score {config.distill.score:g} and above"
-            f" as labels of '{split.name}'"
-        )
-        if split.name == "val":
-            notes.append("the val split has no labels: AP says how far the teacher is agreed with")
+    labelled, more = _labelled(config, unlabelled or [folder.splits["train"]], on_progress)
+    splits = {**folder.splits, **{split.name: split for split in labelled}}
     return Lesson(
-        folder=dataclasses.replace(folder, splits=splits), dense=dense, notes=tuple(notes)
+        folder=dataclasses.replace(folder, splits=splits), dense=dense, notes=(*notes, *more)
     )
 
 
@@ -134,7 +142,7 @@ def _has_boxes(split: CocoSplit) -> bool:
 def _dense_teacher(
     config: TrainConfig, student: Detector, names: Sequence[str]
 ) -> DenseTeacher | None:
-    """The teacher as a network, where its outputs have the student's form."""
+    """The teacher as a network, where it is a detkit checkpoint with something to compare."""
     path = Path(config.teacher)
     try:
         if read_manifest(path).kind != "checkpoint":
@@ -142,10 +150,27 @@ def _dense_teacher(
     except NoManifestError:
         return None
     network, manifest = load_checkpoint(path)
-    if not same_outputs(network, student):
+    comparable = same_outputs(network, student)
+    if not (comparable or config.distill.features):
         return None
-    mine, theirs = common_classes(names, manifest.class_names, path)
-    return DenseTeacher(network=network, mine=mine, theirs=theirs)
+    classes = common_classes(names, manifest.class_names)
+    if not config.distill.features:
+        _require_common(classes, names, manifest.class_names, path)
+    return DenseTeacher(
+        network=network,
+        classes=classes if comparable else ([], []),
+        labels_too=not comparable and bool(classes[0]),
+    )
+
+
+def _subjects(config: TrainConfig, dense: DenseTeacher, names: Sequence[str]) -> str:
+    """What a dense teacher teaches, in words."""
+    of_classes = f"scores and distances of {len(dense.classes[0])} of {len(names)} classes"
+    if not config.distill.features:
+        return of_classes
+    if dense.by_outputs:
+        return f"features, {of_classes}"
+    return "features" if dense.labels_too else "features only, as it has none of the classes"
 
 
 def same_outputs(a: Detector, b: Detector) -> bool:
@@ -155,22 +180,22 @@ def same_outputs(a: Detector, b: Detector) -> bool:
     return a.spec.reg_max == b.spec.reg_max and len(a.spec.head_widths) == len(b.spec.head_widths)
 
 
-def common_classes(
-    mine: Sequence[str], theirs: Sequence[str], teacher: Path
-) -> tuple[list[int], list[int]]:
-    """Indices among `mine` and among `theirs` of the classes of the same name.
-
-    Raises:
-        UsageError: there are none.
-    """
+def common_classes(mine: Sequence[str], theirs: Sequence[str]) -> tuple[list[int], list[int]]:
+    """Indices among `mine` and among `theirs` of the classes of the same name."""
     pairs = [(i, theirs.index(name)) for i, name in enumerate(mine) if name in theirs]
-    if not pairs:
+    return [i for i, _ in pairs], [j for _, j in pairs]
+
+
+def _require_common(
+    classes: tuple[list[int], list[int]], mine: Sequence[str], theirs: Sequence[str], teacher: Path
+) -> None:
+    """Raises UsageError where there is no class of the same name."""
+    if not classes[0]:
         known = ", ".join(theirs[:5]) + (", ..." if len(theirs) > 5 else "")
         raise UsageError(
             f"the teacher {teacher.name} knows none of the classes, only {known}",
             hint=did_you_mean(mine[0], theirs),
         )
-    return [i for i, _ in pairs], [j for _, j in pairs]
 
 
 # --- by boxes ------------------------------------------------------------------------------------
@@ -185,14 +210,33 @@ def _open_teacher(config: TrainConfig) -> Session:
     return open_session(path, session_options=options, description=description)
 
 
+def _labelled(
+    config: TrainConfig, splits: Sequence[CocoSplit], on_progress: Callable[[int], None]
+) -> tuple[list[CocoSplit], list[str]]:
+    """The splits with the teacher's boxes among their labels, and what to say of them."""
+    session, name = _open_teacher(config), Path(config.teacher).name
+    labelled, notes = [], []
+    for split in splits:
+        with_boxes, added = _with_boxes(split, session, config, on_progress)
+        labelled.append(with_boxes)
+        notes.append(
+            f"teacher {name}: {added} boxes of score {config.distill.score:g} and above"
+            f" as labels of '{split.name}'"
+        )
+        if split.name == "val":
+            notes.append("the val split has no labels: AP says how far the teacher is agreed with")
+    return labelled, notes
+
+
 def _with_boxes(
     split: CocoSplit, session: Session, config: TrainConfig, on_progress: Callable[[int], None]
 ) -> tuple[CocoSplit, int]:
     """The split with the teacher's boxes among its labels, and how many they are."""
     names = session.manifest.class_names
-    mine, theirs = common_classes(split.class_names, names, Path(config.teacher))
+    common = common_classes(split.class_names, names)
+    _require_common(common, split.class_names, names, Path(config.teacher))
     class_of = np.full(len(names), -1, np.int64)
-    class_of[theirs] = mine
+    class_of[common[1]] = common[0]
     records = []
     for record, found in zip(
         split.records, _drawn_boxes(split.records, session, config, on_progress), strict=True

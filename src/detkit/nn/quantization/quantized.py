@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.nn.blocks import FusedConv, QuantGroup
-from detkit.nn.detector import Detector
+from detkit.nn.detector import Detector, RawOutputs
 from detkit.nn.quantization.fake_quant import QuantConv, Quantizer, ShuffledConv
 from detkit.spec.quant import QuantSpec
 
@@ -62,6 +62,10 @@ class QuantizedDetector(Detector):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         out: tuple[Tensor, Tensor] = fx.Interpreter(self, graph=self._graph).run(images)
         return out
+
+    def outputs(self, images: Tensor) -> RawOutputs:
+        """The two of `forward`; its maps are rounded on the way and not given."""
+        return RawOutputs(*self(images))
 
     def in_float(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Runs the network without rounding its activations; what `forward` is made from."""
