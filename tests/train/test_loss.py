@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import math
 
+import pytest
 import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from detkit.config import LossConfig
 from detkit.data.training.labels import Labels, certain
-from detkit.train.loss import DetectionLoss, distribution_focal_loss, giou_loss
+from detkit.train.assign import Assignment
+from detkit.train.loss import (
+    DetectionLoss,
+    distribution_focal_loss,
+    giou_loss,
+    varifocal_loss,
+)
 
 
 def test_giou_of_known_pairs() -> None:
@@ -43,6 +51,27 @@ def test_images_without_boxes_train_the_background_only() -> None:
     assert (logits.grad > 0).all()  # every score is pushed down
 
 
+def test_scores_cost_what_their_formula_says() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 84, 3, dtype=torch.float64, requires_grad=True)
+    known = torch.rand(2, 84, 3) < 0.5
+    weights = torch.tensor([1.0, 0.5, 2.0], dtype=torch.float64)
+    points = torch.tensor([0, 0, 1]), torch.tensor([3, 80, 3]), torch.tensor([2, 0, 1])
+    strength = torch.tensor([0.9, 0.2, 0.0], dtype=torch.float64)
+    boxes = torch.zeros(3, 4)
+    for mask in (None, known):
+        found = varifocal_loss(logits, Assignment(*points, boxes, strength, mask), weights)
+        targets = torch.zeros(2, 84, 3, dtype=torch.float64).index_put(points, strength)
+        scale = 0.75 * logits.sigmoid() ** 2 * (1 if mask is None else mask)
+        scale = scale.index_put(points, strength)
+        entropy = binary_cross_entropy_with_logits(logits, targets, reduction="none")
+        expected = (scale * entropy * weights).sum()
+        assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=1e-6)
+        (gradient,) = torch.autograd.grad(found, logits)
+        reference = torch.autograd.grad(expected, logits)[0]
+        torch.testing.assert_close(gradient, reference, rtol=1e-5, atol=1e-6)
+
+
 def test_the_parts_add_up() -> None:
     torch.manual_seed(0)
     loss = DetectionLoss(LossConfig(), (64, 64))
@@ -71,7 +100,9 @@ def test_what_labels_do_not_speak_of_is_not_punished() -> None:
     assert logits.grad is not None
     points = loss.points * loss.strides
     left = points[:, 0] < 32
-    assigned = loss.assign(logits, distances, labels).scores_bac[0, :, 1] > 0
+    found = loss.assign(logits, distances, labels)
+    assigned = torch.zeros(84, dtype=torch.bool)
+    assigned[found.anchor_p[(found.image_p == 0) & (found.strength_p > 0)]] = True
     assert assigned.any()
     assert (logits.grad[0, assigned, 1] != 0).all()  # a labelled object teaches all the same
     assert (logits.grad[0, left & ~assigned, 1] == 0).all()

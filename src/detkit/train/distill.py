@@ -26,11 +26,12 @@ def score_divergence(logits_bac: Tensor, teacher_bac: Tensor) -> Tensor:
     return divergence
 
 
-def distance_divergence(distances_bad: Tensor, teacher_bad: Tensor) -> Tensor:
-    """KL divergence from the teacher's distributions, mean of the four sides, (B, A)."""
-    sides = (*distances_bad.shape[:2], 4, distances_bad.shape[-1] // 4)
-    log_p = distances_bad.reshape(sides).log_softmax(-1)
-    log_q = teacher_bad.reshape(sides).log_softmax(-1)
+def distance_divergence(distances: Tensor, teacher: Tensor) -> Tensor:
+    """KL divergence (...) from the teacher's distributions (..., D), mean of the four sides."""
+    log_p, log_q = (
+        logits.reshape(*logits.shape[:-1], 4, logits.shape[-1] // 4).log_softmax(-1)
+        for logits in (distances, teacher)
+    )
     divergence: Tensor = (log_q.exp() * (log_q - log_p)).sum(-1).mean(-1)
     return divergence
 

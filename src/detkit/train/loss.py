@@ -8,6 +8,7 @@ pixels. Legend: B batch, A anchor points, C classes, D = 4 * (reg_max + 1), P po
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,7 @@ from detkit.config import LossConfig
 from detkit.data.training.labels import Labels
 from detkit.nn.decode import anchor_points, boxes_from_distances
 from detkit.nn.head import expected_distances
-from detkit.train.assign import Assignment, assign, pad_targets
+from detkit.train.assign import Assignment, assign
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.75, 2.0
 GIOU_EPS = 1e-10
@@ -69,10 +70,10 @@ class DetectionLoss(nn.Module):
     def assign(self, logits_bac: Tensor, distances_bad: Tensor, labels: Labels) -> Assignment:
         """Assigns to each anchor point what it should predict, by what the network predicts now."""
         found = assign(
-            logits_bac.float().sigmoid(),
+            logits_bac,
             self._boxes_cells(distances_bad.float()) * self.strides,
             self.points * self.strides,
-            pad_targets(labels, len(logits_bac)),
+            labels,
             self.config,
         )
         known = labels.known_at(self.points * self.strides, self.image_size)
@@ -80,25 +81,25 @@ class DetectionLoss(nn.Module):
 
     def given(self, assignment: Assignment, logits_bac: Tensor, distances_bad: Tensor) -> LossParts:
         """The loss of raw outputs, of this network or another, under an assignment."""
-        logits, distances = logits_bac.float(), distances_bad.float()
-        norm = assignment.scores_bac.sum().clamp(min=1)
-        cls = varifocal_loss(logits, assignment, self.class_weights) * self.config.cls / norm
-        iou, dfl = self._box_losses(self._boxes_cells(distances), distances, assignment)
+        norm = assignment.strength_p.sum().clamp(min=1)
+        cls = varifocal_loss(logits_bac, assignment, self.class_weights) * self.config.cls / norm
+        iou, dfl = self._box_losses(distances_bad, assignment)
         iou, dfl = iou * self.config.iou / norm, dfl * self.config.dfl / norm
         return LossParts(cls + iou + dfl, cls, iou, dfl)
 
     def _boxes_cells(self, distances_bad: Tensor) -> Tensor:
         return boxes_from_distances(self.points, expected_distances(distances_bad))
 
-    def _box_losses(
-        self, boxes_cells: Tensor, distances: Tensor, assignment: Assignment
-    ) -> tuple[Tensor, Tensor]:
-        image, anchor = assignment.positive_ba.nonzero(as_tuple=True)
-        weight_p = assignment.scores_bac.sum(-1)[image, anchor]
-        target_p4 = assignment.boxes_ba4[image, anchor] / self.strides[anchor]
-        giou = (giou_loss(boxes_cells[image, anchor], target_p4) * weight_p).sum()
-        logits_p4k = distances[image, anchor].reshape(len(image), 4, distances.shape[-1] // 4)
-        points_p2 = self.points[anchor]
+    def _box_losses(self, distances_bad: Tensor, assignment: Assignment) -> tuple[Tensor, Tensor]:
+        anchor, weight_p = assignment.anchor_p, assignment.strength_p
+        distances_pd, points_p2 = (
+            distances_bad[assignment.image_p, anchor].float(),
+            self.points[anchor],
+        )
+        boxes_p4 = boxes_from_distances(points_p2, expected_distances(distances_pd))
+        target_p4 = assignment.boxes_p4 / self.strides[anchor]
+        giou = (giou_loss(boxes_p4, target_p4) * weight_p).sum()
+        logits_p4k = distances_pd.reshape(len(anchor), 4, distances_pd.shape[-1] // 4)
         wanted_p4 = torch.cat([points_p2 - target_p4[:, :2], target_p4[:, 2:] - points_p2], -1)
         return giou, (distribution_focal_loss(logits_p4k, wanted_p4) * weight_p).sum()
 
@@ -109,15 +110,57 @@ def varifocal_loss(logits_bac: Tensor, assignment: Assignment, class_weights: Te
     Each class is weighed by `class_weights` (C,), or (1,) for all.
     A class that the labels do not speak of at a point costs nothing there, unless it is assigned.
     """
-    targets_bac = assignment.scores_bac
-    assigned_bac = torch.zeros_like(targets_bac, dtype=torch.bool)
-    assigned_bac.scatter_(2, assignment.classes_ba[..., None], assignment.positive_ba[..., None])
-    negative = FOCAL_ALPHA * logits_bac.sigmoid().pow(FOCAL_GAMMA)
+    background: Tensor = BackgroundLoss.apply(  # type: ignore[no-untyped-call]
+        logits_bac, assignment.known_bac, class_weights
+    )
+    at = assignment.image_p, assignment.anchor_p, assignment.class_p
+    logits_p, target_p = logits_bac[at].float(), assignment.strength_p
+    entropy_p = F.binary_cross_entropy_with_logits(logits_p, target_p, reduction="none")
+    counted_p = _background_terms(logits_p)[0]
     if assignment.known_bac is not None:
-        negative = negative * assignment.known_bac
-    weight = torch.where(assigned_bac, targets_bac, negative)
-    entropy = F.binary_cross_entropy_with_logits(logits_bac, targets_bac, reduction="none")
-    return (entropy * weight * class_weights).sum()
+        counted_p = counted_p * assignment.known_bac[at]
+    weight_p = class_weights.expand(logits_bac.shape[-1])[assignment.class_p]
+    return background + ((target_p * entropy_p - counted_p) * weight_p).sum()
+
+
+class BackgroundLoss(torch.autograd.Function):
+    """The loss of scores that should all be 0, alpha * p^gamma * softplus(logit), summed.
+
+    There are a hundred classes and thousands of points for each one that is assigned, so this is
+    most of what a loss costs: value and gradient are made in one pass, on the CPU image by image,
+    which stays in its cache.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits_bac: Tensor, known_bac: Tensor | None, class_weights: Tensor
+    ) -> Tensor:
+        gradient = torch.empty_like(logits_bac)
+        total = class_weights.new_zeros(())
+        num_images = 1 if logits_bac.device.type == "cpu" else max(len(logits_bac), 1)
+        for start in range(0, len(logits_bac), num_images):
+            chunk = slice(start, start + num_images)
+            values, slopes = _background_terms(logits_bac[chunk].float())
+            for part in (values, slopes):
+                part *= class_weights
+                if known_bac is not None:
+                    part *= known_bac[chunk]
+            total += values.sum()
+            gradient[chunk] = slopes
+        ctx.save_for_backward(gradient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor, None, None]:
+        (gradient,) = ctx.saved_tensors
+        return gradient * above, None, None
+
+
+def _background_terms(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of a score that should be 0, and its derivative by the logit."""
+    p, entropy = logits.sigmoid(), F.softplus(logits)
+    focus = FOCAL_ALPHA * p**FOCAL_GAMMA
+    return focus * entropy, focus * (FOCAL_GAMMA * (1 - p) * entropy + p)
 
 
 def giou_loss(boxes_p4: Tensor, targets_p4: Tensor) -> Tensor:

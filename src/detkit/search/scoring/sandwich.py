@@ -97,10 +97,11 @@ def distillation_loss(
     assignment: Assignment, logits: Tensor, distances: Tensor, teacher: tuple[Tensor, Tensor]
 ) -> Tensor:
     """Cross-entropy to the teacher's class scores, KL to its distances at the positives."""
-    strength_ba = assignment.scores_bac.sum(dim=-1)
-    norm = strength_ba.sum().clamp(min=1)
+    strength_p = assignment.strength_p
+    norm = strength_p.sum().clamp(min=1)
     cls = score_divergence(logits.float(), teacher[0]).sum()
-    box = (distance_divergence(distances.float(), teacher[1]) * strength_ba).sum()
+    at = assignment.image_p, assignment.anchor_p
+    box = (distance_divergence(distances[at].float(), teacher[1][at]) * strength_p).sum()
     total: Tensor = (DISTILL_CLS * cls + DISTILL_BOX * box) / norm
     return total
 
