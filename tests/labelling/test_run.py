@@ -228,6 +228,22 @@ def test_scores_and_gaps_of_labels_that_exist_stay(
     assert [record.known for record in after[1:]] == [None] * 3
 
 
+def test_a_class_with_near_misses_is_not_said_to_be_complete(
+    label: Label, cell_folder: Path, tmp_path: Path
+) -> None:
+    label(cell_folder / "images", score=0.9)  # green ones score 0.8
+    truth = {r.file_name: r for r in open_folder(cell_folder).split("val").records}
+    names = open_folder(tmp_path / "out").split("train").class_names
+    for record in open_folder(tmp_path / "out").split("train").records:
+        shows_green = 1 in truth[record.file_name].classes
+        assert (record.known is not None) == shows_green
+        if record.known is not None:
+            assert dict(zip(names, record.known.tolist(), strict=True)) == {
+                "red": True,
+                "green": False,
+            }
+
+
 # --- what cannot be used -----------------------------------------------------------------------
 
 

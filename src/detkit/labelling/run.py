@@ -54,7 +54,8 @@ def label_images(
 
     The same model, images and settings give the same bytes. Images that are equal byte for byte are
     labelled once. Scores stay with the boxes; an image on which neither a person nor the model
-    looked for some class says so (see `data.coco.write.write_split`).
+    looked for some class, or which shows near misses of one, says so (see
+    `data.coco.write.write_split`): neither training nor evaluation takes it for complete there.
 
     Args:
         model: the artifact file as the report names it.
@@ -147,8 +148,12 @@ def _labelled(
 
 
 def _entry(image: LoadedImage, labels: ImageLabels, classes: LabelClasses) -> LabelledImage:
-    """What the annotations say of an image: people's boxes first, then the model's with scores."""
-    found, human, known = labels.labels, image.item.human, classes.is_looked_for
+    """What the annotations say of an image: people's boxes first, then the model's with scores.
+
+    Of a class with near misses there may be more than the labels say.
+    """
+    found, human, known = labels.labels, image.item.human, classes.is_looked_for.copy()
+    known[labels.near_misses.classes] = False
     entry = LabelledImage(
         file_name=image.item.name,
         width=image.geometry.width,
