@@ -227,6 +227,12 @@ def test_a_checkpoint_of_another_form_teaches_by_features_and_boxes(
         "features",
         "0 boxes of score 0.3 and above as labels of 'train'",
     ]
+    alone = dataclasses.replace(
+        config, teacher=str(yolox_teacher(("cow", names[0]))), distill=DistillConfig(score=1)
+    )
+    assert [n for n in build_setup(alone).notes if n.startswith("teacher")] == [
+        "teacher yolox.safetensors: features only"
+    ]
     images = torch.rand(2, 3, 64, 64)
     setup.teacher.as_loss(config)(images, setup.model.outputs(images)).backward()
     moved = {name for name, p in setup.model.named_parameters() if p.grad is not None}

@@ -42,6 +42,7 @@ from detkit.train.step import uses_bfloat16
 
 FLOOR = NmsConfig(score_threshold=0.05, iou_threshold=0.6, max_detections=100)  # of what is kept
 SAME_OBJECT = 0.5  # IoU with a label of the same class from which a box says nothing new
+NO_LABELS = 1.0  # `distill.score` at which a dense teacher is not asked for boxes
 CACHE_SCHEMA = 1
 
 
@@ -159,7 +160,7 @@ def _dense_teacher(
     return DenseTeacher(
         network=network,
         classes=classes if comparable else ([], []),
-        labels_too=not comparable and bool(classes[0]),
+        labels_too=not comparable and bool(classes[0]) and config.distill.score < NO_LABELS,
     )
 
 
@@ -170,7 +171,10 @@ def _subjects(config: TrainConfig, dense: DenseTeacher, names: Sequence[str]) ->
         return of_classes
     if dense.by_outputs:
         return f"features, {of_classes}"
-    return "features" if dense.labels_too else "features only, as it has none of the classes"
+    if dense.labels_too:
+        return "features"
+    without_labels = config.distill.score >= NO_LABELS
+    return "features only" if without_labels else "features only, as it has none of the classes"
 
 
 def same_outputs(a: Detector, b: Detector) -> bool:
