@@ -1,11 +1,12 @@
 """What each ingredient of the starter weights is worth: one pretraining each, then fine-tuned.
 
-    python benchmarks/starter_study.py run DATA WORK --mixes DIR [--images 50000]
+    python benchmarks/starter_study.py run DATA WORK --mixes DIR --teacher FILE [--images 50000]
     python benchmarks/starter_study.py table [--readme benchmarks/README.md]
 
-DATA holds the small sets, DIR the folders that `starter_prepare.py` makes. Every pretraining sees
-the same number of images (whole epochs, rounded), from scratch; then 10 epochs on sets that none of
-them holds, three seeds, on the queue of `field.py`. Results in results/starter-study.jsonl.
+DATA holds the small sets, DIR the folders that `starter_prepare.py` makes, FILE is a checkpoint
+whose features the last pretraining learns from. Every pretraining sees the same number of images
+(whole epochs, rounded), from scratch; then 10 epochs on sets that none of them holds, three seeds,
+on the queue of `field.py`. Results in results/starter-study.jsonl.
 """
 
 from __future__ import annotations
@@ -30,12 +31,14 @@ from training_queue import (
 
 RESULTS = Path(__file__).parent / "results" / "starter-study.jsonl"
 MARK = "starter-study"
+FEATURES = "-features"  # of a folder: taught by the teacher's features, too
 INGREDIENTS = {  # folder -> how the table calls it
     "drawn": "drawn",
     "pool": "pool",
     "pool-drawn": "pool + drawn",
     "pool-taught": "pool + teacher's labels",
     "all": "pool + drawn + teacher's labels",
+    f"all{FEATURES}": "pool + drawn + teacher's labels and features",
 }
 SETS = ("bccd", "raccoon")
 SEEDS = (0, 1, 2)
@@ -50,7 +53,7 @@ def pretraining_key(name: str, images: int) -> str:
 
 def pretraining(args: argparse.Namespace, name: str) -> Job:
     """A training from scratch over one folder that sees about `args.images` images."""
-    folder = args.mixes / name
+    folder = args.mixes / name.removesuffix(FEATURES)
 
     def measure(place: Workplace) -> Record:
         run = place.folder / "run"
@@ -62,6 +65,8 @@ def pretraining(args: argparse.Namespace, name: str) -> Job:
             flags = [folder, "--model", "yolo-nas-n", *scratch_flags(), "-o", run, "--force"]
             flags += ["--imgsz", SIDE, "--batch", BATCH, "--epochs", epochs]
             flags += [word for setting in SETTINGS for word in ("--set", setting)]
+            if name.endswith(FEATURES):
+                flags += ["--teacher", args.teacher, "--set", "distill.score=1"]
         threads = ("--threads", place.queue.threads)
         report = json.loads(place.call(*detkit_command("train", *flags, *threads, "--json")))
         return {
@@ -114,6 +119,7 @@ def main() -> None:
         queue = verbs.add_parser(verb)
         add_queue_arguments(queue, RESULTS)
         queue.add_argument("--mixes", type=Path, required=True)
+        queue.add_argument("--teacher", type=Path, required=True)
         queue.add_argument("--images", type=int, default=50_000, help="seen by a pretraining")
         queue.add_argument("--ingredients", nargs="+", choices=INGREDIENTS, default=[*INGREDIENTS])
     add_table_arguments(verbs.add_parser("table", help=TABLE_HELP), RESULTS)
