@@ -54,6 +54,7 @@ class Training:
     """One training and what its figures are of; the fields of a line of the results.
 
     Attributes:
+        teacher: the run that is learned from beside the labels, as its job is called.
         settings: further settings of detkit, `key=value` as `--set` takes them.
         label: of the settings, where the table should tell them from the defaults.
     """
@@ -68,6 +69,7 @@ class Training:
     imgsz: int = 320
     batch: int = 8
     device: str = "cpu"
+    teacher: str = ""
     settings: tuple[str, ...] = ()
     label: str = ""
 
@@ -93,6 +95,7 @@ class Training:
             "imgsz": self.imgsz,
             "batch": self.batch,
             "device": self.device,
+            "teacher": self.teacher,
             "settings": list(self.settings),
             "label": self.label,
             "split": split,
@@ -120,6 +123,8 @@ def detkit_job(training: Training) -> Job:
             flags = ["-o", run, "--resume", *threads]
         else:
             flags = [*train_flags(training), *threads, "-o", run, "--force"]
+            if training.teacher:
+                flags += ["--teacher", place.folder_of(training.teacher) / "run/best.safetensors"]
         report = run_detkit(place, "train", *flags)
         split, checkpoint = SETS[training.set]
         scored = (run / f"{checkpoint}.safetensors", training.data / training.set)
@@ -136,7 +141,7 @@ def detkit_job(training: Training) -> Job:
             "versions": versions("torch", "numpy"),
         }
 
-    return Job(training.key, measure)
+    return Job(training.key, measure, needs=training.teacher)
 
 
 def train_flags(training: Training) -> list[object]:
@@ -147,7 +152,7 @@ def train_flags(training: Training) -> list[object]:
     if training.init.file is None:
         flags += ["--model", training.model, *scratch_flags()]
     else:
-        flags += ["--init", training.init.file]
+        flags += ["--model", training.model, "--init", training.init.file]
     for setting in training.settings:
         flags += ["--set", setting]
     return flags
