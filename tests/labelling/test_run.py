@@ -270,12 +270,21 @@ def test_images_that_cannot_be_read_are_listed(label: Label, cell_folder: Path) 
     assert any("b.png: not an image" in reason for reason in report.skipped)
 
 
+def test_a_listed_image_that_cannot_be_read_is_told_once(label: Label, cell_folder: Path) -> None:
+    images = cell_folder / "images"
+    (images / "deep" / "c.png").write_bytes(b"?")
+    (images / "b.png").unlink()
+    mine = cell_folder / "annotations" / "instances_val.json"
+    report = label(images, annotations=mine)
+    assert report.skipped == ("b.png: no such image file", "deep/c.png: image cannot be decoded")
+
+
 def test_nothing_is_left_where_no_image_can_be_read(
     label: Label, cell_folder: Path, tmp_path: Path
 ) -> None:
     for path in (cell_folder / "images").rglob("*.png"):
         path.write_bytes(b"?")
-    with pytest.raises(DataError, match="none of 4 images"):
+    with pytest.raises(DataError, match=r"none of 4 images could be read: .*a\.png: not an image"):
         label(cell_folder / "images")
     assert not [*(tmp_path / "out" / "annotations").iterdir()]
     assert not from_json(LabelReport, (tmp_path / "out" / "report.json").read_text()).finished
@@ -313,6 +322,23 @@ def test_what_exists_is_refused_and_what_is_not_ours_even_by_force(
         label(cell_folder / "images", force=True)
 
 
+def test_labels_of_people_in_the_folder_to_be_replaced_are_left_alone(
+    label: Label, cell_folder: Path, tmp_path: Path
+) -> None:
+    """An earlier run whose labels somebody corrected: --force is not to destroy them."""
+    label(cell_folder / "images")
+    out = tmp_path / "out"
+    mine = out / "annotations" / "instances_train.json"
+    before = files_of(out)
+    with pytest.raises(UsageError, match="lies in .*out, which is replaced"):
+        label(out, force=True)
+    with pytest.raises(UsageError, match="which is replaced"):
+        label(out / "images", annotations=mine, force=True)
+    with pytest.raises(UsageError, match="which is replaced"):
+        label(cell_folder / "images", annotations=mine, force=True)
+    assert files_of(out) == before
+
+
 def test_a_link_out_of_the_folder_is_not_followed(
     label: Label, cell_folder: Path, tmp_path: Path
 ) -> None:
@@ -332,6 +358,9 @@ def test_the_iou_of_a_graph_with_nms_cannot_be_changed(
     with pytest.raises(UsageError, match="NMS in the graph"):
         label(cell_folder / "images", model=model, iou=0.5)
     assert label(cell_folder / "images", model=model).counts.boxes == 5
+    one = ClassMap(labels={"red": "lamp", "green": "lamp"})  # whose boxes are suppressed again
+    report = label(cell_folder / "images", model=model, class_map=one, iou=0.5, force=True)
+    assert report.thresholds.nms_iou == 0.5
 
 
 def test_the_report_reads_back(label: Label, cell_folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from detkit.data.coco import faults
 from detkit.data.coco.coco_json import escape_reason
 from detkit.data.coco.folder import CocoFolder, open_folder
 from detkit.data.coco.layout import find_layout
-from detkit.data.coco.split_reader import ImageRecord
+from detkit.data.coco.split_reader import ImageRecord, label_of
 from detkit.data.find_images import find_images, names_below_common_folder
 
 IMAGE_FAULTS = (faults.FILE_MISSING, faults.UNDECODABLE)
@@ -51,16 +51,16 @@ def find_label_images(
 
     A COCO folder is what its annotations list, each image in its split. With `annotations` the only
     source is their image folder, and the images there that they do not list are labelled too. What
-    lies below `out` is left out.
+    lies below `out` is left out, as it will be replaced.
 
     Raises:
         DataError: no images, or annotations that cannot be used.
-        UsageError: settings that do not go together.
+        UsageError: settings that do not go together, or labels of people that lie below `out`.
     """
     if annotations is not None:
         return _listed_and_others(_only_folder(sources), annotations, out, config)
     if len(sources) == 1 and _is_coco_folder(sources[0]):
-        return _coco_folder(sources[0], config)
+        return _coco_folder(sources[0], out, config)
     paths = [path for path in find_images(sources) if not _is_below(path, out)]
     if not paths:
         raise DataError(f"no images in {', '.join(map(str, sources))} but those of {out}")
@@ -90,6 +90,13 @@ def _is_below(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
+def _check_apart(labels: Path, records: Iterable[ImageRecord], out: Path) -> None:
+    """Raises UsageError where annotations or their images lie in the folder to be replaced."""
+    for path in (labels, *(record.path for record in records)):
+        if _is_below(path, out):
+            raise UsageError(f"{path} lies in {out}, which is replaced", hint="-o another folder")
+
+
 def _is_coco_folder(folder: Path) -> bool:
     try:
         return bool(find_layout(folder).splits)
@@ -97,13 +104,14 @@ def _is_coco_folder(folder: Path) -> bool:
         return False
 
 
-def _coco_folder(root: Path, config: LabelConfig) -> LabelSource:
+def _coco_folder(root: Path, out: Path, config: LabelConfig) -> LabelSource:
     if config.val_share:
         raise UsageError(f"val_share: the images of {root} have their splits")
     folder = open_folder(
         root, splits=(config.split,) if config.split else None, verify_pixels=False
     )
     rows = [(split.name, record) for split in folder.splits.values() for record in split.records]
+    _check_apart(root, (record for _, record in rows), out)
     names = _distinct([(str(r.path), r.file_name, split) for split, r in rows])
     items = tuple(
         LabelItem(path=record.path, name=name, split=split, human=record)
@@ -118,11 +126,14 @@ def _listed_and_others(
     split = config.split or "train"
     folder = open_folder(root, files={split: (annotations, root)}, verify_pixels=False)
     records = folder.split(split).records
+    _check_apart(annotations, records, out)
     listed = {record.path.resolve() for record in records}
+    unusable = {fault.file for fault in folder.report.faults if fault.reason in IMAGE_FAULTS}
     others = [
         path
         for path in find_images([root])
-        if path.resolve() not in listed and not _is_below(path, out)
+        if not (path.resolve() in listed or label_of(root, path) in unusable)
+        and not _is_below(path, out)
     ]
     paths = [*(record.path for record in records), *others]
     names = [record.file_name for record in records]

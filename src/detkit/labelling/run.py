@@ -62,16 +62,17 @@ def label_images(
         on_progress: called with the number of images just done.
 
     Raises:
-        UsageError: `out` may not be written to, a class that is not there, or an IoU for a model
-            that has its NMS in the graph.
+        UsageError: `out` may not be written to, a class that is not there, or an IoU that would
+            change nothing, as the model has its NMS in the graph.
         DataError: no image could be read.
         NonFiniteError: the model gives NaN or Inf.
     """
     config, class_map = config or LabelConfig(), class_map or ClassMap()
     check_label_folder(out, force=force)
-    _check_iou(session, model, config)
     names = session.manifest.class_names
     classes = plan_classes(names, config, class_map, human_names=source.human_names)
+    if not _suppresses(session, classes) and config.iou != LabelConfig().iou:
+        raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
     _remove_earlier(out)
     report = _report(session, model, out, classes, config)
     write_text(out / REPORT_FILE, to_json(report) + "\n")
@@ -87,7 +88,8 @@ def label_images(
                 review.add(item, labels, doubt_of(labels, item.human), num_boxes)
             on_progress(num_read)
         if not totals.images:
-            raise DataError(f"none of {len(source.items)} images could be read")
+            first = loader.skipped[0]
+            raise DataError(f"none of {len(source.items)} images could be read: {first}")
         report = dataclasses.replace(
             report,
             finished=True,
@@ -102,10 +104,9 @@ def label_images(
     return report
 
 
-def _check_iou(session: Session, model: Parent, config: LabelConfig) -> None:
-    """Raises UsageError for an IoU that the graph has fixed."""
-    if isinstance(session, SuppressingSession) and config.iou != LabelConfig().iou:
-        raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
+def _suppresses(session: Session, classes: LabelClasses) -> bool:
+    """Whether boxes are suppressed here: raw ones, and those of classes that were joined."""
+    return classes.are_joined or not isinstance(session, SuppressingSession)
 
 
 def check_label_folder(out: Path, *, force: bool) -> None:
@@ -208,7 +209,6 @@ def _report(
     session: Session, model: Parent, out: Path, classes: LabelClasses, config: LabelConfig
 ) -> LabelReport:
     """The report of what is known before any image has been looked at."""
-    in_graph = isinstance(session, SuppressingSession)
     manifest = session.manifest
     return LabelReport(
         folder=str(out),
@@ -216,13 +216,13 @@ def _report(
         model_sha256=model.sha256,
         licence=manifest.licence if isinstance(manifest, Manifest) else "",
         runtime=session.engine,
-        precision_mode=session.manifest.precision,
+        precision_mode=manifest.precision,
         class_names=classes.names,
         thresholds=LabelThresholds(
             least_scores=classes.least_scores,
             renamed=classes.renamed,
             dropped_classes=classes.dropped,
-            nms_iou=None if in_graph and not classes.are_joined else config.iou,
+            nms_iou=config.iou if _suppresses(session, classes) else None,
             max_boxes=config.max_boxes,
             human_classes=config.human_classes if classes.num_human else "",
         ),
