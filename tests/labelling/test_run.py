@@ -330,7 +330,7 @@ def test_labels_of_people_in_the_folder_to_be_replaced_are_left_alone(
     out = tmp_path / "out"
     mine = out / "annotations" / "instances_train.json"
     before = files_of(out)
-    with pytest.raises(UsageError, match="lies in .*out, which is replaced"):
+    with pytest.raises(UsageError, match=r"lies in .*out, which is replaced"):
         label(out, force=True)
     with pytest.raises(UsageError, match="which is replaced"):
         label(out / "images", annotations=mine, force=True)

@@ -117,6 +117,47 @@ def test_boxes_are_remembered_until_teacher_or_image_change(
     assert looked_at[6:] == [4, 0]
 
 
+def test_boxes_are_drawn_again_where_what_they_depend_on_changed(
+    config: TrainConfig,
+    described_graph: Callable[..., Path],
+    unlabelled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path, about = described_graph("yolov8"), tmp_path / "about.json"
+    named = {"preset": "yolov8", "class_names": ["red", "green"]}
+
+    def boxes() -> int:
+        setup = build_setup(asked(config, unlabelled, path, teacher_outputs=str(about)))
+        return sum(len(record.classes) for record in setup.train.records)
+
+    about.write_text(json.dumps(named))
+    assert boxes() == 5
+    about.write_text(json.dumps({**named, "outputs": {"box_format": "xyxy"}}))
+    assert boxes() != 5  # the same file, which means something else
+    about.write_text(json.dumps(named))
+    (cache,) = (tmp_path / "cache").glob("detkit/teachers/*.json")
+    plain = json.loads(cache.read_text())
+    for damaged in ("?", [[0, 1]], [[7, 0.9, 0, 0, 9, 9]], None):
+        plain["files"] = dict.fromkeys(plain["files"], damaged)
+        cache.write_text(json.dumps(plain))
+        assert boxes() == 5
+
+
+def test_what_is_labelled_is_taught_too_where_another_split_is_not(
+    config: TrainConfig, cell_model: Callable[..., Path], cell_folder: Path
+) -> None:
+    path = cell_folder / "annotations" / "instances_val.json"
+    document = json.loads(path.read_text())
+    one = [a for a in document["annotations"] if a["image_id"] == 1]
+    for split, boxes in (("train", one), ("val", [])):
+        text = json.dumps({**document, "annotations": boxes})
+        (cell_folder / "annotations" / f"instances_{split}.json").write_text(text)
+    setup = build_setup(asked(config, cell_folder, cell_model()))
+    assert sum(len(record.classes) for record in setup.train.records) == 5
+
+
 def test_soft_labels_say_nothing_of_what_is_labelled(make_record: Callable[..., Any]) -> None:
     record = make_record([[0, 0, 10, 10]], [0])
     boxes = np.array([[0, 0, 10, 9], [0, 0, 10, 9], [50, 50, 60, 60]], np.float32)

@@ -26,6 +26,7 @@ from detkit.artifact.licence import LICENCE_KEY, teacher_note
 from detkit.config import TrainConfig
 from detkit.core.boxes import Detections, NmsConfig, area_xyxy, iou_matrix
 from detkit.core.errors import NoManifestError, UsageError, did_you_mean
+from detkit.core.serialization import to_json
 from detkit.data.coco.classes import with_class_names
 from detkit.data.coco.folder import CocoFolder, CocoSplit
 from detkit.data.coco.split_reader import ImageRecord
@@ -43,7 +44,7 @@ from detkit.train.step import uses_bfloat16
 FLOOR = NmsConfig(score_threshold=0.05, iou_threshold=0.6, max_detections=100)  # of what is kept
 SAME_OBJECT = 0.5  # IoU with a label of the same class from which a box says nothing new
 NO_LABELS = 1.0  # `distill.score` at which a dense teacher is not asked for boxes
-CACHE_SCHEMA = 1
+CACHE_SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,10 +113,15 @@ def prepare_lesson(
     notes = [note] if (note := teacher_note(name, _licence_of(config.teacher))) else []
     if dense is not None:
         notes.append(f"teacher {name}: {_subjects(config, dense, names)}")
-    unlabelled = [split for split in folder.splits.values() if not _has_boxes(split)]
-    if not unlabelled and dense is not None and not dense.labels_too:
+    by_boxes = dense is None or dense.labels_too
+    to_label = [
+        split
+        for split in folder.splits.values()
+        if not _has_boxes(split) or (by_boxes and split.name == "train")
+    ]
+    if not to_label:
         return Lesson(folder=folder, dense=dense, notes=tuple(notes))
-    labelled, more = _labelled(config, unlabelled or [folder.splits["train"]], on_progress)
+    labelled, more = _labelled(config, to_label, on_progress)
     splits = {**folder.splits, **{split.name: split for split in labelled}}
     return Lesson(
         folder=dataclasses.replace(folder, splits=splits), dense=dense, notes=(*notes, *more)
@@ -286,25 +292,37 @@ def _drawn_boxes(
     config: TrainConfig,
     on_progress: Callable[[int], None],
 ) -> list[Detections]:
-    """The teacher's boxes on each image, remembered between runs."""
-    head = {"schema": CACHE_SCHEMA, "nms": dataclasses.asdict(FLOOR)}
+    """The teacher's boxes on each image, remembered between runs.
+
+    The size that an image is annotated with decides which way up it is (see `read_image`).
+    """
+    outputs = to_json(read_description(config.teacher_outputs)) if config.teacher_outputs else ""
+    head = {"schema": CACHE_SCHEMA, "nms": dataclasses.asdict(FLOOR), "outputs": outputs}
     key = f"{sha256_of(Path(config.teacher))} {config.teacher_outputs}"
     cache = FileCache(kind="teachers", key=key, head=head)
     remembered = cache.read()
-    stamps = [FileStamp.of(record.path) for record in records]
-    todo = [i for i, stamp in enumerate(stamps) if stamp.key not in remembered]
+    keys = [f"{r.width}x{r.height}:{FileStamp.of(r.path).key}" for r in records]
+    drawn = [_detections_of(remembered.get(key), session) for key in keys]
+    todo = [i for i, one in enumerate(drawn) if one is None]
     found = detect(
         session, [records[i] for i in todo], batch_size=1, nms=FLOOR, on_progress=on_progress
     )
     for i, one in zip(todo, found, strict=True):
         rows = np.column_stack([one.classes, one.scores, one.boxes_xyxy]).tolist()
-        remembered[stamps[i].key] = [[int(row[0]), *row[1:]] for row in rows]
+        drawn[i], remembered[keys[i]] = one, [[int(row[0]), *row[1:]] for row in rows]
     if todo:
         cache.write(remembered)
-    return [_detections_of(remembered[stamp.key]) for stamp in stamps]
+    return [one for one in drawn if one is not None]
 
 
-def _detections_of(rows: list[list[float]]) -> Detections:
-    table = np.array(rows, np.float64).reshape(-1, 6)
-    boxes, scores = table[:, 2:].astype(np.float32), table[:, 1].astype(np.float32)
-    return Detections(boxes, scores, table[:, 0].astype(np.int64))
+def _detections_of(rows: object, session: Session) -> Detections | None:
+    """The boxes that a row of the cache stands for; None where there is none, or a damaged one."""
+    try:
+        table = np.array(rows, np.float64).reshape(-1, 6)
+    except (TypeError, ValueError):
+        return None
+    classes = table[:, 0].astype(np.int64)
+    known = np.isin(classes, np.arange(len(session.manifest.class_names)))
+    if not (np.isfinite(table).all() and known.all()):
+        return None
+    return Detections(table[:, 2:].astype(np.float32), table[:, 1].astype(np.float32), classes)
