@@ -26,9 +26,10 @@ from detkit.cli.descriptions import open_model
 from detkit.config import LabelConfig
 from detkit.core.boxes import EVAL_NMS, Detections, iou_matrix
 from detkit.core.serialization import to_plain
+from detkit.data.coco.classes import match_classes
 from detkit.data.coco.folder import CocoSplit, open_folder
 from detkit.data.coco.split_reader import ImageRecord
-from detkit.evaluation.evaluate import coco_figures, match_classes, score_split
+from detkit.evaluation.evaluate import coco_figures, score_split
 from detkit.labelling.images import find_label_images
 from detkit.labelling.review import LIST_FILE
 from detkit.labelling.run import label_images

@@ -219,7 +219,7 @@ BAD = {
     "other classes": (
         "{parent} --data {other}",
         1,
-        "has other classes (red, green) than the model",
+        "the model does not know the class 'green' and 1 more\nhint: known: a, b, c",
     ),
     "no checkpoint": ("{dir}/none.safetensors --data {data}", 1, "none.safetensors"),
 }

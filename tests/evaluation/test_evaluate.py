@@ -19,7 +19,7 @@ from detkit.core.errors import ArtifactError, DataError, UsageError
 from detkit.core.serialization import from_json, to_json
 from detkit.data.coco.folder import open_folder
 from detkit.engines.opening import open_session
-from detkit.evaluation.evaluate import SCORERS, coco_figures, detect, match_classes, score_split
+from detkit.evaluation.evaluate import SCORERS, coco_figures, detect, score_split
 from detkit.report import EvalReport
 from detkit.runtime.graph_session import GraphSession
 
@@ -155,27 +155,6 @@ def test_detections_that_are_not_finite_are_refused(
 def test_an_unknown_scorer_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="unknown scorer 'coco'"):
         coco_figures([], ("cat",), [], scorer="coco")
-
-
-def test_classes_are_matched_by_name_whatever_their_order() -> None:
-    assert match_classes(("dog", "yak", "cat"), NAMES).tolist() == [1, 2, 0]
-
-
-@pytest.mark.parametrize(
-    ("model", "data", "message"),
-    [
-        (("cat", "dog"), NAMES, "the model does not know the class 'yak'"),
-        (NAMES, ("cat", "dog"), "the data does not have the class 'yak'"),
-        (("Cat", "dog", "Yak"), NAMES, "the model does not know the class 'cat' and 1 more"),
-    ],
-)
-def test_other_classes_are_an_error(
-    model: tuple[str, ...], data: tuple[str, ...], message: str
-) -> None:
-    with pytest.raises(DataError) as caught:
-        match_classes(model, data)
-    assert str(caught.value) == message
-    assert caught.value.hint
 
 
 # --- whole files ---------------------------------------------------------------------------------

@@ -10,9 +10,10 @@ import pytest
 from detkit.artifact.artifact import parent_of
 from detkit.config import LabelConfig
 from detkit.core.boxes import EVAL_NMS, Detections
+from detkit.data.coco.classes import match_classes
 from detkit.data.coco.folder import open_folder
 from detkit.engines.opening import open_session
-from detkit.evaluation.evaluate import coco_figures, match_classes, score_split
+from detkit.evaluation.evaluate import coco_figures, score_split
 from detkit.labelling.images import find_label_images
 from detkit.labelling.run import label_images
 from detkit.spec.onnx_description import PRESETS

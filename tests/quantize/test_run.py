@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from detkit.artifact.artifact import Manifest, read_manifest
 from detkit.config import QatConfig, QuantizeConfig
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import from_json
+from detkit.data.coco.folder import open_folder
 from detkit.nn.checkpoint import new_detector, save_checkpoint
 from detkit.quantize.qat import START
 from detkit.quantize.request import QuantizeRequest, open_parent
@@ -115,3 +117,36 @@ def test_a_head_that_is_not_trained_here_is_calibrated_but_not_trained(
     with pytest.raises(UsageError, match="yolox-nano is not one that detkit trains"):
         open_parent(request)
     assert open_parent(dataclasses.replace(request, qat=False)).manifest.arch == spec
+
+
+def test_classes_of_the_data_may_be_in_any_order(
+    settled: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
+    """A folder whose ids run the other way is to the model the same folder."""
+    other = shutil.copytree(labelled, tmp_path / "other")
+    for path in (other / "annotations").iterdir():
+        plain = json.loads(path.read_text())
+        for item in plain["categories"]:
+            item["id"] = 4 - item["id"]
+        for item in plain["annotations"]:
+            item["category_id"] = 4 - item["category_id"]
+        path.write_text(json.dumps(plain))
+    assert open_folder(other).split("val").class_names == ("c", "b", "a")
+    first, then = (
+        open_parent(
+            QuantizeRequest(
+                checkpoint=settled(),
+                out=tmp_path / "m.safetensors",
+                data=data,
+                config=QuantizeConfig(),
+            )
+        )
+        for data in (labelled, other)
+    )
+    for split in ("train", "val"):
+        assert then.folder.split(split).class_names == then.manifest.class_names
+        pairs = zip(
+            then.folder.split(split).records, first.folder.split(split).records, strict=True
+        )
+        for one, two in pairs:
+            assert one.classes.tolist() == two.classes.tolist()

@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from detkit.artifact.artifact import Parent
-from detkit.core.boxes import EVAL_NMS, Detections, Indices, NmsConfig
+from detkit.core.boxes import EVAL_NMS, Detections, NmsConfig
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
 from detkit.core.lazy_import import install_hint
+from detkit.data.coco.classes import match_classes
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
@@ -83,26 +84,6 @@ def score_split(
         nms_iou=None if in_graph else nms.iou_threshold,
         max_detections=None if in_graph else nms.max_detections,
     )
-
-
-def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> Indices:
-    """Finds each class of the model in `data_names`: (K,) indices; the order may differ.
-
-    Raises:
-        DataError: the names are not the same set.
-    """
-    for names, others, owner in (
-        (data_names, model_names, "the model does not know"),
-        (model_names, data_names, "the data does not have"),
-    ):
-        missing = sorted(set(names) - set(others))
-        if missing:
-            raise DataError(
-                f"{owner} the class '{missing[0]}'"
-                + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-                hint=did_you_mean(missing[0], others),
-            )
-    return np.array([list(data_names).index(name) for name in model_names], np.int64)
 
 
 # --- detections ----------------------------------------------------------------------------------

@@ -71,8 +71,7 @@ def label_images(
     check_label_folder(out, force=force)
     names = session.manifest.class_names
     classes = plan_classes(names, config, class_map, human_names=source.human_names)
-    if not _suppresses(session, classes) and config.iou != LabelConfig().iou:
-        raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
+    _check_iou(session, classes, model, config)
     _remove_earlier(out)
     report = _report(session, model, out, classes, config)
     write_text(out / REPORT_FILE, to_json(report) + "\n")
@@ -88,8 +87,9 @@ def label_images(
                 review.add(item, labels, doubt_of(labels, item.human), num_boxes)
             on_progress(num_read)
         if not totals.images:
-            first = loader.skipped[0]
-            raise DataError(f"none of {len(source.items)} images could be read: {first}")
+            raise DataError(
+                f"none of {len(source.items)} images could be read: {loader.skipped[0]}"
+            )
         report = dataclasses.replace(
             report,
             finished=True,
@@ -102,6 +102,12 @@ def label_images(
         )
         write_text(out / REPORT_FILE, to_json(report) + "\n")
     return report
+
+
+def _check_iou(session: Session, classes: LabelClasses, model: Parent, config: LabelConfig) -> None:
+    """Raises UsageError for an IoU that the graph has fixed."""
+    if not _suppresses(session, classes) and config.iou != LabelConfig().iou:
+        raise UsageError(f"iou: {model.name} has its NMS in the graph, where the IoU is fixed")
 
 
 def _suppresses(session: Session, classes: LabelClasses) -> bool:

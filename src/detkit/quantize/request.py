@@ -8,8 +8,9 @@ from pathlib import Path
 
 from detkit.artifact.artifact import Manifest
 from detkit.config import QuantizeConfig
-from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
+from detkit.core.errors import ArtifactError, BackendError, UsageError, did_you_mean
 from detkit.core.lazy_import import install_hint
+from detkit.data.coco.classes import in_class_order
 from detkit.data.coco.folder import CocoFolder, open_folder, require_usable
 from detkit.engines import AUTO, ENGINES, default_engine, measuring_engines
 from detkit.nn.checkpoint import load_checkpoint
@@ -55,7 +56,16 @@ class FloatParent:
 
 
 def open_parent(request: QuantizeRequest) -> FloatParent:
-    """Loads and checks what is quantized and what it is calibrated and scored on."""
+    """Loads and checks what is quantized and what it is calibrated and scored on.
+
+    The classes of the folder, which may be in any order, come in that of the model.
+
+    Raises:
+        DataError: an unusable folder, or other classes than the model's.
+        ArtifactError: not a float detkit checkpoint.
+        UsageError: a target that cannot measure, or --qat of a head that cannot be trained.
+        BackendError: the target engine is not installed.
+    """
     if request.config.target not in measuring_engines():
         raise UsageError(
             f"INT8 cannot be measured here on target '{request.config.target}'",
@@ -78,11 +88,6 @@ def open_parent(request: QuantizeRequest) -> FloatParent:
         )
     folder = open_folder(request.data, splits=("train", request.config.split))
     require_usable(folder, max_dropped_share=request.config.max_dropped)
-    names = folder.splits["train"].class_names
-    if names != manifest.class_names:
-        raise DataError(
-            f"{request.data} has other classes ({', '.join(names[:5])}) than the model"
-            f" ({', '.join(manifest.class_names[:5])})"
-        )
+    folder = in_class_order(folder, manifest.class_names)
     fused = fuse(model.eval()) if manifest.form == "training" else model.eval()
     return FloatParent(manifest=manifest, model=fused.requires_grad_(False), folder=folder)

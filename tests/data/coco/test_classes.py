@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 
 from detkit.core.errors import DataError
-from detkit.data.coco.classes import read_classes
+from detkit.data.coco.classes import in_class_order, match_classes, read_classes
+from detkit.data.coco.folder import open_folder
+
+NAMES = ("cat", "dog", "yak")
 
 
 def test_classes_are_in_the_order_of_their_ids_from_a_file_or_a_folder(cell_folder: Path) -> None:
@@ -43,3 +46,46 @@ def test_a_file_without_classes_is_refused_with_the_reason(
 def test_a_folder_of_no_known_layout_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not a COCO folder"):
         read_classes(tmp_path)
+
+
+def test_classes_are_matched_by_name_whatever_their_order() -> None:
+    assert match_classes(("dog", "yak", "cat"), NAMES).tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "message"),
+    [
+        (("cat", "dog"), NAMES, "the model does not know the class 'yak'"),
+        (NAMES, ("cat", "dog"), "the data does not have the class 'yak'"),
+        (("Cat", "dog", "Yak"), NAMES, "the model does not know the class 'cat' and 1 more"),
+    ],
+)
+def test_other_classes_are_an_error(
+    model: tuple[str, ...], data: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        match_classes(model, data)
+    assert str(caught.value) == message
+    assert caught.value.hint
+
+
+def test_a_folder_comes_in_the_order_of_other_names(cell_folder: Path) -> None:
+    path = cell_folder / "annotations" / "instances_val.json"
+    plain = json.loads(path.read_text())
+    plain["categories"].append({"id": 3, "name": "blue"})
+    plain["images"][0]["neg_category_ids"] = [1]
+    path.write_text(json.dumps(plain))
+    folder = open_folder(cell_folder)
+    assert in_class_order(folder, ("red", "green", "blue")).splits == folder.splits
+    before = folder.split("val")
+    after = in_class_order(folder, ("blue", "red", "green")).split("val")
+    assert (after.class_names, after.category_ids) == (("blue", "red", "green"), (3, 1, 2))
+    for old, new in zip(before.records, after.records, strict=True):
+        names = [after.class_names[label] for label in new.classes]
+        assert names == [before.class_names[label] for label in old.classes]
+    assert [record.known is None for record in after.records] == [False, True, True, True]
+    first = after.records[0].known
+    assert first is not None
+    assert first.tolist() == [False, True, True]
+    with pytest.raises(DataError, match="the data does not have the class 'cow'"):
+        in_class_order(folder, ("red", "green", "blue", "cow"))

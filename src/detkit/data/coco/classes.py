@@ -1,13 +1,18 @@
-"""The classes of a COCO folder or annotation file, without reading its images."""
+"""The classes of a COCO folder or annotation file: read without its images, matched by name."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
-from detkit.core.errors import DataError
+import numpy as np
+
+from detkit.core.boxes import Indices
+from detkit.core.errors import DataError, did_you_mean
 from detkit.data.coco.coco_json import Categories, read_categories, read_document
 from detkit.data.coco.faults import FaultLog
+from detkit.data.coco.folder import CocoFolder, CocoSplit
 from detkit.data.coco.layout import find_layout
 from detkit.spec.onnx_description import OnnxDescription
 
@@ -49,6 +54,56 @@ def with_class_names(
         return spec
     names = _names_by_number(read_classes(chosen, split=split), spec)
     return dataclasses.replace(spec, class_names=names, classes_from="")
+
+
+def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> Indices:
+    """Finds each class of the model in `data_names`: (K,) indices; the order may differ.
+
+    Raises:
+        DataError: the names are not the same set.
+    """
+    for names, others, owner in (
+        (data_names, model_names, "the model does not know"),
+        (model_names, data_names, "the data does not have"),
+    ):
+        missing = sorted(set(names) - set(others))
+        if missing:
+            raise DataError(
+                f"{owner} the class '{missing[0]}'"
+                + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
+                hint=did_you_mean(missing[0], others),
+            )
+    return np.array([list(data_names).index(name) for name in model_names], np.int64)
+
+
+def in_class_order(folder: CocoFolder, class_names: Sequence[str]) -> CocoFolder:
+    """The folder with its classes in this order, as those of a model are.
+
+    Raises:
+        DataError: the names are not the same set.
+    """
+    splits = {name: _reordered(split, class_names) for name, split in folder.splits.items()}
+    return dataclasses.replace(folder, splits=splits)
+
+
+def _reordered(split: CocoSplit, class_names: Sequence[str]) -> CocoSplit:
+    if split.class_names == tuple(class_names):
+        return split
+    old_of_new = match_classes(class_names, split.class_names)
+    new_of_old = np.argsort(old_of_new)
+    return dataclasses.replace(
+        split,
+        class_names=tuple(class_names),
+        category_ids=tuple(split.category_ids[old] for old in old_of_new.tolist()),
+        records=tuple(
+            dataclasses.replace(
+                record,
+                classes=new_of_old[record.classes],
+                known=None if record.known is None else record.known[old_of_new],
+            )
+            for record in split.records
+        ),
+    )
 
 
 def _names_by_number(categories: Categories, spec: OnnxDescription) -> tuple[str, ...]:
