@@ -104,6 +104,10 @@ def label_images(
     return report
 
 
+def _nothing_read(source: LabelSource, loader: ImageLoader) -> DataError:
+    return DataError(f"none of {len(source.items)} images could be read: {loader.skipped[0]}")
+
+
 def _check_iou(session: Session, classes: LabelClasses, model: Parent, config: LabelConfig) -> None:
     """Raises UsageError for an IoU that the graph has fixed."""
     if not _suppresses(session, classes) and config.iou != LabelConfig().iou:
