@@ -87,9 +87,7 @@ def label_images(
                 review.add(item, labels, doubt_of(labels, item.human), num_boxes)
             on_progress(num_read)
         if not totals.images:
-            raise DataError(
-                f"none of {len(source.items)} images could be read: {loader.skipped[0]}"
-            )
+            raise _nothing_read(source, loader)
         report = dataclasses.replace(
             report,
             finished=True,
