@@ -7,9 +7,10 @@ from pathlib import Path
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
 from detkit.config import check_licence
 from detkit.engines import TRAINING
+from detkit.importing.imported import Imported
 from detkit.importing.onnx_weights import read_convolutions
 from detkit.importing.unpickle import read_checkpoint
-from detkit.importing.yolo_nas import Imported, parse_yolo_nas
+from detkit.importing.yolo_nas import parse_yolo_nas
 from detkit.importing.yolox import is_yolox, parse_yolox
 from detkit.importing.yolox_onnx import parse_yolox_onnx
 from detkit.nn.checkpoint import assign_strictly, input_output, save_checkpoint

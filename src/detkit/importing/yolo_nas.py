@@ -22,12 +22,15 @@ import torch
 from torch import Tensor
 
 from detkit.core.errors import ArtifactError
+from detkit.importing.imported import (
+    CLASS_PREDICTOR,
+    Imported,
+    assumed_class_names,
+    find_state_dict,
+    recognise,
+)
 from detkit.importing.unpickle import InertObject
-from detkit.nn.detector import build_detector
-from detkit.spec.arch import ArchSpec
-from detkit.spec.coco_names import COCO_NAMES
 from detkit.spec.preprocess import Preprocess
-from detkit.spec.zoo import ZOO
 
 PUBLISHED_LICENCE = "YOLO-NAS weights licence of Deci (non-commercial)"
 PUBLISHED_WARNING = (
@@ -40,24 +43,6 @@ STEM_KERNELS = (
     "backbone.stem.conv.branch_3x3.conv.weight",
     "backbone.stem.conv.branch_1x1.weight",
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Imported:
-    """A checkpoint of another tool, as read: weights by our names, and the input they expect.
-
-    `licence` is what the weights are under unless their owner says otherwise; `licence_warning` is
-    what to say of it then.
-    """
-
-    spec: ArchSpec
-    tensors: dict[str, Tensor]
-    class_names: tuple[str, ...]
-    preprocess: Preprocess
-    notes: dict[str, str]
-    source: str  # what kind of file it was, in words
-    licence: str
-    licence_warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +62,7 @@ def parse_yolo_nas(saved: Any) -> Imported:
     """
     tensors, source = _pick_tensors(saved)
     tensors, ignored = _drop_placeholders(tensors)
-    spec = _recognise(tensors)
+    spec = recognise(tensors, "yolo-nas")
     params = saved.get("processing_params") if isinstance(saved, Mapping) else None
     params = params if isinstance(params, Mapping) else {}
     wanted = _read_input(params)
@@ -105,19 +90,14 @@ def parse_yolo_nas(saved: Any) -> Imported:
 
 
 def _pick_tensors(saved: Any) -> tuple[dict[str, Tensor], str]:
-    """Picks the EMA copy, else the network, else a bare state dict; strips `module.`."""
-    for key in ("ema_net", "net", "state_dict", ""):
-        found = saved.get(key) if key and isinstance(saved, Mapping) else saved
-        if isinstance(found, Mapping) and found:
-            tensors = {str(n): t for n, t in found.items() if isinstance(t, Tensor)}
-            if all(name.startswith("module.") for name in tensors):
-                tensors = {n.removeprefix("module."): t for n, t in tensors.items()}
-            if "heads.head1.cls_pred.weight" in tensors:
-                return tensors, key or "state dict"
-    raise ArtifactError(
-        "no YOLO-NAS weights in it (no heads.head1.cls_pred.weight), and none of YOLOX",
-        hint="detkit import reads YOLO-NAS and YOLOX, as their trainers save them",
-    )
+    """Picks the EMA copy, else the network, else a bare state dict."""
+    found = find_state_dict(saved, ("ema_net", "net", "state_dict"), CLASS_PREDICTOR)
+    if found is None:
+        raise ArtifactError(
+            f"no YOLO-NAS weights in it (no {CLASS_PREDICTOR}), and none of YOLOX",
+            hint="detkit import reads YOLO-NAS and YOLOX, as their trainers save them",
+        )
+    return found
 
 
 def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:
@@ -133,31 +113,11 @@ def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], i
     return {n: t for n, t in tensors.items() if n not in placeholders}, len(placeholders)
 
 
-def _recognise(tensors: dict[str, Tensor]) -> ArchSpec:
-    """Finds the named architecture with exactly these tensor names and shapes."""
-    num_classes = tensors["heads.head1.cls_pred.weight"].shape[0]
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    known = [spec for spec in ZOO.values() if spec.family == "yolo-nas"]
-    for named in known:
-        spec = dataclasses.replace(named, num_classes=num_classes)
-        wanted = {
-            n: tuple(t.shape) for n, t in build_detector(spec, "training").state_dict().items()
-        }
-        if wanted == shapes:
-            return spec
-    raise ArtifactError(
-        f"its {len(shapes)} tensors are not those of {', '.join(spec.name for spec in known)}",
-        hint="only unmodified YOLO-NAS architectures can be imported",
-    )
-
-
 def _class_names(params: Mapping[str, Any], num_classes: int) -> tuple[tuple[str, ...], str]:
     names = _plain(params.get("class_names"))
     if isinstance(names, (list, tuple)) and len(names) == num_classes:
         return tuple(str(name) for name in names), "from the checkpoint"
-    if num_classes == len(COCO_NAMES):
-        return COCO_NAMES, "COCO's, assumed from the count of 80"
-    return tuple(f"class{i}" for i in range(num_classes)), "numbered, the checkpoint has none"
+    return assumed_class_names(num_classes)
 
 
 def _read_input(params: Mapping[str, Any]) -> _Input:

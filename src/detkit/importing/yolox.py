@@ -10,21 +10,15 @@ RGB less ImageNet's mean, and nothing in the file tells them apart: they do not 
 
 from __future__ import annotations
 
-import dataclasses
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from detkit.core.errors import ArtifactError
-from detkit.importing.yolo_nas import Imported
-from detkit.nn.detector import build_detector
-from detkit.spec.arch import ArchSpec
-from detkit.spec.coco_names import COCO_NAMES
+from detkit.importing.imported import Imported, assumed_class_names, find_state_dict, recognise
 from detkit.spec.preprocess import Preprocess
-from detkit.spec.zoo import ZOO
 
 PUBLISHED_LICENCE = "Apache-2.0"
 MARK = "head.cls_preds.0.weight"
@@ -81,12 +75,12 @@ def imported(tensors: dict[str, Tensor], notes: dict[str, str]) -> Imported:
     """
     if FOCUS in tensors and tensors[FOCUS].shape[1:] == (12, 3, 3):
         tensors = {**tensors, FOCUS: fold_stem(tensors[FOCUS])}
-    spec = _recognise(tensors)
-    is_coco = spec.num_classes == len(COCO_NAMES)
+    spec = recognise(tensors, "yolox")
+    class_names, names_from = assumed_class_names(spec.num_classes)
     return Imported(
         spec=spec,
         tensors=tensors,
-        class_names=COCO_NAMES if is_coco else _numbered(spec.num_classes),
+        class_names=class_names,
         preprocess=Preprocess(
             size=spec.image_size,
             fit=spec.image_size,
@@ -95,9 +89,7 @@ def imported(tensors: dict[str, Tensor], notes: dict[str, str]) -> Imported:
         ),
         notes={
             **notes,
-            "class_names": "COCO's, assumed from the count of 80"
-            if is_coco
-            else "numbered, the file has none",
+            "class_names": names_from,
             "preprocess": "assumed as published",
             "folded_into_stem": "BGR order, 0..255 scale and the gathering of 2x2 pixels",
         },
@@ -131,33 +123,4 @@ def fold_stem(kernel_focus: Tensor) -> Tensor:
 
 def _find_tensors(saved: Any) -> tuple[dict[str, Tensor], str] | None:
     """The state dict with published names and the key it lay under; None where there is none."""
-    for key in ("model", "ema", "ema_model", "state_dict", ""):
-        found = saved.get(key) if key and isinstance(saved, Mapping) else saved
-        if not isinstance(found, Mapping):
-            continue
-        tensors = {str(n): t for n, t in found.items() if isinstance(t, Tensor)}
-        if tensors and all(name.startswith("module.") for name in tensors):
-            tensors = {n.removeprefix("module."): t for n, t in tensors.items()}
-        if MARK in tensors:
-            return tensors, key or "state dict"
-    return None
-
-
-def _recognise(tensors: dict[str, Tensor]) -> ArchSpec:
-    """Finds the published size with exactly these tensor names and shapes."""
-    shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-    num_classes = shapes.get("heads.head1.cls_pred.weight", (0,))[0]
-    named = [spec for spec in ZOO.values() if spec.family == "yolox"]
-    for spec in named:
-        spec = dataclasses.replace(spec, num_classes=max(num_classes, 1))
-        wanted = build_detector(spec, "training").state_dict()
-        if shapes == {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
-            return spec
-    raise ArtifactError(
-        f"its {len(shapes)} tensors are not those of {', '.join(spec.name for spec in named)}",
-        hint="only the six published sizes of YOLOX can be imported",
-    )
-
-
-def _numbered(count: int) -> tuple[str, ...]:
-    return tuple(f"class{index}" for index in range(count))
+    return find_state_dict(saved, ("model", "ema", "ema_model", "state_dict"), MARK)

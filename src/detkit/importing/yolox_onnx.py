@@ -13,14 +13,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from detkit.core.errors import ArtifactError
 from detkit.data.synthetic.synth import draw_images
-from detkit.importing.yolo_nas import Imported
+from detkit.importing.imported import Imported, members, unknown_architecture
 from detkit.importing.yolox import imported
 from detkit.nn.blocks import ConvBN, CSPLayer
 from detkit.nn.checkpoint import assign_strictly
 from detkit.nn.detector import Detector, build_detector
-from detkit.spec.zoo import ZOO
 
 # Parts in the order in which the published network runs them.
 STAGES = [
@@ -67,8 +65,7 @@ def parse_yolox_onnx(convolutions: Sequence[tuple[Tensor, Tensor]]) -> Imported:
 def _recognise(convolutions: Sequence[tuple[Tensor, Tensor]]) -> Detector:
     """The published size, without weights, whose convolutions have these shapes in this order."""
     shapes = [tuple(weight.shape) for weight, _ in convolutions]
-    named = [spec for spec in ZOO.values() if spec.family == "yolox"]
-    for spec in named:
+    for spec in members("yolox"):
         model = build_detector(spec, "training")
         order = _order(model)
         if len(order) != len(shapes):
@@ -79,8 +76,9 @@ def _recognise(convolutions: Sequence[tuple[Tensor, Tensor]]) -> Detector:
         stem = (wanted[0][0], 12, 3, 3)  # the published one: see `yolox.fold_stem`
         if [stem, *wanted[1:]] == shapes:
             return model
-    raise ArtifactError(
-        f"its {len(shapes)} convolutions are not those of {', '.join(s.name for s in named)}",
+    raise unknown_architecture(
+        f"its {len(shapes)} convolutions",
+        "yolox",
         hint="detkit import reads YOLOX's ONNX files; other detectors: --outputs of eval",
     )
 
