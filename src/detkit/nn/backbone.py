@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from detkit.nn.blocks import SPP, SPPF, CSPLayer, QuantGroup, Step
-from detkit.nn.plain_blocks import strided_block
+from detkit.nn.blocks import SPP, SPPF, QuantGroup, Step
+from detkit.nn.plain_blocks import csp_layer, strided_block
 from detkit.spec.arch import ArchSpec, StageSpec
 
 
@@ -27,15 +27,7 @@ class Stage(QuantGroup):
     def __init__(self, c_in: int, stage: StageSpec, spec: ArchSpec, step: Step) -> None:
         super().__init__()
         self.downsample = strided_block(spec, c_in, stage.out)
-        self.blocks = CSPLayer(
-            stage.out,
-            stage.out,
-            hidden=stage.hidden,
-            blocks=stage.blocks,
-            concat=stage.concat,
-            step=step,
-            activation=spec.activation,
-        )
+        self.blocks = csp_layer(stage.out, stage, spec, step)
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.blocks(self.downsample(x))

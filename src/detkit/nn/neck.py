@@ -7,8 +7,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Bottleneck, Conv, CSPLayer, QuantGroup
-from detkit.nn.plain_blocks import block_maker
+from detkit.nn.blocks import Bottleneck, Conv, QuantGroup
+from detkit.nn.plain_blocks import block_maker, csp_layer
 from detkit.spec.arch import ArchSpec, NeckSpec
 
 
@@ -25,15 +25,7 @@ class UpStage(QuantGroup):
         self.reduce_skip2 = conv(skips[1], out, 1)
         self.downsample = conv(out, out, 3, 2)
         self.reduce_after_concat = conv(3 * out, out, 1)
-        self.blocks = CSPLayer(
-            out,
-            out,
-            hidden=stage.hidden,
-            blocks=stage.blocks,
-            concat=stage.concat,
-            step=lambda channels: Bottleneck(channels, block_maker(spec)),
-            activation=spec.activation,
-        )
+        self.blocks = csp_layer(out, stage, spec, lambda c: Bottleneck(c, block_maker(spec)))
 
     def forward(self, x: Tensor, skip1: Tensor, skip2: Tensor) -> tuple[Tensor, Tensor]:
         reduced = self.conv(x)
@@ -50,15 +42,8 @@ class DownStage(QuantGroup):
         conv = functools.partial(Conv, activation=spec.activation)
         half = stage.out // 2
         self.conv = conv(c_in, half, 3, 2)
-        self.blocks = CSPLayer(
-            half + skip,
-            stage.out,
-            hidden=stage.hidden,
-            blocks=stage.blocks,
-            concat=stage.concat,
-            step=lambda channels: Bottleneck(channels, functools.partial(conv, kernel=3)),
-            activation=spec.activation,
-        )
+        plain = functools.partial(conv, kernel=3)
+        self.blocks = csp_layer(half + skip, stage, spec, lambda c: Bottleneck(c, plain))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         out: Tensor = self.blocks(torch.cat([self.conv(x), skip], dim=1))

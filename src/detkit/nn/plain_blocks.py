@@ -13,9 +13,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Conv, MakeBlock
+from detkit.nn.blocks import Conv, CSPLayer, MakeBlock, Step
 from detkit.nn.qarep import REPARAM_BLOCKS
-from detkit.spec.arch import ArchSpec
+from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 
 
 class ConvBlock(Conv):
@@ -122,3 +122,16 @@ def strided_block(spec: ArchSpec, c_in: int, c_out: int) -> nn.Module:
     if spec.block in REPARAM_BLOCKS:
         return REPARAM_BLOCKS[spec.block](c_in, c_out, stride=2, activation=spec.activation)
     return Conv(c_in, c_out, 3, 2, activation=spec.activation)
+
+
+def csp_layer(c_in: int, stage: StageSpec | NeckSpec, spec: ArchSpec, step: Step) -> CSPLayer:
+    """The CSP layer of a stage; `step` makes its bottlenecks."""
+    return CSPLayer(
+        c_in,
+        stage.out,
+        hidden=stage.hidden,
+        blocks=stage.blocks,
+        concat=stage.concat,
+        step=step,
+        activation=spec.activation,
+    )

@@ -96,7 +96,7 @@ def open_folder(
         if len(rejected) > 5:
             lines.append(f"and {len(rejected) - 5} more")
         hint = f"detkit data check {root}"
-        raise DataError("\n  ".join([f"{root} cannot be used:", *lines]), hint=hint)
+        raise DataError(f"{root} cannot be used: {'; '.join(lines)}", hint=hint)
     return folder
 
 

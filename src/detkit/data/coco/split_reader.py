@@ -51,7 +51,7 @@ class SplitReading:
     """The records of one split and what was found while reading them.
 
     `digests` maps the SHA-256 of each decoded image to its label; `content` are the lines that
-    inspect_file the data set: the annotation file's digest, the names and sizes of the images.
+    identify the data set: the annotation file's digest, the names and sizes of the images.
     """
 
     records: tuple[ImageRecord, ...]

@@ -7,7 +7,8 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from detkit.nn.blocks import Conv, CSPLayer, MakeBlock, QuantGroup, Step
+from detkit.nn.blocks import Conv, MakeBlock, QuantGroup, Step
+from detkit.nn.plain_blocks import csp_layer
 from detkit.spec.arch import ArchSpec, NeckSpec
 
 
@@ -50,18 +51,6 @@ class DownMerge(QuantGroup):
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         out: Tensor = self.blocks(torch.cat([self.downsample(x), skip], dim=1))
         return out
-
-
-def csp_layer(c_in: int, stage: NeckSpec, spec: ArchSpec, step: Step) -> CSPLayer:
-    return CSPLayer(
-        c_in,
-        stage.out,
-        hidden=stage.hidden,
-        blocks=stage.blocks,
-        concat=stage.concat,
-        step=step,
-        activation=spec.activation,
-    )
 
 
 class PAN(nn.Module):

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from detkit.nn.backbone import Stem
-from detkit.nn.blocks import SPP, Conv, CSPLayer, MakeBlock, QuantGroup, Residual
+from detkit.nn.blocks import SPP, Conv, MakeBlock, QuantGroup, Residual, Step
 from detkit.nn.families.pan import PAN
 from detkit.nn.head import class_predictor, distance_predictor
-from detkit.nn.plain_blocks import DepthwiseBlock, block_maker
+from detkit.nn.plain_blocks import DepthwiseBlock, block_maker, csp_layer
 from detkit.spec.arch import ArchSpec, StageSpec
 
 
@@ -31,15 +31,7 @@ class Stage(QuantGroup):
         activation = spec.activation
         self.downsample = strided_maker(spec)(c_in, stage.out)
         self.context_module = SPP(stage.out, activation=activation) if last else nn.Identity()
-        self.blocks = CSPLayer(
-            stage.out,
-            stage.out,
-            hidden=stage.hidden,
-            blocks=stage.blocks,
-            concat=stage.concat,
-            step=lambda c: (nn.Sequential if last else Residual)(*_bottleneck(spec, c)),
-            activation=activation,
-        )
+        self.blocks = csp_layer(stage.out, stage, spec, bottleneck_maker(spec, shortcut=not last))
 
     def forward(self, x: Tensor) -> Tensor:
         out: Tensor = self.blocks(self.context_module(self.downsample(x)))
@@ -69,7 +61,7 @@ def neck(spec: ArchSpec) -> PAN:
     """A PAN whose bottlenecks have no shortcut."""
     return PAN(
         spec,
-        step=lambda channels: nn.Sequential(*_bottleneck(spec, channels)),
+        step=bottleneck_maker(spec, shortcut=False),
         reduce=True,
         strided=strided_maker(spec),
     )
@@ -88,11 +80,15 @@ def strided_maker(spec: ArchSpec) -> MakeBlock:
     return make
 
 
-def _bottleneck(spec: ArchSpec, channels: int) -> tuple[nn.Module, nn.Module]:
-    return (
-        Conv(channels, channels, 1, activation=spec.activation),
-        block_maker(spec)(channels, channels),
-    )
+def bottleneck_maker(spec: ArchSpec, *, shortcut: bool) -> Step:
+    """What makes the steps of CSP layers: a 1x1, then a block, and the shortcut around both."""
+    joined = Residual if shortcut else nn.Sequential
+
+    def make(channels: int) -> nn.Module:
+        reduce = Conv(channels, channels, 1, activation=spec.activation)
+        return joined(reduce, block_maker(spec)(channels, channels))
+
+    return make
 
 
 # --- heads ---------------------------------------------------------------------------------------
