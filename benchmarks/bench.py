@@ -35,15 +35,14 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from rows import Row, add_out_argument, show_rows
 
 from detkit.artifact.artifact import read_manifest, write_artifact
 from detkit.bench import timed_model
 from detkit.bench.baseline import Baseline, read_baseline
 from detkit.bench.run import time_models
 from detkit.core.serialization import to_json
-from detkit.engines import engine_packages
 from detkit.engines.opening import open_session
-from detkit.machine.fingerprint import fingerprint
 from detkit.report import BenchReport, ModelLatency
 from detkit.runtime.session import Session, SessionOptions
 from detkit.timing.measure import measure
@@ -51,7 +50,6 @@ from detkit.timing.plan import TimingPlan
 
 SLOWER = 0.05
 LIMIT = 0.03
-Row = dict[str, Any]
 
 
 # --- peers ---------------------------------------------------------------------------------------
@@ -319,20 +317,9 @@ def main() -> None:
     commands["overhead"].add_argument("--ms", type=float, default=5.0)
     for command in commands.values():
         command.add_argument("--seconds", type=float, default=3.0)
-        command.add_argument("-o", "--out", type=Path, default=None)
+        add_out_argument(command)
     args = parser.parse_args()
-    rows: list[Row] = []
-    for row in found[args.what](args):
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        rows.append(row)
-    if args.out:
-        record = {
-            "what": args.what,
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": fingerprint(engine_packages()),
-            "rows": rows,
-        }
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    show_rows(found[args.what](args), args.what, args.out)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,10 @@ import argparse
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 from field_jobs import SCRATCH, SETS
+from training_queue import Record
 
-Record = dict[str, Any]
 Trained = tuple[str, str, int]  # model, first weights, epochs
 EPOCHS = SHORT, LONG = 10, 30
 CATCH_UP = 6  # epochs from the starter that should do for what scratch has after LONG
@@ -25,7 +24,7 @@ ROWS = (  # model, first weights, how the row is called
     ("yolo11n", SCRATCH, "YOLO11n, from scratch"),
     ("yolo26n", SCRATCH, "YOLO26n, from scratch"),
 )
-PEERS = tuple(row for row in ROWS if row[0].startswith("yolo") and "nas" not in row[0])
+PEERS = tuple(row for row in ROWS if row[0] != "yolo-nas-n")
 HEADING = (
     "set",
     "model",

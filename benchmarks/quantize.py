@@ -29,18 +29,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rows import Row, add_out_argument, show_rows
 
 from detkit.artifact.artifact import Manifest
 from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.folder import CocoFolder, open_folder, synthetic_images
-from detkit.engines import engine_packages, measuring_engines
+from detkit.engines import measuring_engines
 from detkit.engines.coverage import coverage
 from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.engines.openvino.api import the_core
 from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.export.graph import build_graph, write_onnx
-from detkit.machine.fingerprint import fingerprint
 from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
@@ -54,7 +54,6 @@ ENGINES = measuring_engines()
 CALIBRATION_IMAGES = 128
 ONE_THREAD = SessionOptions(threads=1)
 Call = Callable[[], object]
-Row = dict[str, Any]
 
 
 # --- timing --------------------------------------------------------------------------------------
@@ -415,21 +414,9 @@ def main() -> None:
     commands["rivals"].add_argument("--imgsz", type=int, default=640)
     for command in commands.values():
         command.add_argument("--rounds", type=int, default=40)
-        command.add_argument("-o", "--out", type=Path, default=None)
+        add_out_argument(command)
     args = parser.parse_args()
-    rows: list[Row] = []
-    for row in found[args.what](args):
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        rows.append(row)
-    if args.out:
-        record = {
-            "what": args.what,
-            "date": time.strftime("%Y-%m-%d"),
-            "machine": fingerprint(engine_packages()),
-            "threads": 1,
-            "rows": rows,
-        }
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    show_rows(found[args.what](args), args.what, args.out, threads=1)
 
 
 if __name__ == "__main__":

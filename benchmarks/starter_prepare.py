@@ -15,22 +15,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from starter_union import SPLITS, Union
+from starter_union import SPLITS, Union, canonical, read_split
+
+from detkit.spec.coco_names import COCO_NAMES
 
 POOL = ("highway", "caltech3", "otonom-road", "micro", "indoor85", "openimages72")
 MORE = ("vegetables", "orchard")
 DRAWN_IMAGES, DRAWN_VAL, DRAWN_SIDE, DRAWN_SEED = 6000, 100, 256, 11
 SCORE = 0.3  # of the machine labels that are kept
-# What a set calls the classes of the teacher's that it has itself.
-OWN_NAMES = {
-    "highway": {"motorcycle": "motorbike"},
-    "indoor85": {
-        "tv": "tvmonitor",
-        "couch": "sofa",
-        "dining table": "diningtable",
-        "potted plant": "pottedplant",
-    },
-}
 
 
 def detkit(*args: object) -> None:
@@ -38,27 +30,43 @@ def detkit(*args: object) -> None:
     subprocess.run([sys.executable, "-m", "detkit", *map(str, args)], check=True)
 
 
+def is_whole(folder: Path) -> bool:
+    """Whether a verb has ended that makes a folder: annotations are what it writes last."""
+    return any(folder.glob("annotations/instances_*.json"))
+
+
+def own_names(folder: Path) -> dict[str, str]:
+    """What a set calls the classes of the teacher's that it has itself by another name."""
+    documents = (read_split(folder, split) for split in SPLITS)
+    names = {item["name"] for found in documents if found for item in found["categories"]}
+    return {
+        canonical(name): name
+        for name in sorted(names)
+        if canonical(name) != name and canonical(name) in COCO_NAMES
+    }
+
+
 def draw(out: Path) -> Path:
     """The drawn scenes, made once."""
-    if not (out / "annotations").is_dir():
+    if not is_whole(out):
         counts = ("--train", DRAWN_IMAGES, "--val", DRAWN_VAL, "--test", 0)
-        more = ("--size", DRAWN_SIDE, "--seed", DRAWN_SEED, "-q")
+        more = ("--size", DRAWN_SIDE, "--seed", DRAWN_SEED, "-q", "--force")
         detkit("data", "synth", "--kind", "objects", *counts, *more, "-o", out)
     return out
 
 
 def label(folder: Path, teacher: Path, out: Path) -> Path:
     """A set with the teacher's boxes among its labels, made once."""
-    if (out / "annotations").is_dir():
+    if is_whole(out):
         return out
     out.parent.mkdir(parents=True, exist_ok=True)
     renamed: tuple[object, ...] = ()
-    if names := OWN_NAMES.get(folder.name):
+    if names := own_names(folder):
         path = out.parent / f"{folder.name}-classes.json"
         path.write_text(json.dumps(names), encoding="utf-8")
         renamed = ("--classes", path)
     by = ("--model", teacher, "--outputs", "yolox", "--score", SCORE, *renamed)
-    detkit("data", "label", folder, *by, "--link", "--sheets", 1, "-q", "-o", out)
+    detkit("data", "label", folder, *by, "--link", "--sheets", 1, "-q", "--force", "-o", out)
     return out
 
 

@@ -16,7 +16,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from field_jobs import Init, Training, commit, detkit_command, detkit_job, scratch_flags
+from field_jobs import Init, Training, commit, detkit_job, run_detkit, scratch_flags
 from field_table import TABLE_HELP, add_table_arguments, figure, row_line, show_table
 from training_queue import (
     Job,
@@ -64,11 +64,12 @@ def pretraining(args: argparse.Namespace, name: str) -> Job:
         if not (run / "state" / "state.safetensors").is_file():
             flags = [folder, "--model", "yolo-nas-n", *scratch_flags(), "-o", run, "--force"]
             flags += ["--imgsz", SIDE, "--batch", BATCH, "--epochs", epochs]
+            flags += ["--device", args.device]
             flags += [word for setting in SETTINGS for word in ("--set", setting)]
             if name.endswith(FEATURES):
                 flags += ["--teacher", args.teacher, "--set", "distill.score=1"]
         threads = ("--threads", place.queue.threads)
-        report = json.loads(place.call(*detkit_command("train", *flags, *threads, "--json")))
+        report = run_detkit(place, "train", *flags, *threads)
         return {
             "kind": "pretraining",
             "ingredient": name,

@@ -57,12 +57,19 @@ class Union:
     def __init__(self, out: Path) -> None:
         self.out = out
         self.ids: dict[str, int] = {}
+        self.roots: dict[str, Path] = {}
         self.parts: dict[str, Json] = {
             split: {"images": [], "annotations": []} for split in ("train", "val")
         }
 
     def add(self, root: Path, *, drawn: bool, only: tuple[str, ...] = SPLITS) -> None:
-        """Adds the splits of a folder."""
+        """Adds the splits of a folder.
+
+        Raises:
+            SystemExit: another folder of this name is in already: their images would be mixed.
+        """
+        if self.roots.setdefault(root.name, root) != root:
+            raise SystemExit(f"{root} has the name of {self.roots[root.name]}")
         for split in only:
             document = read_split(root, split)
             if document is not None:
@@ -105,11 +112,13 @@ class Union:
 
     def _copy(self, root: Path, split: str, file_name: str) -> str:
         """Copies an image below the name of its set; its name in the union."""
-        name = f"{root.name}/{split}/{Path(file_name).name}"
+        name = f"{root.name}/{split}/{file_name}"
         target = self.out / "images" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():
-            shutil.copyfile(image_path(root, split, file_name), target)
+            partial = target.with_name(f".{target.name}.part")  # one cut off is not taken for whole
+            shutil.copyfile(image_path(root, split, file_name), partial)
+            partial.replace(target)
         return name
 
 
