@@ -6,25 +6,8 @@
 #
 # Needs python3 >= 3.10 with its venv module. Everything is written to runs/quickstart.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/.." && pwd)
-. "$root/examples/venv.sh"
-
-data=
-case ${1:-} in
-    "") ;;
-    --data) data=$(cd "${2:?--data needs a folder}" && pwd) ;;
-    *) sed -n '2,7s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
-esac
-
-make_venv "$root" train
-PATH=$root/.venv/bin:$PATH
-out=$root/runs/quickstart
-rm -rf "$out" && mkdir -p "$out"
-cd "$out"
-began=$SECONDS
-
-step() { printf '\n[%3ds] %s\n' $((SECONDS - began)) "$*"; }
-run() { step "detkit $*"; detkit "$@"; }
+. "$(dirname "$0")/demo.sh"
+start_demo quickstart "$@"
 
 if [ -z "$data" ]; then
     run data synth -o shapes --train 320 --val 60 --test 60 --size 192

@@ -8,25 +8,8 @@
 #
 # TRIALS (40), EPOCHS (24) and SEED (0) may be set. Everything is written to runs/search_demo.
 set -euo pipefail
-root=$(cd "$(dirname "$0")/.." && pwd)
-. "$root/examples/venv.sh"
-
-data=
-case ${1:-} in
-    "") ;;
-    --data) data=$(cd "${2:?--data needs a folder}" && pwd) ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
-esac
-
-make_venv "$root" train
-PATH=$root/.venv/bin:$PATH
-out=$root/runs/search_demo
-rm -rf "$out" && mkdir -p "$out"
-cd "$out"
-began=$SECONDS
-
-step() { printf '\n[%3ds] %s\n' $((SECONDS - began)) "$*"; }
-run() { step "detkit $*"; detkit "$@"; }
+. "$(dirname "$0")/demo.sh"
+start_demo search_demo "$@"
 
 if [ -z "$data" ]; then
     run data synth -o shapes --train 160 --val 40 --size 96 --classes 3

@@ -1,4 +1,4 @@
-# Sourced by quickstart.sh and tests/run.sh: makes .venv beside the sources and installs detkit.
+# Sourced by demo.sh and tests/run.sh: makes .venv beside the sources and installs detkit.
 #
 #   . examples/venv.sh; make_venv ROOT [EXTRA]
 #
