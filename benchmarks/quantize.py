@@ -41,7 +41,7 @@ from detkit.engines.opening import open_session
 from detkit.engines.openvino.api import the_core
 from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.export.graph import build_graph, write_onnx
-from detkit.nn.checkpoint import input_output, load_checkpoint, new_detector
+from detkit.nn.checkpoint import load_checkpoint, new_detector
 from detkit.nn.detector import fuse
 from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.quantize.calibrate import collect_stats, load_images, set_ranges, subsample_evenly
@@ -49,6 +49,7 @@ from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.spec.zoo import ZOO, with_task
+from detkit.untrained import untrained_manifest
 
 ENGINES = measuring_engines()
 CALIBRATION_IMAGES = 128
@@ -102,16 +103,7 @@ def speed_of(name: str, size: int, *, rounds: int) -> Iterator[Row]:
 
 
 def manifest_of(spec: Any, preprocess: Preprocess) -> Manifest:
-    inputs, outputs = input_output(spec)
-    return Manifest(
-        kind="onnx",
-        arch=spec,
-        form="deployed",
-        class_names=tuple(f"class {number}" for number in range(spec.num_classes)),
-        preprocess=preprocess,
-        inputs=inputs,
-        outputs=outputs,
-    )
+    return dataclasses.replace(untrained_manifest(spec), preprocess=preprocess)
 
 
 def engines_of(

@@ -96,7 +96,7 @@ def write_untrained_model(spec: ArchSpec, path: Path, *, engine: str, precision:
     check_untrained(engine, precision)
     record = find_engine(engine)
     if record.runs_checkpoints:
-        manifest = dataclasses.replace(_manifest(spec), kind="checkpoint")
+        manifest = dataclasses.replace(untrained_manifest(spec), kind="checkpoint")
         return save_checkpoint(path, fuse(new_detector(spec, 0).eval()), manifest)
     graph, manifest = untrained_graph(spec, target=record.int8_engine, precision=precision)
     if record.build:
@@ -107,7 +107,7 @@ def write_untrained_model(spec: ArchSpec, path: Path, *, engine: str, precision:
 
 def untrained_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[ModelProto, Manifest]:
     """Builds the graph as `target` fuses it, and its manifest."""
-    manifest = dataclasses.replace(_manifest(spec), precision=precision)
+    manifest = dataclasses.replace(untrained_manifest(spec), precision=precision)
     fused = fuse(new_detector(spec, 0).eval())
     if precision != "int8":
         graph = build_graph(fused, manifest)
@@ -119,7 +119,8 @@ def untrained_graph(spec: ArchSpec, *, target: str, precision: str) -> tuple[Mod
     return graph, dataclasses.replace(manifest, quant=model.quant)
 
 
-def _manifest(spec: ArchSpec) -> Manifest:
+def untrained_manifest(spec: ArchSpec) -> Manifest:
+    """The manifest of an exported network of numbered classes, whose images fill its input."""
     inputs, outputs = input_output(spec)
     return Manifest(
         kind="onnx",

@@ -53,6 +53,13 @@ def test_names_that_are_not_there_are_refused(class_map: ClassMap, message: str)
         plan_classes(MODEL, LabelConfig(), class_map)
 
 
+def test_a_class_that_the_map_names_twice_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "map.json"
+    path.write_text('{"car": "vehicle", "dog": null, "car": null}')
+    with pytest.raises(UsageError, match=r"map\.json: not valid JSON: 'car' stands twice"):
+        read_class_map(path)
+
+
 @pytest.mark.parametrize("name", ["", "\ud800"])
 def test_a_name_that_annotations_cannot_hold_may_be_replaced(name: str) -> None:
     with pytest.raises(UsageError, match="cannot be the name of a class"):

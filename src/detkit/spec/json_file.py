@@ -25,10 +25,10 @@ def read_plain(path: Path, what: str) -> Any:
     """Reads the JSON value in a file.
 
     Raises:
-        UsageError: no such file, unreadable, or not JSON.
+        UsageError: no such file, unreadable, not JSON, or an object that has a key twice.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
     except FileNotFoundError as error:
         raise UsageError(f"no such {what} file: {path}") from error
     except OSError as error:
@@ -37,3 +37,12 @@ def read_plain(path: Path, what: str) -> Any:
         raise UsageError(f"{path}: not UTF-8 text") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path.name}: not valid JSON: {error}") from error
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; of a key that stands twice Python's parser would keep the last in silence."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"'{next(key for key in keys if keys.count(key) > 1)}' stands twice")
+    return found

@@ -75,6 +75,8 @@ def test_what_an_images_labels_speak_of(
     folder = open_folder(write_folder(tmp_path / "coco", [fields], boxes))
     found = folder.split("train").records[0].known
     assert (None if found is None else found.tolist()) == known
+    unknown = {faults.ABSENT_UNKNOWN: 1} if 1234 in fields.get("neg_category_ids", ()) else {}
+    assert folder.report.counts == unknown
 
 
 @pytest.mark.parametrize("ids", [3, "3", [3.5], [True], {"3": 1}])

@@ -24,6 +24,7 @@ ANNOTATION_IDS = "annotation ids missing, zero or repeated: renumbered"
 IMAGE_IDS = "image ids are not integers: renumbered"
 SIZE_FILLED = "image without width and height: filled"
 ROOT_CLASS = "category that only groups the others: left out"
+ABSENT_UNKNOWN = "image speaks of an unknown category: left out"
 
 BOX_EMPTY = "box without area"
 BOX_OUTSIDE = "box outside the image"
@@ -53,7 +54,7 @@ REASONS_OF = {
     "kept": (ANIMATED, AMBIGUOUS_TURN, LEAK, REPEATED, NO_SPLIT_LIST),
     "fixed": (
         *(BOX_CLIPPED, AREA_FILLED, CROWD_FILLED, ANNOTATION_IDS),
-        *(IMAGE_IDS, SIZE_FILLED, ROOT_CLASS),
+        *(IMAGE_IDS, SIZE_FILLED, ROOT_CLASS, ABSENT_UNKNOWN),
     ),
     "dropped": (*DROPPED_BOXES, FILE_MISSING, UNDECODABLE, BAD_LABELS),
     "rejected": (

@@ -85,6 +85,7 @@ class SplitReader:
         tables = read_boxes(
             document, {entry.key: entry for entry, _ in usable}, self.categories, log
         )
+        _note_unknown(usable, self.categories, log)
         records = tuple(
             _record(entry, path, tables[entry.key], self.categories) for entry, path in usable
         )
@@ -161,6 +162,16 @@ def _record(entry: ImageEntry, path: Path, table: BoxTable, categories: Categori
         scores=table.scores,
         known=_known_classes(entry, table, categories),
     )
+
+
+def _note_unknown(
+    usable: Sequence[tuple[ImageEntry, Path]], categories: Categories, log: FaultLog
+) -> None:
+    """Notes the images that speak of categories which the file does not have."""
+    for entry, _ in usable:
+        spoken_of = {*(entry.absent or ()), *entry.incomplete}
+        if unknown := sorted(spoken_of.difference(categories.ids)):
+            log.add(faults.ABSENT_UNKNOWN, entry.label, f"{unknown[0]}", count=len(unknown))
 
 
 def _known_classes(
