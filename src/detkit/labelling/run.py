@@ -72,9 +72,8 @@ def label_images(
     names = session.manifest.class_names
     classes = plan_classes(names, config, class_map, human_names=source.human_names)
     _check_iou(session, classes, model, config)
-    _remove_earlier(out)
     report = _report(session, model, out, classes, config)
-    write_text(out / REPORT_FILE, to_json(report) + "\n")
+    _begin(out, report)
     loader = ImageLoader(source.items, session.manifest.preprocess, config.batch)
     totals, review = Totals(), ReviewList(config.sheets)
     with split_writers(out, classes.names) as writer_of:
@@ -127,11 +126,15 @@ def check_label_folder(out: Path, *, force: bool) -> None:
         raise UsageError(f"{out} is not of `data label`", hint="-o another folder")
 
 
-def _remove_earlier(out: Path) -> None:
-    """Removes what an earlier run wrote, but its images, which are replaced one by one."""
+def _begin(out: Path, report: LabelReport) -> None:
+    """Marks the folder as ours by a report that is not finished.
+
+    Removes what an earlier run wrote, but its images, which are replaced one by one.
+    """
     pages = sorted((out / SHEET_FOLDER).glob("doubtful-*.png"))
     names = [page.relative_to(out).as_posix() for page in pages]
     remove_earlier_run(out, [*ANNOTATIONS, LIST_FILE, REPORT_FILE, *names])
+    write_text(out / REPORT_FILE, to_json(report) + "\n")
 
 
 # --- one batch -----------------------------------------------------------------------------------
