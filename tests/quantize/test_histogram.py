@@ -131,6 +131,15 @@ def test_an_outlier_does_not_set_the_bounds(bounds_of: Callable[..., Any]) -> No
     assert high < 10
 
 
+@pytest.mark.parametrize("bounds_of", [mse_bounds, entropy_bounds])
+def test_cutting_the_long_side_leaves_the_short_one(bounds_of: Callable[..., Any]) -> None:
+    """Behind a SiLU many values lie near its lowest, -0.28, and few far above."""
+    values = np.concatenate([np.tile(SAMPLES["one-sided"], 10), np.full(5000, -0.28), [15.0]])
+    low, high = bounds_of(histogram_of(values))
+    assert low == pytest.approx(-0.28)
+    assert high < 10
+
+
 def test_squared_error_is_that_of_rounding() -> None:
     found, bounds = histogram_of(SAMPLES["two-sided"]), (-2.0, 2.5)
     scale = 4.5 / 255

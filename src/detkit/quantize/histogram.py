@@ -97,8 +97,14 @@ def entropy_bounds(histogram: Histogram) -> Bounds:
 
 
 def _shrunk(histogram: Histogram) -> list[Bounds]:
-    shares = np.linspace(SMALLEST_SHARE, 1, MSE_STEPS)
-    return [(histogram.low * share, histogram.high * share) for share in shares]
+    """Bounds that cut the longer side, and the shorter one only where it would be the longer.
+
+    Half the values behind a SiLU lie near its lowest, -0.28: shrinking both sides by the same share
+    would cut these.
+    """
+    longest = max(-histogram.low, histogram.high)
+    reaches = np.linspace(SMALLEST_SHARE, 1, MSE_STEPS) * longest
+    return [(max(histogram.low, -reach), min(histogram.high, reach)) for reach in reaches]
 
 
 def squared_errors(histogram: Histogram, candidates: Sequence[Bounds]) -> Floats:
