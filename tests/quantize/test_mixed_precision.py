@@ -11,7 +11,7 @@ import pytest
 
 from detkit.config import QuantizeConfig
 from detkit.core.errors import GateError, UsageError
-from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision
+from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision, too_noisy
 from detkit.quantize.request import QuantizeRequest
 from detkit.quantize.run import _pick
 from detkit.timing.measure import Timing, Warmup
@@ -77,7 +77,12 @@ class FakeScorer:
 
 
 def search(
-    max_drop: float, *, confirm: int = 10, scorer: Any = None, told: Any = None
+    max_drop: float,
+    *,
+    confirm: int = 10,
+    always: tuple[str, ...] = (),
+    scorer: Any = None,
+    told: Any = None,
 ) -> PrecisionPath:
     model: Any = FakeModel()
     graph_scorer: Any = scorer or FakeScorer()
@@ -88,9 +93,10 @@ def search(
         "onnxruntime",
         max_drop=max_drop,
         confirm=confirm,
+        always=always,
         log=(told if told is not None else []).append,
     )
-    assert model.kept == ()
+    assert model.kept == always
     return found
 
 
@@ -147,6 +153,35 @@ def test_a_group_that_recovers_nothing_comes_after_those_that_do() -> None:
 def test_every_group_says_how_many_convolutions_it_is() -> None:
     assert [group.convolutions for group in search(7.0).sensitivity] == [2] * 5
     assert [group.noise_db for group in search(7.0).sensitivity] == list(NOISE.values())
+
+
+# --- groups in float from the start --------------------------------------------------------------
+
+
+def test_groups_below_the_bound_are_too_noisy_and_the_bound_itself_is_not() -> None:
+    assert too_noisy(NOISE, 30.0) == ("a", "b")
+    assert too_noisy(NOISE, 30.1) == ("a", "b", "c")
+    assert too_noisy(NOISE, 10.0) == ()
+
+
+def test_groups_that_are_always_in_float_are_so_at_every_point() -> None:
+    found = search(0.6, always=("a", "b"))
+    assert [point.float_groups for point in found.points] == [("a", "b"), ("a", "b", "c")]
+    assert [point.drop for point in found.points] == pytest.approx([1.5, 0.5])
+    assert [point.latency_ms for point in found.points] == pytest.approx([15, 17])
+
+
+def test_groups_that_are_always_in_float_are_not_confirmed_and_stand_first() -> None:
+    found = search(0.6, always=("a", "b"), confirm=1)
+    assert [group.group for group in found.sensitivity] == ["a", "b", "c", "d", "e"]
+    assert [group.recovered is None for group in found.sensitivity] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+    ]
+    assert [group.noise_db for group in found.sensitivity] == list(NOISE.values())
 
 
 # --- picking -------------------------------------------------------------------------------------

@@ -205,6 +205,9 @@ class QuantizeConfig(Settings):
     split: str = setting("val", "split that AP is measured on")
     eval_images: int = setting(500, "its images, evenly spread; 0 is all", least=0, most=1_000_000)
     noise_images: int = setting(32, "images for the noise of each group", least=1, most=1_000_000)
+    least_sqnr: float = setting(
+        10.0, "dB of signal to noise below which a group stays in float", least=-200, most=200
+    )
     confirm: int = setting(
         10, "noisiest groups whose effect on AP is measured", least=1, most=1_000_000
     )

@@ -2,12 +2,13 @@
 
 The groups that are noisiest alone are each returned to float and scored; then all are returned one
 after another, first those that recover the most AP for a millisecond, until the bound holds. Every
-point on the way is measured, AP and time.
+point on the way is measured, AP and time. Groups that are too noisy to be of use in INT8 are in
+float from the start.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from detkit.nn.quantization.quantized import QuantizedDetector
@@ -20,10 +21,19 @@ LEAST_COST = 0.005  # of the time of all INT8: smaller differences cannot be tol
 
 @dataclass(frozen=True)
 class PrecisionPath:
-    """Each group as measured alone, and the points measured in turn, from all INT8 on."""
+    """Each group as measured alone, and the points measured in turn, that with most INT8 first."""
 
     sensitivity: tuple[GroupSensitivity, ...]
     points: tuple[QuantPoint, ...]
+
+
+def too_noisy(noise_db: Mapping[str, float], least_db: float) -> tuple[str, ...]:
+    """The groups that leave less than `least_db` of signal to noise when INT8 alone, worst first.
+
+    Where one tensor is the cause, the groups that make and take it are all among them, so that it
+    is not rounded any more.
+    """
+    return tuple(group for group, noise in noise_db.items() if noise < least_db)
 
 
 def search_mixed_precision(
@@ -34,44 +44,55 @@ def search_mixed_precision(
     *,
     max_drop: float,
     confirm: int,
+    always: tuple[str, ...] = (),
     log: Callable[[str], None],
 ) -> PrecisionPath:
     """Returns groups to float until the drop is within `max_drop` points of AP.
 
-    `model` is left with none in float. The last point is the one that holds, or, where none does,
-    the one with the most groups in float.
+    `model` is left with only `always` in float. The last point is the one that holds, or, where
+    none does, the one with the most groups in float.
 
     Args:
         noise_db: of each group, the noisiest first.
         confirm: so many of them are measured one by one.
+        always: groups that are in float at every point.
     """
-    prober = _Prober(model, scorer, engine)
-    groups = [
-        GroupSensitivity(group=name, convolutions=len(model.plan.groups[name]), noise_db=noise)
+    prober = _Prober(model, scorer, engine, always)
+    measured = {
+        name: GroupSensitivity(
+            group=name, convolutions=len(model.plan.groups[name]), noise_db=noise
+        )
         for name, noise in noise_db.items()
-    ]
+    }
+    fixed = [measured.pop(name) for name in always]
+    groups = list(measured.values())
     points = [prober.base]
     if prober.base.drop > max_drop:
         groups[:confirm] = [_confirmed(group, prober, log) for group in groups[:confirm]]
         groups.sort(key=lambda group: _worth(group, prober.base), reverse=True)
         names = [group.group for group in groups]
         points += _return_groups(names, prober, max_drop=max_drop, log=log)
-    model.keep_in_float(())
-    return PrecisionPath(tuple(groups), tuple(points))
+    model.keep_in_float(always)
+    return PrecisionPath((*fixed, *groups), tuple(points))
 
 
 class _Prober:
-    """Measures sets of groups in float, by turns with the graph that is INT8 throughout."""
+    """Measures sets of groups in float, by turns with the graph of only `always` in float."""
 
-    def __init__(self, model: QuantizedDetector, scorer: GraphScorer, engine: str) -> None:
+    def __init__(
+        self, model: QuantizedDetector, scorer: GraphScorer, engine: str, always: tuple[str, ...]
+    ) -> None:
         self._model, self._scorer, self._engine = model, scorer, engine
+        self._always = always
         self._ap_float = scorer.float_ap(engine)
-        model.keep_in_float(())
+        model.keep_in_float(always)
         self._base_graph = scorer.export(model, engine)
         alone = scorer.time([self._base_graph])[0]
-        self.base = self._point((), self._base_graph, alone.p50_ms)
+        self.base = self._point(always, self._base_graph, alone.p50_ms)
 
-    def measure(self, kept: tuple[str, ...]) -> QuantPoint:
+    def measure(self, returned: tuple[str, ...]) -> QuantPoint:
+        """Measures with these in float beside those that always are."""
+        kept = (*self._always, *returned)
         self._model.keep_in_float(kept)
         graph = self._scorer.export(self._model, self._engine)
         base, timing = self._scorer.time([self._base_graph, graph])

@@ -1,8 +1,8 @@
 """From a float checkpoint to an INT8 one that has been measured: the order of the steps.
 
-Calibrate, or train from the calibrated ranges; measure on the engine; where a bound on the drop is
-given, return groups to float until it holds; write the checkpoint and its report beside it. Nothing
-is written where the bound cannot be met.
+Calibrate; leave in float what INT8 would ruin; train from there where asked to; measure on the
+engine; where a bound on the drop is given, return groups to float until it holds; write the
+checkpoint and its report beside it. Nothing is written where the bound cannot be met.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from detkit.quantize.calibrate import (
     subsample_evenly,
 )
 from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
-from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision
+from detkit.quantize.mixed_precision import search_mixed_precision, too_noisy
 from detkit.quantize.qat import QatRun, load_quantized, load_start, train_quantized
 from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
 from detkit.quantize.result import make_manifest, make_report, write_result
@@ -62,6 +62,8 @@ def quantize_checkpoint(
         threads=config.threads or usable_cpus(),
     ) as scorer:
         model, methods = calibrated(parent, request, log)
+        noise_db = _noise_of_groups(model, parent, request, log)
+        _leave_in_float(model, noise_db, config.least_sqnr, log)
         trained = False
         if request.qat:
             run = QatRun(
@@ -75,7 +77,18 @@ def quantize_checkpoint(
             if found is None:
                 return None
             model, trained = found
-        precision_path = _search_precisions(model, parent, request, scorer, log)
+            if trained:
+                noise_db = _noise_of_groups(model, parent, request, log)
+        precision_path = search_mixed_precision(
+            model,
+            noise_db,
+            scorer,
+            config.target,
+            max_drop=float("inf") if request.max_drop is None else request.max_drop,
+            confirm=config.confirm,
+            always=model.quant.float_groups,
+            log=log,
+        )
         picked = _pick(precision_path.points, request)
         model.keep_in_float(precision_path.points[picked].float_groups)
         report = make_report(
@@ -158,27 +171,33 @@ def train_from(
     return load_quantized(Path(report.checkpoint))[0].eval(), True
 
 
-def _search_precisions(
+def _noise_of_groups(
     model: QuantizedDetector,
     parent: FloatParent,
     request: QuantizeRequest,
-    scorer: GraphScorer,
     log: Callable[[str], None],
-) -> PrecisionPath:
-    """Measures the noise of groups and the points up to the bound; one point without a bound."""
-    config = request.config
-    records = subsample_evenly(parent.folder.splits["train"].records, config.noise_images)
+) -> dict[str, float]:
+    """The SQNR of each group rounded alone, in decibels, on some of the training images."""
+    records = subsample_evenly(parent.folder.splits["train"].records, request.config.noise_images)
     batches = list(load_images(records, parent.manifest.preprocess, BATCH_SIZE))
     log(f"noise of {len(model.plan.groups)} groups on {len(records)} images")
-    return search_mixed_precision(
-        model,
-        sqnr_by_group(model, batches),
-        scorer,
-        config.target,
-        max_drop=float("inf") if request.max_drop is None else request.max_drop,
-        confirm=config.confirm,
-        log=log,
-    )
+    return sqnr_by_group(model, batches)
+
+
+def _leave_in_float(
+    model: QuantizedDetector,
+    noise_db: dict[str, float],
+    least_db: float,
+    log: Callable[[str], None],
+) -> None:
+    """Keeps in float what would be little but noise in INT8, and says so."""
+    kept = too_noisy(noise_db, least_db)
+    model.keep_in_float(kept)
+    for group in kept:
+        log(
+            f"{group} stays in float: INT8 of it alone leaves {noise_db[group]:.1f} dB of signal to"
+            f" noise (least_sqnr={least_db:g})"
+        )
 
 
 def _pick(points: Sequence[QuantPoint], request: QuantizeRequest) -> int:
