@@ -88,6 +88,32 @@ def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(
     assert (request.run_folder / "state" / "state.safetensors").is_file()
 
 
+@pytest.mark.usefixtures("brief")
+def test_groups_that_are_too_noisy_stay_in_float_and_it_is_said(
+    settled: Callable[..., Path], labelled: Path, tmp_path: Path
+) -> None:
+    """No group has so little noise as is asked for: what is left is the float network."""
+    told: list[str] = []
+    request = QuantizeRequest(
+        checkpoint=settled(),
+        out=tmp_path / "m.safetensors",
+        data=labelled,
+        config=QuantizeConfig(images=2, noise_images=1, threads=1, least_sqnr=150.0),
+    )
+    report = quantize_checkpoint(request, told.append, lambda progress: None, StopSignal())
+    assert report is not None
+    assert set(report.kept_float) == {group.group for group in report.sensitivity}
+    assert report.ap_int8 == pytest.approx(report.ap_float, abs=1e-3)
+    assert report.coverage == 0
+    assert report.pareto[0].float_groups == report.kept_float
+    assert sum("stays in float: INT8 of it alone leaves" in line for line in told) == len(
+        report.kept_float
+    )
+    quant = read_manifest(tmp_path / "m.safetensors").quant
+    assert quant is not None
+    assert quant.float_groups == report.kept_float
+
+
 def test_a_point_is_picked_only_beside_a_report(int8: Callable[..., Path], tmp_path: Path) -> None:
     path = Path(shutil.copy(int8(), tmp_path / "m.safetensors"))
     with pytest.raises(ArtifactError, match=r"with its report m\.json"):

@@ -9,6 +9,9 @@ import pytest
 import torch
 
 from detkit.data.synthetic.synth import draw_images
+from detkit.nn.quantization.quantized import rounding_off
+from detkit.quantize.calibrate import collect_stats, set_ranges
+from detkit.quantize.mixed_precision import too_noisy
 from detkit.quantize.sensitivity import signal_to_noise, sqnr_by_group
 
 
@@ -37,6 +40,30 @@ def test_a_group_made_noisy_by_hand_comes_first(int8_model: Any, batches: list[n
     assert after[quiet] < before[quiet] - 6
     others = [name for name in before if name != quiet]
     assert [after[name] for name in others] == pytest.approx([before[name] for name in others])
+
+
+def test_a_tensor_of_unequal_channels_makes_both_groups_around_it_too_noisy(
+    int8_model: Any, batches: list[np.ndarray]
+) -> None:
+    """One range cannot hold them: in YOLOX-Nano those of the stem differ by a factor of 2000."""
+    stem = int8_model.backbone.stem.conv.conv
+    (path,) = int8_model.plan.groups["backbone.stage1"]
+    with torch.no_grad():  # the same function, for a ReLU is in between
+        stem.weight[0] *= 1e4
+        stem.bias[0] *= 1e4
+        int8_model.get_submodule(path).conv.weight[:, 0] /= 1e4
+    set_ranges(int8_model, collect_stats(int8_model, batches), "max")
+    noise = sqnr_by_group(int8_model, batches)
+    assert set(too_noisy(noise, 10.0)) == {"backbone.stem", "backbone.stage1"}
+    int8_model.keep_in_float(["backbone.stem"])
+    images = torch.from_numpy(batches[0])
+    with torch.no_grad():
+        half = int8_model(images)[0]
+        int8_model.keep_in_float(too_noisy(noise, 10.0))
+        both = int8_model(images)[0]
+        with rounding_off(int8_model):
+            exact = int8_model(images)[0]
+    assert (both - exact).square().mean() < 0.1 * (half - exact).square().mean()
 
 
 def test_groups_in_float_are_those_of_before(int8_model: Any, batches: list[np.ndarray]) -> None:
