@@ -19,10 +19,14 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import rounding_off
 from detkit.quantize.calibrate import (
     INPUT,
+    MAX_SAMPLE,
+    CalibrationStats,
+    _watching,
     collect_stats,
     correct_biases,
     images_digest,
     load_images,
+    sampling_step,
     set_ranges,
     subsample_evenly,
 )
@@ -120,6 +124,30 @@ def test_every_quantizer_and_convolution_is_observed(int8_model: Any, batches: l
         assert found.input_means[path].shape == (conv.conv.in_channels,)
     counted = {histogram.counts.sum() for histogram in found.histograms.values()}
     assert min(counted) > 0
+
+
+@pytest.mark.parametrize("channels", [16, 48, 60, 64])
+@pytest.mark.parametrize("side", [208, 160, 104, 52])
+def test_samples_are_of_all_channels_alike(channels: int, side: int) -> None:
+    count = channels * side * side
+    step = sampling_step(count, channels=channels)
+    sampled = np.bincount(np.arange(0, count, step) % channels, minlength=channels)
+    assert np.ptp(sampled) <= 1
+    assert MAX_SAMPLE / 4 < sampled.sum() <= 2 * MAX_SAMPLE or step == 1
+
+
+def test_a_channel_that_is_larger_than_all_others_is_counted(int8_model: Any) -> None:
+    """Of 16 channels at 208x208 every 10th value would miss the odd ones."""
+    quantizer = int8_model.backbone.stem.conv.quantizer
+    found = CalibrationStats()
+    x = torch.zeros(1, 16, 208, 208)
+    x[:, 1] = 5.0
+    with _watching(int8_model, found):
+        quantizer(x)
+    (path,) = [path for path, module in int8_model.quantizers() if module is quantizer]
+    histogram = found.histograms[path]
+    share = histogram.counts[histogram.centres > 4].sum() / histogram.counts.sum()
+    assert share == pytest.approx(1 / 16, rel=0.01)
 
 
 def test_a_tensor_behind_a_relu_has_no_negative_side(int8_model: Any, batches: list[Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -118,10 +119,25 @@ def _counter(histograms: dict[str, Histogram], path: str) -> Hook:
     def count(_: nn.Module, args: tuple[Tensor, ...]) -> None:
         low, high = (float(bound) for bound in args[0].aminmax())
         values = args[0].permute(0, 2, 3, 1).flatten()
-        step = max(1, values.numel() // (MAX_SAMPLE * len(args[0])))
+        step = sampling_step(values.numel() // len(args[0]), channels=args[0].shape[1])
         histogram.add(low, high, values[::step].numpy())
 
     return count
+
+
+def sampling_step(count: int, *, channels: int) -> int:
+    """How many of an image's `count` values, channels innermost, lie from a sample to the next.
+
+    It has no factor in common with `channels`: every 10th value of 16 channels would be of the even
+    ones alone.
+
+    >>> sampling_step(16 * 208 * 208, channels=16), sampling_step(100, channels=4)
+    (11, 1)
+    """
+    step = max(1, count // MAX_SAMPLE)
+    while math.gcd(step, channels) > 1:
+        step += 1
+    return step
 
 
 def _averager(means: dict[str, Tensor], path: str) -> Hook:

@@ -46,6 +46,8 @@ def EPILOG() -> list[str]:  # noqa: N802
     return settings_epilog("QuantizeConfig")
 
 
+MUCH = 1.0  # points of AP that nobody gives up unasked
+
 CheckpointArgument = Annotated[
     Path, typer.Argument(help="Float checkpoint; an INT8 one with --pick alone.")
 ]
@@ -162,6 +164,11 @@ def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
         console.warn("interrupted; continue with the same command and --resume")
         raise typer.Exit(128 + stop.signal)
     _print_report(report, json=json)
+    if request.max_drop is None and request.pick is None and report.drop > MUCH:
+        console.warn(
+            f"INT8 loses {report.drop:.2f} points of AP; --max-drop {MUCH:g} returns groups to"
+            " float until it loses no more than that"
+        )
 
 
 def _print_report(report: QuantReport, *, json: bool) -> None:
