@@ -12,7 +12,7 @@ from detkit.data.synthetic.synth import draw_images
 from detkit.nn.quantization.quantized import rounding_off
 from detkit.quantize.calibrate import collect_stats, set_ranges
 from detkit.quantize.mixed_precision import too_noisy
-from detkit.quantize.sensitivity import signal_to_noise, sqnr_by_group
+from detkit.quantize.sensitivity import set_quietest_ranges, signal_to_noise, sqnr_by_group
 
 
 @pytest.fixture
@@ -64,6 +64,21 @@ def test_a_tensor_of_unequal_channels_makes_both_groups_around_it_too_noisy(
         with rounding_off(int8_model):
             exact = int8_model(images)[0]
     assert (both - exact).square().mean() < 0.1 * (half - exact).square().mean()
+
+
+def test_ranges_that_leave_less_noise_are_taken_and_the_best_stay(
+    int8_model: Any, batches: list[np.ndarray]
+) -> None:
+    stats = collect_stats(int8_model, batches)
+    for _, quantizer in int8_model.quantizers():
+        quantizer.set_range(0.0, 1e-3)  # silences all that follows
+    found = set_quietest_ranges(int8_model, stats, batches)
+    assert found in ({"percentile": 64}, {"max": 64})
+    after = {name: value.clone() for name, value in int8_model.state_dict().items()}
+    set_ranges(int8_model, stats, next(iter(found)))
+    assert all(torch.equal(after[name], value) for name, value in int8_model.state_dict().items())
+    assert set_quietest_ranges(int8_model, stats, batches) is None
+    assert all(torch.equal(after[name], value) for name, value in int8_model.state_dict().items())
 
 
 def test_groups_in_float_are_those_of_before(int8_model: Any, batches: list[np.ndarray]) -> None:

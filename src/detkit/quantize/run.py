@@ -12,10 +12,12 @@ from pathlib import Path
 
 import torch
 
+from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
 from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.calibrate import (
+    CalibrationStats,
     collect_stats,
     correct_biases,
     images_digest,
@@ -28,7 +30,7 @@ from detkit.quantize.mixed_precision import search_mixed_precision, too_noisy
 from detkit.quantize.qat import QatRun, load_quantized, load_start, train_quantized
 from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
 from detkit.quantize.result import make_manifest, make_report, write_result
-from detkit.quantize.sensitivity import sqnr_by_group
+from detkit.quantize.sensitivity import set_quietest_ranges, sqnr_by_group
 from detkit.report import QuantPoint, QuantReport
 from detkit.spec.quant import QuantSpec
 from detkit.train.progress import TrainProgress
@@ -61,9 +63,7 @@ def quantize_checkpoint(
         split.class_names,
         threads=config.threads or usable_cpus(),
     ) as scorer:
-        model, methods = calibrated(parent, request, log)
-        noise_db = _noise_of_groups(model, parent, request, log)
-        _leave_in_float(model, noise_db, config.least_sqnr, log)
+        model, methods, noise_db = prepared(parent, request, log)
         trained = False
         if request.qat:
             run = QatRun(
@@ -78,7 +78,7 @@ def quantize_checkpoint(
                 return None
             model, trained = found
             if trained:
-                noise_db = _noise_of_groups(model, parent, request, log)
+                noise_db = _noise_of_groups(model, _noise_batches(parent, request), log)
         precision_path = search_mixed_precision(
             model,
             noise_db,
@@ -113,13 +113,34 @@ def planned_steps(request: QuantizeRequest) -> list[str]:
     ]
 
 
+def prepared(
+    parent: FloatParent, request: QuantizeRequest, log: Callable[[str], None]
+) -> tuple[QuantizedDetector, dict[str, int], dict[str, float]]:
+    """The parent calibrated, with what INT8 would ruin in float.
+
+    Also how many ranges are by which method, and the SQNR of each group alone, in decibels.
+    """
+    config, batches = request.config, _noise_batches(parent, request)
+    if request.resume:
+        model = load_start(request.run_folder)[0].eval()
+        return model, {}, _noise_of_groups(model, batches, log)
+    model, stats, methods = calibrated(parent, request, log)
+    noise_db = _noise_of_groups(model, batches, log)
+    _leave_in_float(model, noise_db, config.least_sqnr, log)
+    if config.calibrator == "auto":  # with those in float, lest their noise hides all other
+        better = set_quietest_ranges(model, stats, batches)
+        if better is not None:
+            log(f"ranges by {', '.join(better)} leave less noise at the outputs")
+            methods, noise_db = better, _noise_of_groups(model, batches, log)
+            _leave_in_float(model, noise_db, config.least_sqnr, log)
+    return model, methods, noise_db
+
+
 def calibrated(
     parent: FloatParent, request: QuantizeRequest, log: Callable[[str], None]
-) -> tuple[QuantizedDetector, dict[str, int]]:
-    """The parent with calibrated ranges, and how many are by which method."""
+) -> tuple[QuantizedDetector, CalibrationStats, dict[str, int]]:
+    """The parent with calibrated ranges, what they are from, and how many by which method."""
     config = request.config
-    if request.resume:
-        return load_start(request.run_folder)[0].eval(), {}
     records = subsample_evenly(parent.folder.splits["train"].records, config.images)
     log(f"calibrating on {len(records)} of the training images")
     quant = QuantSpec(
@@ -130,11 +151,11 @@ def calibrated(
         calibration_digest=images_digest(records),
     )
     model = QuantizedDetector(parent.model, quant).eval()
-    found = collect_stats(model, load_images(records, parent.manifest.preprocess, BATCH_SIZE))
-    methods = set_ranges(model, found, config.calibrator)
+    stats = collect_stats(model, load_images(records, parent.manifest.preprocess, BATCH_SIZE))
+    methods = set_ranges(model, stats, config.calibrator)
     if config.bias_correction:
-        correct_biases(model, found)
-    return model, methods
+        correct_biases(model, stats)
+    return model, stats, methods
 
 
 def train_from(
@@ -171,16 +192,16 @@ def train_from(
     return load_quantized(Path(report.checkpoint))[0].eval(), True
 
 
-def _noise_of_groups(
-    model: QuantizedDetector,
-    parent: FloatParent,
-    request: QuantizeRequest,
-    log: Callable[[str], None],
-) -> dict[str, float]:
-    """The SQNR of each group rounded alone, in decibels, on some of the training images."""
+def _noise_batches(parent: FloatParent, request: QuantizeRequest) -> list[Array]:
+    """The training images that noise is measured on, as batches."""
     records = subsample_evenly(parent.folder.splits["train"].records, request.config.noise_images)
-    batches = list(load_images(records, parent.manifest.preprocess, BATCH_SIZE))
-    log(f"noise of {len(model.plan.groups)} groups on {len(records)} images")
+    return list(load_images(records, parent.manifest.preprocess, BATCH_SIZE))
+
+
+def _noise_of_groups(
+    model: QuantizedDetector, batches: Sequence[Array], log: Callable[[str], None]
+) -> dict[str, float]:
+    log(f"noise of {len(model.plan.groups)} groups on {sum(map(len, batches))} images")
     return sqnr_by_group(model, batches)
 
 

@@ -1,4 +1,4 @@
-"""Which groups of convolutions suffer from INT8: each quantized alone, without labels.
+"""What INT8 does to the outputs, without labels: by group of convolutions, by choice of ranges.
 
 Noise is measured where the network speaks: class scores, and expected distances weighted by the
 best score, so that background boxes, which nobody sees, do not count.
@@ -14,7 +14,9 @@ from torch import Tensor
 
 from detkit.core.boxes import Array
 from detkit.nn.quantization.quantized import QuantizedDetector, rounding_off
+from detkit.quantize.calibrate import CalibrationStats, set_ranges
 
+WHOLE = ("percentile", "max")  # calibrators to be tried on all tensors at once
 Outputs = tuple[Tensor, Tensor]  # scores (B, A, C), weighted distances (B, A, 4)
 
 
@@ -32,6 +34,29 @@ def sqnr_by_group(model: QuantizedDetector, batches: Sequence[Array]) -> dict[st
     finally:
         model.keep_in_float(before)
     return dict(sorted(noise.items(), key=lambda item: item[1]))
+
+
+@torch.no_grad()
+def set_quietest_ranges(
+    model: QuantizedDetector, stats: CalibrationStats, batches: Sequence[Array]
+) -> dict[str, int] | None:
+    """Sets the ranges of one of `WHOLE` instead where they leave less noise at the outputs.
+
+    The least error of a tensor may be had by cutting the few large values that detections are made
+    of. Returns how many ranges are by which method; None where the present ones are the best.
+    """
+    with rounding_off(model):
+        reference = list(_outputs(model, batches))
+    best, found = signal_to_noise(reference, _outputs(model, batches)), None
+    kept = {name: value.clone() for name, value in model.state_dict().items()}
+    for calibrator in WHOLE:
+        methods = set_ranges(model, stats, calibrator)
+        noise = signal_to_noise(reference, _outputs(model, batches))
+        if noise > best:
+            best, found = noise, methods
+            kept = {name: value.clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(kept)
+    return found
 
 
 def _outputs(model: QuantizedDetector, batches: Sequence[Array]) -> Iterable[Outputs]:
