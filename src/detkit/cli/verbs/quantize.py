@@ -108,11 +108,10 @@ def quantize(
 ) -> None:
     """Make a checkpoint INT8, its loss of AP measured; prints the path of the new file.
 
-    By default NAME.int8.safetensors is written, with its report beside it. It evaluates, predicts
-    and exports like any checkpoint. AP and time are those of the exported graph on the engine.
-    Groups of convolutions that INT8 turns into noise stay in float (least_sqnr). With --max-drop
-    more return to float until the bound holds; exit 3 if none does. --qat trains in the folder
-    NAME.int8.qat.
+    By default NAME.int8.safetensors is written, with its report beside it; it is used like any
+    checkpoint. AP and time are those of the exported graph on the engine. Groups of convolutions
+    that INT8 turns into noise stay in float (least_sqnr). With --max-drop more return to float
+    until the bound holds; exit 3 if none does. --qat trains in the folder NAME.int8.qat.
     """
     given = locals()
     console.setup(quiet, verbose)
