@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_inside, fuse_shapes
 from detkit.nn.families import FAMILIES
@@ -78,6 +80,18 @@ def build_detector(spec: ArchSpec, form: str) -> Detector:
     return fuse(model) if form == "deployed" else model
 
 
+class _SkipBatchNorm(TorchFunctionMode):
+    """Batch-norm gives its input: on the meta device its shape is all there is.
+
+    Torch takes it apart into many small steps there, which cost four times the rest of a network.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return args[0] if func is F.batch_norm else func(*args, **(kwargs or {}))
+
+
 def on_convolutions(
     model: nn.Module, spec: ArchSpec, note: Callable[[str, Any, Tensor, Tensor], None]
 ) -> None:
@@ -89,7 +103,7 @@ def on_convolutions(
         if isinstance(module, CONVOLUTIONS):
             hook = functools.partial(note, path)
             module.register_forward_hook(lambda m, x, y, hook=hook: hook(m, x[0], y))
-    with torch.no_grad():
+    with torch.no_grad(), _SkipBatchNorm():
         model(torch.empty(1, 3, *spec.image_size, device="meta"))
 
 
