@@ -21,6 +21,7 @@ pytest_plugins = (
     "fixtures.processes",
     "fixtures.records",
     "fixtures.small_space",
+    "fixtures.verbs",
     "skipped_tests",
 )
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
-Detkit = Callable[..., "CompletedProcess[str]"]
+from detkit.data.synthetic.synth import synthesize
+from fixtures.command_line import Detkit
+from fixtures.verbs import RunAll
+
 SMALL = "--model yolo-nas-p --init none --imgsz 64 --epochs 1".split()
 SMALL += "--batch 4 --threads 1 --device cpu".split()
 
 
-@pytest.fixture
-def data(detkit: Detkit, tmp_path: Path) -> Path:
-    folder = tmp_path / "coco"
-    sizes = ("--train", "8", "--val", "4", "--test", "4", "--size", "96")
-    done = detkit("data", "synth", "-o", str(folder), *sizes)
-    assert done.returncode == 0, done.stderr
-    return folder
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "coco"
+    return synthesize(folder, images={"train": 8, "val": 4, "test": 4}, size=96)
 
 
 def only_path(done: CompletedProcess[str]) -> str:
@@ -64,31 +64,29 @@ def test_train_reparam_export_bench_eval_predict(
 
 
 def test_train_refuses_what_it_cannot_do_with_the_right_code(
-    detkit: Detkit, data: Path, tmp_path: Path
+    run_all: RunAll, data: Path, tmp_path: Path
 ) -> None:
-    def refused(*args: str) -> tuple[int, str]:
-        done = detkit("train", *args)
-        assert done.stdout == ""
+    out, taken = tmp_path / "run", tmp_path / "taken"
+    taken.mkdir()
+    (taken / "mine").touch()
+    refused: tuple[tuple[list[Any], int, str], ...] = (
+        ([], 2, "error: no COCO folder to train on\nhint: detkit train DIR\n"),
+        ([data, "--model", "yolo-nas-x", "-o", out], 2, "did you mean 'yolo-nas-"),
+        ([data, "--set", "optim.lrr=1", "-o", out], 2, "did you mean 'lr'?"),
+        ([data, "--imgsz", "100", "-o", out], 2, "multiples of 32"),
+        ([tmp_path / "nothing", "-o", out], 1, ""),
+        ([data, "--init", data / "no.safetensors", "-o", out], 1, ""),
+        ([data, *SMALL, "--device", "cuda:7", "-o", out], 4, ""),
+        (["--resume"], 2, ""),
+        ([data, *SMALL, "-o", taken], 2, "already exists"),
+    )
+    found = run_all(*(["train", *args] for args, _, _ in refused))
+    for (args, code, message), done in zip(refused, found, strict=True):
+        assert (done.code, done.stdout) == (code, ""), args
+        assert message in done.stderr
         assert "Traceback" not in done.stderr
         assert done.stderr.splitlines()[-1].startswith(("error: ", "hint: "))
-        return done.returncode, done.stderr
-
-    out = ("-o", str(tmp_path / "run"))
-    assert refused() == (2, "error: no COCO folder to train on\nhint: detkit train DIR\n")
-    code, text = refused(str(data), "--model", "yolo-nas-x", *out)
-    assert (code, "did you mean 'yolo-nas-" in text) == (2, True)
-    code, text = refused(str(data), "--set", "optim.lrr=1", *out)
-    assert (code, "did you mean 'lr'?" in text) == (2, True)
-    code, text = refused(str(data), "--imgsz", "100", *out)
-    assert (code, "multiples of 32" in text) == (2, True)
-    assert refused(str(tmp_path / "nothing"), *out)[0] == 1
-    assert refused(str(data), "--init", str(data / "no.safetensors"), *out)[0] == 1
-    assert refused(str(data), *SMALL, "--device", "cuda:7", *out)[0] == 4
-    assert refused("--resume")[0] == 2
-    (tmp_path / "run").mkdir(exist_ok=True)
-    (tmp_path / "run" / "mine").touch()
-    code, text = refused(str(data), *SMALL, *out)
-    assert (code, "already exists" in text) == (2, True)
+    assert found[0].stderr == refused[0][2]
 
 
 def test_folders_of_no_known_layout_are_named_file_by_file(

@@ -4,68 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
 from detkit.artifact.artifact import read_manifest, sha256_of
 from detkit.core.serialization import from_json
 from detkit.report import QuantReport
-
-# Runs each argument list of a JSON array in one process; prints [exit code, stdout, stderr] each.
-# Times are short here and only the noisiest group can return to float.
-RUN_ALL = """
-import contextlib, io, json, sys
-for name in sys.argv[2].split():
-    sys.modules[name] = None  # importing it raises
-import detkit.engines.int8_checks, detkit.quantize.graph_scorer, detkit.quantize.run as steps
-from detkit.timing.plan import TimingPlan
-from detkit.cli.app import main
-
-short = TimingPlan(
-    min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
-)
-detkit.engines.int8_checks.GRAPH_PLAN = detkit.quantize.graph_scorer.GRAPH_PLAN = short
-noise = steps.sqnr_by_group
-steps.sqnr_by_group = lambda *args: dict(list(noise(*args).items())[:1])
-
-found = []
-for argv in json.loads(sys.argv[1]):
-    out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        code = main(argv)
-    texts = []
-    for stream in (out, err):
-        stream.flush()
-        texts.append(stream.buffer.getvalue().decode())
-    found.append([code, *texts])
-print(json.dumps(found))
-"""
-
-
-class Done(NamedTuple):
-    code: int
-    stdout: str
-    stderr: str
-
-
-RunAll = Callable[..., list[Done]]
-
-
-@pytest.fixture(scope="session")
-def run_all(fork: Callable[..., subprocess.CompletedProcess[str]]) -> RunAll:
-    """Runs the verbs one after another; modules in `missing` cannot be imported."""
-
-    def run(*commands: list[Any], missing: str = "") -> list[Done]:
-        text = json.dumps([[str(word) for word in command] for command in commands])
-        done = fork(text, missing, script=RUN_ALL)
-        assert done.returncode == 0, done.stderr
-        return [Done(*found) for found in json.loads(done.stdout)]
-
-    return run
+from fixtures.verbs import Done, RunAll
 
 
 class Quantized(NamedTuple):
@@ -88,7 +36,8 @@ def quantized(
     parent = Path(shutil.copy(settled(), folder / "m.safetensors"))
     taken = folder / "taken.safetensors"
     taken.write_text("somebody's")
-    words = f"--data {labelled} --max-drop=-50 --threads=1 --set=confirm=1".split()
+    words = f"--data {labelled} --max-drop=-50 --threads=1".split()
+    words += ["--set=confirm=1", "--set=noise_images=2"]
     done, gated = run_all(
         ["quantize", "--int8", parent, *words, "--pick=0"],
         ["quantize", "--int8", parent, *words, "-o", taken, "--force"],
