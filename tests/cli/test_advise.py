@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detkit.advise import run as room
+from detkit.advise.run import MeasuredVariants, measure_variants
 from detkit.cli import app
 from detkit.core.serialization import from_json
 from detkit.report import AdviceReport
@@ -17,11 +19,28 @@ from detkit.timing.plan import TimingPlan
 QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=10, warmup_seconds=0, max_warmup_seconds=0)
 
 
+@pytest.fixture(scope="module")
+def measure_once() -> Callable[..., MeasuredVariants]:
+    """`measure_variants` of the first call, for every call: the tests ask of one checkpoint."""
+    found: list[MeasuredVariants] = []
+
+    def measure(*args: Any) -> MeasuredVariants:
+        if not found:
+            found.append(measure_variants(*args))
+        return found[0]
+
+    return measure
+
+
 @pytest.fixture
 def run(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    measure_once: Callable[..., MeasuredVariants],
 ) -> Callable[..., tuple[int, str, str]]:
+    """Runs a verb in this process: exit code, stdout, stderr."""
     monkeypatch.setattr(room, "VARIANT_PLAN", QUICK)
+    monkeypatch.setattr(room, "measure_variants", measure_once)
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
 
     def call(*args: object) -> tuple[int, str, str]:

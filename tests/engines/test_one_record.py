@@ -24,7 +24,7 @@ from detkit.artifact.artifact import read_manifest
 from detkit.cli import app, options
 from detkit.core.errors import UsageError
 from detkit.engines import ENGINES, engine_packages, find_engine
-from detkit.timing import cpu_time
+from detkit.timing import cpu_time, measure
 from detkit.timing.plan import TimingPlan
 from fixtures import walks
 
@@ -87,6 +87,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> C
     monkeypatch.setattr(app, "_prepare_process", lambda: None)
     monkeypatch.setattr(advising, "VARIANT_PLAN", QUICK)
     monkeypatch.setattr(cpu_time, "SAMPLE_PLAN", QUICK)
+    monkeypatch.setattr(measure, "WINDOW", 1)  # of warm-up: an engine in numpy takes long
 
     def call(*args: object, code: int = 0) -> str:
         found = app.main([str(arg) for arg in args])
@@ -108,7 +109,8 @@ def test_a_new_engine_goes_through_every_verb(
     run("export", settled(), "--to", added.ENGINE.exported_as, "-o", exported)
     added.export.assert_called_once()
     assert read_manifest(exported).kind == "onnx"
-    timed = json.loads(run("bench", exported, "--runtime", NAME, "--runs", 10, "--json"))
+    short = ("--seconds", 0, "--runs", 10)
+    timed = json.loads(run("bench", exported, "--runtime", NAME, *short, "--json"))
     assert [model["runtime"] for model in timed["models"]] == [NAME]
     scored = [
         json.loads(run("eval", exported, labelled, "--runtime", name, "--json"))["ap"]
