@@ -11,6 +11,7 @@ from subprocess import CompletedProcess
 import pytest
 
 from detkit.artifact.artifact import sha256_of
+from detkit.data.synthetic.synth import synthesize
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from fixtures.command_line import Detkit
 
@@ -19,8 +20,14 @@ NOTE = "starts from the starter weights yolo-nas-p (Apache-2.0): 100 % of the we
 SCRATCH = "from scratch: no starter weights for yolo-nas-n"
 
 
-@pytest.fixture
-def folder(settled: Callable[..., Path], tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("data") / "coco"
+    return synthesize(out, images={"train": 4, "val": 2}, size=64, classes=3)
+
+
+@pytest.fixture(scope="module")
+def folder(settled: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Starter weights of yolo-nas-p, one of whose classes is `ring`."""
     model, manifest = load_checkpoint(settled())
     manifest = dataclasses.replace(
@@ -30,12 +37,13 @@ def folder(settled: Callable[..., Path], tmp_path: Path) -> Path:
         weights_source="detkit starter weights yolo-nas-p",
         weights_dtype="float16",
     )
-    save_checkpoint(tmp_path / "starter" / "yolo-nas-p.safetensors", model, manifest)
-    return tmp_path / "starter"
+    out = tmp_path_factory.mktemp("starter")
+    save_checkpoint(out / "yolo-nas-p.safetensors", model, manifest)
+    return out
 
 
 @pytest.fixture
-def train(fork: Detkit, folder: Path, tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
+def train(fork: Detkit, folder: Path, data: Path) -> Callable[..., CompletedProcess[str]]:
     """`train(FLAGS...)`: on a drawn folder, with these starter weights in the place of ours."""
     script = (
         "import pathlib, sys, detkit.starter\n"
@@ -43,9 +51,6 @@ def train(fork: Detkit, folder: Path, tmp_path: Path) -> Callable[..., Completed
         "from detkit.cli.app import main\n"
         "sys.exit(main())"
     )
-    sizes = ("--train", "4", "--val", "2", "--test", "0", "--size", "64", "--classes", "3")
-    data = tmp_path / "coco"
-    assert fork("data", "synth", "-o", str(data), *sizes).returncode == 0
     return lambda *flags: fork("train", str(data), *SMALL, *map(str, flags), script=script)
 
 
