@@ -34,8 +34,8 @@ def change(path: Path, lines: list[str]) -> None:
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """The sources, and a `detkit` that runs them."""
-    ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
+    """The sources, with what is compiled of them, and a `detkit` that runs them."""
+    ignored = shutil.ignore_patterns("*.egg-info")
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=ignored)
     (tmp_path / "bin").mkdir()
     for name, command in {"python": "", "detkit": "-m detkit"}.items():
