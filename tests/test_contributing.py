@@ -35,7 +35,7 @@ def change(path: Path, lines: list[str]) -> None:
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     """The sources, with what is compiled of them, and a `detkit` that runs them."""
-    ignored = shutil.ignore_patterns("*.egg-info")
+    ignored = shutil.ignore_patterns("*.egg-info", "*.pyc.*")  # what others are writing now
     shutil.copytree(ROOT / "src", tmp_path / "src", ignore=ignored)
     (tmp_path / "bin").mkdir()
     for name, command in {"python": "", "detkit": "-m detkit"}.items():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from detkit.cli import app
-from detkit.core.serialization import from_json
-from detkit.report import HardwareProfile, MeasuredFront
+from detkit.core.serialization import from_json, to_plain
+from detkit.report import HardwareProfile, MeasuredFront, ParetoPoint
+from detkit.spec.zoo import ZOO, with_task
 from detkit.timing import cpu_time
 from detkit.timing.plan import TimingPlan
 
@@ -87,11 +89,12 @@ def test_what_makes_no_sense_is_refused_before_any_work(
 
 
 def test_front_slower_than_the_limit_exits_3(
-    run: Callable[..., tuple[int, str, str]], tmp_path: Path
+    run: Callable[..., tuple[int, str, str]], sample: Callable[..., Any], tmp_path: Path
 ) -> None:
-    out = tmp_path / "out"
-    assert run("search", *SPACE, "--set", "classes=3", "--trials", 1, "-o", out)[0] == 0
-    code, stdout, stderr = run("profile", out / "pareto.json", "--max-ms", 0.0001)
+    front = tmp_path / "pareto.json"
+    spec = with_task(ZOO["yolo-nas-p"], 3, (64, 64))
+    front.write_text(json.dumps([to_plain(sample(ParetoPoint, arch=to_plain(spec)))]))
+    code, stdout, stderr = run("profile", front, "--max-ms", 0.0001)
     assert code == 3
     assert "is above 0.0001" in stderr
     assert stdout.startswith("network")
