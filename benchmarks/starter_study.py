@@ -67,7 +67,8 @@ def pretraining(args: argparse.Namespace, name: str) -> Job:
             flags += ["--device", args.device]
             flags += [word for setting in SETTINGS for word in ("--set", setting)]
             if name.endswith(FEATURES):
-                flags += ["--teacher", args.teacher, "--set", "distill.score=1"]
+                flags += ["--teacher", args.teacher]
+                flags += ["--set", "distill.score=1", "--set", "distill.features=1"]
         threads = ("--threads", place.queue.threads)
         report = run_detkit(place, "train", *flags, *threads)
         return {

@@ -53,6 +53,7 @@ def train(args: argparse.Namespace, stage: Stage, model: str, folder: Path, init
     else:
         words += [folder, "--model", model, "--init", init, "--force", "--seed", args.seed]
         words += ["--teacher", args.teacher, "--set", "distill.score=1"]
+        words += ["--set", "distill.features=1"]
         words += ["--imgsz", stage.side, "--batch", args.batch]
         words += ["--epochs", epochs_for(folder, images)]
         words += ["--set", f"optim.lr={stage.rate}", "--set", f"optim.ema={stage.ema}"]

@@ -41,6 +41,10 @@ def asked(config: TrainConfig, data: Path, by: Path, **changes: Any) -> TrainCon
     return dataclasses.replace(config, data=str(data), teacher=str(by), **changes)
 
 
+def taught_by(config: TrainConfig, by: Path, **weights: float) -> TrainConfig:
+    return dataclasses.replace(config, teacher=str(by), distill=DistillConfig(**weights))
+
+
 # --- by boxes ------------------------------------------------------------------------------------
 
 
@@ -214,7 +218,7 @@ def test_a_checkpoint_teaches_by_its_outputs(
 ) -> None:
     names = build_setup(config).train.class_names
     by = dense_teacher(("cow", names[2], names[0]), deployed=deployed)
-    setup = build_setup(dataclasses.replace(config, teacher=str(by)))
+    setup = build_setup(taught_by(config, by, features=1))
     assert setup.teacher is not None
     assert setup.teacher.classes == ([0, 2], [2, 1])
     assert any("features, scores and distances of 2 of 6 classes" in n for n in setup.notes)
@@ -261,21 +265,21 @@ def test_a_checkpoint_of_another_form_teaches_by_features_and_boxes(
     config: TrainConfig, yolox_teacher: Callable[..., Path]
 ) -> None:
     names = build_setup(config).train.class_names
-    setup = build_setup(dataclasses.replace(config, teacher=str(yolox_teacher(("cow", names[0])))))
+    by = yolox_teacher(("cow", names[0]))
+    asked_for = taught_by(config, by, features=1)
+    setup = build_setup(asked_for)
     assert setup.teacher is not None
     assert not setup.teacher.by_outputs
     assert [note.split(": ")[1] for note in setup.notes if note.startswith("teacher")] == [
         "features",
         "0 boxes of score 0.3 and above as labels of 'train'",
     ]
-    alone = dataclasses.replace(
-        config, teacher=str(yolox_teacher(("cow", names[0]))), distill=DistillConfig(score=1)
-    )
+    alone = taught_by(config, by, features=1, score=1)
     assert [n for n in build_setup(alone).notes if n.startswith("teacher")] == [
         "teacher yolox.safetensors: features only"
     ]
     images = torch.rand(2, 3, 64, 64)
-    setup.teacher.as_loss(config)(images, setup.model.outputs(images)).backward()
+    setup.teacher.as_loss(asked_for)(images, setup.model.outputs(images)).backward()
     moved = {name for name, p in setup.model.named_parameters() if p.grad is not None}
     assert any(name.startswith("neck.") for name in moved)
     assert not any(name.startswith("heads.") for name in moved)
@@ -285,8 +289,7 @@ def test_features_need_no_class_of_the_same_name(
     config: TrainConfig, yolox_teacher: Callable[..., Path]
 ) -> None:
     by = yolox_teacher(("cat", "cow"))
-    setup = build_setup(dataclasses.replace(config, teacher=str(by)))
+    setup = build_setup(taught_by(config, by, features=1))
     assert any("features only, as it has none of the classes" in note for note in setup.notes)
-    without = dataclasses.replace(config, teacher=str(by), distill=DistillConfig(features=0))
     with pytest.raises(UsageError, match="knows none of the classes, only cat, cow"):
-        build_setup(without)
+        build_setup(taught_by(config, by))

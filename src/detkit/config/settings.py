@@ -86,7 +86,9 @@ class DistillConfig(Settings):
 
     cls: float = setting(1.0, "weight of the teacher's class scores", least=0, most=1000)
     box: float = setting(1.0, "weight of the teacher's distances", least=0, most=1000)
-    features: float = setting(1.0, "weight of the teacher's features", least=0, most=1000)
+    features: float = setting(
+        0.0, "weight of the teacher's features, for pretraining", least=0, most=1000
+    )
     score: float = setting(
         0.3, "least score of a box that becomes a label, 1 for none", least=0.05, most=1
     )

@@ -1,8 +1,8 @@
-"""What a run learns from beside its labels: a checkpoint's features and outputs, any one's boxes.
+"""What a run learns from beside its labels: a checkpoint's raw outputs, or any detector's boxes.
 
-A detkit checkpoint teaches densely, on the very images of each batch: by its features, whatever its
-family and classes, and where its heads have the student's form by every anchor point's class scores
-and distance distributions. Any other detector, one of another form, and every detector where the
+A detkit checkpoint whose heads have the student's form teaches densely: every anchor point's class
+scores and distance distributions, on the very images of each batch; one of any family and classes
+by its features, where these are given weight. Any other detector, and every detector where the
 folder has no labels, teaches by the boxes that it draws once on each image; they become labels that
 are as sure as their scores (see `data.training.labels`). Classes are the same thing where they have
 the same name.
