@@ -136,7 +136,7 @@ class BackgroundLoss(torch.autograd.Function):
         ctx: Any, logits_bac: Tensor, known_bac: Tensor | None, class_weights: Tensor
     ) -> Tensor:
         gradient = torch.empty_like(logits_bac)
-        total = class_weights.new_zeros(())
+        total = torch.zeros((), device=logits_bac.device)
         num_images = 1 if logits_bac.device.type == "cpu" else max(len(logits_bac), 1)
         for start in range(0, len(logits_bac), num_images):
             chunk = slice(start, start + num_images)
