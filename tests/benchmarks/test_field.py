@@ -44,8 +44,9 @@ def table(tmp_path: Path, *records: dict[str, object]) -> list[str]:
 
 
 def test_the_plan_has_scratch_first_and_peers_only_where_they_are(tmp_path: Path) -> None:
-    without = field("plan", tmp_path, tmp_path / "work", PEERS="").splitlines()
-    beside = field("plan", tmp_path, tmp_path / "work", PEERS=str(tmp_path)).splitlines()
+    asked = ("plan", tmp_path, tmp_path / "work", "--results", tmp_path / "none.jsonl")
+    without = field(*asked, PEERS="").splitlines()
+    beside = field(*asked, PEERS=str(tmp_path)).splitlines()
     assert without[0] == "to do  bccd-yolo-nas-n-none-e10-s0"
     assert not any("yolov8n" in line for line in without)
     assert "to do  vegetables-yolo26n-none-e30-s0" in beside
@@ -57,8 +58,9 @@ def test_another_file_of_starting_weights_makes_other_jobs(tmp_path: Path) -> No
     for content in (b"one", b"two"):
         starter = tmp_path / "starter.safetensors"
         starter.write_bytes(content)
-        command = ("plan", tmp_path, tmp_path, "--starter", starter, "--only", "*-starter-*-e30-s0")
-        plans.append(set(field(*command).splitlines()[:4]))
+        command = ("plan", tmp_path, tmp_path, "--results", tmp_path / "none.jsonl")
+        chosen = ("--starter", starter, "--only", "*-starter-*-e30-s0")
+        plans.append(set(field(*command, *chosen).splitlines()[:4]))
     assert not plans[0] & plans[1]
 
 
