@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from pathlib import Path
 
+from field_jobs import detkit_command
 from starter_union import SPLITS, Union, canonical, read_split
 
 from detkit.spec.coco_names import COCO_NAMES
@@ -27,7 +27,7 @@ SCORE = 0.3  # of the machine labels that are kept
 
 def detkit(*args: object) -> None:
     """Runs a verb; ends where it fails."""
-    subprocess.run([sys.executable, "-m", "detkit", *map(str, args)], check=True)
+    subprocess.run(detkit_command(*args), check=True)
 
 
 def is_whole(folder: Path) -> bool:

@@ -14,9 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from field_jobs import detkit_command
 
 SETS = ("all", "all-everything")
 
@@ -59,8 +60,7 @@ def train(args: argparse.Namespace, stage: Stage, model: str, folder: Path, init
         words += ["--set", f"optim.lr={stage.rate}", "--set", f"optim.ema={stage.ema}"]
     if args.threads:
         words += ["--threads", args.threads]
-    command = [sys.executable, "-m", "detkit", "train", *map(str, words)]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(detkit_command("train", *words), check=True, stdout=subprocess.DEVNULL)
     return out / "last.safetensors"
 
 

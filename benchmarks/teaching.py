@@ -71,9 +71,9 @@ def table_lines(records: Sequence[Record]) -> list[str]:
         alone = [by_key[key] for r in mine if (key := r["key"].replace(f"{TAUGHT}-", "")) in by_key]
         aps = {r["seed"]: r["ap"] for r in alone}
         gains = [100 * (r["ap"] - aps[r["seed"]]) for r in mine if r["seed"] in aps]
-        knows = by_key.get(teacher)
-        row = [name, init, str(epochs), by_key[teacher]["model"] if knows else teacher]
-        row += [figure([knows], "ap") if knows else "-", figure(alone, "ap"), figure(mine, "ap")]
+        teachers = [by_key[teacher]] if teacher in by_key else []
+        row = [name, init, str(epochs), teachers[0]["model"] if teachers else teacher]
+        row += [figure(runs, "ap") for runs in (teachers, alone, mine)]
         lines.append(row_line([*row, f"{mean(gains):+.1f}" if gains else "-"]))
     return lines
 

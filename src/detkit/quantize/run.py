@@ -77,7 +77,7 @@ def quantize_checkpoint(
             if found is None:
                 return None
             model, trained = found
-            if trained:
+            if trained or request.resume:
                 noise_db = _noise_of_groups(model, _noise_batches(parent, request), log)
         precision_path = search_mixed_precision(
             model,
@@ -118,12 +118,13 @@ def prepared(
 ) -> tuple[QuantizedDetector, dict[str, int], dict[str, float]]:
     """The parent calibrated, with what INT8 would ruin in float.
 
-    Also how many ranges are by which method, and the SQNR of each group alone, in decibels.
+    Also how many ranges are by which method, and the SQNR of each group alone, in decibels: of a
+    training that goes on neither, as all was chosen when it began.
     """
-    config, batches = request.config, _noise_batches(parent, request)
+    config = request.config
     if request.resume:
-        model = load_start(request.run_folder)[0].eval()
-        return model, {}, _noise_of_groups(model, batches, log)
+        return load_start(request.run_folder)[0].eval(), {}, {}
+    batches = _noise_batches(parent, request)
     model, stats, methods = calibrated(parent, request, log)
     noise_db = _noise_of_groups(model, batches, log)
     _leave_in_float(model, noise_db, config.least_sqnr, log)

@@ -92,10 +92,8 @@ class DetectionLoss(nn.Module):
 
     def _box_losses(self, distances_bad: Tensor, assignment: Assignment) -> tuple[Tensor, Tensor]:
         anchor, weight_p = assignment.anchor_p, assignment.strength_p
-        distances_pd, points_p2 = (
-            distances_bad[assignment.image_p, anchor].float(),
-            self.points[anchor],
-        )
+        distances_pd = distances_bad[assignment.image_p, anchor].float()
+        points_p2 = self.points[anchor]
         boxes_p4 = boxes_from_distances(points_p2, expected_distances(distances_pd))
         target_p4 = assignment.boxes_p4 / self.strides[anchor]
         giou = (giou_loss(boxes_p4, target_p4) * weight_p).sum()
