@@ -55,12 +55,13 @@ def labelled_as_detections(
         label_images(session, source, out, model=parent_of(model), config=config)
         (labelled,) = open_folder(out).splits.values()
         with (out / LIST_FILE).open(encoding="utf-8", newline="") as file:
-            doubts = {Path(row["image"]).name: float(row["doubt"]) for row in csv.DictReader(file)}
+            doubts = {row["image"]: float(row["doubt"]) for row in csv.DictReader(file)}
     class_of = match_classes(labelled.class_names, truth.class_names)
+    name_of = {item.path: item.name for item in source.items}
     by_name = {record.file_name: record for record in labelled.records}
-    found = [by_name[path.name] for path in paths]
+    found = [by_name[name_of[path]] for path in paths]
     detections = [Detections(r.boxes_xyxy, r.scores, class_of[r.classes]) for r in found]
-    return detections, [doubts[path.name] for path in paths]
+    return detections, [doubts[f"images/{name_of[path]}"] for path in paths]
 
 
 def right_labels(found: Detections, record: ImageRecord, iou: float = 0.5) -> int:
