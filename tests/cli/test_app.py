@@ -29,7 +29,10 @@ from detkit.core.errors import DetkitError, GateError
 
 module = types.ModuleType("fake_verb")
 module.EXAMPLES = {"fake": ("detkit fake   a 'b  c'", "detkit fake " + "x" * 120)}
-module.EPILOG = lambda: ["Settings:", "  lr=1.0      the [peak] rate"]
+class SETTINGS:
+    lines = staticmethod(lambda: ["Settings:", "  lr=1.0      the [peak] rate"])
+    names = staticmethod(lambda: ["lr"])
+module.SETTINGS = SETTINGS
 
 def fake(
     file: Annotated[Path, typer.Argument(help="A file [of] ours.")],
@@ -110,7 +113,6 @@ def test_data_of_a_verb_is_on_stdout_only(detkit: Detkit) -> None:
     ("args", "message"),
     [
         ((), "missing argument 'file'"),
-        (("a", "--epoch", "3"), "no such option: --epoch (Possible options: --epochs)"),
         (("a", "--to", "onx"), "invalid value for '--to': 'onx' is not one of 'onnx', 'engine'"),
         (("a", "--to"), "option '--to' requires an argument"),
         (("a", "b\x1b[31m"), "got unexpected extra argument(s) (b\\x1b[31m)"),
@@ -122,6 +124,23 @@ def test_usage_errors_are_two_lines_and_exit_2(
     done = detkit("fake", *args, script=fake_verb())
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"error: {message}\nhint: detkit fake --help\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "message", "hint"),
+    [
+        (("--epoch", "3"), "no such flag: --epoch", "did you mean --epochs N?"),
+        (("--lr0", "3"), "no such flag: --lr0", "--set lr=VALUE"),
+        (("epochs=3",), "values are given by flags here, not as key=value", "a --epochs 3"),
+    ],
+)
+def test_words_of_other_tools_exit_2_with_the_line_to_type(
+    detkit: Detkit, args: tuple[str, ...], message: str, hint: str
+) -> None:
+    done = detkit("fake", "a", *args, script=fake_verb())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {message}\nhint: ")
+    assert done.stderr.endswith(f"{hint}\n")
 
 
 def test_number_out_of_range_exits_2(detkit: Detkit) -> None:

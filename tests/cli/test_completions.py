@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from detkit.cli.command import Flag
+from detkit.cli.command_flags import Flag
 from detkit.cli.completion import SHELLS, command_tree
 from detkit.cli.verb_table import VERBS
 from fixtures.command_line import Detkit

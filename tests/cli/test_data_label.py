@@ -160,6 +160,7 @@ def test_a_folder_that_is_not_empty_is_refused_before_any_work(
 
 def test_help_lists_every_setting() -> None:
     command = build("data label", VERBS["data label"])
-    text = "\n".join(command.module.EPILOG())
+    assert command.settings
+    text = "\n".join(command.settings.lines())
     assert all(f"  {name}=" in text for name in ("score", "match_iou", "batch", "seed"))
     assert max(map(len, text.splitlines())) <= 104

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from detkit.config import TrainConfig
-from detkit.core.errors import ArtifactError, DataError, UsageError
+from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError
 from detkit.nn.checkpoint import new_detector, save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.spec.zoo import ZOO
@@ -81,6 +81,11 @@ def test_a_folder_without_validation_is_refused(config: TrainConfig, tmp_path: P
     synthesize(tmp_path / "one", images={"train": 2}, size=64, seed=0)
     with pytest.raises(DataError, match="val"):
         build_setup(dataclasses.replace(config, data=str(tmp_path / "one")))
+
+
+def test_a_device_that_is_not_here_is_refused_before_anything_is_made(config: TrainConfig) -> None:
+    with pytest.raises(BackendError, match="there is no device '0'"):
+        build_setup(dataclasses.replace(config, device="0"))
 
 
 def test_more_than_a_little_loss_of_data_is_refused_unless_allowed(

@@ -10,6 +10,7 @@ import json
 import xml.parsers.expat
 from pathlib import Path
 
+from detkit.artifact.other_tools import export_hint
 from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.core.memory import available_memory
 from detkit.core.protobuf import read_fields
@@ -37,7 +38,7 @@ def embedded_text(path: Path, key: str) -> str:
     elif head[:2] == b"PK" or path.suffix in (".pth", ".pt", ".ckpt"):
         raise ArtifactError(
             f"{path} is a checkpoint of another tool",
-            hint=f"detkit import {path} -o model.safetensors",
+            hint=export_hint(path) or f"detkit import {path} -o model.safetensors",
         )
     else:
         network = path.with_suffix(".xml")

@@ -114,11 +114,16 @@ def _find_verb(args: list[str]) -> tuple[str, list[str]]:
     if first in VERBS:
         return first, args[1:]
     if first.startswith("-"):
-        raise UsageError(f"unknown flag '{first}' before the verb", hint="detkit VERB [FLAGS]")
+        verb = next((word for word in args if word in VERBS), "VERB")
+        hint = f"detkit {verb} {first} ..."
+        raise UsageError(f"unknown flag '{first}' before the verb", hint=hint)
     group = [name.split()[1] for name in VERBS if name.startswith(f"{first} ")]
     if not group:
+        from detkit.cli.habits import verb_hint
+
         verbs = {name.split()[0] for name in VERBS}
-        raise UsageError(f"unknown verb '{first}'", hint=did_you_mean(first, verbs))
+        hint = verb_hint(args, VERBS) or did_you_mean(first, verbs)
+        raise UsageError(f"unknown verb '{first}'", hint=hint)
     if second in group:
         return f"{first} {second}", args[2:]
     if second in ("-h", "--help"):

@@ -1,7 +1,7 @@
 """One verb as a typer command: built from its function, helped in plain text, run.
 
-What lives here: all that knows typer's machinery, and `Flag`, what help and completions know of a
-parameter. Types are read from the function's own annotations, not from typer's insides.
+What lives here: all that knows typer's machinery. Types are read from the function's own
+annotations, not from typer's insides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import re
 import types
 import typing
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -19,6 +18,8 @@ from typing import Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from detkit.cli.command_flags import Flag, SettingsHelp
+from detkit.cli.habits import Taken, refuse_assignments, unknown_flag_hint
 from detkit.cli.verb_table import Verb
 from detkit.core.errors import UsageError
 
@@ -26,46 +27,25 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 PLACEHOLDERS = {int: "N", float: "X", Path: "PATH"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Flag:
-    """One flag, or one argument where `names` is empty. A switch has no `value` placeholder.
-
-    `suggest` is typer's `autocompletion` of the parameter: words it often takes.
-    """
-
-    names: tuple[str, ...]
-    value: str
-    help: str
-    choices: tuple[str, ...] = ()
-    takes_path: bool = False
-    repeats: bool = False
-    required: bool = False
-    suggest: Callable[[], Sequence[str]] = tuple
-
-    def words(self) -> tuple[str, ...]:
-        """What a shell may complete its value to."""
-        return self.choices or tuple(self.suggest())
-
-    @property
-    def label(self) -> str:
-        return " ".join(filter(None, (", ".join(self.names), self.value)))
-
-    @property
-    def usage(self) -> str:
-        """How an argument stands in the usage line."""
-        text = self.value + ("..." if self.repeats else "")
-        return text if self.required else f"[{text}]"
-
-
 class VerbCommand(TyperCommand):
     """A command with our help: arguments, flags, then lines of its module that are never wrapped.
 
-    `EPILOG() -> list[str]` of the module comes first, where there is one; then its
-    `EXAMPLES[verb]`.
+    These are its `SETTINGS` (see `options.SettingsHelp`), where it has some, and `EXAMPLES[verb]`.
     """
 
     module: ModuleType
     function: Callable[..., None]
+
+    @property
+    def settings(self) -> SettingsHelp | None:
+        found: SettingsHelp | None = getattr(self.module, "SETTINGS", None)
+        return found
+
+    @property
+    def taken(self) -> Taken:
+        """What the verb takes, for hints."""
+        keys = self.settings.names() if self.settings else ()
+        return Taken(verb=str(self.name), flags=self.flags(), settings=keys)
 
     def flags(self) -> list[Flag]:
         """Arguments first, then flags, each in the order of the signature."""
@@ -86,9 +66,9 @@ class VerbCommand(TyperCommand):
             formatter.write_dl([*rows, ("-h, --help", "Show this text.")])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        epilog: list[str] = getattr(self.module, "EPILOG", list)()
         examples = [f"  {line}" for line in self.module.EXAMPLES[self.name]]
-        blocks = ([*epilog, ""] if epilog else []) + ["Examples:", *examples]
+        settings = [*self.settings.lines(), ""] if self.settings else []
+        blocks = [*settings, "Examples:", *examples]
         formatter.write("\n" + "".join(f"{line}\n" for line in blocks))
 
 
@@ -111,12 +91,17 @@ def run(name: str, verb: Verb, args: list[str]) -> int:
         UsageError: flags or arguments that typer refuses.
     """
     command, program = build(name, verb), f"detkit {name}"
+    refuse_assignments(args, command.taken)
     try:
         with command.make_context(program, list(args)) as context:
             command.invoke(context)
     except typer.Exit as finished:
         return finished.exit_code
     except typer.TyperException as error:
+        if hasattr(error, "possibilities"):  # of a flag that is not there
+            flag = str(error.option_name)  # type: ignore[attr-defined]
+            hint = unknown_flag_hint(flag, command.taken)
+            raise UsageError(f"no such flag: {flag}", hint=hint) from error
         raise UsageError(_one_line(error), hint=f"{program} --help") from error
     return 0
 

@@ -12,7 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from detkit.artifact.artifact import write_text
-from detkit.cli.command import Flag, build
+from detkit.cli.command import build
+from detkit.cli.command_flags import Flag
 from detkit.cli.verb_table import VERBS
 
 NOTE = "Made by `python -m detkit.cli.completion completions/`: edit the verbs, not this file."

@@ -19,20 +19,6 @@ from detkit.engines import ENGINES
 PLAIN_KINDS = (str, int, float, bool)
 
 
-def settings_epilog(config: str, *more: str, without: str = "-") -> list[str]:
-    """The settings of a class of `detkit.config` as the end of a verb's help.
-
-    Args:
-        more: further lines.
-        without: the beginning of keys that are not listed.
-    """
-    import detkit.config
-
-    lines = detkit.config.help_lines(getattr(detkit.config, config))
-    shown = [line for line in lines if not line.startswith(without)]
-    return ["Settings (-c FILE.toml, --set key=value):", *(f"  {line}" for line in (*shown, *more))]
-
-
 def field_option(config: type, name: str, *, words: Iterable[str] = (), **more: Any) -> Any:
     """The flag that sets a field of a config: help, bounds, choices and default are the field's.
 

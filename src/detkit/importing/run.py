@@ -5,12 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
+from detkit.artifact.other_tools import export_hint
 from detkit.config import check_licence
+from detkit.core.errors import ArtifactError
 from detkit.engines import TRAINING
 from detkit.importing.imported import Imported
 from detkit.importing.onnx_weights import read_convolutions
 from detkit.importing.unpickle import read_checkpoint
-from detkit.importing.yolo_nas import parse_yolo_nas
+from detkit.importing.yolo_nas import is_yolo_nas, parse_yolo_nas
 from detkit.importing.yolox import is_yolox, parse_yolox
 from detkit.importing.yolox_onnx import parse_yolox_onnx
 from detkit.nn.checkpoint import assign_strictly, input_output, save_checkpoint
@@ -27,7 +29,12 @@ def read_weights(source: Path) -> Imported:
     if source.suffix.lower() == ".onnx":
         return parse_yolox_onnx(read_convolutions(source))
     saved = read_checkpoint(source)
-    return parse_yolox(saved) if is_yolox(saved) else parse_yolo_nas(saved)
+    if is_yolox(saved):
+        return parse_yolox(saved)
+    if is_yolo_nas(saved):
+        return parse_yolo_nas(saved)
+    hint = export_hint(source) or "they are read as their trainers save them"
+    raise ArtifactError(f"{source} holds no weights of YOLO-NAS or YOLOX", hint=hint)
 
 
 def import_checkpoint(source: Path, out: Path, *, licence: str = "") -> ConversionReport:

@@ -54,13 +54,21 @@ class _Input:
     scaled: bool = True  # 0..1 rather than 0..255
 
 
+def is_yolo_nas(saved: Any) -> bool:
+    """Whether a checkpoint holds the tensors of a YOLO-NAS."""
+    return _find_tensors(saved) is not None
+
+
 def parse_yolo_nas(saved: Any) -> Imported:
     """Reads a super-gradients checkpoint as loaded by `unpickle.read_checkpoint`.
 
     Raises:
         ArtifactError: no YOLO-NAS state dict in it, an unknown width, or an input it cannot serve.
     """
-    tensors, source = _pick_tensors(saved)
+    found = _find_tensors(saved)
+    if found is None:
+        raise ArtifactError(f"no YOLO-NAS weights in it (no {CLASS_PREDICTOR})")
+    tensors, source = found
     tensors, ignored = _drop_placeholders(tensors)
     spec = recognise(tensors, "yolo-nas")
     params = saved.get("processing_params") if isinstance(saved, Mapping) else None
@@ -89,15 +97,9 @@ def parse_yolo_nas(saved: Any) -> Imported:
     )
 
 
-def _pick_tensors(saved: Any) -> tuple[dict[str, Tensor], str]:
-    """Picks the EMA copy, else the network, else a bare state dict."""
-    found = find_state_dict(saved, ("ema_net", "net", "state_dict"), CLASS_PREDICTOR)
-    if found is None:
-        raise ArtifactError(
-            f"no YOLO-NAS weights in it (no {CLASS_PREDICTOR}), and none of YOLOX",
-            hint="detkit import reads YOLO-NAS and YOLOX, as their trainers save them",
-        )
-    return found
+def _find_tensors(saved: Any) -> tuple[dict[str, Tensor], str] | None:
+    """The EMA copy, else the network, else a bare state dict, and its key; or None."""
+    return find_state_dict(saved, ("ema_net", "net", "state_dict"), CLASS_PREDICTOR)
 
 
 def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], int]:

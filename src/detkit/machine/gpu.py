@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 from dataclasses import dataclass
 
+from detkit.core.device import cuda_index
 from detkit.core.errors import BackendError
 
 DRIVER = "libcuda.so.1"
@@ -55,12 +56,12 @@ def gpu_index(device: str) -> int:
     Raises:
         BackendError: any other device, also the CPU.
     """
-    kind, _, index = device.partition(":")
-    if device == "auto" or (kind == "cuda" and (index or "0").isdecimal()):
-        return int(index or 0)
-    raise BackendError(
-        f"TensorRT cannot run on device '{device}'", hint="--device cuda, cuda:N or auto"
-    )
+    index = cuda_index(device)
+    if index is None and device != "auto":
+        raise BackendError(
+            f"TensorRT cannot run on device '{device}'", hint="--device cuda, cuda:N or auto"
+        )
+    return index or 0
 
 
 def _open_driver() -> ctypes.CDLL:

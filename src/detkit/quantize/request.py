@@ -13,6 +13,7 @@ from detkit.core.lazy_import import install_hint
 from detkit.data.coco.classes import in_class_order
 from detkit.data.coco.folder import CocoFolder, open_folder, require_usable
 from detkit.engines import AUTO, ENGINES, default_engine, measuring_engines
+from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.spec.arch import TRAINED_AS
@@ -64,7 +65,7 @@ def open_parent(request: QuantizeRequest) -> FloatParent:
         DataError: an unusable folder, or other classes than the model's.
         ArtifactError: not a float detkit checkpoint.
         UsageError: a target that cannot measure, or --qat of a head that cannot be trained.
-        BackendError: the target engine is not installed.
+        BackendError: the target engine is not installed, or no such device.
     """
     if request.config.target not in measuring_engines():
         raise UsageError(
@@ -76,6 +77,7 @@ def open_parent(request: QuantizeRequest) -> FloatParent:
             f"{request.config.target} is not installed",
             hint=install_hint(ENGINES[request.config.target].module),
         )
+    find_device(request.config.device)
     model, manifest = load_checkpoint(request.checkpoint)
     if request.qat and manifest.arch.family in TRAINED_AS:
         raise UsageError(

@@ -14,6 +14,7 @@ from detkit.config import TrainConfig
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoFolder, CocoSplit, open_folder, require_usable
 from detkit.engines import TRAINING
+from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import input_output
 from detkit.nn.detector import Detector, cost_metrics
 from detkit.spec.preprocess import Preprocess
@@ -76,7 +77,9 @@ def build_setup(config: TrainConfig) -> TrainSetup:
     Raises:
         DataError: no folder, no train or val split, or too much of it unusable.
         UsageError: an unknown model, or one that contradicts `init`.
+        BackendError: no such device on this machine.
     """
+    find_device(config.device)
     folder = open_splits(config)
     start = first_weights(config, folder.splits["train"].class_names)
     freeze(start.model, config.freeze)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
+from detkit.cli.command_flags import SettingsHelp
 from detkit.cli.conversion_output import output_path
 from detkit.cli.options import (
     Config,
@@ -22,7 +23,6 @@ from detkit.cli.options import (
     ThreadsSetting,
     Verbose,
     field_option,
-    settings_epilog,
     settings_given,
 )
 from detkit.cli.training_output import handle_signals, printer
@@ -42,10 +42,7 @@ EXAMPLES = {
 }
 
 
-def EPILOG() -> list[str]:  # noqa: N802
-    return settings_epilog("QuantizeConfig")
-
-
+SETTINGS = SettingsHelp(config="QuantizeConfig")
 MUCH = 1.0  # points of AP that nobody gives up unasked
 
 CheckpointArgument = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
+from detkit.cli.command_flags import SettingsHelp
 from detkit.cli.options import (
     Config,
     DeviceSetting,
@@ -22,7 +23,6 @@ from detkit.cli.options import (
     ThreadsSetting,
     Verbose,
     field_option,
-    settings_epilog,
     settings_given,
 )
 from detkit.cli.training_output import handle_signals, line_printer
@@ -44,11 +44,11 @@ EXAMPLES = {
 }
 
 
-def EPILOG() -> list[str]:  # noqa: N802
-    trains = "train.KEY=...                     any setting of detkit train, for train and supernet"
-    return settings_epilog("SearchConfig", trains, without="train.")
-
-
+SETTINGS = SettingsHelp(
+    config="SearchConfig",
+    hidden="train.",
+    more=("train.KEY=...                     any setting of detkit train, for train and supernet",),
+)
 DataArgument = Annotated[Path | None, typer.Argument(help="COCO folder; a proxy needs none.")]
 SpaceFlag = Annotated[str | None, field_option(SearchConfig, "space", words=SPACES)]
 SearcherFlag = Annotated[str | None, field_option(SearchConfig, "searcher", words=SEARCHERS)]

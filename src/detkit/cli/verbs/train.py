@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
+from detkit.cli.command_flags import SettingsHelp
 from detkit.cli.options import (
     Config,
     DeviceSetting,
@@ -22,7 +23,6 @@ from detkit.cli.options import (
     ThreadsSetting,
     Verbose,
     field_option,
-    settings_epilog,
     settings_given,
 )
 from detkit.cli.training_output import handle_signals, printer
@@ -41,10 +41,7 @@ EXAMPLES = {
 }
 
 
-def EPILOG() -> list[str]:  # noqa: N802
-    return settings_epilog("TrainConfig")
-
-
+SETTINGS = SettingsHelp(config="TrainConfig")
 DataArgument = Annotated[Path | None, typer.Argument(help="COCO folder.")]
 TrainJsonFlag = Annotated[
     Path | None,

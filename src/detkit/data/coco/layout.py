@@ -52,11 +52,34 @@ def find_layout(root: Path, files: Mapping[str, tuple[Path, Path]] | None = None
     if files:
         return Layout(name="files", splits={s: _named(*pair) for s, pair in files.items()})
     if not root.is_dir():
-        raise DataError(f"no such folder: {root}", hint=EXPECTED)
+        what = "no folder" if root.exists() else "no such folder"
+        raise DataError(f"{what}: {root}", hint=_file_hint(root) or EXPECTED)
     for find in (_roboflow, _instances):
         if layout := find(root):
             return layout
-    raise DataError(f"{root} is not a COCO folder", hint=EXPECTED)
+    raise DataError(f"{root} is not a COCO folder", hint=_converter_hint(root) or EXPECTED)
+
+
+def _file_hint(path: Path) -> str:
+    """What to type in the place of a file that describes a data set."""
+    if path.is_file() and path.suffix.lower() in (".yaml", ".yml"):
+        return _converter_hint(path.parent)
+    if path.is_file() and path.suffix.lower() == ".json":
+        return f"--train-json {path} --train-images DIR --val-json FILE --val-images DIR"
+    return ""
+
+
+def _converter_hint(root: Path) -> str:
+    """The line that makes a COCO folder of one with YOLO or VOC labels; else nothing."""
+    names = {path.name for path in root.iterdir()} if root.is_dir() else set()
+    if names & {"data.yaml", "data.yml", "dataset.yaml", "classes.txt"}:
+        kind = "yolo"
+    elif "Annotations" in names and names & {"JPEGImages", "images"}:
+        kind = "voc"
+    else:
+        return ""
+    out = root.resolve().name + "-coco"
+    return f"detkit data convert {root} --from {kind} -o {out}"
 
 
 def _named(json_path: Path, images: Path) -> SplitFiles:

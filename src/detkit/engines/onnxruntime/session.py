@@ -13,6 +13,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array
+from detkit.core.device import cuda_index
 from detkit.core.errors import ArtifactError, BackendError
 from detkit.core.protobuf import read_bytes
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
@@ -135,17 +136,13 @@ def _providers(device: str) -> list[Any]:
     has_cuda = CUDA in ort.get_available_providers()
     if device == "cpu" or (device == "auto" and not has_cuda):
         return [CPU]
-    kind, _, index = device.partition(":")
-    if device != "auto" and (kind != "cuda" or not (index or "0").isdecimal()):
-        raise BackendError(
-            f"onnxruntime has no device '{device}'", hint="known: auto, cpu, cuda, cuda:N"
-        )
+    index = cuda_index(device) or 0
     if not has_cuda:
         raise BackendError(
             f"device '{device}' is not available: this onnxruntime is a CPU build",
-            hint="install onnxruntime-gpu in its place",
+            hint="install onnxruntime-gpu in its place, or --device cpu",
         )
-    return [(CUDA, {"device_id": index or "0"}), CPU]
+    return [(CUDA, {"device_id": str(index)}), CPU]
 
 
 def _reason(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array
+from detkit.core.device import check_device_name
 from detkit.core.errors import ArtifactError, BackendError
 from detkit.engines.openvino.api import hint, ov, properties, the_core
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
@@ -40,10 +41,11 @@ class OpenVinoRunner:
             ArtifactError: damaged or not self-contained.
             BackendError: a device other than the CPU.
         """
+        check_device_name(session_options.device)
         if session_options.device not in DEVICES:
             raise BackendError(
-                f"openvino has no device '{session_options.device}'",
-                hint=f"known: {', '.join(DEVICES)}",
+                f"openvino cannot run on device '{session_options.device}' in detkit",
+                hint="--device cpu",
             )
         self.path = path
         self.session_options = session_options

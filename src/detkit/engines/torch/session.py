@@ -11,6 +11,7 @@ import torch
 
 from detkit.artifact.artifact import Manifest
 from detkit.core.boxes import Array
+from detkit.core.device import check_device_name
 from detkit.core.errors import BackendError
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.decode import Predictor
@@ -54,6 +55,7 @@ def find_device(name: str) -> torch.device:
     Raises:
         BackendError: no such device on this machine.
     """
+    check_device_name(name)
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -61,7 +63,9 @@ def find_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise BackendError(f"device '{name}' is not available: {reason}") from error
+        raise BackendError(
+            f"device '{name}' is not available: {reason}", hint="--device cpu"
+        ) from error
     return device
 
 

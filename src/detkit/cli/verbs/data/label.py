@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from detkit.cli import console
+from detkit.cli.command_flags import SettingsHelp
 from detkit.cli.descriptions import check_names_classes, open_model
 from detkit.cli.options import (
     Config,
@@ -21,7 +22,6 @@ from detkit.cli.options import (
     Threads,
     Verbose,
     field_option,
-    settings_epilog,
     settings_given,
 )
 from detkit.config import LabelConfig
@@ -45,10 +45,7 @@ EXAMPLES = {
 SHOWN = 5  # images named for each thing worth a warning
 
 
-def EPILOG() -> list[str]:  # noqa: N802
-    return settings_epilog("LabelConfig")
-
-
+SETTINGS = SettingsHelp(config="LabelConfig")
 ImagesArgument = Annotated[
     list[Path], typer.Argument(help="Images, folders of them, or a COCO folder; only read.")
 ]
