@@ -18,8 +18,33 @@ class Fault:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Suspicion:
+    """What `count` of the `total` boxes or images of a split have in common, and few are meant to.
+
+    It is told with its likely cause and what mends it; nothing is changed because of it.
+    """
+
+    split: str
+    count: int
+    total: int
+    what: str  # that these boxes, images or classes are or do
+    cause: str
+    remedy: str
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        told = f"{self.split}: {self.count} of {self.total} {self.what}: {self.cause}"
+        return f"{told}; {self.remedy}" if self.remedy else told
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitReport:
-    """Counts of one split: images + boxes used, and what happened to the rest."""
+    """Counts of one split: images and boxes used, and what happened to the rest.
+
+    `images` + `dropped_images` is all that are listed, `boxes` + `dropped_boxes` all annotations;
+    `fixed_boxes` are among `boxes`.
+    """
 
     split: str
     images: int
@@ -35,12 +60,13 @@ class SplitReport:
 @dataclass(frozen=True, kw_only=True)
 class DataReport(Report):
     kind: str = "data report"
-    schema_version: int = 1
+    schema_version: int = 2
     root: str
     layout: str
     class_names: tuple[str, ...]
     splits: tuple[SplitReport, ...]
     counts: dict[str, int]  # reason -> how many
     faults: tuple[Fault, ...]
+    suspicions: tuple[Suspicion, ...] = ()
     clean: bool
     digest: str

@@ -123,7 +123,7 @@ def run_training(
     first_lines = [*describe_setup(setup, folder), *notes]
     for line in first_lines:
         log(line)
-    for text in setup.start.warnings:
+    for text in setup.warnings:
         (warn or log)(text)
     if dry_run:
         return None
@@ -138,7 +138,7 @@ def run_training(
             on_progress(progress)
 
         file.writelines(f"{line}\n" for line in first_lines)
-        file.writelines(f"warning: {text}\n" for text in setup.start.warnings)
+        file.writelines(f"warning: {text}\n" for text in setup.warnings)
         auxiliary = setup.teacher.as_loss(config) if setup.teacher else None
         trainer = Trainer(
             config,

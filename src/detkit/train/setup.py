@@ -12,7 +12,14 @@ from detkit.artifact.artifact import Manifest, Parent, command_line, versions
 from detkit.artifact.licence import WeightsOrigin
 from detkit.config import TrainConfig
 from detkit.core.errors import DataError
-from detkit.data.coco.folder import CocoFolder, CocoSplit, open_folder, require_usable
+from detkit.data.coco.commands import convert_command
+from detkit.data.coco.folder import (
+    CocoFolder,
+    CocoSplit,
+    open_folder,
+    require_usable,
+    with_sizes_suspected,
+)
 from detkit.engines import TRAINING
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import input_output
@@ -41,6 +48,12 @@ class TrainSetup:
     start: FirstWeights | None = None  # None where a verb other than train made the weights
     form: str = "training"
     quant: QuantSpec | None = None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What nobody should overlook before the run begins."""
+        suspicions = tuple(suspicion.line for suspicion in self.folder.report.suspicions)
+        return (*suspicions, *(self.start.warnings if self.start else ()))
 
     @functools.cached_property
     def costs(self) -> dict[str, float]:
@@ -85,10 +98,9 @@ def build_setup(config: TrainConfig) -> TrainSetup:
     freeze(start.model, config.freeze)
     lesson = prepare_lesson(config, folder, start.model)
     train = lesson.folder.splits["train"]
-    if not any(len(record.classes) for record in train.records):
-        raise DataError(f"{config.data}: the train split has no boxes to learn from")
+    _check_objects(config, folder, train)
     return TrainSetup(
-        folder=folder,
+        folder=with_sizes_suspected(folder, start.model.spec.image_size),
         train=train,
         val=lesson.folder.splits["val"],
         model=start.model,
@@ -99,6 +111,20 @@ def build_setup(config: TrainConfig) -> TrainSetup:
         start=start,
         teacher=lesson.dense,
     )
+
+
+def _check_objects(config: TrainConfig, folder: CocoFolder, train: CocoSplit) -> None:
+    """Raises DataError where the train split has no boxes, or crowd regions alone."""
+    crowds = sum(len(record.crowd) for record in train.records)
+    if crowds and all(record.crowd.all() for record in train.records):
+        raise DataError(
+            f"{config.data}: the train split has no boxes to learn from: "
+            f"all {crowds} are crowd regions (iscrowd 1)",
+            hint=f"{convert_command(folder.root, folder.files)} --no-crowd -o NEW "
+            "takes them as objects",
+        )
+    if not crowds:
+        raise DataError(f"{config.data}: the train split has no boxes to learn from")
 
 
 def open_splits(config: TrainConfig) -> CocoFolder:

@@ -231,7 +231,7 @@ def test_missing_and_unknown_folders_say_what_is_expected(tmp_path: Path) -> Non
         ([39.5, 5, 9, 9], faults.BOX_OUTSIDE),
         ([1, 2, 3], faults.BOX_MALFORMED),
         (None, faults.BOX_MALFORMED),
-        (["1", 2, 3, 4], faults.BOX_MALFORMED),
+        (["1,5", 2, 3, 4], faults.BOX_MALFORMED),
         ([True, 2, 3, 4], faults.BOX_MALFORMED),
     ],
 )
@@ -371,12 +371,40 @@ def test_files_that_are_not_coco_reject_the_folder(make_folder: MakeFolder, cont
         open_folder(root)
 
 
-def test_splits_must_agree_on_categories(make_folder: MakeFolder) -> None:
+def test_splits_must_agree_on_the_categories_of_boxes(make_folder: MakeFolder) -> None:
+    other = document()
+    other["categories"][0]["name"] = "fox"
+    root = make_folder(train=document(), val=other)
+    with pytest.raises(DataError, match="only here: 'fox'; only elsewhere: 'cat'") as error:
+        open_folder(root)
+    assert "'categories' of every file" in error.value.hint
+
+
+def test_a_split_may_lack_categories(make_folder: MakeFolder) -> None:
+    other = document()
+    del other["categories"][0]
+    other["annotations"] = [{**other["annotations"][0], "category_id": 7}]
+    folder = open_folder(make_folder(train=document(), val=other))
+    assert folder.report.counts == {faults.CATEGORIES_FEWER: 1}
+    assert folder.split("val").class_names == ("cat", "dog")
+    assert folder.split("val").records[0].classes.tolist() == [1]
+
+
+def test_categories_are_matched_by_name_where_numbers_differ(make_folder: MakeFolder) -> None:
+    other = document()
+    other["categories"] = [{"id": 3, "name": "dog"}, {"id": 7, "name": "cat"}]
+    folder = open_folder(make_folder(train=document(), val=other))
+    assert folder.report.counts == {faults.CATEGORY_NUMBERS: 2}
+    assert folder.split("train").records[0].classes.tolist() == [0]
+    assert folder.split("val").records[0].classes.tolist() == [1]
+
+
+def test_a_category_without_boxes_that_others_lack_is_left_out(make_folder: MakeFolder) -> None:
     other = document()
     other["categories"][1]["name"] = "fox"
-    root = make_folder(train=document(), val=other)
-    with pytest.raises(DataError, match="id 7 is 'fox', elsewhere 'dog'"):
-        open_folder(root)
+    folder = open_folder(make_folder(train=document(), val=other))
+    assert folder.report.counts == {faults.CATEGORY_UNUSED: 1, faults.CATEGORIES_FEWER: 1}
+    assert folder.report.class_names == ("cat", "dog")
 
 
 def test_order_of_categories_in_the_file_does_not_matter(make_folder: MakeFolder) -> None:
@@ -510,7 +538,9 @@ def test_ambiguous_exif_is_kept_with_a_remark(make_folder: MakeFolder) -> None:
     assert report.clean
 
 
-@pytest.mark.parametrize("size", [{"width": None}, {"height": 0}, {"width": "40"}, {"width": 40.5}])
+@pytest.mark.parametrize(
+    "size", [{"width": None}, {"height": 0}, {"width": "wide"}, {"width": 40.5}]
+)
 def test_missing_sizes_are_filled(make_folder: MakeFolder, size: Json) -> None:
     root = edit(make_folder(train=document(1)), lambda c: c["images"][0].update(size))
     folder = open_folder(root)

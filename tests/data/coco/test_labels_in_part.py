@@ -43,7 +43,7 @@ def test_scores_are_read_and_are_one_where_there_are_none(tmp_path: Path) -> Non
     assert record.known is None
 
 
-@pytest.mark.parametrize("score", [0, 1.5, -0.1, "0.5", None, True, [1]])
+@pytest.mark.parametrize("score", [0, 1.5, -0.1, "half", None, True, [1]])
 def test_a_score_that_is_none_drops_the_box(tmp_path: Path, score: object) -> None:
     boxes: list[Json] = [{"image_id": 1, "category_id": 3, "score": score}]
     report = inspect_folder(write_folder(tmp_path / "coco", [{}], boxes)).report

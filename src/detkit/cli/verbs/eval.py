@@ -89,7 +89,7 @@ def eval_(
         data=annotations or data,
         split=split,
     )
-    chosen = _read_split(data, split, annotations)
+    chosen = _read_split(data, split, annotations, session.manifest.preprocess.size)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
         report = score_split(
             session,
@@ -115,18 +115,23 @@ def check_gates(report: EvalReport, least: dict[str, float | None]) -> None:
         raise GateError("; ".join(failures))
 
 
-def _read_split(data: Path, split: str, annotations: Path | None) -> CocoSplit:
-    """The split, with a warning where something in it could not be used."""
-    from detkit.data.coco.folder import open_folder
+def _read_split(
+    data: Path, split: str, annotations: Path | None, size: tuple[int, int]
+) -> CocoSplit:
+    """The split, with a warning where something in it could not be used or is seldom meant."""
+    from detkit.data.coco.commands import check_command
+    from detkit.data.coco.folder import open_folder, with_sizes_suspected
 
     files = {split: (annotations, data)} if annotations else None
-    folder = open_folder(data, files=files, splits=(split,))
+    folder = with_sizes_suspected(open_folder(data, files=files, splits=(split,)), size)
     counts = folder.report.splits[0]
     if counts.dropped_images or counts.dropped_boxes:
         console.warn(
             f"{counts.dropped_images} images and {counts.dropped_boxes} boxes of '{split}' "
-            f"cannot be used and do not count: see `detkit data check {data}`"
+            f"cannot be used and do not count: see `{check_command(data, files)}`"
         )
+    for suspicion in folder.report.suspicions:
+        console.warn(suspicion.line)
     return folder.split(split)
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from detkit.core.boxes import Indices
 from detkit.core.errors import DataError, did_you_mean
-from detkit.data.coco.coco_json import Categories, read_categories, read_document
+from detkit.data.coco.categories import Categories, read_categories
+from detkit.data.coco.coco_json import read_document
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.folder import CocoFolder, CocoSplit
 from detkit.data.coco.layout import find_layout

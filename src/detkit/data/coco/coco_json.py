@@ -1,7 +1,7 @@
-"""A COCO JSON document: its images and categories, every fault noted on the way.
+"""A COCO JSON document and its images, every fault noted on the way.
 
-What lives here: what the JSON says of images and classes. What does not: its boxes (see
-`annotations`), which files are there (see `records`) and what they hold (see `verify`).
+What does not live here: its classes (see `categories`), its boxes (see `annotations`), which files
+are there (see `split_reader`) and what they hold (see `verify`).
 """
 
 from __future__ import annotations
@@ -10,31 +10,43 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, TypeGuard
+from typing import NoReturn, TypeGuard
 
 from detkit.data.coco import faults
 from detkit.data.coco.faults import FaultLog
+from detkit.data.coco.json_values import (
+    Json,
+    category_number,
+    identity,
+    is_written_otherwise,
+    whole,
+)
 
 NAME_LIMIT = 255  # bytes of one path component on every common file system
 PATH_LIMIT = 2048  # bytes of a whole file name, well below what Linux allows
 
+LISTS = ("images", "annotations", "categories")
+IDS = ("id", "image_id", "category_id")
+OTHER_NUMBERS = ("width", "height", "bbox", "area", "iscrowd", "score")
 FEDERATED = ("neg_category_ids", "not_exhaustive_category_ids")
-
-Json = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """A COCO annotation file: its three lists of objects, and the SHA-256 of its bytes."""
+    """A COCO annotation file: its three lists of objects, and the SHA-256 of its bytes.
+
+    `box_form` and `box_unit` are how its source wrote the boxes, which are xywh pixels here.
+    """
 
     label: str
     images: list[Json]
     annotations: list[Json]
     categories: list[Json]
     sha256: str
+    box_form: str = "xywh"
+    box_unit: str = "pixels"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +67,6 @@ class ImageEntry:
     label: str = ""
     absent: tuple[int, ...] | None = None
     incomplete: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Categories:
-    """Class names and the JSON's category ids, both in the order of the ids."""
-
-    names: tuple[str, ...]
-    ids: tuple[int, ...]
 
 
 class _NotFiniteError(Exception):
@@ -93,69 +97,41 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _checked(plain: object, label: str, sha256: str, log: FaultLog) -> Document | None:
-    lists: dict[str, list[Json]] = {}
-    for key in ("images", "annotations", "categories"):
-        items = plain.get(key) if isinstance(plain, dict) else None
-        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+    if not isinstance(plain, dict):
+        log.add(faults.BAD_STRUCTURE, label, f"it holds {_kind(plain)} in place of an object")
+        return None
+    for key in LISTS:
+        items = plain.get(key)
+        if not isinstance(items, list):
+            log.add(faults.BAD_STRUCTURE, label, _without_list(plain, key))
+            return None
+        if not all(isinstance(item, dict) for item in items):
             log.add(faults.BAD_STRUCTURE, label, f"'{key}' is not a list of objects")
             return None
-        lists[key] = items
-    return Document(label=label, sha256=sha256, **lists)
+    return Document(label=label, sha256=sha256, **{key: plain[key] for key in LISTS})
 
 
-# --- categories ----------------------------------------------------------------------------------
+def _kind(plain: object) -> str:
+    if isinstance(plain, list):
+        return "a list (detections, not annotations?)"
+    return f"{plain!r:.40}"
 
 
-def read_categories(documents: Sequence[Document], log: FaultLog) -> Categories:
-    """The categories all documents agree on, in the order of their ids."""
-    tables = [_category_table(document, log) for document in documents]
-    tables = _without_root(documents, tables, log)
-    first = tables[0] if tables else {}
-    for document, table in zip(documents, tables, strict=True):
-        if table != first:
-            log.add(faults.CATEGORY_MISMATCH, document.label, _difference(first, table))
-    ids = tuple(sorted(first))
-    return Categories(names=tuple(first[i] for i in ids), ids=ids)
+def _without_list(plain: Json, key: str) -> str:
+    if key in plain:
+        return f"'{key}' is not a list of objects"
+    return f"no '{key}'; it has {', '.join(repr(other)[:40] for other in list(plain)[:5])}"
 
 
-def _category_table(document: Document, log: FaultLog) -> dict[int, str]:
-    table: dict[int, str] = {}
-    for item in document.categories:
-        number, name = item.get("id"), item.get("name")
-        if not isinstance(number, int) or isinstance(number, bool) or not is_text(name):
-            log.add(faults.BAD_STRUCTURE, document.label, f"category {item!r:.80}")
-        elif number in table or name in table.values():
-            log.add(faults.DUPLICATE_CATEGORY, document.label, f"{number} '{name}'")
-        else:
-            table[number] = name
-    if not document.categories:
-        log.add(faults.BAD_STRUCTURE, document.label, "no categories")
-    return table
+def missing_key(item: Json, key: str) -> str:
+    """What is wrong with a key that an object needs: it is not there, or its value makes no sense.
 
-
-def _without_root(
-    documents: Sequence[Document], tables: list[dict[int, str]], log: FaultLog
-) -> list[dict[int, str]]:
-    """Leaves out Roboflow's category 0, which only groups the others and has no boxes."""
-    roots = [_root_name(document) for document in documents]
-    if not roots or None in roots:
-        return tables
-    for document, name in zip(documents, roots, strict=True):
-        log.add(faults.ROOT_CLASS, document.label, f"0 '{name}'")
-    return [{i: name for i, name in table.items() if i != 0} for table in tables]
-
-
-def _root_name(document: Document) -> str | None:
-    names = [item.get("name") for item in document.categories if item.get("id") == 0]
-    groups = [item.get("supercategory") for item in document.categories if item.get("id") != 0]
-    used = any(item.get("category_id") == 0 for item in document.annotations)
-    grouping = len(names) == 1 and bool(groups) and all(group == names[0] for group in groups)
-    return names[0] if grouping and not used else None
-
-
-def _difference(a: Mapping[int, str], b: Mapping[int, str]) -> str:
-    numbers = [i for i in sorted({*a, *b}) if a.get(i) != b.get(i)]
-    return f"id {numbers[0]} is '{b.get(numbers[0], '-')}', elsewhere '{a.get(numbers[0], '-')}'"
+    >>> missing_key({"id": 1}, "name")
+    "has no 'name'"
+    >>> missing_key({"id": None}, "id")
+    "has the 'id' None"
+    """
+    return f"has the '{key}' {item[key]!r:.40}" if key in item else f"has no '{key}'"
 
 
 # --- images --------------------------------------------------------------------------------------
@@ -164,11 +140,11 @@ def _difference(a: Mapping[int, str], b: Mapping[int, str]) -> str:
 def read_images(document: Document, log: FaultLog) -> list[ImageEntry]:
     """The well-formed images; what makes a folder unusable is noted as rejected."""
     entries: dict[int | str, ImageEntry] = {}
-    renumber = any(isinstance(item.get("id"), str) for item in document.images)
+    renumber = any(isinstance(identity(item.get("id")), str) for item in document.images)
     for position, item in enumerate(document.images, start=1):
         entry = _read_entry(item, position if renumber else None)
-        if entry is None:
-            log.add(faults.BAD_STRUCTURE, document.label, f"image {item!r:.80}")
+        if isinstance(entry, str):
+            log.add(faults.BAD_STRUCTURE, document.label, f"image {item!r:.80} {entry}")
         elif reason := escape_reason(entry.file_name):
             log.add(faults.PATH_ESCAPE, document.label, f"{entry.file_name!r:.80}: {reason}")
         elif entry.key in entries:
@@ -177,6 +153,7 @@ def read_images(document: Document, log: FaultLog) -> list[ImageEntry]:
             entries[entry.key] = entry
     if renumber:
         log.add(faults.IMAGE_IDS, document.label, count=len(entries))
+    _note_numbers(document, log)
     names = Counter(entry.file_name for entry in entries.values())
     for name, times in names.items():
         if times > 1:
@@ -184,17 +161,27 @@ def read_images(document: Document, log: FaultLog) -> list[ImageEntry]:
     return list(entries.values())
 
 
-def _read_entry(item: Json, number: int | None) -> ImageEntry | None:
-    key, name = item.get("id"), item.get("file_name")
-    if not isinstance(key, (int, str)) or isinstance(key, bool):
-        return None
+def _note_numbers(document: Document, log: FaultLog) -> None:
+    """One remark a file for whole numbers that were written in another way."""
+    items = (*document.images, *document.annotations, *document.categories)
+    count = sum(is_written_otherwise(item, IDS, OTHER_NUMBERS) for item in items)
+    if count:
+        log.add(faults.NUMBERS_READ, document.label, count=count)
+
+
+def _read_entry(item: Json, number: int | None) -> ImageEntry | str:
+    """The image, or what is wrong with it."""
+    key, name = identity(item.get("id")), item.get("file_name")
+    if key == "":
+        return missing_key(item, "id")
     if not isinstance(name, str) or not name:
-        return None
-    lists = [_category_ids(item.get(key)) for key in FEDERATED]
-    if any((ids is None) != (item.get(k) is None) for ids, k in zip(lists, FEDERATED, strict=True)):
-        return None
-    absent, incomplete = lists
-    width, height = _whole(item.get("width")), _whole(item.get("height"))
+        return missing_key(item, "file_name")
+    lists = {key: _category_ids(item.get(key)) for key in FEDERATED}
+    for federated, ids in lists.items():
+        if ids is None and item.get(federated) is not None:
+            return missing_key(item, federated)
+    absent, incomplete = lists.values()
+    width, height = whole(item.get("width")), whole(item.get("height"))
     known = width > 0 and height > 0
     return ImageEntry(
         key=key,
@@ -209,16 +196,10 @@ def _read_entry(item: Json, number: int | None) -> ImageEntry | None:
 
 def _category_ids(value: object) -> tuple[int, ...] | None:
     """A list of category ids; None for anything else."""
-    if not isinstance(value, list) or not all(type(number) is int for number in value):
+    if not isinstance(value, list):
         return None
-    return tuple(value)
-
-
-def _whole(value: object) -> int:
-    """A positive whole number, 640.0 included; 0 for anything else."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return 0
-    return int(value) if 0 < value < 1 << 31 and value == int(value) else 0
+    numbers = [number for item in value if (number := category_number(item)) is not None]
+    return tuple(numbers) if len(numbers) == len(value) else None
 
 
 def escape_reason(name: str) -> str:

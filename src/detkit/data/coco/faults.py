@@ -23,12 +23,18 @@ CROWD_FILLED = "annotation without iscrowd: filled"
 ANNOTATION_IDS = "annotation ids missing, zero or repeated: renumbered"
 IMAGE_IDS = "image ids are not integers: renumbered"
 SIZE_FILLED = "image without width and height: filled"
+NUMBERS_READ = "numbers written as text, or whole ones with a point: read as numbers"
+CATEGORIES_FEWER = "category of another split is not in this file: without boxes here"
+CATEGORY_NUMBERS = "category numbered otherwise than in another split: matched by name"
+CATEGORY_UNUSED = "category without boxes that another split does not have: left out"
+BOX_OF_POLYGON = "annotation without bbox: the envelope of its polygons taken"
 ROOT_CLASS = "category that only groups the others: left out"
 ABSENT_UNKNOWN = "image speaks of an unknown category: left out"
 
 BOX_EMPTY = "box without area"
 BOX_OUTSIDE = "box outside the image"
 BOX_MALFORMED = "box is not four numbers"
+BOX_CROWD = "iscrowd is neither 0 nor 1"
 BOX_SCORE = "score of a box is not between 0 and 1"
 BOX_NO_IMAGE = "annotation of an unknown image"
 BOX_NO_CATEGORY = "annotation of an unknown category"
@@ -42,12 +48,13 @@ BAD_STRUCTURE = "annotation file is not of the expected form"
 NOT_FINITE = "NaN or infinite number"
 DUPLICATE_IMAGE = "image id used twice"
 DUPLICATE_CATEGORY = "category id or name used twice"
-CATEGORY_MISMATCH = "categories differ between splits"
+CATEGORY_MISMATCH = "categories with boxes that another split does not have"
 PATH_ESCAPE = "file name leads out of the folder"
 SIZE_MISMATCH = "annotated size is not the image's"
+LINKED_OUT = "it links to a file outside the folder"  # a detail of PATH_ESCAPE
 
 DROPPED_BOXES = (
-    *(BOX_EMPTY, BOX_OUTSIDE, BOX_MALFORMED, BOX_SCORE),
+    *(BOX_EMPTY, BOX_OUTSIDE, BOX_MALFORMED, BOX_CROWD, BOX_SCORE),
     *(BOX_NO_IMAGE, BOX_NO_CATEGORY, BOX_OF_DROPPED),
 )
 REASONS_OF = {
@@ -55,6 +62,7 @@ REASONS_OF = {
     "fixed": (
         *(BOX_CLIPPED, AREA_FILLED, CROWD_FILLED, ANNOTATION_IDS),
         *(IMAGE_IDS, SIZE_FILLED, ROOT_CLASS, ABSENT_UNKNOWN),
+        *(NUMBERS_READ, CATEGORIES_FEWER, CATEGORY_NUMBERS, CATEGORY_UNUSED, BOX_OF_POLYGON),
     ),
     "dropped": (*DROPPED_BOXES, FILE_MISSING, UNDECODABLE, BAD_LABELS),
     "rejected": (

@@ -6,22 +6,28 @@ counted; nothing is lost silently. Crowd regions stay in the records, marked.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from detkit.core.boxes import Array
 from detkit.core.errors import DataError
 from detkit.core.paths import StrPath
 from detkit.data.coco import faults
-from detkit.data.coco.coco_json import read_categories, read_document
+from detkit.data.coco.categories import read_categories
+from detkit.data.coco.coco_json import read_document
+from detkit.data.coco.commands import Files, check_command, convert_command
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import Layout, SplitFiles, find_layout
 from detkit.data.coco.split_reader import ImageRecord, SplitReader, folder_report, label_of
+from detkit.data.coco.suspicion import Floats, suspect_sizes
 from detkit.data.coco.verify import Progress
 from detkit.data.image import letterbox, network_input, read_image
 from detkit.data.synthetic.synth import draw_images
-from detkit.report import DataReport
+from detkit.report import DataReport, Fault
 from detkit.spec.preprocess import Preprocess
 
 __all__ = [
@@ -54,6 +60,7 @@ class CocoFolder:
     layout: str
     splits: dict[str, CocoSplit]
     report: DataReport
+    files: Files = field(default_factory=dict)  # that were named in place of a layout
 
     def split(self, name: str) -> CocoSplit:
         """Raises DataError, naming the splits there are, when this one is not."""
@@ -65,7 +72,7 @@ class CocoFolder:
 def open_folder(
     root: StrPath,
     *,
-    files: Mapping[str, tuple[Path, Path]] | None = None,
+    files: Files | None = None,
     splits: Sequence[str] | None = None,
     verify_pixels: bool = True,
     on_progress: Progress | None = None,
@@ -95,15 +102,25 @@ def open_folder(
         lines = [f"{fault.file}: {fault.reason}: {fault.detail}" for fault in rejected[:5]]
         if len(rejected) > 5:
             lines.append(f"and {len(rejected) - 5} more")
-        hint = f"detkit data check {root}"
+        hint = _remedy(folder, rejected[0])
         raise DataError(f"{root} cannot be used: {'; '.join(lines)}", hint=hint)
     return folder
+
+
+def _remedy(folder: CocoFolder, rejected: Fault) -> str:
+    """What mends the first fault that makes a folder unusable, or where to read of all of them."""
+    root = shlex.quote(str(folder.root))
+    if rejected.detail == faults.LINKED_OUT:
+        return f"cp -rL {root} COPY makes a folder of the images themselves"
+    if rejected.reason == faults.CATEGORY_MISMATCH:
+        return "write the same names under 'categories' of every file"
+    return check_command(folder.root, folder.files)
 
 
 def inspect_folder(
     root: Path,
     *,
-    files: Mapping[str, tuple[Path, Path]] | None = None,
+    files: Files | None = None,
     splits: Sequence[str] | None = None,
     verify_pixels: bool = True,
     on_progress: Progress | None = None,
@@ -119,7 +136,11 @@ def inspect_folder(
     }
     categories = read_categories(list(documents.values()), log)
     reader = SplitReader(
-        root=root, categories=categories, pixels=verify_pixels, on_progress=on_progress
+        root=root,
+        convert=convert_command(root, files),
+        categories=categories,
+        pixels=verify_pixels,
+        on_progress=on_progress,
     )
     readings = {name: reader.read(name, chosen[name], doc) for name, doc in documents.items()}
     return CocoFolder(
@@ -135,6 +156,7 @@ def inspect_folder(
             for name, reading in readings.items()
         },
         report=folder_report(root, layout.name, categories, list(readings.values()), log),
+        files=files or {},
     )
 
 
@@ -149,12 +171,32 @@ def _no_split(root: Path, name: str, there: Mapping[str, object]) -> DataError:
     return DataError(f"{root} has no split '{name}'", hint=f"it has: {', '.join(there)}")
 
 
+def with_sizes_suspected(folder: CocoFolder, size: tuple[int, int]) -> CocoFolder:
+    """The folder, its report with what of it vanishes in a network's input (height, width)."""
+    found = [
+        suspicion
+        for split in folder.splits.values()
+        for suspicion in suspect_sizes(split.name, *_sides_and_scales(split, size), max(size))
+    ]
+    suspicions = (*folder.report.suspicions, *found)
+    return replace(folder, report=replace(folder.report, suspicions=suspicions))
+
+
+def _sides_and_scales(split: CocoSplit, size: tuple[int, int]) -> tuple[Floats, Floats]:
+    """The smaller side (N,) of each box, and what its image is scaled by to fit `size`."""
+    boxes_n4 = np.concatenate([np.zeros((0, 4)), *(record.boxes_xyxy for record in split.records)])
+    scales = [min(size[0] / record.height, size[1] / record.width) for record in split.records]
+    counts = [len(record.boxes_xyxy) for record in split.records]
+    return (boxes_n4[:, 2:] - boxes_n4[:, :2]).min(axis=1), np.repeat(scales, counts)
+
+
 def require_usable(folder: CocoFolder, *, max_dropped_share: float = 0.01) -> None:
     """Raises DataError when a split is empty, or lost more of its images or boxes than that."""
-    hint = f"detkit data check {folder.root} lists them; --set max_dropped=0.2 skips them"
     for split in folder.report.splits:
+        lists = f"{check_command(folder.root, folder.files, split.split)} lists them"
+        hint = f"{lists}; --set max_dropped=1 goes on without them"
         if not split.images:
-            raise DataError(f"{folder.root}: no usable images in '{split.split}'", hint=hint)
+            raise DataError(f"{folder.root}: no usable images in '{split.split}'", hint=lists)
         for thing, used, lost in (
             ("images", split.images, split.dropped_images),
             ("boxes", split.boxes, split.dropped_boxes),

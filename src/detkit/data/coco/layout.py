@@ -82,6 +82,16 @@ def _converter_hint(root: Path) -> str:
     return f"detkit data convert {root} --from {kind} -o {out}"
 
 
+def split_named(json_path: Path) -> str:
+    """The split that a file's name, or its folder's, speaks of; train where it speaks of none.
+
+    >>> split_named(Path("valid/_annotations.coco.json")), split_named(Path("result.json"))
+    ('val', 'train')
+    """
+    words = re.split(r"[^a-z]+", f"{json_path.parent.name} {json_path.stem}".lower())
+    return next((SPLIT_OF_WORD[word] for word in reversed(words) if word in SPLIT_OF_WORD), "train")
+
+
 def _named(json_path: Path, images: Path) -> SplitFiles:
     if not images.is_dir():
         raise DataError(f"no such image folder: {images}")

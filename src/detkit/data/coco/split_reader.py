@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,13 @@ from detkit.artifact.cache import FileStamp
 from detkit.core.boxes import Array
 from detkit.data.coco import faults
 from detkit.data.coco.annotations import BoxTable, read_boxes
-from detkit.data.coco.coco_json import Categories, Document, ImageEntry, read_images
+from detkit.data.coco.categories import Categories
+from detkit.data.coco.coco_json import Document, ImageEntry, read_images
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import SplitFiles, choose_root, existing_form
+from detkit.data.coco.suspicion import suspect_boxes, suspect_classes, suspect_images
 from detkit.data.coco.verify import Progress, Verdict, verify_images
-from detkit.report import DataReport, SplitReport
+from detkit.report import DataReport, SplitReport, Suspicion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +61,18 @@ class SplitReading:
     log: FaultLog
     digests: dict[str, str]
     content: tuple[str, ...]
+    suspicions: tuple[Suspicion, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitReader:
-    """What reading any split of one folder needs."""
+    """What reading any split of one folder needs.
+
+    `convert` is the command that reads the folder otherwise, as suspicions name it.
+    """
 
     root: Path
+    convert: str
     categories: Categories
     pixels: bool
     on_progress: Progress | None
@@ -82,12 +89,13 @@ class SplitReader:
             on_progress=self.on_progress,
         )
         usable = list(_usable(located, verdicts, log))
-        tables = read_boxes(
-            document, {entry.key: entry for entry, _ in usable}, self.categories, log
-        )
-        _note_unknown(usable, self.categories, log)
+        entry_of = {entry.key: entry for entry, _ in usable}
+        classes = self.categories.classes_of(document)
+        tables, written = read_boxes(document, entry_of, classes, log)
+        _note_unknown(usable, classes, log)
         records = tuple(
-            _record(entry, path, tables[entry.key], self.categories) for entry, path in usable
+            _record(entry, path, tables[entry.key], classes, len(self.categories.names))
+            for entry, path in usable
         )
         sizes = [f"{entry.file_name} {stamp.size}" for entry, stamp in located]
         return SplitReading(
@@ -100,6 +108,10 @@ class SplitReader:
                 if verdict.sha256
             },
             content=(name, document.sha256, *sorted(sizes)),
+            suspicions=(
+                *suspect_boxes(name, written, self.convert),
+                *suspect_images(name, [len(record.classes) for record in records]),
+            ),
         )
 
     def _locate(
@@ -115,7 +127,7 @@ class SplitReader:
                 continue
             stamp = FileStamp.of(path)
             if not any(stamp.real.is_relative_to(home) for home in homes):
-                log.add(faults.PATH_ESCAPE, label, "it links to a file outside the folder")
+                log.add(faults.PATH_ESCAPE, label, faults.LINKED_OUT)
                 continue
             yield dataclasses.replace(entry, label=label), stamp
 
@@ -148,7 +160,13 @@ def _usable(
         yield entry, stamp.path
 
 
-def _record(entry: ImageEntry, path: Path, table: BoxTable, categories: Categories) -> ImageRecord:
+def _record(
+    entry: ImageEntry,
+    path: Path,
+    table: BoxTable,
+    classes: Mapping[int | str, int],
+    num_classes: int,
+) -> ImageRecord:
     return ImageRecord(
         image_id=entry.image_id,
         path=path,
@@ -160,29 +178,31 @@ def _record(entry: ImageEntry, path: Path, table: BoxTable, categories: Categori
         crowd=table.crowd,
         area=table.area,
         scores=table.scores,
-        known=_known_classes(entry, table, categories),
+        known=_known_classes(entry, table, classes, num_classes),
     )
 
 
 def _note_unknown(
-    usable: Sequence[tuple[ImageEntry, Path]], categories: Categories, log: FaultLog
+    usable: Sequence[tuple[ImageEntry, Path]], classes: Mapping[int | str, int], log: FaultLog
 ) -> None:
     """Notes the images that speak of categories which the file does not have."""
     for entry, _ in usable:
         spoken_of = {*(entry.absent or ()), *entry.incomplete}
-        if unknown := sorted(spoken_of.difference(categories.ids)):
+        if unknown := sorted(spoken_of.difference(classes)):
             log.add(faults.ABSENT_UNKNOWN, entry.label, f"{unknown[0]}", count=len(unknown))
 
 
 def _known_classes(
-    entry: ImageEntry, table: BoxTable, categories: Categories
+    entry: ImageEntry, table: BoxTable, classes: Mapping[int | str, int], num_classes: int
 ) -> npt.NDArray[np.bool_] | None:
     """The classes (C,) that are labelled completely, where the image says that not all are."""
     if entry.absent is None:
         return None
-    known = np.isin(categories.ids, entry.absent)
+    known = np.zeros(num_classes, np.bool_)
+    known[[classes[number] for number in entry.absent if number in classes]] = True
     known[table.classes] = True
-    return known & ~np.isin(categories.ids, entry.incomplete)
+    known[[classes[number] for number in entry.incomplete if number in classes]] = False
+    return known
 
 
 def _report(
@@ -221,6 +241,10 @@ def folder_report(
     for reading in readings:
         log.extend(reading.log)
     _note_leaks(readings, log)
+    reports = {reading.report.split: reading.report.boxes_per_class for reading in readings}
+    suspicions = [suspicion for reading in readings for suspicion in reading.suspicions]
+    for split, boxes_per_class in reports.items():
+        suspicions += suspect_classes(split, boxes_per_class, reports.get("train", boxes_per_class))
     return DataReport(
         root=str(root),
         layout=layout,
@@ -228,6 +252,7 @@ def folder_report(
         splits=tuple(reading.report for reading in readings),
         counts=dict(log.counts),
         faults=log.faults,
+        suspicions=tuple(suspicions),
         clean=not log.has("dropped", "rejected"),
         digest=_digest(readings),
     )

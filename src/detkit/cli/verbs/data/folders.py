@@ -34,8 +34,15 @@ NewFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Fol
 
 def check(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="COCO folder; only read.")],
+    annotations: Annotated[
+        Path | None,
+        typer.Option("--annotations", help="Annotation file, DIR being its image folder."),
+    ] = None,
+    imgsz: Annotated[
+        int, typer.Option("--imgsz", min=32, help="Size to tell vanishing objects at, pixels.")
+    ] = 640,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit 1 also for what was fixed or kept.")
+        bool, typer.Option("--strict", help="Exit 1 also for what was fixed, kept or suspicious.")
     ] = False,
     json: Json = False,
     quiet: Quiet = False,
@@ -45,19 +52,26 @@ def check(
 
     Every image is decoded once; the verdicts are remembered. Training uses the same code: what
     is dropped here is dropped there. The faults are listed up to 20 files a reason, with -v all.
+    What most boxes or images have in common that is seldom meant (shares of the image for pixels,
+    corners for sizes, crowds alone, objects too small to see) is warned of, with what mends it.
     """
     console.setup(quiet, verbose)
-    from detkit.data.coco.folder import inspect_folder
+    from detkit.data.coco.folder import inspect_folder, with_sizes_suspected
+    from detkit.data.coco.layout import split_named
 
+    files = {split_named(annotations): (annotations, folder)} if annotations else None
     with console.progress(None, "decode") as bar:
-        report = inspect_folder(folder, on_progress=lambda *_: bar.advance()).report
+        read = inspect_folder(folder, files=files, on_progress=lambda *_: bar.advance())
+    report = with_sizes_suspected(read, (imgsz, imgsz)).report
     console.emit(report, json=json, lines=[*_counts(report), *_faults(report, verbose)])
+    for suspicion in report.suspicions:
+        console.warn(suspicion.line)
     rejected = [fault for fault in report.faults if fault.action == "rejected"]
     if rejected:
         raise DataError(f"{folder} cannot be used: {rejected[0].reason}: {rejected[0].file}")
     if not report.clean:
         raise DataError(f"{folder}: {_dropped(report)} cannot be used")
-    if strict and report.faults:
+    if strict and (report.faults or report.suspicions):
         raise DataError(f"{folder}: usable, but not without faults (--strict)")
 
 

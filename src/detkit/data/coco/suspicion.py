@@ -1,0 +1,251 @@
+"""What most boxes or images of a split have in common that is seldom meant.
+
+Each is told with its likely cause and the line that mends it; the data stays what it is. What is
+wrong beyond doubt is not here (see `faults`).
+
+Legend: N boxes as the file writes them, before they are cut to their images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from detkit.report import Suspicion
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+OUTSIDE = 0.02  # of a side of the image; boxes that reach further outside are not mere rounding
+SOME, MOST, NEARLY_ALL = 0.1, 0.5, 0.95
+MANY = 20  # boxes; fewer say nothing about the range of their numbers
+LEAST_SIDE = 2.0  # pixels at the network's size; training drops what is smaller
+READABLE_SIDE = 8.0  # pixels that an object should have at the network's size
+LARGEST_SIZE = 1536  # pixels; beyond, images are better cut into tiles
+FORMS = {"xywh": "left, top, width, height", "xyxy": "corners", "cxcywh": "centre and size"}
+
+UNITS = {
+    "pixels": "pixels",
+    "shares": "shares of the image's sides (normalised)",
+    "percent": "per cent of the image's sides",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenBoxes:
+    """All readable boxes of a split: xywh (N, 4) pixels, image sizes (N, 2) width, height.
+
+    `area` (N,) is 0 where none is stated, `crowd` (N,) marks crowd regions. `form` and `unit` are
+    how the source was taken to write its boxes: one of FORMS, and pixels, shares or percent.
+    """
+
+    xywh: Floats
+    sizes: Floats
+    area: Floats
+    crowd: Mask
+    form: str = "xywh"
+    unit: str = "pixels"
+
+
+def corners(quads: Floats, form: str) -> Floats:
+    """Four numbers (N, 4) of a box in a form -> left, top, right, bottom."""
+    first, second = quads[:, :2], quads[:, 2:]
+    if form == "xyxy":
+        return quads
+    left_top = first - second / 2 if form == "cxcywh" else first
+    return np.concatenate([left_top, left_top + second], axis=1)
+
+
+def _as_written(boxes: WrittenBoxes) -> Floats:
+    """The four numbers (N, 4) as the source has them, in pixels."""
+    left_top, sides = boxes.xywh[:, :2], boxes.xywh[:, 2:]
+    parts = {
+        "xywh": [left_top, sides],
+        "xyxy": [left_top, left_top + sides],
+        "cxcywh": [left_top + sides / 2, sides],
+    }
+    return np.concatenate(parts[boxes.form], axis=1)
+
+
+def suspect_boxes(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
+    """What speaks against the boxes of a split; `convert` is the command that reads them again."""
+    total = len(boxes.xywh)
+    if not total:
+        return []
+    found = _unit(split, boxes, convert) or _form(split, boxes, convert)
+    crowds = int(boxes.crowd.sum())
+    if crowds >= MOST * total:
+        found.append(
+            Suspicion(
+                split=split,
+                count=crowds,
+                total=total,
+                what="boxes are crowd regions (iscrowd 1), which are not trained on",
+                cause="some tools write iscrowd 1 for every mask",
+                remedy=f"{convert} --no-crowd -o NEW takes them as objects",
+            )
+        )
+    return found
+
+
+def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
+    """Shares of the image, or per cent of it, in the place of pixels; or the other way round."""
+    quads, total = _as_written(boxes), len(boxes.xywh)
+    if boxes.unit == "pixels":
+        within_one = (np.abs(quads) <= 1).all(axis=1) & (boxes.sizes.min(axis=1) > 2)
+        counts = {"shares": int(within_one.sum()), "percent": 0}
+        if total >= MANY and boxes.sizes.min() >= 200 and quads.min() >= 0 and quads.max() > 50:
+            counts["percent"] = int((quads <= 100).all() * total)
+        what = "lie within {} of the image's corner"
+        whats = {"shares": what.format("a pixel"), "percent": what.format("100 pixels")}
+    else:
+        scale = boxes.sizes[:, [0, 1, 0, 1]] / (100 if boxes.unit == "percent" else 1)
+        raw = quads / scale
+        large = int((raw > (150 if boxes.unit == "percent" else 1.5)).any(axis=1).sum())
+        in_pixels = _fits(raw, boxes.form, boxes.sizes).mean() >= NEARLY_ALL
+        counts = {"pixels": large if in_pixels else 0, "percent": 0}
+        if not in_pixels and boxes.unit == "shares" and raw.max() <= 100:
+            counts["percent"] = large
+        whats = dict.fromkeys(counts, f"have larger numbers than {boxes.unit} can be")
+    return [
+        Suspicion(
+            split=split,
+            count=count,
+            total=total,
+            what=f"boxes {whats[unit]}",
+            cause=f"their numbers look like {UNITS[unit]}, not {UNITS[boxes.unit]}",
+            remedy=f"{convert} --box-unit {unit} -o NEW reads them so",
+        )
+        for unit, count in counts.items()
+        if count >= SOME * total
+    ]
+
+
+def _form(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
+    """Corners, or centres, in the place of left, top, width, height; and so on."""
+    quads, total = _as_written(boxes), len(boxes.xywh)
+    bad = ~_fits(boxes.xywh, "xywh", boxes.sizes)
+    contradicted = _contradicted(quads, boxes)
+    if bad.mean() < SOME and contradicted is None:
+        return []
+    count = int(bad.sum()) if bad.mean() >= SOME else total
+    what = "boxes reach outside the image or have no area"
+    for form, name in FORMS.items():
+        fitting = _fits(quads, form, boxes.sizes).mean() >= NEARLY_ALL
+        if form != boxes.form and fitting and contradicted in (None, form):
+            return [
+                Suspicion(
+                    split=split,
+                    count=count,
+                    total=total,
+                    what=what if bad.mean() >= SOME else "boxes contradict their area",
+                    cause=f"their numbers fit as {form} ({name}), not as {boxes.form}",
+                    remedy=f"{convert} --box-form {form} -o NEW reads them so",
+                )
+            ]
+    if bad.mean() < SOME:
+        return []
+    cause = "they may be those of images of another size, or in another unit"
+    remedy = f"{convert} --box-unit or --box-form reads them otherwise"
+    return [Suspicion(split=split, count=count, total=total, what=what, cause=cause, remedy=remedy)]
+
+
+def _fits(quads: Floats, form: str, sizes: Floats) -> Mask:
+    """Which boxes (N,) have an area and lie within their image, give or take a little."""
+    xyxy, slack = corners(quads, form), np.maximum(sizes * OUTSIDE, 1.5)
+    inside = (xyxy[:, :2] >= -slack) & (xyxy[:, 2:] <= sizes + slack)
+    return np.asarray((inside & (xyxy[:, 2:] > xyxy[:, :2])).all(axis=1))
+
+
+def _contradicted(quads: Floats, boxes: WrittenBoxes) -> str | None:
+    """The form whose width times height is the stated area of nearly all, if it is not the own."""
+    stated = boxes.area > 0
+    if not stated.any():
+        return None
+    equal = {
+        form: float(_equals(quads[stated], form, boxes.area[stated]).mean())
+        for form in ("xywh", "xyxy")
+    }
+    own = "xyxy" if boxes.form == "xyxy" else "xywh"
+    (other,) = set(equal) - {own}
+    return other if equal[other] >= NEARLY_ALL and equal[own] < MOST else None
+
+
+def _equals(quads: Floats, form: str, area: Floats) -> Mask:
+    xyxy = corners(quads, form)
+    sides = xyxy[:, 2:] - xyxy[:, :2]
+    close = np.abs(sides.prod(axis=1) - area) <= 0.01 * area
+    return np.asarray((sides > 0).all(axis=1) & close)
+
+
+# --- images and classes --------------------------------------------------------------------------
+
+
+def suspect_images(split: str, boxes_of_images: Sequence[int]) -> list[Suspicion]:
+    """Most images without a box."""
+    total, empty = len(boxes_of_images), sum(not count for count in boxes_of_images)
+    if empty <= MOST * total:
+        return []
+    return [
+        Suspicion(
+            split=split,
+            count=empty,
+            total=total,
+            what="images have no boxes",
+            cause="they are trained on as background, unless their labels were lost",
+            remedy="leave them out of 'images' if nobody looked for objects in them",
+        )
+    ]
+
+
+def suspect_classes(
+    split: str, boxes_per_class: dict[str, int], trained: dict[str, int]
+) -> list[Suspicion]:
+    """Classes with boxes in this split and none in the one that is trained on."""
+    untrained = [name for name, count in boxes_per_class.items() if count and not trained[name]]
+    if not untrained or not any(trained.values()):
+        return []
+    return [
+        Suspicion(
+            split=split,
+            count=len(untrained),
+            total=len(boxes_per_class),
+            what="classes have boxes here and none in train",
+            cause=f"nothing can be learned of '{untrained[0]}'",
+            remedy="give each class some images of the train split",
+        )
+    ]
+
+
+def suspect_sizes(
+    split: str, sides: Floats, scales: Floats, imgsz: int, *, share: float = SOME
+) -> list[Suspicion]:
+    """Objects that vanish at the network's size.
+
+    Args:
+        sides: the smaller side (N,) of each box, in pixels of its image.
+        scales: what its image is scaled by (N,).
+        imgsz: the longer side of the network's input.
+        share: of the boxes from which it is told.
+    """
+    total, tiny = len(sides), int((sides * scales < LEAST_SIDE).sum())
+    if not tiny or tiny < share * total:
+        return []
+    wanted = imgsz * READABLE_SIDE / float(np.median(sides * scales))
+    fitting = -(-int(np.ceil(wanted)) // 32) * 32
+    remedy = f"--imgsz {fitting} shows most of them at {READABLE_SIDE:g} pixels"
+    if fitting > LARGEST_SIZE or fitting <= imgsz:
+        remedy = "cut the images into tiles, or train at a larger --imgsz"
+    return [
+        Suspicion(
+            split=split,
+            count=tiny,
+            total=total,
+            what=f"boxes are narrower than {LEAST_SIDE:g} pixels at --imgsz {imgsz}",
+            cause="training leaves out what is that small, and nothing can find it",
+            remedy=remedy,
+        )
+    ]
