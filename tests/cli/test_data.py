@@ -99,15 +99,20 @@ def test_convert_prints_the_folder_it_made(
     (shapes / "labels" / "train" / "000001.txt").write_text("0 0.5 0.5 0.5 0.5\n7 0 0 1 1\n")
     (shapes / "classes.txt").write_text("thing\n")
     out = tmp_path / "coco"
-    done = detkit("data", "convert", str(shapes), "--from", "yolo", "-o", str(out), env=env)
+    line = ("data", "convert", str(shapes), "--from", "yolo", "-o", str(out))
+    refused = detkit(*line, env=env)
+    assert (refused.returncode, refused.stdout, out.exists()) == (1, "", False)
+    assert "boxes: 2 in all, 1 converted, 1 left out" in refused.stderr
+    assert "hint: --max-dropped 0.5 converts the rest" in refused.stderr
+    done = detkit(*line, "--max-dropped", "0.5", env=env)
     assert (done.returncode, done.stdout) == (0, f"{out}\n")
     assert "warning: 0 images and 1 boxes left out" in done.stderr
     assert detkit("data", "check", str(out), env=env).returncode == 0
-    again = detkit("data", "convert", str(shapes), "--from", "yolo", "-o", str(out), env=env)
+    again = detkit(*line, env=env)
     assert again.returncode == 2
     assert "--force" in again.stderr
 
 
-@pytest.mark.parametrize("args", ["synth", "synth -o x --size 8", "convert x --from coco -o y"])
+@pytest.mark.parametrize("args", ["synth", "synth -o x --size 8", "convert x --from csv -o y"])
 def test_wrong_flags_exit_2(detkit: Detkit, args: str) -> None:
     assert detkit("data", *args.split()).returncode == 2

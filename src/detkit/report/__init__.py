@@ -8,7 +8,7 @@ from detkit.report.accuracy import ClassScore, EvalReport, Figures
 from detkit.report.advice import AdviceReport, Variant
 from detkit.report.comparison import ComparedFile, ComparedModel, CompareReport
 from detkit.report.conversion import ConversionReport, Difference
-from detkit.report.data import DataReport, Fault, SplitReport, Suspicion
+from detkit.report.data import DataReport, Fault, SourceCounts, SplitReport, Suspicion
 from detkit.report.detections import PredictReport
 from detkit.report.labelling import DoubtfulImage, LabelCounts, LabelReport, LabelThresholds
 from detkit.report.profile import HardwareProfile, LatencyFit, Measurement, ProfileSample
@@ -66,6 +66,7 @@ __all__ = [
     "ReferenceTimes",
     "Report",
     "SearchReport",
+    "SourceCounts",
     "SplitReport",
     "Suspicion",
     "Throughput",

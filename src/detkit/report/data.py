@@ -58,6 +58,15 @@ class SplitReport:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SourceCounts:
+    """What a folder of another format holds beside the images of its splits."""
+
+    images_in_no_split: int
+    label_files: int
+    label_files_left_out: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class DataReport(Report):
     kind: str = "data report"
     schema_version: int = 2
@@ -68,5 +77,6 @@ class DataReport(Report):
     counts: dict[str, int]  # reason -> how many
     faults: tuple[Fault, ...]
     suspicions: tuple[Suspicion, ...] = ()
+    source: SourceCounts | None = None  # of what was converted
     clean: bool
     digest: str

@@ -7,6 +7,7 @@ unusable. Reasons are fixed phrases, so that scripts can count on them.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from detkit.report import Fault
@@ -15,6 +16,8 @@ ANIMATED = "animated image: first frame used"
 AMBIGUOUS_TURN = "EXIF orientation that the size cannot confirm: turned upright"
 LEAK = "same image in another split"
 REPEATED = "image listed twice"
+NO_LABEL_FILE = "image without a label file: taken as one without objects"
+FOREIGN_NAME = "file name of a format that is not read: it holds another, which is"
 NO_SPLIT_LIST = "no list of splits: divided 80/10/10"
 
 BOX_CLIPPED = "box reaches outside the image: clipped"
@@ -27,6 +30,7 @@ NUMBERS_READ = "numbers written as text, or whole ones with a point: read as num
 CATEGORIES_FEWER = "category of another split is not in this file: without boxes here"
 CATEGORY_NUMBERS = "category numbered otherwise than in another split: matched by name"
 CATEGORY_UNUSED = "category without boxes that another split does not have: left out"
+POLYGON = "label is a polygon: its envelope taken"
 BOX_OF_POLYGON = "annotation without bbox: the envelope of its polygons taken"
 ROOT_CLASS = "category that only groups the others: left out"
 ABSENT_UNKNOWN = "image speaks of an unknown category: left out"
@@ -42,6 +46,9 @@ BOX_OF_DROPPED = "annotation of a dropped image"
 FILE_MISSING = "no such image file"
 UNDECODABLE = "image cannot be decoded"
 BAD_LABELS = "label file cannot be read"
+LABELS_ALONE = "label file without its image"
+NOT_LISTED = "labelled image in no split"
+UNLABELLED = "image without a label file"
 
 BAD_FILE = "annotation file cannot be read"
 BAD_STRUCTURE = "annotation file is not of the expected form"
@@ -58,19 +65,35 @@ DROPPED_BOXES = (
     *(BOX_NO_IMAGE, BOX_NO_CATEGORY, BOX_OF_DROPPED),
 )
 REASONS_OF = {
-    "kept": (ANIMATED, AMBIGUOUS_TURN, LEAK, REPEATED, NO_SPLIT_LIST),
+    "kept": (ANIMATED, AMBIGUOUS_TURN, LEAK, REPEATED, NO_SPLIT_LIST, NO_LABEL_FILE, FOREIGN_NAME),
     "fixed": (
         *(BOX_CLIPPED, AREA_FILLED, CROWD_FILLED, ANNOTATION_IDS),
         *(IMAGE_IDS, SIZE_FILLED, ROOT_CLASS, ABSENT_UNKNOWN),
-        *(NUMBERS_READ, CATEGORIES_FEWER, CATEGORY_NUMBERS, CATEGORY_UNUSED, BOX_OF_POLYGON),
+        *(
+            NUMBERS_READ,
+            CATEGORIES_FEWER,
+            CATEGORY_NUMBERS,
+            CATEGORY_UNUSED,
+            BOX_OF_POLYGON,
+            POLYGON,
+        ),
     ),
-    "dropped": (*DROPPED_BOXES, FILE_MISSING, UNDECODABLE, BAD_LABELS),
+    "dropped": (
+        *DROPPED_BOXES,
+        *(FILE_MISSING, UNDECODABLE, BAD_LABELS, LABELS_ALONE, NOT_LISTED, UNLABELLED),
+    ),
     "rejected": (
         *(BAD_FILE, BAD_STRUCTURE, NOT_FINITE, DUPLICATE_IMAGE),
         *(DUPLICATE_CATEGORY, CATEGORY_MISMATCH, PATH_ESCAPE, SIZE_MISMATCH),
     ),
 }
 ACTION_OF = {reason: action for action, reasons in REASONS_OF.items() for reason in reasons}
+
+
+def top_dropped(counts: Mapping[str, int]) -> str:
+    """The three commonest reasons why something was dropped, with their counts."""
+    dropped = sorted(((counts.get(text, 0), text) for text in REASONS_OF["dropped"]), reverse=True)
+    return "; ".join(f"{text}: {count}" for count, text in dropped[:3] if count)
 
 
 @dataclass

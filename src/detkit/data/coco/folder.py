@@ -6,7 +6,6 @@ counted; nothing is lost silently. Crowd regions stay in the records, marked.
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from detkit.core.paths import StrPath
 from detkit.data.coco import faults
 from detkit.data.coco.categories import read_categories
 from detkit.data.coco.coco_json import read_document
-from detkit.data.coco.commands import Files, check_command, convert_command
+from detkit.data.coco.commands import Files, check_command, convert_command, remedy
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import Layout, SplitFiles, find_layout
 from detkit.data.coco.split_reader import ImageRecord, SplitReader, folder_report, label_of
@@ -27,7 +26,7 @@ from detkit.data.coco.suspicion import Floats, suspect_sizes
 from detkit.data.coco.verify import Progress
 from detkit.data.image import letterbox, network_input, read_image
 from detkit.data.synthetic.synth import draw_images
-from detkit.report import DataReport, Fault
+from detkit.report import DataReport
 from detkit.spec.preprocess import Preprocess
 
 __all__ = [
@@ -102,19 +101,9 @@ def open_folder(
         lines = [f"{fault.file}: {fault.reason}: {fault.detail}" for fault in rejected[:5]]
         if len(rejected) > 5:
             lines.append(f"and {len(rejected) - 5} more")
-        hint = _remedy(folder, rejected[0])
+        hint = remedy(rejected[0], folder.root) or check_command(folder.root, folder.files)
         raise DataError(f"{root} cannot be used: {'; '.join(lines)}", hint=hint)
     return folder
-
-
-def _remedy(folder: CocoFolder, rejected: Fault) -> str:
-    """What mends the first fault that makes a folder unusable, or where to read of all of them."""
-    root = shlex.quote(str(folder.root))
-    if rejected.detail == faults.LINKED_OUT:
-        return f"cp -rL {root} COPY makes a folder of the images themselves"
-    if rejected.reason == faults.CATEGORY_MISMATCH:
-        return "write the same names under 'categories' of every file"
-    return check_command(folder.root, folder.files)
 
 
 def inspect_folder(
@@ -202,17 +191,12 @@ def require_usable(folder: CocoFolder, *, max_dropped_share: float = 0.01) -> No
             ("boxes", split.boxes, split.dropped_boxes),
         ):
             if lost > max_dropped_share * (used + lost):
-                why = _top_reasons(folder.report)
+                why = faults.top_dropped(folder.report.counts)
                 raise DataError(
                     f"{folder.root}: {lost} of {used + lost} {thing} of '{split.split}' "
                     f"cannot be used: {why}",
                     hint=hint,
                 )
-
-
-def _top_reasons(report: DataReport) -> str:
-    dropped = [(report.counts.get(text, 0), text) for text in faults.REASONS_OF["dropped"]]
-    return "; ".join(f"{text}: {n}" for n, text in sorted(dropped, reverse=True)[:3] if n)
 
 
 # --- images to compare models on ---------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 import re
 import unicodedata
 from collections.abc import Mapping
@@ -9,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.core.errors import DataError
+from detkit.data.coco.coco_json import read_document, read_images
+from detkit.data.coco.faults import FaultLog
 
 SPLITS = ("train", "val", "test")
 SPLIT_OF_WORD = {
@@ -19,6 +23,7 @@ SPLIT_OF_WORD = {
     "test": "test",
 }
 ROBOFLOW_FILE = "_annotations.coco.json"
+FOLDERS_SEARCHED = 1000  # for the images of an annotation file that was named alone
 INSTANCES = re.compile(r"instances_(train|val|valid|test)(\d{4})?\.json")
 
 EXPECTED = (
@@ -90,6 +95,26 @@ def split_named(json_path: Path) -> str:
     """
     words = re.split(r"[^a-z]+", f"{json_path.parent.name} {json_path.stem}".lower())
     return next((SPLIT_OF_WORD[word] for word in reversed(words) if word in SPLIT_OF_WORD), "train")
+
+
+def lone_file(json_path: Path, images: Path | None = None) -> dict[str, tuple[Path, Path]]:
+    """An annotation file by itself, as `files` of `find_layout`.
+
+    Without `images`, the first folder at or below the file's own in which its first image lies; its
+    own where there is none.
+    """
+    folder = images or _folder_of_images(json_path) or json_path.parent
+    return {split_named(json_path): (json_path, folder)}
+
+
+def _folder_of_images(json_path: Path) -> Path | None:
+    document = read_document(json_path, str(json_path), FaultLog())
+    entries = read_images(document, FaultLog()) if document else []
+    if not entries:
+        return None
+    name = entries[0].file_name
+    folders = itertools.islice(os.walk(json_path.parent), FOLDERS_SEARCHED)
+    return next((Path(path) for path, _, _ in folders if (Path(path) / name).is_file()), None)
 
 
 def _named(json_path: Path, images: Path) -> SplitFiles:

@@ -7,24 +7,50 @@ every fault is found, fixed or dropped, and reported alike.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from detkit.core.errors import DataError
-from detkit.data.coco.coco_json import Document, Json
+from detkit.data.coco.coco_json import Document
 from detkit.data.coco.faults import FaultLog
+from detkit.data.coco.json_values import Json
+from detkit.data.coco.suspicion import corners
 
 MAX_TEXT_BYTES = 1 << 20  # of one label or settings file
 SHARES = (("train", 0.8), ("val", 0.9), ("test", 1.0))  # up to which share of the images
 
+Xywh = tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoxReading:
+    """What the four numbers of a box are: a form and a unit of `coco.suspicion`."""
+
+    form: str
+    unit: str
+
+    def xywh(self, numbers: Sequence[float], width: float, height: float) -> Xywh:
+        """Four numbers as left, top, width, height in pixels of an image of this size.
+
+        >>> BoxReading(form="cxcywh", unit="shares").xywh([0.5, 0.5, 0.5, 0.25], 40, 40)
+        (10.0, 15.0, 20.0, 10.0)
+        """
+        scale = {"pixels": (1, 1), "percent": (width / 100, height / 100)}
+        x, y = scale.get(self.unit, (width, height))
+        quad = np.array([numbers], np.float64) * (x, y, x, y)
+        left, top, right, bottom = corners(quad, self.form)[0].tolist()
+        return left, top, right - left, bottom - top
+
 
 @dataclass(frozen=True, kw_only=True)
 class RawBox:
-    """A box as read: category as the format numbers it; no `xywh` where it made no sense."""
+    """A box as read: its category as the format calls it, and xywh in pixels, or what is wrong."""
 
-    category: int
-    xywh: tuple[float, ...] | None
+    category: int | str
+    xywh: Xywh | str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,28 +74,38 @@ class RawSplit:
 
 @dataclass(frozen=True, kw_only=True)
 class RawFolder:
-    """A folder as read: `class_names` by the numbers that boxes use, and its splits."""
+    """A folder as read: `class_names` by the numbers that boxes use, and its splits.
+
+    `left_out` images are in no split, `label_files` are all there are, `labels_left_out` those that
+    no image of a split has.
+    """
 
     class_names: Mapping[int, str]
     splits: Mapping[str, RawSplit]
     log: FaultLog
+    left_out: int = 0
+    label_files: int = 0
+    labels_left_out: int = 0
 
 
-def document_of(label: str, split: RawSplit, class_names: Mapping[int, str]) -> Document:
-    """The split as a COCO document."""
+def document_of(
+    label: str, split: RawSplit, class_names: Mapping[int, str], reading: BoxReading
+) -> Document:
+    """The split as a COCO document, whose boxes were read like that."""
     images: list[Json] = []
     annotations: list[Json] = []
     for image_id, image in enumerate(split.images, start=1):
         size = {"width": image.width, "height": image.height}
         images.append({"id": image_id, "file_name": image.file_name, **size})
         for box in image.boxes:
+            xywh = box.xywh if isinstance(box.xywh, str) else list(box.xywh)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
                     "image_id": image_id,
                     "category_id": box.category,
-                    "bbox": None if box.xywh is None else list(box.xywh),
-                    "area": 0,
+                    "bbox": xywh,
+                    "area": 0 if isinstance(xywh, str) else xywh[2] * xywh[3],
                     "iscrowd": 0,
                 }
             )
@@ -79,6 +115,8 @@ def document_of(label: str, split: RawSplit, class_names: Mapping[int, str]) -> 
         annotations=annotations,
         categories=[{"id": number, "name": name} for number, name in class_names.items()],
         sha256=hashlib.sha256(repr((images, annotations)).encode()).hexdigest(),
+        box_form=reading.form,
+        box_unit=reading.unit,
     )
 
 
@@ -91,6 +129,14 @@ def divided(names: Sequence[str]) -> dict[str, list[str]]:
         parts[split] = sorted(mixed[start:end])
         start = end
     return {split: part for split, part in parts.items() if part}
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """All files below a folder in the order of their names, hidden ones and folders left out."""
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file():
+            yield path
 
 
 def read_text(path: Path) -> str:

@@ -1,121 +1,188 @@
 """YOLO folders: images/, labels/ with a text file an image, names in data.yaml or classes.txt.
 
-A row is `class x y w h`, centre and size as shares of the image, or `class x1 y1 x2 y2 ...`, a
-polygon, whose envelope is taken. An image without a label file has no boxes.
+A row is `class x y w h`, centre and size as shares of the image; `class x1 y1 x2 y2 ...`, a
+polygon, whose envelope is taken; or, where data.yaml has `kpt_shape`, a box and its key points, of
+which the box is taken. An image without a label file has no boxes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from detkit.core.errors import DataError
 from detkit.data.coco import faults
 from detkit.data.coco.faults import FaultLog
-from detkit.data.coco.layout import SPLIT_OF_WORD, SPLITS
+from detkit.data.coco.json_values import identity, number
 from detkit.data.converters.labels import (
+    BoxReading,
     RawBox,
     RawFolder,
     RawImage,
     RawSplit,
-    divided,
+    Xywh,
+    files_below,
     read_text,
 )
-from detkit.data.converters.yolo_yaml import YoloYaml, read_yolo_yaml
+from detkit.data.converters.yolo_files import files_of_splits, find_labels, settings_of
+from detkit.data.converters.yolo_yaml import YoloYaml
 from detkit.data.image import is_image_name, open_image
 
-UNKNOWN_CLASS = -1
+LEAST_POSE = {3: 7, 2: 10}  # numbers of a row that is taken for key points of three, of two, each
+VISIBLE = (0.0, 1.0, 2.0)  # what the third number of a key point may be
+
+Row = list[str]
 
 
-def read_yolo(source: Path) -> RawFolder:
+@dataclass(frozen=True, kw_only=True)
+class _Reader:
+    """What reading any row of a folder needs."""
+
+    source: Path
+    settings: YoloYaml
+    boxes: BoxReading
+    label_of: Mapping[Path, Path]  # image -> label file, where there is one
+    log: FaultLog
+
+
+def read_yolo(source: Path, reading: BoxReading) -> RawFolder:
     """The folder's images, boxes and splits; classes keep their numbers.
 
     Raises:
-        DataError: no class names, no images, or a path that leads out of the folder.
+        DataError: no class names, no images, no label file, a path that leads out of the folder, or
+            rows that look like key points although nothing says so.
     """
-    settings = _settings(source)
-    log = FaultLog()
-    splits = {
-        split: _read_split(source, files, log)
-        for split, files in _files_of_splits(source, settings, log).items()
-        if files
-    }
-    if not splits:
+    settings, log = settings_of(source), FaultLog()
+    files = {split: part for split, part in files_of_splits(source, settings, log).items() if part}
+    if not files:
         raise DataError(f"{source} is not a YOLO folder", hint="it needs images/ and labels/")
-    return RawFolder(class_names=settings.names, splits=splits, log=log)
+    below = list(files_below(source))
+    listed = list(dict.fromkeys(file for part in files.values() for file in part))
+    unlisted = [path for path in below if is_image_name(path.name) and path not in set(listed)]
+    label_of = find_labels(source, [*listed, *unlisted])
+    _check_labels(source, listed, label_of)
+    reader = _Reader(source=source, settings=settings, boxes=reading, label_of=label_of, log=log)
+    rows_of = _read_rows(reader, listed)
+    _check_pose([row for rows in rows_of.values() for row in rows], settings)
+    left_out = [path for path in unlisted if path in label_of]
+    alone = _labels_alone(below, set(label_of.values()))
+    for reason, paths in ((faults.NOT_LISTED, left_out), (faults.LABELS_ALONE, alone)):
+        for path in paths:
+            log.add(reason, path.relative_to(source).as_posix())
+    found = {*label_of.values(), *alone}
+    return RawFolder(
+        class_names=settings.names,
+        splits={split: _read_split(reader, part, rows_of) for split, part in files.items()},
+        log=log,
+        left_out=len(left_out),
+        label_files=len(found),
+        labels_left_out=len(found - {label_of[file] for file in rows_of if file in label_of}),
+    )
 
 
-def _settings(source: Path) -> YoloYaml:
-    for name in ("data.yaml", "data.yml", "dataset.yaml"):
-        if (path := source / name).is_file():
-            return read_yolo_yaml(path)
-    if (path := source / "classes.txt").is_file():
-        names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-        return YoloYaml(names=dict(enumerate(names)))
-    raise DataError(f"{source}: no class names", hint="it needs data.yaml or classes.txt")
+def _check_labels(source: Path, images: Sequence[Path], label_of: Mapping[Path, Path]) -> None:
+    if not any(file in label_of for file in images):
+        raise DataError(
+            f"{source}: no label file for any of {len(images)} images",
+            hint="labels/NAME.txt for images/NAME.jpg, or NAME.txt beside it",
+        )
 
 
-# --- which images ------------------------------------------------------------------------------
+def _labels_alone(below: Sequence[Path], used: set[Path]) -> list[Path]:
+    """The text files that hold rows of labels, or nothing in a folder of labels, of no image."""
+    return [
+        path
+        for path in below
+        if path.suffix.lower() == ".txt" and path not in used and _looks_like_labels(path)
+    ]
 
 
-def _files_of_splits(source: Path, settings: YoloYaml, log: FaultLog) -> dict[str, list[Path]]:
-    """Split -> image files, from data.yaml, else from folders, else divided by name."""
-    if settings.splits:
-        return {
-            split: [file for entry in entrys for file in _images(source, settings, entry)]
-            for split, entrys in settings.splits.items()
-        }
-    images = source / "images"
-    folders = {
-        SPLIT_OF_WORD[folder.name]: _below(folder)
-        for home in (images, source)
-        if home.is_dir()
-        for folder in sorted(home.iterdir())
-        if folder.is_dir() and folder.name in SPLIT_OF_WORD
-    }
-    if folders:
-        return {split: folders[split] for split in SPLITS if split in folders}
-    log.add(faults.NO_SPLIT_LIST, source.name)
-    files = {path.relative_to(images).as_posix(): path for path in _below(images)}
-    return {split: [files[n] for n in names] for split, names in divided(list(files)).items()}
+def _looks_like_labels(path: Path) -> bool:
+    try:
+        first = next((line.split() for line in read_text(path).splitlines() if line.strip()), None)
+    except DataError:
+        return False
+    if first is None:
+        return path.parent.name.lower() == "labels" or path.parent.parent.name.lower() == "labels"
+    return len(first) >= 5 and all(number(word) is not None for word in first)
 
 
-def _images(source: Path, settings: YoloYaml, entry: str) -> list[Path]:
-    """The images of a folder, or those a text file lists."""
-    path = _inside(source, settings, entry)
-    if path.is_dir():
-        return _below(path)
-    listed = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    return [_within(source, path.parent / line) for line in listed]
+# --- rows ----------------------------------------------------------------------------------------
 
 
-def _inside(source: Path, settings: YoloYaml, entry: str) -> Path:
-    """Where a path of data.yaml lies; Roboflow writes `../train/images` for train/images."""
-    tries = [source / settings.path / entry, source / entry, source / entry.removeprefix("../")]
-    for path in tries:
-        if path.resolve().is_relative_to(source.resolve()) and path.exists():
-            return path
-    raise DataError(f"{source}: data.yaml names '{entry}', which is not in the folder")
+def _read_rows(reader: _Reader, files: Sequence[Path]) -> dict[Path, list[Row]]:
+    """The rows of each image's label file; without the images whose file cannot be read."""
+    found: dict[Path, list[Row]] = {}
+    for file in files:
+        if file not in reader.label_of:
+            reader.log.add(faults.NO_LABEL_FILE, file.relative_to(reader.source).as_posix())
+            found[file] = []
+            continue
+        labels = reader.label_of[file]
+        try:
+            text = read_text(labels)
+        except DataError as error:
+            label = labels.relative_to(reader.source).as_posix()
+            reader.log.add(faults.BAD_LABELS, label, str(error))
+            continue
+        found[file] = [line.split() for line in text.splitlines() if line.strip()]
+    return found
 
 
-def _within(source: Path, path: Path) -> Path:
-    if not path.resolve().is_relative_to(source.resolve()):
-        raise DataError(f"{source}: '{path}' leads out of the folder")
-    return source / path.resolve().relative_to(source.resolve())
+def _check_pose(rows: Sequence[Row], settings: YoloYaml) -> None:
+    """Raises DataError where all rows look like boxes and key points, and nothing says so."""
+    ((length, count),) = Counter(len(row) - 1 for row in rows).most_common(1) or [(0, 0)]
+    if settings.point_numbers or count < len(rows):
+        return
+    values = [[number(word) for word in row[1:]] for row in rows]
+    numbers = [[value for value in row if value is not None] for row in values]
+    for size, least in LEAST_POSE.items():
+        points = (length - 4) // size
+        if length < least or (length - 4) % size:
+            continue
+        if all(_is_pose(row, length, size) for row in numbers):
+            raise DataError(
+                f"the rows of all labels look like boxes and {points} key points (pose labels), "
+                "which would be read as polygons",
+                hint=f"add this line to data.yaml: kpt_shape: [{points}, {size}]",
+            )
 
 
-def _below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if is_image_name(path.name))
+def _is_pose(row: Sequence[float], length: int, size: int) -> bool:
+    """Whether the points after the first four numbers lie in the box that these would be.
+
+    So do many polygons; but width and height, taken for a point, are hardly among the others.
+    """
+    if len(row) != length:
+        return False
+    x, y, wide, tall = row[:4]
+    points = [row[at : at + size] for at in range(4, length, size)]
+    placed = [point for point in points if point[0] or point[1]]
+    inside = all(abs(p[0] - x) <= 0.6 * wide and abs(p[1] - y) <= 0.6 * tall for p in placed)
+    if size == 3:
+        return inside and all(point[2] in VISIBLE for point in points)
+    xs, ys = zip(*placed, strict=True) if placed else ((x,), (y,))
+    reach_x, reach_y = max(xs) - min(xs), max(ys) - min(ys)
+    among = min(xs) - reach_x <= wide <= max(xs) + reach_x
+    return inside and not (among and min(ys) - reach_y <= tall <= max(ys) + reach_y)
 
 
-# --- labels --------------------------------------------------------------------------------------
-
-
-def _read_split(source: Path, files: Sequence[Path], log: FaultLog) -> RawSplit:
-    root = _common_folder(source, files)
-    read = [_read_image(source, root, file, log) for file in files]
-    images = tuple(image for image in read if image is not None)
-    return RawSplit(images=images, image_root=root, unreadable=len(read) - len(images))
+def _read_split(
+    reader: _Reader, files: Sequence[Path], rows_of: Mapping[Path, list[Row]]
+) -> RawSplit:
+    root = _common_folder(reader.source, files)
+    readable = [file for file in files if file in rows_of]
+    polygons = sum(_is_polygon(row, reader) for file in readable for row in rows_of[file])
+    if polygons:
+        label = root.relative_to(reader.source).as_posix()
+        reader.log.add(faults.POLYGON, label, count=polygons)
+    return RawSplit(
+        images=tuple(_read_image(reader, file, root, rows_of[file]) for file in readable),
+        image_root=root,
+        unreadable=len(files) - len(readable),
+    )
 
 
 def _common_folder(source: Path, files: Sequence[Path]) -> Path:
@@ -126,47 +193,36 @@ def _common_folder(source: Path, files: Sequence[Path]) -> Path:
     return folder
 
 
-def _read_image(source: Path, root: Path, file: Path, log: FaultLog) -> RawImage | None:
-    """The image and its boxes; None, with a note, where the labels cannot be read."""
-    name = file.relative_to(root).as_posix()
-    labels = label_file(source, file)
+def _read_image(reader: _Reader, file: Path, root: Path, rows: Sequence[Row]) -> RawImage:
+    """The image and its boxes; those of one that cannot be opened are only counted."""
     try:
         with open_image(file) as (_, facts):
             width, height = facts.upright_size
-    except DataError:
-        return RawImage(file_name=name)  # noted when the image is decoded
-    try:
-        text = read_text(labels) if labels.is_file() else ""
-    except DataError as error:
-        log.add(faults.BAD_LABELS, labels.relative_to(source).as_posix(), str(error))
-        return None
-    rows = [line.split() for line in text.splitlines() if line.strip()]
-    boxes = tuple(_box(row, width, height) for row in rows)
-    return RawImage(file_name=name, width=width, height=height, boxes=boxes)
+    except DataError:  # noted when the image is decoded
+        width = height = 0
+    boxes = tuple(
+        RawBox(category=identity(row[0]), xywh=_xywh(reader, row, width or 1, height or 1))
+        for row in rows
+    )
+    return RawImage(
+        file_name=file.relative_to(root).as_posix(), width=width, height=height, boxes=boxes
+    )
 
 
-def label_file(source: Path, image: Path) -> Path:
-    """`.../images/.../a.jpg` -> `.../labels/.../a.txt`; beside the image without `images`."""
-    parts = list(image.relative_to(source).parts)
-    if "images" in parts:
-        last = len(parts) - 1 - parts[::-1].index("images")
-        parts[last] = "labels"
-    return source.joinpath(*parts).with_suffix(".txt")
+def _is_polygon(row: Row, reader: _Reader) -> bool:
+    count = len(row) - 1
+    return count >= 6 and count % 2 == 0 and count != 4 + reader.settings.point_numbers
 
 
-def _box(row: Sequence[str], width: int, height: int) -> RawBox:
-    category = int(row[0]) if row[0].isdecimal() else UNKNOWN_CLASS
-    try:
-        numbers = [float(word) for word in row[1:]]
-    except ValueError:
-        return RawBox(category=category, xywh=None)
-    if len(numbers) == 4:
-        x, y, wide, tall = numbers
-        left, top = x - wide / 2, y - tall / 2
-    elif len(numbers) >= 6 and len(numbers) % 2 == 0:
-        left, top = min(numbers[::2]), min(numbers[1::2])
-        wide, tall = max(numbers[::2]) - left, max(numbers[1::2]) - top
-    else:
-        return RawBox(category=category, xywh=None)
-    xywh = (left * width, top * height, wide * width, tall * height)
-    return RawBox(category=category, xywh=xywh)
+def _xywh(reader: _Reader, row: Row, width: int, height: int) -> Xywh | str:
+    """The box in pixels, or what is wrong with the row."""
+    values = [number(word) for word in row[1:]]
+    numbers = [value for value in values if value is not None]
+    if len(numbers) < len(values):
+        return f"{' '.join(row):.40}: not numbers alone"
+    if len(numbers) in (4, 4 + reader.settings.point_numbers):
+        return reader.boxes.xywh(numbers[:4], width, height)
+    if not _is_polygon(row, reader):
+        return f"{len(numbers)} numbers, neither a box nor a polygon"
+    corners = min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
+    return replace(reader.boxes, form="xyxy").xywh(corners, width, height)

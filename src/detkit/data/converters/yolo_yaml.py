@@ -20,11 +20,15 @@ from detkit.data.converters.labels import read_text
 
 @dataclass(frozen=True, kw_only=True)
 class YoloYaml:
-    """Class number -> name; split -> folders or lists of images, relative to `path`."""
+    """Class number -> name; split -> folders or lists of images, relative to `path`.
+
+    `point_numbers` are those that follow a box: the product of `kpt_shape`, 0 without key points.
+    """
 
     names: dict[int, str]
     splits: dict[str, list[str]] = field(default_factory=dict)
     path: str = ""
+    point_numbers: int = 0
 
 
 MAX_DEPTH = 20  # of lists and mappings in each other; a file of ours has three
@@ -58,16 +62,24 @@ def read_yolo_yaml(path: Path) -> YoloYaml:
     names = _numbered(values.get("names"), path, "names")
     if not names or not all(n.isdecimal() and len(n) <= MAX_DIGITS for n in names):
         raise DataError(f"{path}: no list of class names under 'names:'")
-    splits = {
-        SPLIT_OF_WORD[key]: list(_numbered(value, path, key).values())
-        for key, value in values.items()
-        if key in SPLIT_OF_WORD
-    }
+    splits: dict[str, list[str]] = {}
+    for key, value in values.items():
+        if key in SPLIT_OF_WORD:
+            splits.setdefault(SPLIT_OF_WORD[key], []).extend(_numbered(value, path, key).values())
     return YoloYaml(
         names={int(number): name for number, name in names.items()},
         splits={split: folders for split, folders in splits.items() if any(folders)},
         path=_numbered(values.get("path"), path, "path").get("0", ""),
+        point_numbers=_point_numbers(_numbered(values.get("kpt_shape"), path, "kpt_shape"), path),
     )
+
+
+def _point_numbers(shape: Mapping[str, str], path: Path) -> int:
+    """How many numbers of a row are key points: [17, 3] are 51."""
+    sizes = list(shape.values())
+    if sizes and (len(sizes) != 2 or not all(size.isdecimal() and len(size) < 5 for size in sizes)):
+        raise DataError(f"{path}: kpt_shape is not two numbers: {', '.join(sizes):.40}")
+    return int(sizes[0]) * int(sizes[1]) if sizes else 0
 
 
 def _read(path: Path) -> Mapping[str, Any]:

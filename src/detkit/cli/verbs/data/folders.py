@@ -29,15 +29,17 @@ EXAMPLES = {
 LISTED = 20  # files listed for each reason unless -v
 ACTIONS = ("rejected", "dropped", "fixed", "kept")
 
+ImagesFlag = Annotated[
+    Path | None, typer.Option("--images", help="Image folder, where an annotation file is given.")
+]
 NewFolder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to make.")]
 
 
 def check(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="COCO folder; only read.")],
-    annotations: Annotated[
-        Path | None,
-        typer.Option("--annotations", help="Annotation file, DIR being its image folder."),
-    ] = None,
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR|FILE", help="COCO folder, or annotation file; only read.")
+    ],
+    images: ImagesFlag = None,
     imgsz: Annotated[
         int, typer.Option("--imgsz", min=32, help="Size to tell vanishing objects at, pixels.")
     ] = 640,
@@ -57,9 +59,9 @@ def check(
     """
     console.setup(quiet, verbose)
     from detkit.data.coco.folder import inspect_folder, with_sizes_suspected
-    from detkit.data.coco.layout import split_named
+    from detkit.data.coco.layout import lone_file
 
-    files = {split_named(annotations): (annotations, folder)} if annotations else None
+    files = lone_file(folder, images) if images or folder.is_file() else None
     with console.progress(None, "decode") as bar:
         read = inspect_folder(folder, files=files, on_progress=lambda *_: bar.advance())
     report = with_sizes_suspected(read, (imgsz, imgsz)).report
@@ -76,27 +78,59 @@ def check(
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="VOC or YOLO folder; only read.")],
-    from_: Annotated[Literal["voc", "yolo"], typer.Option("--from", help="What SRC is.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="SRC", help="VOC, YOLO or COCO folder; only read.")
+    ],
+    from_: Annotated[Literal["voc", "yolo", "coco"], typer.Option("--from", help="What SRC is.")],
     out: NewFolder,
+    images: ImagesFlag = None,
+    box_form: Annotated[
+        Literal["xywh", "xyxy", "cxcywh"] | None,
+        typer.Option("--box-form", help="What the numbers of a box are, if not the usual."),
+    ] = None,
+    box_unit: Annotated[
+        Literal["pixels", "shares", "percent"] | None,
+        typer.Option("--box-unit", help="Their unit, if not the usual; shares are 0 to 1."),
+    ] = None,
+    no_crowd: Annotated[
+        bool, typer.Option("--no-crowd", help="Take crowd regions as objects.")
+    ] = False,
+    max_dropped: Annotated[
+        float,
+        typer.Option("--max-dropped", min=0, max=1, help="Share that may be left out."),
+    ] = 0.01,
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Make a COCO folder of VOC or YOLO labels: images copied, boxes checked; prints DIR.
+    """Make a COCO folder of VOC, YOLO or COCO labels: images copied, boxes checked; prints DIR.
 
-    VOC: Annotations/, JPEGImages/, ImageSets/Main/. YOLO: images/, labels/, data.yaml or
-    classes.txt. Without lists of splits the images are divided 80/10/10, always the same way.
+    VOC: XML files in Annotations/ or beside the images, lists of splits in ImageSets/Main/. YOLO:
+    images/, labels/, data.yaml or classes.txt. Without lists of splits the images are divided
+    80/10/10, always the same way. COCO: what is in it is read another way (--box-form, --box-unit,
+    --no-crowd). Exit 1, and nothing is written, where more is left out than --max-dropped allows.
     """
     console.setup(quiet, verbose)
-    from detkit.data.converters.convert import convert_folder
+    from detkit.data.coco.layout import lone_file
+    from detkit.data.converters import convert as converting
 
+    options = converting.ConvertOptions(
+        from_=from_,
+        form=box_form or "",
+        unit=box_unit or "",
+        crowd=not no_crowd,
+        files=lone_file(source, images) if images or source.is_file() else None,
+    )
+    converting.check_target(source, out, force=force)
     with console.progress(None, "decode") as bar:
-        report = convert_folder(
-            source, out, from_=from_, force=force, on_progress=lambda *_: bar.advance()
-        )
-    console.log("\n".join([*_counts(report), *_faults(report, verbose)]))
+        read = converting.read_source(source, out, options, on_progress=lambda *_: bar.advance())
+    report = read.report
+    console.log("\n".join([*_counts(report), *_totals(report), *_faults(report, verbose)]))
+    for suspicion in report.suspicions:
+        console.warn(suspicion.line)
+    converting.require_convertible(source, report, max_dropped=max_dropped)
+    converting.write_source(out, read)
     if not report.clean:
         console.warn(f"{_dropped(report)} left out")
     console.emit(report, json=json, lines=[str(out)])
@@ -163,6 +197,15 @@ def _counts(report: DataReport) -> list[str]:
         *console.table(("boxes of class", *names), classes),
         "",
     ]
+
+
+def _totals(report: DataReport) -> Iterator[str]:
+    """A line for all images, label files and boxes there are: how many are used, how many not."""
+    from detkit.data.converters.convert import totals
+
+    for thing, (used, lost) in totals(report).items():
+        yield f"{thing}: {used + lost} in all, {used} converted, {lost} left out"
+    yield ""
 
 
 def _faults(report: DataReport, everything: bool) -> Iterator[str]:
