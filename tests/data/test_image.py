@@ -1,15 +1,24 @@
 from __future__ import annotations
 
 import io
+import struct
 from pathlib import Path
 from typing import Any
+from zlib import compress, crc32
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from detkit.core.errors import DataError
-from detkit.data.image import letterbox, network_input, network_pixels, read_image
+from detkit.data.image import (
+    is_image_name,
+    letterbox,
+    network_input,
+    network_pixels,
+    read_image,
+    read_told,
+)
 from detkit.spec.preprocess import Preprocess
 
 GRADIENT = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3) * 3
@@ -204,3 +213,29 @@ def test_network_input_is_scaled_and_ordered_as_the_recipe_says() -> None:
     assert network_input([image], recipe)[0, :, 1, 1].tolist() == [20, -5, 14]
     assert network_pixels([image], recipe)[0, 1, 1].tolist() == [50, 0, 100]
     assert network_pixels([image], Preprocess())[0, 1, 1].tolist() == [100, 0, 50]
+
+
+@pytest.mark.parametrize(("shift", "told"), [(0, True), (4, False)])
+def test_small_values_of_sixteen_bits_are_told(tmp_path: Path, shift: int, told: bool) -> None:
+    values = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8) << shift
+    Image.fromarray(values.astype(np.uint16)).save(tmp_path / "a.png")
+    assert read_told(tmp_path / "a.png")[1].startswith("16 bits a value, of which 12") == told
+
+
+def test_small_values_of_sixteen_bits_in_colour_are_told(tmp_path: Path) -> None:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", crc32(kind + data))
+
+    row = b"\0" + b"\x0f\xff" * 3 * 4  # one row of four pixels
+    head = struct.pack(">IIBBBBB", 4, 1, 16, 2, 0, 0, 0)
+    parts = chunk(b"IHDR", head) + chunk(b"IDAT", compress(row)) + chunk(b"IEND", b"")
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + parts)
+    pixels, remark = read_told(tmp_path / "a.png")
+    assert (pixels.max(), "of which 12 are used" in remark) == (15, True)
+
+
+def test_formats_of_cameras_are_told_with_a_cure(tmp_path: Path) -> None:
+    (tmp_path / "a.HEIC").write_bytes(b"\0\0\0\x18ftypheic")
+    assert is_image_name("a.HEIC")
+    with pytest.raises(DataError, match=r"a\.HEIC: not an image .*convert it to JPEG"):
+        read_image(tmp_path / "a.HEIC")

@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from detkit.core.errors import DataError
-from detkit.data.image import IMAGE_SUFFIXES
+from detkit.data.image import is_image_name
 
 
 def find_images(sources: Iterable[Path]) -> list[Path]:
     """The files named, and all images below the folders named, sorted; each path once.
 
-    A file counts whatever its suffix; in a folder the suffix decides, and hidden files are left
-    out.
+    A file counts whatever its suffix; in a folder the suffix decides, formats that are not read
+    among them, and hidden files are left out.
 
     Raises:
         DataError: a name that is not there, or a folder without images.
@@ -34,8 +34,7 @@ def find_images(sources: Iterable[Path]) -> list[Path]:
 
 
 def _is_image(path: Path) -> bool:
-    shown = not path.name.startswith(".")
-    return shown and path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    return is_image_name(path.name) and path.is_file()
 
 
 def names_below_common_folder(sources: Iterable[Path], images: Iterable[Path]) -> list[Path]:

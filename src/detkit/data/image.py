@@ -28,7 +28,16 @@ PillowImage = Image.Image
 
 # No EPS, PDF or other format whose reader starts another program.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "WEBP", "TIFF")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".webp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".bmp", ".dib", ".gif", ".webp", ".tif", ".tiff"),
+    *(".ppm", ".pgm", ".pbm", ".pnm"),
+)
+# Images too, which folders are searched for so that they are told as unreadable, not passed over.
+FOREIGN_SUFFIXES = (
+    *(".heic", ".heif", ".hif", ".avif", ".jxl", ".jp2", ".j2k", ".jpx", ".psd", ".tga", ".exr"),
+    *(".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"),
+)
+SMALL_DEPTH = 1 << 14  # values of a 16-bit image below this leave it a quarter as bright, or less
 MAX_MEGAPIXELS = 100.0
 NATIVE = Preprocess()
 ORIENTATION_TAG = 0x0112  # EXIF
@@ -62,18 +71,23 @@ warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def is_image_name(name: str) -> bool:
-    """A file name with an image's suffix that is not hidden."""
-    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+    """A file name with an image's suffix, read or not, that is not hidden."""
+    suffixes = (*IMAGE_SUFFIXES, *FOREIGN_SUFFIXES)
+    return name.lower().endswith(suffixes) and not name.startswith(".")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """What an image file says of itself: stored size (before EXIF), orientation 1..8, frames."""
+    """What an image file says of itself: stored size (before EXIF), orientation 1..8, frames.
+
+    `deep` is whether it has 16 bits a value.
+    """
 
     width: int
     height: int
     orientation: int
     frames: int
+    deep: bool = False
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -113,6 +127,16 @@ def read_image(
         DataError: missing, not an image, damaged, cut short, larger than the limit, or of
             another size than `size_hint`.
     """
+    return read_told(path, size_hint=size_hint, limit_megapixels=limit_megapixels)[0]
+
+
+def read_told(
+    path: Path,
+    *,
+    size_hint: tuple[int, int] | None = None,
+    limit_megapixels: float = MAX_MEGAPIXELS,
+) -> tuple[Pixels, str]:
+    """As `read_image`, with what should be told of the values: empty, or see `to_rgb`."""
     with open_image(path, limit_megapixels=limit_megapixels) as (image, facts):
         turn = facts.turns_for(size_hint)
         if turn is None and size_hint is not None:
@@ -120,7 +144,8 @@ def read_image(
                 f"{path}: is {facts.width}x{facts.height}, annotated as "
                 f"{size_hint[0]}x{size_hint[1]}"
             )
-        return _decode(image, facts.orientation if turn else 1)
+        rgb, remark = to_rgb(image, deep=facts.deep)
+        return _upright(rgb, facts.orientation if turn else 1), remark
 
 
 def upright_pixels(image: Image.Image) -> Pixels:
@@ -130,15 +155,18 @@ def upright_pixels(image: Image.Image) -> Pixels:
         DataError: damaged, or cut short.
     """
     with _damage_as_error("image"):
-        return _decode(image, _orientation(image))
+        return _upright(to_rgb(image)[0], _orientation(image))
 
 
 @contextlib.contextmanager
 def open_image(
-    source: Path | bytes, *, limit_megapixels: float = MAX_MEGAPIXELS
+    source: Path | bytes, *, name: str = "", limit_megapixels: float = MAX_MEGAPIXELS
 ) -> Iterator[tuple[Image.Image, ImageFacts]]:
-    """The opened, not yet decoded image and its facts; damage within the block is a DataError."""
-    name = "image" if isinstance(source, bytes) else str(source)
+    """The opened, not yet decoded image and its facts; damage within the block is a DataError.
+
+    `name` is what messages call it: its path where it has one.
+    """
+    name = name or ("image" if isinstance(source, bytes) else str(source))
     file = io.BytesIO(source) if isinstance(source, bytes) else source
     with _damage_as_error(name), Image.open(file, formats=FORMATS) as image:
         if image.width * image.height > limit_megapixels * 1e6:
@@ -153,20 +181,26 @@ def _damage_as_error(name: str) -> Iterator[None]:
     """Turns what Pillow raises on a damaged image within the block into a DataError."""
     try:
         yield
+    except ValuesError as error:
+        raise DataError(f"{name}: {error}") from error
     except UnidentifiedImageError as error:
-        raise DataError(f"{name}: not an image ({', '.join(FORMATS)})") from error
+        foreign = name.lower().endswith(FOREIGN_SUFFIXES)
+        cure = "; convert it to JPEG or PNG" if foreign else ""
+        raise DataError(f"{name}: not an image ({', '.join(FORMATS)}){cure}") from error
     except _DAMAGE as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise DataError(f"{name}: {reason}") from error
 
 
 def _facts(image: Image.Image) -> ImageFacts:
+    deep = any("16" in str(tile.args) for tile in image.tile)  # gone once it is loaded
     several = getattr(image, "is_animated", False) and image.format != "MPO"
     return ImageFacts(
         width=image.width,
         height=image.height,
         orientation=_orientation(image),
         frames=getattr(image, "n_frames", 1) if several else 1,
+        deep=deep,
     )
 
 
@@ -180,22 +214,39 @@ def _orientation(image: Image.Image) -> int:
     return value if value in UPRIGHT else 1
 
 
-def _decode(image: Image.Image, orientation: int) -> Pixels:
-    """All pixels (H, W, 3) uint8 RGB, turned upright from an EXIF orientation 1..8."""
-    rgb = _to_rgb(image)
+def _upright(rgb: Image.Image, orientation: int) -> Pixels:
+    """All pixels (H, W, 3) uint8, turned upright from an EXIF orientation 1..8."""
     return np.array(rgb.transpose(UPRIGHT[orientation]) if orientation != 1 else rgb)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """RGB without loss of range: Pillow saturates 16-bit gray to white when it converts."""
+def to_rgb(image: Image.Image, *, deep: bool = False) -> tuple[Image.Image, str]:
+    """RGB without loss of range: Pillow saturates 16-bit gray to white when it converts.
+
+    Returns a remark, too, where an image of 16 bits a value (`deep`, where its mode does not say
+    so) holds only small ones and is dark as it is read.
+
+    Raises:
+        ValuesError: float or integer values of no known range.
+    """
     image.load()
-    if image.mode == "RGB":
-        return image
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_8_bit(np.asarray(image))).convert("RGB")
+        values = np.asarray(image)
+        rgb = Image.fromarray(_to_8_bit(values)).convert("RGB")
+        return rgb, _depth_remark(int(values.max())) if image.mode != "F" else ""
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
+    return rgb, _depth_remark(max(high for _, high in rgb.getextrema()) * 257) if deep else ""
+
+
+def _depth_remark(high: int) -> str:
+    if not 0 < high < SMALL_DEPTH:
+        return ""
+    return f"16 bits a value, of which {high.bit_length()} are used (at most {high} of 65535)"
+
+
+class ValuesError(ValueError):
+    """Pixel values of a range that stands for nothing known."""
 
 
 def _to_8_bit(values: npt.NDArray[np.generic]) -> Pixels:
@@ -205,7 +256,7 @@ def _to_8_bit(values: npt.NDArray[np.generic]) -> Pixels:
     integers = np.issubdtype(values.dtype, np.integer)
     limit = 65535 if integers else 255
     if not (low >= 0 and high <= limit):
-        raise DataError(f"pixel values {low:g}..{high:g} are neither 16-bit nor 0..1 nor 0..255")
+        raise ValuesError(f"pixel values {low:g}..{high:g} are neither 16-bit nor 0..1 nor 0..255")
     scale = 1 / 257 if integers else 255 if high <= 1 else 1
     return np.rint(levels * scale).astype(np.uint8)
 

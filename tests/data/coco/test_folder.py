@@ -511,6 +511,28 @@ def test_cut_image_is_dropped_when_pixels_are_verified(
         assert folder.report.counts[faults.UNDECODABLE] == 1
 
 
+def test_values_that_training_cannot_use_are_found(make_folder: MakeFolder) -> None:
+    content = document(1)
+    content["images"][0]["file_name"] = "1.tif"
+    root = make_folder(train=content)
+    odd = Image.fromarray(np.full((30, 40), 300.5, np.float32))
+    odd.save(root / "images" / "train" / "1.tif")
+    report = inspect_folder(root).report
+    assert report.faults[0].file == "images/train/1.tif"
+    assert "300.5" in report.faults[0].detail
+
+
+def test_dark_images_of_sixteen_bits_are_suspicious(make_folder: MakeFolder) -> None:
+    content = document(1)
+    content["images"][0]["file_name"] = "1.png"
+    root = make_folder(train=content)
+    dark = Image.fromarray(np.full((30, 40), 4095, np.uint16))
+    dark.save(root / "images" / "train" / "1.png")
+    for report in (inspect_folder(root).report, inspect_folder(root).report):  # second: remembered
+        assert report.counts == {faults.SMALL_DEPTH: 1}
+        assert "16 bits" in report.suspicions[0].what
+
+
 def test_annotated_size_must_be_the_images(make_folder: MakeFolder) -> None:
     root = edit(make_folder(train=document()), lambda c: c["images"][1].update(width=41))
     with pytest.raises(DataError, match=r"images/train/2.jpg: .* annotated 41x30, is 40x30"):

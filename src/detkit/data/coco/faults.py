@@ -16,6 +16,7 @@ ANIMATED = "animated image: first frame used"
 AMBIGUOUS_TURN = "EXIF orientation that the size cannot confirm: turned upright"
 LEAK = "same image in another split"
 REPEATED = "image listed twice"
+SMALL_DEPTH = "16-bit image of small values: dark as it is read"
 NO_LABEL_FILE = "image without a label file: taken as one without objects"
 FOREIGN_NAME = "file name of a format that is not read: it holds another, which is"
 NO_SPLIT_LIST = "no list of splits: divided 80/10/10"
@@ -65,7 +66,16 @@ DROPPED_BOXES = (
     *(BOX_NO_IMAGE, BOX_NO_CATEGORY, BOX_OF_DROPPED),
 )
 REASONS_OF = {
-    "kept": (ANIMATED, AMBIGUOUS_TURN, LEAK, REPEATED, NO_SPLIT_LIST, NO_LABEL_FILE, FOREIGN_NAME),
+    "kept": (
+        SMALL_DEPTH,
+        ANIMATED,
+        AMBIGUOUS_TURN,
+        LEAK,
+        REPEATED,
+        NO_SPLIT_LIST,
+        NO_LABEL_FILE,
+        FOREIGN_NAME,
+    ),
     "fixed": (
         *(BOX_CLIPPED, AREA_FILLED, CROWD_FILLED, ANNOTATION_IDS),
         *(IMAGE_IDS, SIZE_FILLED, ROOT_CLASS, ABSENT_UNKNOWN),

@@ -22,6 +22,7 @@ from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import SplitFiles, choose_root, existing_form
 from detkit.data.coco.suspicion import suspect_boxes, suspect_classes, suspect_images
 from detkit.data.coco.verify import Progress, Verdict, verify_images
+from detkit.data.image import FOREIGN_SUFFIXES
 from detkit.report import DataReport, SplitReport, Suspicion
 
 
@@ -110,7 +111,9 @@ class SplitReader:
             content=(name, document.sha256, *sorted(sizes)),
             suspicions=(
                 *suspect_boxes(name, written, self.convert),
-                *suspect_images(name, [len(record.classes) for record in records]),
+                *suspect_images(
+                    name, [len(r.classes) for r in records], log.counts[faults.SMALL_DEPTH]
+                ),
             ),
         )
 
@@ -148,6 +151,10 @@ def _usable(
             continue
         if facts.frames > 1:
             log.add(faults.ANIMATED, entry.label, f"{facts.frames} frames")
+        if verdict.remark:
+            log.add(faults.SMALL_DEPTH, entry.label, verdict.remark)
+        if entry.file_name.lower().endswith(FOREIGN_SUFFIXES):
+            log.add(faults.FOREIGN_NAME, entry.label)
         if not entry.width:
             width, height = facts.upright_size
             entry = dataclasses.replace(entry, width=width, height=height)

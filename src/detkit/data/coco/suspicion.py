@@ -184,21 +184,33 @@ def _equals(quads: Floats, form: str, area: Floats) -> Mask:
 # --- images and classes --------------------------------------------------------------------------
 
 
-def suspect_images(split: str, boxes_of_images: Sequence[int]) -> list[Suspicion]:
-    """Most images without a box."""
+def suspect_images(split: str, boxes_of_images: Sequence[int], dark: int) -> list[Suspicion]:
+    """Most images without a box, or `dark` of them with small values in 16-bit files."""
     total, empty = len(boxes_of_images), sum(not count for count in boxes_of_images)
-    if empty <= MOST * total:
-        return []
-    return [
-        Suspicion(
-            split=split,
-            count=empty,
-            total=total,
-            what="images have no boxes",
-            cause="they are trained on as background, unless their labels were lost",
-            remedy="leave them out of 'images' if nobody looked for objects in them",
+    found = []
+    if empty > MOST * total:
+        found.append(
+            Suspicion(
+                split=split,
+                count=empty,
+                total=total,
+                what="images have no boxes",
+                cause="they are trained on as background, unless their labels were lost",
+                remedy="leave them out of 'images' if nobody looked for objects in them",
+            )
         )
-    ]
+    if dark > SOME * total:
+        found.append(
+            Suspicion(
+                split=split,
+                count=dark,
+                total=total,
+                what="images have 16 bits a value and use few of them, so that they are dark",
+                cause="cameras of 10, 12 or 14 bits write so",
+                remedy="scale them first, as ImageMagick's `mogrify -evaluate multiply 16` does",
+            )
+        )
+    return found
 
 
 def suspect_classes(

@@ -16,23 +16,25 @@ import PIL
 
 from detkit.artifact.cache import FileCache, FileStamp
 from detkit.core.errors import DataError
-from detkit.data.image import ImageFacts, open_image
+from detkit.data.image import ImageFacts, open_image, to_rgb
 
 Progress = Callable[[int, int], None]  # images done, images in all
 
-CACHE_SCHEMA = 1
+CACHE_SCHEMA = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether an image can be used: `error` is empty if so.
 
-    `sha256` is empty when only the header was read.
+    `sha256` is empty when only the header was read, `remark` where nothing is to be told of the
+    values (see `image.to_rgb`).
     """
 
     facts: ImageFacts | None
     error: str
     sha256: str
+    remark: str = ""
 
 
 def verify_images(
@@ -68,11 +70,11 @@ def _judge_pixels(path: Path) -> Verdict:
         return Verdict(facts=None, error=error.strerror or str(error), sha256="")
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        with open_image(data) as (image, facts):
-            image.load()
-            return Verdict(facts=facts, error="", sha256=sha256)
+        with open_image(data, name=str(path)) as (image, facts):
+            _, remark = to_rgb(image, deep=facts.deep)
+            return Verdict(facts=facts, error="", sha256=sha256, remark=remark)
     except DataError as error:
-        return Verdict(facts=None, error=_without_name(error, "image"), sha256=sha256)
+        return Verdict(facts=None, error=_without_name(error, path), sha256=sha256)
 
 
 def _judge_header(path: Path) -> Verdict:
@@ -80,11 +82,11 @@ def _judge_header(path: Path) -> Verdict:
         with open_image(path) as (_, facts):
             return Verdict(facts=facts, error="", sha256="")
     except DataError as error:
-        return Verdict(facts=None, error=_without_name(error, str(path)), sha256="")
+        return Verdict(facts=None, error=_without_name(error, path), sha256="")
 
 
-def _without_name(error: DataError, name: str) -> str:
-    return str(error).removeprefix(f"{name}: ")
+def _without_name(error: DataError, path: Path) -> str:
+    return str(error).removeprefix(f"{path}: ")
 
 
 # --- the memory ----------------------------------------------------------------------------------
@@ -97,19 +99,21 @@ def _cache_of(key: str) -> FileCache:
 
 def _verdict_of(row: object) -> Verdict | None:
     """The verdict that a row of the cache stands for; None where it is damaged."""
-    if not isinstance(row, list) or len(row) != 6:
+    if not isinstance(row, list) or len(row) != 7:
         return None
-    width, height, orientation, frames, error, sha256 = row
+    width, height, orientation, frames, error, sha256, remark = row
     numbers = (width, height, orientation, frames)
     if not all(isinstance(number, int) for number in numbers):
         return None
     facts = ImageFacts(width=width, height=height, orientation=orientation, frames=frames)
-    return Verdict(facts=None if error else facts, error=str(error), sha256=str(sha256))
+    return Verdict(
+        facts=None if error else facts, error=str(error), sha256=str(sha256), remark=str(remark)
+    )
 
 
 def _row_of(verdict: Verdict) -> list[object]:
     facts = verdict.facts or ImageFacts(width=0, height=0, orientation=1, frames=1)
     return [
         *(facts.width, facts.height, facts.orientation, facts.frames),
-        *(verdict.error, verdict.sha256),
+        *(verdict.error, verdict.sha256, verdict.remark),
     ]
