@@ -49,14 +49,15 @@ def score_split(
     scorer: str = "fast",
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> EvalReport:
-    """Scores a model on a split.
+    """Scores a model on a split: on the classes of the data, of which the model may have more.
 
     Args:
         model, data: the artifact file and the folder, as the report names them.
         on_progress: called with the number of images just done.
 
     Raises:
-        DataError: an empty split, an image that cannot be read, or other classes than the model's.
+        DataError: an empty split, an image that cannot be read, or a class that the model
+            does not know.
         NonFiniteError: the model gives NaN or Inf.
         BackendError: the scorer is not installed.
     """
@@ -65,7 +66,7 @@ def score_split(
         raise DataError(f"split '{split.name}' of {data} has no images")
     data_class = match_classes(session.manifest.class_names, split.class_names)
     detections = [
-        Detections(found.boxes_xyxy, found.scores, data_class[found.classes])
+        _in_data(found, data_class)
         for found in detect(
             session, split.records, batch_size=batch_size, nms=nms, on_progress=on_progress
         )
@@ -84,6 +85,13 @@ def score_split(
         nms_iou=None if in_graph else nms.iou_threshold,
         max_detections=None if in_graph else nms.max_detections,
     )
+
+
+def _in_data(found: Detections, data_class: npt.NDArray[np.int64]) -> Detections:
+    """The detections of classes that the data has, numbered as there."""
+    classes = data_class[found.classes]
+    there = classes >= 0
+    return Detections(found.boxes_xyxy[there], found.scores[there], classes[there])
 
 
 # --- detections ----------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from detkit.core.errors import DataError
-from detkit.data.coco.classes import in_class_order, match_classes, read_classes
+from detkit.data.coco.classes import in_class_order, match_classes, of_classes, read_classes
 from detkit.data.coco.folder import open_folder
 
 NAMES = ("cat", "dog", "yak")
@@ -56,7 +56,6 @@ def test_classes_are_matched_by_name_whatever_their_order() -> None:
     ("model", "data", "message"),
     [
         (("cat", "dog"), NAMES, "the model does not know the class 'yak'"),
-        (NAMES, ("cat", "dog"), "the data does not have the class 'yak'"),
         (("Cat", "dog", "Yak"), NAMES, "the model does not know the class 'cat' and 1 more"),
     ],
 )
@@ -87,5 +86,24 @@ def test_a_folder_comes_in_the_order_of_other_names(cell_folder: Path) -> None:
     first = after.records[0].known
     assert first is not None
     assert first.tolist() == [False, True, True]
-    with pytest.raises(DataError, match="the data does not have the class 'cow'"):
-        in_class_order(folder, ("red", "green", "blue", "cow"))
+    more = in_class_order(folder, ("cow", "red", "green", "blue")).split("val")
+    assert (more.class_names[0], more.category_ids) == ("cow", (4, 1, 2, 3))
+    assert more.records[0].known is not None
+    assert more.records[0].known.tolist() == [False, *before.records[0].known[[0, 1, 2]].tolist()]
+    with pytest.raises(DataError, match="the model does not know the class 'blue'"):
+        in_class_order(folder, ("red", "green"))
+
+
+def test_a_model_may_have_classes_that_the_data_lacks() -> None:
+    assert match_classes(("dog", "owl", "cat", "yak"), NAMES).tolist() == [1, -1, 0, 2]
+
+
+def test_a_split_of_the_classes_that_are_shared(cell_folder: Path) -> None:
+    before = open_folder(cell_folder).split("val")
+    after = of_classes(before, ("owl", "green"))
+    assert (after.class_names, after.category_ids) == (("green",), (2,))
+    for old, new in zip(before.records, after.records, strict=True):
+        assert new.boxes_xyxy.tolist() == old.boxes_xyxy[old.classes == 1].tolist()
+        assert new.classes.tolist() == [0] * int((old.classes == 1).sum())
+    with pytest.raises(DataError, match="none of the model's classes"):
+        of_classes(before, ("owl",))

@@ -33,9 +33,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     opened: list[object] = []
 
     @contextmanager
-    def spy(source: Any) -> Iterator[Any]:
+    def spy(source: Any, **options: Any) -> Iterator[Any]:
         opened.append(source)
-        with open_image(source) as pair:
+        with open_image(source, **options) as pair:
             yield pair
 
     monkeypatch.setattr(verify, "open_image", spy)

@@ -37,6 +37,10 @@ AnnotationsFlag = Annotated[
     Path | None,
     typer.Option("--annotations", help="Annotation file, DATA being its image folder."),
 ]
+SharedFlag = Annotated[
+    bool,
+    typer.Option("--shared-classes", help="Leave out classes that the model does not know."),
+]
 ScorerFlag = Annotated[
     Literal["fast", "pycocotools"],
     typer.Option("--scorer", help="faster-coco-eval or the reference; the figures are equal."),
@@ -55,6 +59,7 @@ def eval_(
     data: DataArgument,
     split: SplitFlag = "val",
     annotations: AnnotationsFlag = None,
+    shared_classes: SharedFlag = False,
     scorer: ScorerFlag = "fast",
     batch: BatchFlag = 8,
     min_ap: MinApFlag = None,
@@ -90,6 +95,7 @@ def eval_(
         split=split,
     )
     chosen = _read_split(data, split, annotations, session.manifest.preprocess.size)
+    chosen = _of_model(chosen, session.manifest.class_names, shared_only=shared_classes)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
         report = score_split(
             session,
@@ -133,6 +139,31 @@ def _read_split(
     for suspicion in folder.report.suspicions:
         console.warn(suspicion.line)
     return folder.split(split)
+
+
+def _of_model(split: CocoSplit, names: tuple[str, ...], *, shared_only: bool) -> CocoSplit:
+    """The split as the model can be scored on, with a warning of what is not: on either side."""
+    from detkit.data.coco.classes import of_classes
+
+    missing = [name for name in names if name not in split.class_names]
+    if missing and len(missing) < len(names):
+        console.warn(
+            f"the data does not have {len(missing)} of the model's {len(names)} classes "
+            f"({', '.join(missing[:3])}{', ...' if missing[3:] else ''}): "
+            "what it finds of them does not count"
+        )
+    if not shared_only:
+        return split
+    shared = of_classes(split, names)
+    left_out = len(split.class_names) - len(shared.class_names)
+    if left_out:
+        boxes = sum(len(record.classes) for record in split.records)
+        lost = boxes - sum(len(record.classes) for record in shared.records)
+        console.warn(
+            f"{left_out} of {len(split.class_names)} classes of the data, with {lost} of {boxes} "
+            "boxes, are left out: the model does not know them"
+        )
+    return shared
 
 
 def _lines(report: EvalReport) -> list[str]:

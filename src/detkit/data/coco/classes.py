@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import itertools
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from detkit.data.coco.coco_json import read_document
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.folder import CocoFolder, CocoSplit
 from detkit.data.coco.layout import find_layout
+from detkit.data.coco.split_reader import ImageRecord
 from detkit.spec.onnx_description import OnnxDescription
 
 PREFERRED = ("val", "test", "train")  # the small ones first: all have the same classes
@@ -58,30 +60,67 @@ def with_class_names(
 
 
 def match_classes(model_names: Sequence[str], data_names: Sequence[str]) -> Indices:
-    """Finds each class of the model in `data_names`: (K,) indices; the order may differ.
+    """Finds each class of the model in `data_names`: (K,) indices, -1 for one that is not there.
 
     Raises:
-        DataError: the names are not the same set.
+        DataError: the data has a class that the model does not know.
     """
-    for names, others, owner in (
-        (data_names, model_names, "the model does not know"),
-        (model_names, data_names, "the data does not have"),
-    ):
-        missing = sorted(set(names) - set(others))
-        if missing:
-            raise DataError(
-                f"{owner} the class '{missing[0]}'"
-                + (f" and {len(missing) - 1} more" if len(missing) > 1 else ""),
-                hint=did_you_mean(missing[0], others),
-            )
-    return np.array([list(data_names).index(name) for name in model_names], np.int64)
+    unknown = sorted(set(data_names) - set(model_names))
+    if unknown:
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        shared = set(data_names) & set(model_names)
+        cure = "; `detkit eval --shared-classes` scores those that both have" if shared else ""
+        raise DataError(
+            f"the model does not know the class '{unknown[0]}'{more}",
+            hint=f"{did_you_mean(unknown[0], model_names)}{cure}",
+        )
+    class_of = {name: c for c, name in enumerate(data_names)}
+    return np.array([class_of.get(name, -1) for name in model_names], np.int64)
+
+
+def of_classes(split: CocoSplit, class_names: Collection[str]) -> CocoSplit:
+    """The split with those of its classes alone that are among these, and the boxes of them.
+
+    Raises:
+        DataError: it has none of them.
+    """
+    kept = [c for c, name in enumerate(split.class_names) if name in class_names]
+    if not kept:
+        raise DataError(
+            f"the data has none of the model's classes, but {', '.join(split.class_names[:3])}",
+            hint=did_you_mean(split.class_names[0], class_names) if split.class_names else "",
+        )
+    new_of_old = np.full(len(split.class_names), -1)
+    new_of_old[kept] = np.arange(len(kept))
+    return dataclasses.replace(
+        split,
+        class_names=tuple(split.class_names[c] for c in kept),
+        category_ids=tuple(split.category_ids[c] for c in kept),
+        records=tuple(_of_classes(record, new_of_old, kept) for record in split.records),
+    )
+
+
+def _of_classes(record: ImageRecord, new_of_old: Indices, kept: list[int]) -> ImageRecord:
+    classes = new_of_old[record.classes]
+    chosen = classes >= 0
+    return dataclasses.replace(
+        record,
+        boxes_xyxy=record.boxes_xyxy[chosen],
+        classes=classes[chosen],
+        crowd=record.crowd[chosen],
+        area=record.area[chosen],
+        scores=record.scores[chosen],
+        known=None if record.known is None else record.known[kept],
+    )
 
 
 def in_class_order(folder: CocoFolder, class_names: Sequence[str]) -> CocoFolder:
-    """The folder with its classes in this order, as those of a model are.
+    """The folder with these classes in this order, as those of a model are.
+
+    Classes that the folder does not have are there without boxes, numbered after its own.
 
     Raises:
-        DataError: the names are not the same set.
+        DataError: the folder has a class that is not among them.
     """
     splits = {name: _reordered(split, class_names) for name, split in folder.splits.items()}
     return dataclasses.replace(folder, splits=splits)
@@ -91,16 +130,21 @@ def _reordered(split: CocoSplit, class_names: Sequence[str]) -> CocoSplit:
     if split.class_names == tuple(class_names):
         return split
     old_of_new = match_classes(class_names, split.class_names)
-    new_of_old = np.argsort(old_of_new)
+    there = old_of_new >= 0
+    new_of_old = np.zeros(len(split.class_names), np.int64)
+    new_of_old[old_of_new[there]] = np.flatnonzero(there)
+    numbers = itertools.count(max(split.category_ids) + 1)
     return dataclasses.replace(
         split,
         class_names=tuple(class_names),
-        category_ids=tuple(split.category_ids[old] for old in old_of_new.tolist()),
+        category_ids=tuple(
+            split.category_ids[old] if old >= 0 else next(numbers) for old in old_of_new.tolist()
+        ),
         records=tuple(
             dataclasses.replace(
                 record,
                 classes=new_of_old[record.classes],
-                known=None if record.known is None else record.known[old_of_new],
+                known=None if record.known is None else record.known[old_of_new] & there,
             )
             for record in split.records
         ),
