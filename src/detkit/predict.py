@@ -15,8 +15,9 @@ from typing import Any
 from detkit.artifact.artifact import write_text
 from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
 from detkit.core.errors import DataError
+from detkit.data.coco.ids import Id, OutputIds, counted_ids
 from detkit.data.draw import draw_detections, save_image
-from detkit.data.image import Pixels, in_image, letterbox, network_input, read_image
+from detkit.data.image import Pixels, in_image, letterbox, network_input, read_told
 from detkit.report import PredictReport
 from detkit.runtime.session import Session, detections_of
 
@@ -25,11 +26,15 @@ DETECTIONS_FILE, IMAGES_FILE = "detections.json", "images.json"
 
 @dataclass(frozen=True)
 class Prediction:
-    """An image (H, W, 3) uint8 and what the model found in it, in its pixels."""
+    """An image (H, W, 3) uint8 and what the model found in it, in its pixels.
+
+    `remark` is what should be told of its values (see `data.image.to_rgb`).
+    """
 
     path: Path
     image: Pixels
     detections: Detections
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -50,12 +55,12 @@ def predict_images(
     """
     for path in paths:
         try:
-            image = read_image(path)
+            image, remark = read_told(path)
         except DataError as error:
             yield Unreadable(path, str(error))
             continue
         (found,) = detect_in_images(session, [image], nms)
-        yield Prediction(path, image, found)
+        yield Prediction(path, image, found, remark)
 
 
 def detect_in_images(
@@ -79,20 +84,25 @@ def write_predictions(
     class_names: Sequence[str],
     folder: Path,
     *,
+    ids: OutputIds | None = None,
     on_progress: Callable[[int], None] = lambda _: None,
 ) -> PredictReport:
     """Draws every result into `folder` and writes the two JSON files there.
 
     Args:
         names: of each result, its distinct relative path, which names the drawn image.
+        ids: what images and classes are called; they count from 1 by default. Detections of a
+            class without an id are drawn, counted, and left out of the file.
         on_progress: called with 1 after each.
 
     Raises:
         DetkitError: the folder cannot be written to.
     """
-    drawn, skipped, images, entries = [], [], [], []
-    rows = zip(results, names, drawn_names(names), strict=True)
-    for image_id, (result, name, drawn_name) in enumerate(rows, 1):
+    drawn, skipped, remarks, images, entries = [], [], [], [], []
+    ids = ids or counted_ids(len(names), len(class_names))
+    found = 0
+    rows = zip(ids.images, results, names, drawn_names(names), strict=True)
+    for image_id, result, name, drawn_name in rows:
         on_progress(1)
         if isinstance(result, Unreadable):
             skipped.append(result.reason)
@@ -101,8 +111,12 @@ def write_predictions(
         save_image(target, draw_detections(result.image, result.detections, class_names))
         drawn.append(str(target))
         images.append(_image_entry(image_id, name, result.image))
-        entries += _detection_entries(image_id, name, result.detections, class_names)
-    categories = [{"id": k, "name": name} for k, name in enumerate(class_names, 1)]
+        if result.remark:
+            remarks.append(f"{name}: dark as it is read: {result.remark}")
+        found += len(result.detections)
+        entries += _detection_entries(image_id, name, result.detections, class_names, ids)
+    named = zip(ids.classes, class_names, strict=True)
+    categories = [{"id": k, "name": name} for k, name in named if k is not None]
     listing = {"info": {}, "images": images, "categories": categories, "annotations": []}
     write_text(folder / IMAGES_FILE, json.dumps(listing) + "\n")
     write_text(folder / DETECTIONS_FILE, json.dumps(entries) + "\n")
@@ -112,6 +126,8 @@ def write_predictions(
         detections=len(entries),
         drawn=tuple(drawn),
         skipped=tuple(skipped),
+        remarks=tuple(remarks),
+        without_id=found - len(entries),
     )
 
 
@@ -127,25 +143,26 @@ def drawn_names(names: Sequence[Path]) -> list[Path]:
     return list(taken)
 
 
-def _image_entry(image_id: int, name: Path, image: Pixels) -> dict[str, Any]:
+def _image_entry(image_id: Id, name: Path, image: Pixels) -> dict[str, Any]:
     height, width = image.shape[:2]
     return {"id": image_id, "file_name": name.as_posix(), "width": width, "height": height}
 
 
 def _detection_entries(
-    image_id: int, name: Path, found: Detections, class_names: Sequence[str]
+    image_id: Id, name: Path, found: Detections, class_names: Sequence[str], ids: OutputIds
 ) -> list[dict[str, Any]]:
-    """Detections in COCO's result format; category ids count from 1, in the order of the names."""
+    """Detections in COCO's result format, those of a class without an id left out."""
     boxes_xywh = xywh_from_xyxy(found.boxes_xyxy).tolist()
     rows = zip(found.classes.tolist(), boxes_xywh, found.scores.tolist(), strict=True)
     return [
         {
             "image_id": image_id,
             "file_name": name.as_posix(),
-            "category_id": class_index + 1,
+            "category_id": ids.classes[class_index],
             "category_name": class_names[class_index],
             "bbox": [round(side, 3) for side in box],
             "score": round(score, 6),
         }
         for class_index, box, score in rows
+        if ids.classes[class_index] is not None
     ]

@@ -14,7 +14,8 @@ def test_stdout_is_the_paths_of_what_was_made(
 ) -> None:
     out = tmp_path / "out"
     done = detkit("predict", str(cell_model()), str(cell_folder / "images"), "-o", str(out))
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert done.stderr.startswith("ids of images and classes count from 1; --annotations ")
     names = ("detections.json", "a.jpg", "b.jpg", "d.jpg", "deep/c.jpg")
     assert done.stdout.splitlines() == [str(out / name) for name in names]
     assert all((out / name).is_file() for name in (*names, "images.json"))
@@ -63,3 +64,24 @@ def test_the_iou_of_a_graph_with_nms_cannot_be_changed(
     assert (done.returncode, done.stdout) == (2, "")
     assert "--iou" in done.stderr
     assert detkit(*args, "-o", str(tmp_path / "b"), "--conf", "0.5").returncode == 0
+
+
+def test_ids_are_those_of_the_annotations(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
+    path, out = cell_folder / "annotations" / "instances_val.json", tmp_path / "out"
+    plain = json.loads(path.read_text())
+    numbers = {item["file_name"]: 100 + item["id"] for item in plain["images"]}
+    for item in plain["images"]:
+        item["id"] += 100
+    plain["categories"] = [{"id": 7, "name": "green"}]
+    path.write_text(json.dumps(plain))
+    args = ("predict", str(cell_model()), str(cell_folder / "images"), "-o", str(out))
+    done = detkit(*args, "--annotations", str(path))
+    assert done.returncode == 0
+    assert "detections are of classes that" in done.stderr
+    found = json.loads((out / "detections.json").read_text())
+    assert found
+    for entry in found:
+        assert entry["image_id"] == numbers[entry["file_name"]]
+        assert (entry["category_id"], entry["category_name"]) == (7, "green")

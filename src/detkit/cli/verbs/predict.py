@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,12 +15,14 @@ from detkit.cli.options import Device, Force, Json, Outputs, Quiet, Runtime, Thr
 from detkit.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from detkit.data.coco.ids import OutputIds
     from detkit.runtime.session import Session
 
 EXAMPLES = {
     "predict": (
         "detkit predict det.onnx photos/ -o found",
         "detkit predict best.safetensors a.jpg b.png -o found --conf 0.4 --json",
+        "detkit predict best.safetensors val/ -o found --annotations instances_val.json",
     ),
 }
 
@@ -26,6 +30,10 @@ EXAMPLES = {
 ModelArgument = Annotated[Path, typer.Argument(help="Checkpoint or exported model.")]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Images, or folders of them.")]
 OutFlag = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder to write to.")]
+AnnotationsFlag = Annotated[
+    Path | None,
+    typer.Option("--annotations", help="COCO file whose ids of images and classes are to be used."),
+]
 ConfFlag = Annotated[float, typer.Option("--conf", min=0, max=1, help="Least score.")]
 IouFlag = Annotated[
     float | None,
@@ -37,6 +45,7 @@ def predict(
     model: ModelArgument,
     images: ImagesArgument,
     out: OutFlag,
+    annotations: AnnotationsFlag = None,
     conf: ConfFlag = 0.25,
     iou: IouFlag = None,
     outputs: Outputs = "",
@@ -51,8 +60,8 @@ def predict(
     """Draw a model's boxes on images; prints the paths of what was made.
 
     DIR gets each image as NAME.jpg, detections.json in COCO's result format, and images.json with
-    the images and classes its ids stand for. Images that cannot be read are left out, and the
-    exit code is 1.
+    the images and classes its ids stand for: they count from 1, or are those of --annotations.
+    Images that cannot be read are left out, and the exit code is 1.
     """
     console.setup(quiet, verbose)
     import dataclasses
@@ -73,19 +82,41 @@ def predict(
         score_threshold=conf,
         iou_threshold=PREDICT_NMS.iou_threshold if iou is None else iou,
     )
+    names = names_below_common_folder(images, paths)
+    ids = _ids(annotations, names, session.manifest.class_names, paths)
     with console.progress(len(paths), "predict") as bar:
         report = write_predictions(
             predict_images(session, paths, nms),
-            names_below_common_folder(images, paths),
+            names,
             session.manifest.class_names,
             out,
+            ids=ids,
             on_progress=bar.advance,
         )
     console.emit(report, json=json, lines=[report.detections_file, *report.drawn])
-    for reason in report.skipped:
-        console.warn(reason)
+    for text in (*report.remarks, *report.skipped):
+        console.warn(text)
+    if report.without_id:
+        console.warn(
+            f"{report.without_id} detections are of classes that {annotations} does not have: "
+            "drawn, and left out of detections.json"
+        )
     if report.skipped:
         raise DataError(f"{len(report.skipped)} of {len(paths)} images could not be read")
+
+
+def _ids(
+    annotations: Path | None, names: list[Path], class_names: tuple[str, ...], paths: list[Path]
+) -> OutputIds | None:
+    """The ids of the user's file; None where none is named, with a note if there seems one."""
+    from detkit.data.coco.ids import file_that_lists, ids_of_file
+
+    if annotations:
+        return ids_of_file(annotations, names, class_names)
+    if paths and (listing := file_that_lists(paths[0])):
+        line = f"--annotations {shlex.quote(os.path.relpath(listing))}"
+        console.log(f"ids of images and classes count from 1; {line} takes those of that file")
+    return None
 
 
 def _check_iou(session: Session, model: Path, iou: float | None) -> None:
