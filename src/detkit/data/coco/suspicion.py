@@ -96,19 +96,19 @@ def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
     quads, total = _as_written(boxes), len(boxes.xywh)
     if boxes.unit == "pixels":
         within_one = (np.abs(quads) <= 1).all(axis=1) & (boxes.sizes.min(axis=1) > 2)
-        counts = {"shares": int(within_one.sum()), "percent": 0}
-        if total >= MANY and boxes.sizes.min() >= 200 and quads.min() >= 0 and quads.max() > 50:
-            counts["percent"] = int((quads <= 100).all() * total)
+        counts = {
+            "shares": int(within_one.sum()),
+            "percent": total * _are_percent(quads, boxes.sizes),
+        }
         what = "lie within {} of the image's corner"
         whats = {"shares": what.format("a pixel"), "percent": what.format("100 pixels")}
     else:
-        scale = boxes.sizes[:, [0, 1, 0, 1]] / (100 if boxes.unit == "percent" else 1)
-        raw = quads / scale
-        large = int((raw > (150 if boxes.unit == "percent" else 1.5)).any(axis=1).sum())
-        in_pixels = _fits(raw, boxes.form, boxes.sizes).mean() >= NEARLY_ALL
-        counts = {"pixels": large if in_pixels else 0, "percent": 0}
-        if not in_pixels and boxes.unit == "shares" and raw.max() <= 100:
-            counts["percent"] = large
+        parts = {"shares": 1, "percent": 100}[boxes.unit]
+        raw = quads / boxes.sizes[:, [0, 1, 0, 1]] * parts
+        large = int((raw > 1.5 * parts).any(axis=1).sum())
+        percent = boxes.unit == "shares" and _are_percent(raw, boxes.sizes)
+        pixels = not percent and _fits(raw, boxes.form, boxes.sizes).mean() >= NEARLY_ALL
+        counts = {"pixels": large * pixels, "percent": large * percent}
         whats = dict.fromkeys(counts, f"have larger numbers than {boxes.unit} can be")
     return [
         Suspicion(
@@ -122,6 +122,12 @@ def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
         for unit, count in counts.items()
         if count >= SOME * total
     ]
+
+
+def _are_percent(quads: Floats, sizes: Floats) -> bool:
+    """Whether numbers of many boxes in large images go up to 100 and never beyond."""
+    many = len(quads) >= MANY and sizes.min() >= 200
+    return bool(many and quads.min() >= 0 and 50 < quads.max() <= 100)
 
 
 def _form(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
