@@ -193,7 +193,9 @@ def _damage_as_error(name: str) -> Iterator[None]:
 
 
 def _facts(image: Image.Image) -> ImageFacts:
-    deep = any("16" in str(tile.args) for tile in image.tile)  # gone once it is loaded
+    deep = any(
+        "16" in str(tile[3]) for tile in getattr(image, "tile", ())
+    )  # gone once it is loaded
     several = getattr(image, "is_animated", False) and image.format != "MPO"
     return ImageFacts(
         width=image.width,
@@ -236,7 +238,7 @@ def to_rgb(image: Image.Image, *, deep: bool = False) -> tuple[Image.Image, str]
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
     rgb = image if image.mode == "RGB" else image.convert("RGB")
-    return rgb, _depth_remark(max(high for _, high in rgb.getextrema()) * 257) if deep else ""
+    return rgb, _depth_remark(int(np.asarray(rgb).max()) * 257) if deep else ""
 
 
 def _depth_remark(high: int) -> str:

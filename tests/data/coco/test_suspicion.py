@@ -42,7 +42,8 @@ def misread(form: str, unit: str) -> np.ndarray:
         "cxcywh": (left_top + sides / 2, sides),
     }
     scale = {"pixels": 1.0, "shares": np.tile(SIZE, 2), "percent": np.tile(SIZE, 2) / 100}[unit]
-    return np.concatenate(parts[form], axis=1) / scale
+    misread: np.ndarray = np.concatenate(parts[form], axis=1) / scale
+    return misread
 
 
 def test_boxes_within_their_images_are_not_suspicious() -> None:
@@ -60,7 +61,8 @@ def test_boxes_within_their_images_are_not_suspicious() -> None:
         ("xyxy", "pixels", "--box-form xyxy"),
         ("cxcywh", "pixels", "--box-form cxcywh"),
         ("xywh", "shares", "--box-unit shares"),
-        ("cxcywh", "shares", "--box-unit shares"),
+        ("xyxy", "shares", "--box-unit shares --box-form xyxy"),
+        ("cxcywh", "shares", "--box-unit shares --box-form cxcywh"),
         ("xywh", "percent", "--box-unit percent"),
     ],
 )

@@ -96,6 +96,7 @@ def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
     quads, total = _as_written(boxes), len(boxes.xywh)
     if boxes.unit == "pixels":
         within_one = (np.abs(quads) <= 1).all(axis=1) & (boxes.sizes.min(axis=1) > 2)
+        raw = quads
         counts = {
             "shares": int(within_one.sum()),
             "percent": total * _are_percent(quads, boxes.sizes),
@@ -110,6 +111,7 @@ def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
         pixels = not percent and _fits(raw, boxes.form, boxes.sizes).mean() >= NEARLY_ALL
         counts = {"pixels": large * pixels, "percent": large * percent}
         whats = dict.fromkeys(counts, f"have larger numbers than {boxes.unit} can be")
+    flags = {unit: f"--box-unit {unit}{_form_flag(raw, unit, boxes)}" for unit in counts}
     return [
         Suspicion(
             split=split,
@@ -117,11 +119,21 @@ def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
             total=total,
             what=f"boxes {whats[unit]}",
             cause=f"their numbers look like {UNITS[unit]}, not {UNITS[boxes.unit]}",
-            remedy=f"{convert} --box-unit {unit} -o NEW reads them so",
+            remedy=f"{convert} {flags[unit]} -o NEW reads them so",
         )
         for unit, count in counts.items()
         if count >= SOME * total
     ]
+
+
+def _form_flag(raw: Floats, unit: str, boxes: WrittenBoxes) -> str:
+    """The form to ask for with a unit, where only another than the usual one fits."""
+    part = {"pixels": boxes.sizes, "shares": 1, "percent": 100}[unit]
+    quads = raw * (boxes.sizes / part)[:, [0, 1, 0, 1]]
+    if _fits(quads, boxes.form, boxes.sizes).mean() > 1 - SOME:
+        return ""
+    fitting = [f for f in FORMS if _fits(quads, f, boxes.sizes).mean() >= NEARLY_ALL]
+    return f" --box-form {fitting[0]}" if fitting else ""
 
 
 def _are_percent(quads: Floats, sizes: Floats) -> bool:
