@@ -644,3 +644,9 @@ def test_images_may_be_unreadable_for_lack_of_rights(make_folder: MakeFolder) ->
     root = make_folder(train=document(2))
     (root / "images" / "train" / "1.jpg").chmod(0)
     assert reasons(root)[faults.UNDECODABLE] == 1
+
+
+def test_every_reason_has_an_action() -> None:
+    names = {name for name in vars(faults) if name.isupper()}
+    plain = {name for name in names if isinstance(getattr(faults, name), str)} - {"LINKED_OUT"}
+    assert {getattr(faults, name) for name in plain} == set(faults.ACTION_OF)

@@ -99,9 +99,13 @@ def test_crowds_alone_are_told() -> None:
     assert suspect_boxes("val", written(boxes, crowd=np.arange(10) < 4), "convert") == []
 
 
-@pytest.mark.parametrize(("sizes", "told"), [([0, 0, 1], True), ([0, 1, 1], False), ([], False)])
-def test_most_images_without_boxes_are_told(sizes: list[int], told: bool) -> None:
-    assert bool(suspect_images("train", sizes, 0)) == told
+@pytest.mark.parametrize(
+    ("counts", "told"), [((3, 2, 0), 1), ((3, 1, 0), 0), ((0, 0, 0), 0), ((3, 0, 3), 1)]
+)
+def test_most_images_without_boxes_or_dark_are_told(
+    counts: tuple[int, int, int], told: int
+) -> None:
+    assert len(suspect_images("train", *counts)) == told
 
 
 def test_classes_that_are_never_trained_are_told() -> None:

@@ -60,10 +60,13 @@ def read_boxes(
     rows = _readable_rows(document, entries, classes, log)
     xyxy, reasons = _clipped(rows)
     grouped: dict[int | str, list[int]] = {key: [] for key in entries}
+    narrow = (xyxy[:, 2:] - xyxy[:, :2]).min(axis=1, initial=np.inf) < 1
     for i, (row, reason) in enumerate(zip(rows, reasons, strict=True)):
-        if reason:
-            log.add(reason, row.image.label, f"annotation {row.number!r:.40}: {list(row.xywh)}")
-        if reason in ("", faults.BOX_CLIPPED):
+        kept = reason in ("", faults.BOX_CLIPPED)
+        for text in (reason, faults.BOX_NARROW if kept and narrow[i] else ""):
+            if text:
+                log.add(text, row.image.label, f"annotation {row.number!r:.40}: {list(row.xywh)}")
+        if kept:
             grouped[row.image.key].append(i)
     _note_fillings(document, [rows[i] for at in grouped.values() for i in at], log)
     tables = {key: _table([rows[i] for i in at], xyxy[at]) for key, at in grouped.items()}
@@ -83,6 +86,10 @@ def _readable_rows(
 ) -> list[_Row]:
     """Annotations of a known image and category with four finite numbers."""
     known = {identity(item.get("id")) for item in document.images}
+    named = {
+        faults.BOX_NO_IMAGE: _first_ids("images", document.images),
+        faults.BOX_NO_CATEGORY: _first_ids("categories", document.categories),
+    }
     rows = []
     for item in document.annotations:
         image = entries.get(key := identity(item.get("image_id")))
@@ -93,9 +100,17 @@ def _readable_rows(
         reason, problem = found
         if reason == faults.BOX_NO_IMAGE and key in known:
             reason = faults.BOX_OF_DROPPED
+        if reason in named:
+            problem += named[reason]
         where = document.label if image is None or reason == faults.NOT_FINITE else image.label
         log.add(reason, where, f"annotation {item.get('id')!r:.40} {problem}")
     return rows
+
+
+def _first_ids(what: str, items: Sequence[Json]) -> str:
+    """What the ids look like that were not found."""
+    ids = ", ".join(f"{item.get('id')!r:.20}" for item in items[:3])
+    return f", {what} have {ids}{', ...' if items[3:] else ''}" if items else ""
 
 
 def _read_row(

@@ -89,13 +89,14 @@ def _unused_group(document: Document) -> int | None:
     It is the `supercategory` of every other, and has no boxes.
     """
     supers = [item.get("supercategory") for item in document.categories]
-    ((name, count),) = Counter(filter(is_text, supers)).most_common(1) or [("", 0)]
-    if not count or count != len(supers) - 1:
-        return None
-    position = next(i for i, text in enumerate(supers) if text != name)
-    group = document.categories[position]
-    used = category_number(group.get("id")) in _used(document)
-    return position if group.get("name") == name and not used else None
+    counts = Counter(filter(is_text, supers))
+    for name in (name for name, count in counts.items() if count == len(supers) - 1):
+        position = next(i for i, text in enumerate(supers) if text != name)
+        group = document.categories[position]
+        used = category_number(group.get("id")) in _used(document)
+        if group.get("name") == name and not used:
+            return position
+    return None
 
 
 def _used(document: Document) -> set[int | str | None]:

@@ -140,7 +140,8 @@ def missing_key(item: Json, key: str) -> str:
 def read_images(document: Document, log: FaultLog) -> list[ImageEntry]:
     """The well-formed images; what makes a folder unusable is noted as rejected."""
     entries: dict[int | str, ImageEntry] = {}
-    renumber = any(isinstance(identity(item.get("id")), str) for item in document.images)
+    keys = [identity(item.get("id")) for item in document.images]
+    renumber = any(isinstance(key, str) and key for key in keys)
     for position, item in enumerate(document.images, start=1):
         entry = _read_entry(item, position if renumber else None)
         if isinstance(entry, str):

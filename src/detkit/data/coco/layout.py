@@ -17,10 +17,12 @@ from detkit.data.coco.faults import FaultLog
 SPLITS = ("train", "val", "test")
 SPLIT_OF_WORD = {
     "train": "train",
+    "training": "train",
     "val": "val",
     "valid": "val",
     "validation": "val",
     "test": "test",
+    "testing": "test",
 }
 ROBOFLOW_FILE = "_annotations.coco.json"
 FOLDERS_SEARCHED = 1000  # for the images of an annotation file that was named alone

@@ -111,9 +111,7 @@ class SplitReader:
             content=(name, document.sha256, *sorted(sizes)),
             suspicions=(
                 *suspect_boxes(name, written, self.convert),
-                *suspect_images(
-                    name, [len(r.classes) for r in records], log.counts[faults.SMALL_DEPTH]
-                ),
+                *suspect_images(name, *_image_counts(records, log)),
             ),
         )
 
@@ -133,6 +131,13 @@ class SplitReader:
                 log.add(faults.PATH_ESCAPE, label, faults.LINKED_OUT)
                 continue
             yield dataclasses.replace(entry, label=label), stamp
+
+
+def _image_counts(records: Sequence[ImageRecord], log: FaultLog) -> tuple[int, int, int]:
+    """Images, those that never had a box, and those of small values in 16-bit files."""
+    empty = sum(not len(record.classes) for record in records)
+    lost = sum(log.counts[reason] for reason in faults.DROPPED_BOXES)
+    return len(records), 0 if lost else empty, log.counts[faults.SMALL_DEPTH]
 
 
 def label_of(root: Path, path: Path) -> str:

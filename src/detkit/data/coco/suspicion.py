@@ -8,7 +8,6 @@ Legend: N boxes as the file writes them, before they are cut to their images.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,7 +118,9 @@ def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
             total=total,
             what=f"boxes {whats[unit]}",
             cause=f"their numbers look like {UNITS[unit]}, not {UNITS[boxes.unit]}",
-            remedy=f"{convert} {flags[unit]} -o NEW reads them so",
+            remedy=f"{convert} {flags[unit]} -o NEW reads them so"
+            if count >= NEARLY_ALL * total
+            else f"write them in {boxes.unit}, as the others are",
         )
         for unit, count in counts.items()
         if count >= SOME * total
@@ -130,6 +131,11 @@ def _form_flag(raw: Floats, unit: str, boxes: WrittenBoxes) -> str:
     """The form to ask for with a unit, where only another than the usual one fits."""
     part = {"pixels": boxes.sizes, "shares": 1, "percent": 100}[unit]
     quads = raw * (boxes.sizes / part)[:, [0, 1, 0, 1]]
+    image = boxes.sizes.prod(axis=1)
+    for area in (boxes.area, boxes.area * image):
+        other = _contradicted(quads, boxes.form, area)
+        if other and _fits(quads, other, boxes.sizes).mean() >= NEARLY_ALL:
+            return f" --box-form {other}"
     if _fits(quads, boxes.form, boxes.sizes).mean() > 1 - SOME:
         return ""
     fitting = [f for f in FORMS if _fits(quads, f, boxes.sizes).mean() >= NEARLY_ALL]
@@ -146,7 +152,7 @@ def _form(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
     """Corners, or centres, in the place of left, top, width, height; and so on."""
     quads, total = _as_written(boxes), len(boxes.xywh)
     bad = ~_fits(boxes.xywh, "xywh", boxes.sizes)
-    contradicted = _contradicted(quads, boxes)
+    contradicted = _contradicted(quads, boxes.form, boxes.area)
     if bad.mean() < SOME and contradicted is None:
         return []
     count = int(bad.sum()) if bad.mean() >= SOME else total
@@ -167,7 +173,9 @@ def _form(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
     if bad.mean() < SOME:
         return []
     cause = "they may be those of images of another size, or in another unit"
-    remedy = f"{convert} --box-unit or --box-form reads them otherwise"
+    remedy = (
+        "look at what the tool writes; --box-form and --box-unit of `detkit data convert` read it"
+    )
     return [Suspicion(split=split, count=count, total=total, what=what, cause=cause, remedy=remedy)]
 
 
@@ -178,18 +186,17 @@ def _fits(quads: Floats, form: str, sizes: Floats) -> Mask:
     return np.asarray((inside & (xyxy[:, 2:] > xyxy[:, :2])).all(axis=1))
 
 
-def _contradicted(quads: Floats, boxes: WrittenBoxes) -> str | None:
+def _contradicted(quads: Floats, own: str, area: Floats) -> str | None:
     """The form whose width times height is the stated area of nearly all, if it is not the own."""
-    stated = boxes.area > 0
+    stated = area > 0
     if not stated.any():
         return None
     equal = {
-        form: float(_equals(quads[stated], form, boxes.area[stated]).mean())
-        for form in ("xywh", "xyxy")
+        form: float(_equals(quads[stated], form, area[stated]).mean()) for form in ("xywh", "xyxy")
     }
-    own = "xyxy" if boxes.form == "xyxy" else "xywh"
-    (other,) = set(equal) - {own}
-    return other if equal[other] >= NEARLY_ALL and equal[own] < MOST else None
+    other = "xywh" if own == "xyxy" else "xyxy"
+    mine = equal["xyxy" if own == "xyxy" else "xywh"]
+    return other if equal[other] >= NEARLY_ALL and mine < MOST else None
 
 
 def _equals(quads: Floats, form: str, area: Floats) -> Mask:
@@ -202,9 +209,8 @@ def _equals(quads: Floats, form: str, area: Floats) -> Mask:
 # --- images and classes --------------------------------------------------------------------------
 
 
-def suspect_images(split: str, boxes_of_images: Sequence[int], dark: int) -> list[Suspicion]:
-    """Most images without a box, or `dark` of them with small values in 16-bit files."""
-    total, empty = len(boxes_of_images), sum(not count for count in boxes_of_images)
+def suspect_images(split: str, total: int, empty: int, dark: int) -> list[Suspicion]:
+    """Most images without a box, or with small values in 16-bit files, of `total`."""
     found = []
     if empty > MOST * total:
         found.append(

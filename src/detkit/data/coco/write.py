@@ -136,6 +136,11 @@ def _compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
+def _rounded(number: float) -> float:
+    """Three decimals, and what these would make 0 as it is: a thin box keeps its width."""
+    return round(number, 3) or number
+
+
 def _federated(item: LabelledImage) -> dict[str, list[int]]:
     if item.known is None or item.known.all():
         return {}
@@ -161,8 +166,8 @@ def _annotations(item: LabelledImage, image_id: int, last_id: int) -> Iterator[d
             "id": number,
             "image_id": image_id,
             "category_id": label + 1,
-            "bbox": [round(x, 3) for x in box],
-            "area": round(area, 3),
+            "bbox": [_rounded(x) for x in box],
+            "area": _rounded(area),
             "iscrowd": int(is_crowd),
         }
         if not math.isnan(score):

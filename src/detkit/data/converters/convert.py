@@ -157,16 +157,19 @@ def read_source(
 
 def require_convertible(source: Path, report: DataReport, *, max_dropped: float) -> None:
     """Raises DataError where nothing is left to convert, or more is left out than that share."""
+    why = faults.top_dropped(report.counts)
     for thing, (used, lost) in totals(report).items():
         if not used:
-            raise DataError(f"{source}: nothing to convert: none of {lost} {thing} can be used")
+            of_them = f"none of {lost} {thing} can be used: {why}" if lost else f"it has no {thing}"
+            raise DataError(f"{source}: nothing to convert: {of_them}")
     for thing, (used, lost) in totals(report).items():
         share = lost / (used + lost)
         if share > max_dropped:
+            listed = faults.NOT_LISTED in report.counts
+            cure = "name their split in the lists or data.yaml; " if listed else ""
             raise DataError(
-                f"{source}: {lost} of {used + lost} {thing} would be left out: "
-                f"{faults.top_dropped(report.counts)}",
-                hint=f"--max-dropped {math.ceil(100 * share) / 100:g} converts the rest",
+                f"{source}: {lost} of {used + lost} {thing} would be left out: {why}",
+                hint=f"{cure}--max-dropped {math.ceil(100 * share) / 100:g} converts the rest",
             )
 
 

@@ -223,6 +223,7 @@ def _xywh(reader: _Reader, row: Row, width: int, height: int) -> Xywh | str:
     if len(numbers) in (4, 4 + reader.settings.point_numbers):
         return reader.boxes.xywh(numbers[:4], width, height)
     if not _is_polygon(row, reader):
-        return f"{len(numbers)} numbers, neither a box nor a polygon"
+        score = " (a box and a score?)" if len(numbers) == 5 else ""
+        return f"{len(numbers)} numbers, neither a box nor a polygon{score}"
     corners = min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])
     return replace(reader.boxes, form="xyxy").xywh(corners, width, height)
