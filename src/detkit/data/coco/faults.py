@@ -68,6 +68,7 @@ DROPPED_BOXES = (
 )
 REASONS_OF = {
     "kept": (
+        BOX_NARROW,
         SMALL_DEPTH,
         ANIMATED,
         AMBIGUOUS_TURN,
