@@ -51,8 +51,11 @@ _detkit() {
     'search -o'|'search --out'|\
     'search -c'|'search --config'|\
     'predict -o'|'predict --out'|\
+    'predict --annotations'|\
     'import -o'|'import --out'|\
+    'data check --images'|\
     'data convert -o'|'data convert --out'|\
+    'data convert --images'|\
     'data label --model'|\
     'data label -o'|'data label --out'|\
     'data label --annotations'|\
@@ -129,6 +132,8 @@ _detkit() {
     'predict --iou'|\
     'predict --threads'|\
     'import --licence'|\
+    'data check --imgsz'|\
+    'data convert --max-dropped'|\
     'data label --score'|\
     'data label --score-of'|\
     'data label --iou'|\
@@ -173,7 +178,9 @@ _detkit() {
     'search --evaluator') COMPREPLY=($(compgen -W 'proxy supernet train' -- "$cur")); return ;;
     'search --objective') COMPREPLY=($(compgen -W 'pareto lagrangian weighted' -- "$cur")); return ;;
     'search --precision') COMPREPLY=($(compgen -W 'fp32 fp16 int8' -- "$cur")); return ;;
-    'data convert --from') COMPREPLY=($(compgen -W 'voc yolo' -- "$cur")); return ;;
+    'data convert --from') COMPREPLY=($(compgen -W 'voc yolo coco' -- "$cur")); return ;;
+    'data convert --box-form') COMPREPLY=($(compgen -W 'xywh xyxy cxcywh' -- "$cur")); return ;;
+    'data convert --box-unit') COMPREPLY=($(compgen -W 'pixels shares percent' -- "$cur")); return ;;
     'data label --unmapped') COMPREPLY=($(compgen -W 'keep drop' -- "$cur")); return ;;
     'data label --human-classes') COMPREPLY=($(compgen -W 'complete fill' -- "$cur")); return ;;
     'data synth --kind') COMPREPLY=($(compgen -W 'shapes objects' -- "$cur")); return ;;
@@ -184,7 +191,7 @@ _detkit() {
     fi
     case $verb in
     'train') flags='--train-json --train-images --val-json --val-images --model --init --teacher --outputs --licence --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
-    'eval') flags='--split --annotations --scorer --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
+    'eval') flags='--split --annotations --shared-classes --scorer --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'export') flags='--to --imgsz --uint8 --nms --conf --iou --half --batches --target --allow-slower --data --exporter --out --force --json --quiet --verbose --help' ;;
@@ -193,10 +200,10 @@ _detkit() {
     'advise') flags='--data --max-ms --max-drop --threads --out --force --json --quiet --verbose --help' ;;
     'profile') flags='--space --imgsz --classes --samples --precision --max-ms --resume --seed --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'search') flags='--space --searcher --evaluator --objective --trials --max-latency-ms --max-params --max-macs --imgsz --epochs --runtime --precision --device --latency-profile --measured --ray --out --resume --config --set --seed --threads --force --json --quiet --verbose --help' ;;
-    'predict') flags='--out --conf --iou --outputs --runtime --device --threads --force --json --quiet --verbose --help' ;;
+    'predict') flags='--out --annotations --conf --iou --outputs --runtime --device --threads --force --json --quiet --verbose --help' ;;
     'import') flags='--licence --out --force --json --quiet --verbose --help' ;;
-    'data check') flags='--strict --json --quiet --verbose --help' ;;
-    'data convert') flags='--from --out --force --json --quiet --verbose --help' ;;
+    'data check') flags='--images --imgsz --strict --json --quiet --verbose --help' ;;
+    'data convert') flags='--from --out --images --box-form --box-unit --no-crowd --max-dropped --force --json --quiet --verbose --help' ;;
     'data label') flags='--model --out --annotations --classes --score --score-of --iou --max-boxes --unmapped --human-classes --split --val-share --link --sheets --outputs --runtime --device --threads --config --set --force --json --quiet --verbose --help' ;;
     'data synth') flags='--out --train --val --test --size --kind --classes --seed --force --quiet --verbose --help' ;;
     'info') flags='--json --help' ;;

@@ -40,6 +40,7 @@ def test_check_of_a_clean_folder_exits_0(detkit: Detkit, shapes: Path, env: dict
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("no faults\n")
     assert "train       3" in done.stdout
+    assert "images: 4 in all, 4 used, 0 left out" in done.stdout
     assert "ring" in done.stdout
     assert "triangle" not in done.stdout  # of two classes
 
@@ -85,6 +86,30 @@ def test_check_of_an_unusable_folder_still_lists(
     assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_check_warns_of_what_is_suspicious(
+    detkit: Detkit, shapes: Path, env: dict[str, str]
+) -> None:
+    path = shapes / "annotations" / "instances_train.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"iscrowd":0', '"iscrowd":"1"'))
+    line = ("data", "check", str(shapes))
+    done = detkit(*line, env=env)
+    assert done.returncode == 0
+    assert "warning: train: " in done.stderr
+    assert f"detkit data convert {shapes} --from coco --no-crowd -o NEW" in done.stderr
+    assert detkit(*line, "--strict", env=env).returncode == 1
+
+
+def test_check_takes_an_annotation_file_alone(
+    detkit: Detkit, shapes: Path, env: dict[str, str]
+) -> None:
+    path = shapes / "annotations" / "instances_val.json"
+    lone = path.rename(shapes / "result.json")
+    for more in ((), ("--images", str(shapes / "images"))):
+        done = detkit("data", "check", str(lone), *more, env=env)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "images: 1 in all, 1 used, 0 left out" in done.stdout
+
+
 def test_check_of_nothing_says_what_is_expected(detkit: Detkit, tmp_path: Path) -> None:
     done = detkit("data", "check", str(tmp_path / "nowhere"))
     assert (done.returncode, done.stdout) == (1, "")
@@ -102,7 +127,7 @@ def test_convert_prints_the_folder_it_made(
     line = ("data", "convert", str(shapes), "--from", "yolo", "-o", str(out))
     refused = detkit(*line, env=env)
     assert (refused.returncode, refused.stdout, out.exists()) == (1, "", False)
-    assert "boxes: 2 in all, 1 converted, 1 left out" in refused.stderr
+    assert "boxes: 2 in all, 1 used, 1 left out" in refused.stderr
     assert "hint: --max-dropped 0.5 converts the rest" in refused.stderr
     done = detkit(*line, "--max-dropped", "0.5", env=env)
     assert (done.returncode, done.stdout) == (0, f"{out}\n")

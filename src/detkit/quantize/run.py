@@ -26,6 +26,7 @@ from detkit.quantize.calibrate import (
     subsample_evenly,
 )
 from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
+from detkit.quantize.image_content import ImageContent
 from detkit.quantize.mixed_precision import search_mixed_precision, too_noisy
 from detkit.quantize.qat import QatRun, load_quantized, load_start, train_quantized
 from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
@@ -140,7 +141,11 @@ def prepared(
 def calibrated(
     parent: FloatParent, request: QuantizeRequest, log: Callable[[str], None]
 ) -> tuple[QuantizedDetector, CalibrationStats, dict[str, int]]:
-    """The parent with calibrated ranges, what they are from, and how many by which method."""
+    """The parent with calibrated ranges, what they are from, and how many by which method.
+
+    Raises:
+        DataError: images that no range can be taken from.
+    """
     config = request.config
     records = subsample_evenly(parent.folder.splits["train"].records, config.images)
     log(f"calibrating on {len(records)} of the training images")
@@ -152,7 +157,10 @@ def calibrated(
         calibration_digest=images_digest(records),
     )
     model = QuantizedDetector(parent.model, quant).eval()
-    stats = collect_stats(model, load_images(records, parent.manifest.preprocess, BATCH_SIZE))
+    content = ImageContent(parent.manifest.preprocess)
+    stats = collect_stats(model, content.load(records, BATCH_SIZE))
+    for text in content.warnings():
+        log(f"warning: {text}")
     methods = set_ranges(model, stats, config.calibrator)
     if config.bias_correction:
         correct_biases(model, stats)

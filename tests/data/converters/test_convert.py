@@ -11,7 +11,8 @@ from PIL import Image
 from detkit.core.errors import DataError, UsageError
 from detkit.data.coco import faults
 from detkit.data.coco.folder import inspect_folder, open_folder
-from detkit.data.converters.convert import ConvertOptions, convert_folder, totals
+from detkit.data.coco.split_reader import totals
+from detkit.data.converters.convert import ConvertOptions, convert_folder
 from detkit.data.converters.labels import divided
 from detkit.data.converters.yolo_yaml import read_yolo_yaml
 from detkit.report import DataReport

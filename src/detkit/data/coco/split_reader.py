@@ -270,6 +270,26 @@ def folder_report(
     )
 
 
+def totals(report: DataReport) -> dict[str, tuple[int, int]]:
+    """Images, label files and boxes -> how many are used, and how many are left out."""
+    splits, source = report.splits, report.source
+    lost_images = sum(split.dropped_images for split in splits)
+    found = {
+        "images": (
+            sum(split.images for split in splits),
+            lost_images + (source.images_in_no_split if source else 0),
+        ),
+        "boxes": (
+            sum(split.boxes for split in splits),
+            sum(split.dropped_boxes for split in splits),
+        ),
+    }
+    if source:
+        unused = source.label_files_left_out
+        found["label files"] = (source.label_files - unused, unused)
+    return found
+
+
 def _note_leaks(readings: Sequence[SplitReading], log: FaultLog) -> None:
     """Images equal byte for byte in two splits: what is measured on them is memory."""
     first_seen: dict[str, str] = {}

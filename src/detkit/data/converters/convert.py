@@ -20,7 +20,13 @@ from detkit.data.coco.coco_json import Document
 from detkit.data.coco.commands import Files, convert_command, remedy
 from detkit.data.coco.faults import FaultLog
 from detkit.data.coco.layout import SplitFiles
-from detkit.data.coco.split_reader import ImageRecord, SplitReader, SplitReading, folder_report
+from detkit.data.coco.split_reader import (
+    ImageRecord,
+    SplitReader,
+    SplitReading,
+    folder_report,
+    totals,
+)
 from detkit.data.coco.verify import Progress
 from detkit.data.coco.write import LabelledImage, write_split
 from detkit.data.converters.coco import PLAIN, read_coco
@@ -171,26 +177,6 @@ def require_convertible(source: Path, report: DataReport, *, max_dropped: float)
                 f"{source}: {lost} of {used + lost} {thing} would be left out: {why}",
                 hint=f"{cure}--max-dropped {math.ceil(100 * share) / 100:g} converts the rest",
             )
-
-
-def totals(report: DataReport) -> dict[str, tuple[int, int]]:
-    """Images, label files and boxes -> how many are used, and how many are left out."""
-    splits, source = report.splits, report.source
-    lost_images = sum(split.dropped_images for split in splits)
-    found = {
-        "images": (
-            sum(split.images for split in splits),
-            lost_images + (source.images_in_no_split if source else 0),
-        ),
-        "boxes": (
-            sum(split.boxes for split in splits),
-            sum(split.dropped_boxes for split in splits),
-        ),
-    }
-    if source:
-        unused = source.label_files_left_out
-        found["label files"] = (source.label_files - unused, unused)
-    return found
 
 
 # --- reading -------------------------------------------------------------------------------------

@@ -65,7 +65,8 @@ def check(
     with console.progress(None, "decode") as bar:
         read = inspect_folder(folder, files=files, on_progress=lambda *_: bar.advance())
     report = with_sizes_suspected(read, (imgsz, imgsz)).report
-    console.emit(report, json=json, lines=[*_counts(report), *_faults(report, verbose)])
+    lines = [*_counts(report), *_totals(report), *_faults(report, verbose)]
+    console.emit(report, json=json, lines=lines)
     for suspicion in report.suspicions:
         console.warn(suspicion.line)
     rejected = [fault for fault in report.faults if fault.action == "rejected"]
@@ -201,10 +202,10 @@ def _counts(report: DataReport) -> list[str]:
 
 def _totals(report: DataReport) -> Iterator[str]:
     """A line for all images, label files and boxes there are: how many are used, how many not."""
-    from detkit.data.converters.convert import totals
+    from detkit.data.coco.split_reader import totals
 
     for thing, (used, lost) in totals(report).items():
-        yield f"{thing}: {used + lost} in all, {used} converted, {lost} left out"
+        yield f"{thing}: {used + lost} in all, {used} used, {lost} left out"
     yield ""
 
 
