@@ -136,7 +136,7 @@ def read_told(
     size_hint: tuple[int, int] | None = None,
     limit_megapixels: float = MAX_MEGAPIXELS,
 ) -> tuple[Pixels, str]:
-    """As `read_image`, with what should be told of the values: empty, or see `to_rgb`."""
+    """Reads an image as `read_image` does, with a remark on its values (see `to_rgb`)."""
     with open_image(path, limit_megapixels=limit_megapixels) as (image, facts):
         turn = facts.turns_for(size_hint)
         if turn is None and size_hint is not None:

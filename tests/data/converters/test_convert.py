@@ -499,5 +499,5 @@ def test_what_mends_a_suspicion_mends_it(voc: Path, tmp_path: Path) -> None:
     convert_folder(tmp_path / "coco", tmp_path / "mended", options, max_dropped=1)
     mended = open_folder(tmp_path / "mended").split("train").records
     assert first.splits[0].boxes == 2
-    assert np.allclose(mended[0].boxes_xyxy, [[1, 2, 11, 12], [5, 5, 9.5, 9]], atol=1e-3)
+    assert np.allclose(mended[0].boxes_xyxy, np.array([[1, 2, 11, 12], [5, 5, 9.5, 9]]), atol=1e-3)
     assert not mended[0].crowd.any()

@@ -16,6 +16,7 @@ from detkit.core.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from detkit.data.coco.ids import OutputIds
+    from detkit.report import PredictReport
     from detkit.runtime.session import Session
 
 EXAMPLES = {
@@ -94,6 +95,11 @@ def predict(
             on_progress=bar.advance,
         )
     console.emit(report, json=json, lines=[report.detections_file, *report.drawn])
+    _tell(report, annotations, len(paths))
+
+
+def _tell(report: PredictReport, annotations: Path | None, num_paths: int) -> None:
+    """Warns of what is odd or left out; raises DataError where images could not be read."""
     for text in (*report.remarks, *report.skipped):
         console.warn(text)
     if report.without_id:
@@ -102,7 +108,7 @@ def predict(
             "drawn, and left out of detections.json"
         )
     if report.skipped:
-        raise DataError(f"{len(report.skipped)} of {len(paths)} images could not be read")
+        raise DataError(f"{len(report.skipped)} of {num_paths} images could not be read")
 
 
 def _ids(

@@ -129,8 +129,8 @@ def _unit(split: str, boxes: WrittenBoxes, convert: str) -> list[Suspicion]:
 
 def _form_flag(raw: Floats, unit: str, boxes: WrittenBoxes) -> str:
     """The form to ask for with a unit, where only another than the usual one fits."""
-    part = {"pixels": boxes.sizes, "shares": 1, "percent": 100}[unit]
-    quads = raw * (boxes.sizes / part)[:, [0, 1, 0, 1]]
+    parts = {"shares": 1.0, "percent": 100.0}
+    quads = raw * boxes.sizes[:, [0, 1, 0, 1]] / parts[unit] if unit in parts else raw
     image = boxes.sizes.prod(axis=1)
     for area in (boxes.area, boxes.area * image):
         other = _contradicted(quads, boxes.form, area)
