@@ -161,10 +161,15 @@ def _no_split(root: Path, name: str, there: Mapping[str, object]) -> DataError:
 
 
 def with_sizes_suspected(folder: CocoFolder, size: tuple[int, int]) -> CocoFolder:
-    """The folder, its report with what of it vanishes in a network's input (height, width)."""
+    """The folder, its report with what of it vanishes in a network's input (height, width).
+
+    Splits whose boxes are suspected of another form or unit are left out: they have no sizes yet.
+    """
+    misread = {s.split for s in folder.report.suspicions if "--box-" in s.remedy}
     found = [
         suspicion
         for split in folder.splits.values()
+        if split.name not in misread
         for suspicion in suspect_sizes(split.name, *_sides_and_scales(split, size), max(size))
     ]
     suspicions = (*folder.report.suspicions, *found)
