@@ -256,7 +256,7 @@ def evaluate(
         nms: thresholds that `detkit eval` uses by default.
 
     Raises:
-        DataError: no such folder or split, or other classes than the model's.
+        DataError: no such folder or split, or a class that the model does not know.
         DetkitError: as `load`, where `model` is a path.
 
     >>> report = evaluate("best.onnx", "coco")
