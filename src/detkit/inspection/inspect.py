@@ -9,6 +9,7 @@ from pathlib import Path
 from detkit.artifact.artifact import Manifest, files_of, read_manifest, sha256_of, size_of
 from detkit.artifact.embedded import sidecar_of
 from detkit.core.errors import ArtifactError, NoManifestError
+from detkit.core.reading import bytes_of
 from detkit.inspection.other_files import (
     is_labelled_folder,
     is_search_folder,
@@ -117,5 +118,5 @@ def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
 
 def _machine(engine: Path) -> dict[str, str]:
     """The machine named in the sidecar, whose manifest has been verified."""
-    plain = json.loads(sidecar_of(engine).read_bytes()).get("machine")
+    plain = json.loads(bytes_of(sidecar_of(engine))).get("machine")
     return {str(k): str(v) for k, v in plain.items() if v} if isinstance(plain, dict) else {}
