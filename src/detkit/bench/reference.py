@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.writing import temporary_folder
+from detkit.artifact.writing import temporary_folder, write_bytes
 from detkit.core.errors import DetkitError
 from detkit.core.protobuf import bytes_field, int_field, text_field
 from detkit.engines import ENGINES, default_engine
@@ -44,7 +44,7 @@ def open_reference(
         return
     with temporary_folder() as folder:
         path = folder / "reference.onnx"
-        path.write_bytes(_network())
+        write_bytes(path, _network(), durable=False)
         try:
             _open(path, engine, session_options)
         except (ImportError, DetkitError):

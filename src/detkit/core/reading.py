@@ -30,7 +30,7 @@ def kind_of_file(path: Path) -> str:
     """
     try:
         return KINDS.get(stat.S_IFMT(path.stat().st_mode), "of an unknown kind")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return ""
 
 
