@@ -14,7 +14,7 @@ from detkit.artifact.other_tools import export_hint
 from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.core.memory import available_memory
 from detkit.core.protobuf import read_fields
-from detkit.core.reading import bytes_of, kind_of_file, open_file
+from detkit.core.reading import bytes_of, open_file, require_file
 
 MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header; of an XML file, too
 
@@ -57,11 +57,7 @@ def check_readable(path: Path) -> None:
     """Raises ArtifactError for a path that is no file, or an empty or too large one."""
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder, not a model")
-    kind = kind_of_file(path)
-    if kind not in ("", "a file"):
-        raise ArtifactError(f"{path} is {kind}, not a file", hint="copy it to a file first")
-    if not kind:
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     size = path.stat().st_size
     if size == 0:
         raise ArtifactError(f"{path} is empty")

@@ -12,6 +12,8 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from detkit.core.errors import ArtifactError
+
 KINDS = {
     stat.S_IFREG: "a file",
     stat.S_IFDIR: "a folder",
@@ -32,6 +34,15 @@ def kind_of_file(path: Path) -> str:
         return KINDS.get(stat.S_IFMT(path.stat().st_mode), "of an unknown kind")
     except (FileNotFoundError, NotADirectoryError):
         return ""
+
+
+def require_file(path: Path, *, hint: str = "") -> None:
+    """Raises ArtifactError where no file is, saying what is there instead."""
+    kind = kind_of_file(path)
+    if not kind:
+        raise ArtifactError(f"no such file: {path}", hint=hint)
+    if kind != "a file":
+        raise ArtifactError(f"{path} is {kind}, not a file", hint=hint)
 
 
 def open_file(path: Path) -> BinaryIO:
