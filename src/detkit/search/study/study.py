@@ -66,7 +66,7 @@ class Study:
 
         Raises:
             UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
-                study with other settings.
+                study with other settings, or a file in the way that is not the study's.
         """
         self.config, self.space, self.out, self.callbacks = config, space, out, callbacks
         self.executor = executor
@@ -79,6 +79,7 @@ class Study:
         self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
+        begin_study(out, resume=resume)
         self.journal = Journal(out / "journal.sqlite", self.settings)
         self.done_before = len(self.journal.completed())
         self.began = self.trying_since = time.monotonic()
@@ -314,7 +315,6 @@ def run_search(
     check_output_folder(out, VERB, force=force, resume=resume, read=read, hint=hint)
     if resume and not (out / "journal.sqlite").is_file():
         raise UsageError(f"{out} holds no search to resume")
-    begin_study(out, resume=resume)
     callbacks.log(
         f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
         f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
