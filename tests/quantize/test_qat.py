@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from detkit.artifact.artifact import read_manifest
+from detkit.artifact.outputs import MARKER
 from detkit.config import QatConfig, QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.data.coco.folder import open_folder
@@ -234,20 +235,22 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_somebody_else_is_never_cleared(tmp_path: Path) -> None:
-    (tmp_path / "thesis.tex").write_text("years of work")
-    for force in (False, True):
-        with pytest.raises(UsageError, match="already exists"):
-            start_over(tmp_path, force=force)
-    assert (tmp_path / "thesis.tex").exists()
+    run, data = tmp_path / "run", tmp_path / "data"
+    (run / "state").mkdir(parents=True)
+    (run / START).write_text("years of work")
+    for force, message in ((False, "already exists"), (True, "is in the way")):
+        with pytest.raises(UsageError, match=message):
+            start_over(run, force=force, read=data)
+    assert (run / START).read_text() == "years of work"
 
 
 def test_an_earlier_run_is_cleared_by_force_alone(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    start_over(run, force=False)
-    run.mkdir()
-    (run / START).write_text("")
+    run, data = tmp_path / "run", tmp_path / "data"
+    start_over(run, force=False, read=data)
+    for name in (START, "thesis.tex"):
+        (run / name).write_text("")
     with pytest.raises(UsageError, match="already exists") as caught:
-        start_over(run, force=False)
+        start_over(run, force=False, read=data)
     assert "--resume" in caught.value.hint
-    start_over(run, force=True)
-    assert not run.exists()
+    start_over(run, force=True, read=data)
+    assert sorted(path.name for path in run.iterdir()) == [MARKER, "thesis.tex"]

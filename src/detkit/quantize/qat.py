@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import copy
 import functools
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest, parent_of
+from detkit.artifact.outputs import begin_folder, check_output_folder
 from detkit.config import NO_INIT, AugmentConfig, OptimConfig, QuantizeConfig, TrainConfig
 from detkit.core.errors import UsageError
-from detkit.core.work_folder import check_run_folder
 from detkit.data.coco.folder import CocoFolder
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
@@ -28,10 +27,12 @@ from detkit.report import TrainReport
 from detkit.train.distill import Distillation
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
+from detkit.train.run import RUN_FILES
 from detkit.train.setup import TrainSetup
 from detkit.train.step import PlainStep
 from detkit.train.stop import StopSignal
 
+VERB = "quantize"  # that the folder of a QAT run is made by
 START = "calibrated.safetensors"
 WARMUP_EPOCHS = 0.1
 
@@ -80,7 +81,7 @@ def train_quantized(
         quant=model.quant,
     )
     if not run.resume:
-        start_over(run.folder, force=run.force)
+        start_over(run.folder, force=run.force, read=data.root)
         save_checkpoint(run.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
     distillation = Distillation(
@@ -143,13 +144,12 @@ def load_quantized(path: Path) -> tuple[QuantizedDetector, Manifest]:
     return model, manifest
 
 
-def start_over(folder: Path, *, force: bool) -> None:
-    """Removes an earlier QAT run, which `force` must allow.
+def start_over(folder: Path, *, force: bool, read: Path) -> None:
+    """Removes an earlier QAT run, which `force` must allow, and marks the folder as ours.
 
     Raises:
-        UsageError: the folder holds something else, or a run that may not be removed.
+        UsageError: the folder holds a run that may not be removed, or what is in the way.
     """
-    is_ours = (folder / START).is_file()
-    check_run_folder(folder, resume=False, force=force and is_ours)
-    if folder.is_dir():
-        shutil.rmtree(folder)
+    hint = "use --resume to continue or --force to start over"
+    check_output_folder(folder, VERB, force=force, read=(read,), hint=hint)
+    begin_folder(folder, VERB, (START, *RUN_FILES))

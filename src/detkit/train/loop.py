@@ -14,10 +14,12 @@ from pathlib import Path
 
 import torch
 
-from detkit.artifact.artifact import Manifest, write_text
+from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import append_line, write_text
 from detkit.config import TrainConfig, to_toml
 from detkit.core.boxes import EVAL_NMS, Detections
 from detkit.core.errors import TrainingError
+from detkit.core.reading import text_of
 from detkit.core.serialization import to_json
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.engines.torch.session import TorchSession, find_device
@@ -319,12 +321,11 @@ def append_metrics(path: Path, progress: TrainProgress, figures: Figures, second
     kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
     per_class = {name: score.ap for name, score in figures.per_class.items()}
     line = json.dumps({**kept, "per_class": per_class, "seconds": round(seconds, 3)})
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    append_line(path, line)
 
 
 def trim_metrics(path: Path, epochs: int) -> None:
     """Drops lines of epochs that the resumed run will do again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = text_of(path).splitlines() if path.is_file() else []
     whole = [line for line in lines if line.endswith("}")]
     write_text(path, "".join(line + "\n" for line in whole if json.loads(line)["epoch"] <= epochs))

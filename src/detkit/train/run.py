@@ -8,18 +8,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.outputs import begin_folder, check_output_folder
+from detkit.artifact.writing import append_line, write_text
 from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.core.errors import UsageError
 from detkit.core.serialization import to_plain
-from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.training.sampling import ImageSampling
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.spec.zoo import ZOO
 from detkit.train.epochs import choose_epochs, epochs_note
 from detkit.train.first_weights import DEFAULT_MODEL
-from detkit.train.loop import Trainer
+from detkit.train.loop import STATE, Trainer
 from detkit.train.progress import TrainProgress
 from detkit.train.setup import TrainSetup, build_setup
 from detkit.train.step import PlainStep
@@ -27,6 +27,7 @@ from detkit.train.stop import StopSignal
 
 MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
 INIT_WORDS = (AUTO_INIT, NO_INIT, *ZOO)  # of `init`; all else is a file
+VERB = "train"  # that a run folder is made by
 RUN_FILES = (  # that a run writes into its folder
     "config.toml",
     "metrics.jsonl",
@@ -37,7 +38,7 @@ RUN_FILES = (  # that a run writes into its folder
     "log.txt",
     "train_batch.jpg",
     "val_detections.jpg",
-    "state",
+    STATE.as_posix(),
 )
 
 
@@ -115,7 +116,7 @@ def run_training(
         UsageError: the folder already holds something.
         DataError, TrainingError: see `setup.build_setup` and `loop.Trainer.run`.
     """
-    check_run_folder(folder, resume=request.resume, force=request.force)
+    _check_folder(folder, config, request)
     setup = build_setup(config)
     assert setup.start is not None
     config = replace(config, init=setup.start.init)
@@ -127,30 +128,41 @@ def run_training(
         (warn or log)(text)
     if dry_run:
         return None
-    if not request.resume:
-        remove_earlier_run(folder, RUN_FILES)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", encoding="utf-8", buffering=1) as file:
+    begin_folder(folder, VERB, RUN_FILES, resume=request.resume)
+    log_file = folder / "log.txt"
 
-        def log_progress(progress: TrainProgress) -> None:
-            if progress.ap is not None:
-                file.write(progress.line() + "\n")
-            on_progress(progress)
+    def log_progress(progress: TrainProgress) -> None:
+        if progress.ap is not None:
+            append_line(log_file, progress.line())
+        on_progress(progress)
 
-        file.writelines(f"{line}\n" for line in first_lines)
-        file.writelines(f"warning: {text}\n" for text in setup.warnings)
-        auxiliary = setup.teacher.as_loss(config) if setup.teacher else None
-        trainer = Trainer(
-            config,
-            setup,
-            folder,
-            on_progress=log_progress,
-            stop=stop,
-            make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
-        )
-        report = trainer.run(resume=request.resume)
+    for line in (*first_lines, *(f"warning: {text}" for text in setup.warnings)):
+        append_line(log_file, line)
+    auxiliary = setup.teacher.as_loss(config) if setup.teacher else None
+    trainer = Trainer(
+        config,
+        setup,
+        folder,
+        on_progress=log_progress,
+        stop=stop,
+        make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
+    )
+    report = trainer.run(resume=request.resume)
     write_text(folder / "report.html", render_run(folder))
     return report
+
+
+def _check_folder(folder: Path, config: TrainConfig, request: TrainRequest) -> None:
+    """Raises UsageError where the run may not be in `folder`."""
+    read = (config.data, *(getattr(config, name) for name in PATHS_OF_SPLITS))
+    check_output_folder(
+        folder,
+        VERB,
+        force=request.force,
+        resume=request.resume,
+        read=[Path(path) for path in read if path],
+        hint="use --resume to continue or --force to start over",
+    )
 
 
 def with_chosen_epochs(

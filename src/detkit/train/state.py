@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from detkit.artifact.artifact import atomic_path
+from detkit.artifact.writing import atomic_path
 from detkit.core.errors import ArtifactError, DetkitError
 from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import Detector
+from detkit.nn.tensor_file import write_tensors
 from detkit.train.optim import Ema
 
 
@@ -49,7 +49,7 @@ def save_state(
     tensors |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(saved, partial, metadata={"state": to_json(state)})
+        write_tensors(partial, saved, {"state": to_json(state)})
 
 
 def load_state(

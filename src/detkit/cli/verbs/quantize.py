@@ -25,6 +25,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
+from detkit.cli.report_output import check_report_file
 from detkit.cli.training_output import handle_signals, printer
 from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
@@ -112,7 +113,7 @@ def quantize(
     """
     given = locals()
     console.setup(quiet, verbose)
-    path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
+    path = _output_path(out, checkpoint, data, force=force or resume)
     if pick is not None and data is None:
         from detkit.quantize.result import pick_again
 
@@ -138,6 +139,15 @@ def quantize(
         force=force,
     )
     _run(request, dry_run=dry_run, json=json)
+
+
+def _output_path(out: Path | None, checkpoint: Path, data: Path | None, *, force: bool) -> Path:
+    """See `output_path`; the report beside it is written, too."""
+    from detkit.quantize.result import report_path
+
+    path = output_path(out, checkpoint, ".int8.safetensors", force=force, read=data)
+    check_report_file(report_path(path), force=force)
+    return path
 
 
 def _named(data: Path | None) -> Path:

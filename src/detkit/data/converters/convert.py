@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.artifact import write_error
+from detkit.artifact.outputs import begin_folder, check_output_folder, seal
+from detkit.artifact.writing import copy_file
 from detkit.core.errors import DataError, UsageError, did_you_mean
-from detkit.core.work_folder import check_output_folder
 from detkit.data.coco import faults
 from detkit.data.coco.categories import read_categories
 from detkit.data.coco.coco_json import Document
@@ -28,13 +27,14 @@ from detkit.data.coco.split_reader import (
     totals,
 )
 from detkit.data.coco.verify import Progress
-from detkit.data.coco.write import LabelledImage, write_split
+from detkit.data.coco.write import LabelledImage, annotations_name, write_split
 from detkit.data.converters.coco import PLAIN, read_coco
 from detkit.data.converters.labels import BoxReading, RawFolder, document_of
 from detkit.data.converters.voc import read_voc
 from detkit.data.converters.yolo import read_yolo
 from detkit.report import DataReport, SourceCounts
 
+VERB = "data convert"
 READERS: dict[str, Callable[[Path, BoxReading], RawFolder]] = {"voc": read_voc, "yolo": read_yolo}
 READINGS = {
     "voc": BoxReading(form="xyxy", unit="pixels"),
@@ -116,7 +116,7 @@ def check_target(source: Path, out: Path, *, force: bool) -> None:
     """Raises UsageError where `out` is the source, or holds what may not be overwritten."""
     if out.resolve() == source.resolve():
         raise UsageError(f"{out} is the source itself")
-    check_output_folder(out, force=force)
+    check_output_folder(out, VERB, force=force, read=(source,))
 
 
 def read_source(
@@ -229,23 +229,24 @@ def write_source(out: Path, source: Source) -> None:
         DetkitError: the folder cannot be written to.
     """
     as_annotated = source.report.layout == "coco"
+    labels = [annotations_name(reading.report.split) for reading in source.readings]
+    names = (f"images/{name}" for reading in source.readings for name in _names(reading))
+    begin_folder(out, VERB, [*names, *labels])
     for reading in source.readings:
-        split = reading.report.split
-        images = [
-            _copied(out, f"{split}/{record.file_name}", record, as_annotated=as_annotated)
-            for record in reading.records
-        ]
-        write_split(out, split, images, source.class_names)
+        pairs = zip(_names(reading), reading.records, strict=True)
+        images = [_copied(out, name, record, as_annotated=as_annotated) for name, record in pairs]
+        write_split(out, reading.report.split, images, source.class_names)
+    seal(out, VERB, *labels)
+
+
+def _names(reading: SplitReading) -> list[str]:
+    """What the images of a split are called below `images/`."""
+    return [f"{reading.report.split}/{record.file_name}" for record in reading.records]
 
 
 def _copied(out: Path, file_name: str, record: ImageRecord, *, as_annotated: bool) -> LabelledImage:
     """The record of a copy; areas, crowds and scores stay where the source states them."""
-    target = out / "images" / file_name
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(record.path, target)
-    except OSError as error:
-        raise write_error(target, error) from error
+    copy_file(record.path, out / "images" / file_name)
     return LabelledImage(
         file_name=file_name,
         width=record.width,

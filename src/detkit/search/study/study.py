@@ -14,12 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.outputs import check_output_folder
+from detkit.artifact.writing import write_text
 from detkit.config import SearchConfig, to_toml
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
 from detkit.core.serialization import digest_of, to_json, to_plain
-from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
@@ -31,6 +31,7 @@ from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator,
 from detkit.search.scoring.latency import latency_text, open_predictor
 from detkit.search.scoring.objective import limits, objectives_of
 from detkit.search.scoring.relaxation import SupernetRelaxation
+from detkit.search.scoring.study_folder import VERB, begin_study, claim_in_study
 from detkit.search.strategies import make_searcher
 from detkit.search.strategies.discrete_space import Point
 from detkit.search.strategies.searcher import Searcher
@@ -45,17 +46,6 @@ from detkit.spec.space import SearchSpace, find_space
 from detkit.train.stop import Stopped
 
 MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
-STUDY_FILES = (  # that a search writes into its folder
-    "search.toml",
-    "journal.sqlite",
-    "report.json",
-    "pareto.json",
-    "pareto.html",
-    "front",
-    "runs",
-    "searcher",
-    "supernet",
-)
 
 
 class Study:
@@ -76,7 +66,7 @@ class Study:
 
         Raises:
             UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
-                study with other settings.
+                study with other settings, or a file in the way that is not the study's.
         """
         self.config, self.space, self.out, self.callbacks = config, space, out, callbacks
         self.executor = executor
@@ -89,6 +79,7 @@ class Study:
         self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
+        begin_study(out, resume=resume)
         self.journal = Journal(out / "journal.sqlite", self.settings)
         self.done_before = len(self.journal.completed())
         self.began = self.trying_since = time.monotonic()
@@ -261,8 +252,9 @@ class Study:
         write_text(self.out / "report.json", to_json(report) + "\n")
         write_text(self.out / "pareto.json", to_json(report.pareto) + "\n")
         for point in report.pareto:
-            path = self.out / "front" / f"{point.digest}.json"
-            write_text(path, json.dumps(point.arch, indent=2) + "\n")
+            name = f"front/{point.digest}.json"
+            claim_in_study(self.out, name)
+            write_text(self.out / name, json.dumps(point.arch, indent=2) + "\n")
         zoo = {name: self.searcher.space.to_row(p) for name, p in self.space.zoo_points().items()}
         named = {
             name: trial.figures
@@ -318,11 +310,11 @@ def run_search(
     measured_front = None if measured is None else read_measured(measured, config)
     if measured_front and not resume:
         raise UsageError("--measured is for a search that is resumed", hint="--resume")
-    check_run_folder(out, resume=resume, force=force)
+    hint = "use --resume to continue or --force to start over"
+    read = [Path(config.data)] if config.data else []
+    check_output_folder(out, VERB, force=force, resume=resume, read=read, hint=hint)
     if resume and not (out / "journal.sqlite").is_file():
         raise UsageError(f"{out} holds no search to resume")
-    if force and not resume:
-        remove_earlier_run(out, STUDY_FILES)
     callbacks.log(
         f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
         f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
