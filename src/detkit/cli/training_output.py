@@ -67,4 +67,4 @@ def line_printer(is_due: Callable[[L], bool], *, first: bool = False) -> Callabl
 
 def printer() -> Callable[[TrainProgress], None]:
     """Prints every epoch's result, and in between a line every ten seconds."""
-    return line_printer(lambda progress: progress.ap is not None)
+    return line_printer(lambda progress: progress.is_validated)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from detkit.core.errors import UsageError
+from detkit.core.run_lock import LOCK
 
 
 def check_output_file(path: Path, *, force: bool) -> None:
@@ -43,4 +44,4 @@ def remove_earlier_run(folder: Path, names: Iterable[str]) -> None:
 def _is_filled(folder: Path) -> bool:
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder")
-    return folder.is_dir() and any(folder.iterdir())
+    return folder.is_dir() and any(path.name != LOCK for path in folder.iterdir())

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from detkit.artifact.artifact import Manifest
 from detkit.core.boxes import EVAL_NMS, Array
+from detkit.data.coco.folder import require_boxes
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
 from detkit.engines.coverage import coverage
@@ -71,6 +72,7 @@ class GraphScorer:
         *,
         threads: int,
     ) -> None:
+        require_boxes(records, "the images to score on")
         self.manifest, self.records, self.class_names = manifest, records, class_names
         self.threads = threads
         self._parent = parent
@@ -110,9 +112,11 @@ class GraphScorer:
         return self._floats[engine]
 
     def ap(self, session: Session) -> float:
-        """Scores a session: AP 0..1 of the records; 0 where nothing is annotated."""
+        """Scores a session: AP 0..1 of the records."""
         found = detect(session, self.records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
-        return coco_figures(self.records, self.class_names, found).ap or 0.0
+        ap = coco_figures(self.records, self.class_names, found).ap
+        assert ap is not None  # there are boxes
+        return ap
 
     def float_ap(self, engine: str) -> float:
         """AP of the parent on this engine, scored once."""

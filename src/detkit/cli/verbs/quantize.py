@@ -156,7 +156,7 @@ def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
             console.log(line)
         return
     with handle_signals() as stop:
-        report = quantize_checkpoint(request, console.log, printer(), stop)
+        report = quantize_checkpoint(request, console.log, printer(), stop, console.warn)
     if report is None:
         console.warn("interrupted; continue with the same command and --resume")
         raise typer.Exit(128 + stop.signal)

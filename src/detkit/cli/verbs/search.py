@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,6 +26,7 @@ from detkit.cli.options import (
 )
 from detkit.cli.training_output import handle_signals, line_printer
 from detkit.config import SearchConfig
+from detkit.core.errors import UsageError
 from detkit.search.strategies import SEARCHERS
 from detkit.spec.space import SPACES
 
@@ -117,15 +117,15 @@ def search(
     """
     given = locals()
     console.setup(quiet, verbose)
-    from detkit.config import SearchConfig
     from detkit.search.study.progress import SearchCallbacks
+    from detkit.search.study.settings import resolve_search
     from detkit.search.study.study import run_search
 
-    flags = settings_given(
-        SearchConfig, given | {"data": whole(data), "latency_profile": whole(latency_profile)}
-    )
+    flags = settings_given(SearchConfig, given)
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
-    settings = _settings(flags, config, sets, out if resume else None)
+    if resume and out is None:
+        raise UsageError("--resume needs the folder of the search to continue", hint="-o DIR")
+    settings = resolve_search(flags, file=config, sets=sets, resumed=out if resume else None)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with handle_signals() as stop:
         callbacks = SearchCallbacks(
@@ -138,11 +138,6 @@ def search(
     if stop.signal:
         console.warn(f"interrupted; continue with: detkit search -o {folder} --resume")
         raise typer.Exit(128 + stop.signal)
-
-
-def whole(path: Path | None) -> Path | None:
-    """The path from the root, for a search may be resumed from elsewhere."""
-    return path.resolve() if path else None
 
 
 def _print_front(report: SearchReport, folder: Path, *, json: bool) -> None:
@@ -162,17 +157,6 @@ def _hint(report: SearchReport, folder: Path) -> str:
         f"latencies are predicted; on the device: detkit profile {folder}/pareto.json {engine}"
         f" -o measured.json\nthen: detkit search -o {folder} --resume --measured measured.json"
     )
-
-
-def _settings(
-    flags: Mapping[str, object], file: Path | None, sets: list[str], resumed: Path | None
-) -> SearchConfig:
-    """Defaults < file < --set < flags; those of the folder where a search is resumed."""
-    from detkit.config import resolve
-
-    if resumed is not None:
-        file = resumed / "search.toml"
-    return resolve(SearchConfig, file=file, sets=sets, flags=flags)
 
 
 def _is_last(progress: SearchProgress) -> bool:

@@ -18,13 +18,14 @@ from detkit.artifact.artifact import write_text
 from detkit.config import SearchConfig, to_toml
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
+from detkit.core.run_lock import LOCK, Holder, locked_folder
 from detkit.core.serialization import digest_of, to_json, to_plain
 from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
 from detkit.pages.search_page import render_search
-from detkit.report import ParetoPoint, SearchReport
+from detkit.report import MeasuredFront, ParetoPoint, SearchReport
 from detkit.search.cluster.executor import Executor, LocalExecutor, Task, run_task
 from detkit.search.cluster.node import serialize_weights
 from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
@@ -40,14 +41,15 @@ from detkit.search.study.front import front_of, licence_of, volume_of, volumes_o
 from detkit.search.study.journal import CompletedTrial, Journal
 from detkit.search.study.measured_front import apply_measured, read_measured
 from detkit.search.study.progress import ProgressLogger, SearchCallbacks, SearchProgress
+from detkit.search.study.settings import CONFIG, evaluator_name, fixed_settings
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
 from detkit.train.stop import Stopped
 
-MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
+JOURNAL = "journal.sqlite"
 STUDY_FILES = (  # that a search writes into its folder
-    "search.toml",
-    "journal.sqlite",
+    CONFIG,
+    JOURNAL,
     "report.json",
     "pareto.json",
     "pareto.html",
@@ -89,7 +91,8 @@ class Study:
         self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
-        self.journal = Journal(out / "journal.sqlite", self.settings)
+            write_text(out / CONFIG, to_toml(config))  # before the journal: it says how to resume
+        self.journal = Journal(out / JOURNAL, self.settings)
         self.done_before = len(self.journal.completed())
         self.began = self.trying_since = time.monotonic()
 
@@ -318,24 +321,53 @@ def run_search(
     measured_front = None if measured is None else read_measured(measured, config)
     if measured_front and not resume:
         raise UsageError("--measured is for a search that is resumed", hint="--resume")
-    check_run_folder(out, resume=resume, force=force)
-    if resume and not (out / "journal.sqlite").is_file():
-        raise UsageError(f"{out} holds no search to resume")
-    if force and not resume:
-        remove_earlier_run(out, STUDY_FILES)
-    callbacks.log(
-        f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
-        f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
-    )
+    with locked_folder(out) as killed:
+        resume = _goes_on(out, resume=resume, force=force, killed=killed)
+        if not resume:
+            remove_earlier_run(out, STUDY_FILES)
+        callbacks.log(
+            f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
+            f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
+        )
+        return _search(config, space, out, callbacks, resume=resume, measured=measured_front)
+
+
+def _goes_on(out: Path, *, resume: bool, force: bool, killed: Holder | None) -> bool:
+    """Whether a search goes on from the journal in its folder; else it starts from the beginning.
+
+    Raises:
+        UsageError: a folder with something in it, where nobody said what to do, or nothing to
+            resume.
+    """
+    if (out / JOURNAL).is_file() and resume:
+        return True
+    if resume and not (killed or (out / CONFIG).is_file()):
+        raise UsageError(f"there is no search to resume in {out}", hint="leave out --resume")
+    names = {path.name for path in out.iterdir()} - {LOCK}
+    unbegun = killed is not None and names <= {CONFIG}
+    check_run_folder(out, resume=resume, force=force or unbegun)
+    return False
+
+
+def _search(
+    config: SearchConfig,
+    space: SearchSpace,
+    out: Path,
+    callbacks: SearchCallbacks,
+    *,
+    resume: bool,
+    measured: MeasuredFront | None,
+) -> SearchReport:
+    """Searches in a folder that is locked and ready."""
     evaluator = make_evaluator(config, out, callbacks.stop)
     with contextlib.closing(make_executor(config, out, callbacks, evaluator)) as executor:
         study = Study(
             config, space, out, callbacks, evaluator=evaluator, executor=executor, resume=resume
         )
         with contextlib.closing(study.journal):
-            write_text(out / "search.toml", to_toml(config))
-            if measured_front:
-                taken = apply_measured(study.journal, space, measured_front)
+            write_text(out / CONFIG, to_toml(config))
+            if measured:
+                taken = apply_measured(study.journal, space, measured)
                 callbacks.log(f"{taken} predicted latencies replaced by measured ones")
             return study.run()
 
@@ -364,18 +396,3 @@ def space_of(config: SearchConfig) -> SearchSpace:
         classes = len(read_classes(Path(config.data)).names)
     size = parse_image_size(config.imgsz) if config.imgsz else None
     return find_space(config.space).for_task(classes, size)
-
-
-def fixed_settings(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
-    """Settings that a resumed study must not change; `latency` says where latencies are from."""
-    plain = {key: value for key, value in to_plain(config).items() if key not in MAY_CHANGE}
-    plain["ray.resource"] = config.ray.resource  # latencies of other devices do not compare
-    settings = {key: json.dumps(value) for key, value in plain.items() if key != "space"}
-    return {"space": space.digest, "latency": latency, **settings}
-
-
-def evaluator_name(config: SearchConfig) -> str:
-    """The evaluator with its proxy or epochs: scores of different ones cannot be compared."""
-    epochs = config.supernet.epochs if config.evaluator == "supernet" else config.epochs
-    detail = config.proxy if config.evaluator == "proxy" else f"{epochs} epochs"
-    return f"{config.evaluator} ({detail})"
