@@ -31,18 +31,20 @@ def ap_by_folds(
     aps = (
         coco_figures([records[i] for i in part], names, [found[i] for i in part]).ap
         for part in (list(everything), *kept)
+        if part
     )
     return tuple(ap for ap in aps if ap is not None)
 
 
-def drop_of(float_aps: Sequence[float], aps: Sequence[float]) -> tuple[float, float]:
+def drop_of(float_aps: Sequence[float], aps: Sequence[float]) -> tuple[float, float | None]:
     """Points of AP lost, and their standard error by the jackknife (Efron, 1982).
 
-    Both lists are of `ap_by_folds`; the images are the same, so most of their noise cancels.
+    The error is None where there are not two parts to leave out. Both lists are of `ap_by_folds`;
+    the images are the same, so most of their noise cancels.
     """
     drop, *parts = (100 * (before - after) for before, after in zip(float_aps, aps, strict=True))
     if len(parts) < 2:
-        return drop, math.inf
+        return drop, None
     mean = sum(parts) / len(parts)
     spread = sum((part - mean) ** 2 for part in parts)
     return drop, math.sqrt((len(parts) - 1) / len(parts) * spread)

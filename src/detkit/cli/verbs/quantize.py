@@ -25,7 +25,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import handle_signals, printer
+from detkit.cli.training_output import check_resume, handle_signals, printer
 from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.engines import measuring_engines
@@ -112,6 +112,7 @@ def quantize(
     """
     given = locals()
     console.setup(quiet, verbose)
+    check_resume(resume, force)
     path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
     if pick is not None and data is None:
         from detkit.quantize.result import pick_again
@@ -161,6 +162,8 @@ def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
         console.warn("interrupted; continue with the same command and --resume")
         raise typer.Exit(128 + stop.signal)
     _print_report(report, json=json)
+    if not report.ap_float:
+        console.warn("the float model has AP 0 on these images: that INT8 loses none says nothing")
     if request.max_drop is None and request.pick is None and (text := advice(report.drop)):
         console.warn(text)
 

@@ -24,7 +24,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import handle_signals, line_printer
+from detkit.cli.training_output import check_resume, handle_signals, line_printer
 from detkit.config import SearchConfig
 from detkit.core.errors import UsageError
 from detkit.search.strategies import SEARCHERS
@@ -117,6 +117,7 @@ def search(
     """
     given = locals()
     console.setup(quiet, verbose)
+    check_resume(resume, force)
     from detkit.search.study.progress import SearchCallbacks
     from detkit.search.study.settings import resolve_search
     from detkit.search.study.study import run_search
