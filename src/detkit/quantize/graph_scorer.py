@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,8 +30,8 @@ from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import EngineFigures
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.preprocess import Preprocess
-from detkit.timing.measure import Timing, cycle_inputs, measure, paired_ratio
-from detkit.timing.plan import GRAPH_PLAN
+from detkit.timing.measure import cycle_inputs
+from detkit.timing.side_by_side import SideBySide, time_side_by_side
 
 NUM_INPUTS = 8  # different images, in turn
 BATCH_SIZE = 8
@@ -127,25 +126,26 @@ class GraphScorer:
     def ap_in_torch(self, model: Detector) -> float:
         return self.ap(TorchSession(model, self.manifest, SessionOptions(threads=self.threads)))
 
-    def time(self, graphs: Sequence[ExportedGraph]) -> list[Timing]:
-        """Times the graphs by turns on their engines, one image a run."""
+    def time(self, graphs: Sequence[ExportedGraph]) -> SideBySide:
+        """Times a graph, or two by turns, on their engines, one image a run."""
         if not self._inputs:
             self._inputs = timing_inputs(self.records, self.manifest.preprocess)
         calls = [cycle_inputs(graph.session.run, self._inputs) for graph in graphs]
-        return measure(calls, GRAPH_PLAN, time.perf_counter)
+        return time_side_by_side(calls, threads=self.threads)
 
     def figures(self, model: QuantizedDetector, engine: str) -> EngineFigures:
         """Measures INT8 beside float on one engine."""
         parent, graph = self.float_graph(engine), self.export(model, engine)
-        before, after = self.time([parent, graph])
+        timed = self.time([parent, graph])
         covered = coverage(graph.path, engine)
         return EngineFigures(
             runtime=engine,
             ap_float=self.float_ap(engine),
             ap_int8=self.ap(graph.session),
-            float_latency_ms=before.p50_ms,
-            latency_ms=after.p50_ms,
-            latency_ratio=paired_ratio(after, before),
+            float_latency_ms=timed.p50_ms[0],
+            latency_ms=timed.p50_ms[1],
+            latency_ratio=None if timed.ratio is None else timed.ratio.value,
+            clock=timed.clock,
             convolutions=covered.total,
             int8_convolutions=covered.int8,
             coverage=covered.share,

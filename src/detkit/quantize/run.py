@@ -29,7 +29,7 @@ from detkit.quantize.calibrate import (
     subsample_evenly,
 )
 from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
-from detkit.quantize.mixed_precision import search_mixed_precision, too_noisy
+from detkit.quantize.mixed_precision import ms_text, search_mixed_precision, too_noisy
 from detkit.quantize.qat import QatRun, goes_on, load_quantized, load_start, train_quantized
 from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
 from detkit.quantize.result import make_manifest, make_report, write_result
@@ -270,7 +270,7 @@ def _pick(points: Sequence[QuantPoint], request: QuantizeRequest) -> int:
         raise GateError(
             f"INT8 loses {points[0].drop:.2f} points of AP; the best point found loses"
             f" {best.drop:.2f} with {len(best.float_groups)} groups in float"
-            f" ({best.latency_ms:.2f} ms); allowed are {request.max_drop:g}",
+            f" ({ms_text(best.latency_ms)}); allowed are {request.max_drop:g}",
             hint=f"--qat trains it; --pick {points.index(best)} takes that point",
         )
     return len(points) - 1

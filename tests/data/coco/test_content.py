@@ -45,9 +45,9 @@ def test_the_same_elsewhere_in_other_words_is_the_same(data: Path, copy: Path) -
         for one in document["annotations"]:
             one["category_id"] = categories[one["category_id"]]
         for one in document["images"]:
-            old = copy / "images" / "train" / one["file_name"]
-            one["file_name"] = f"new-{one['file_name']}"
-            old.rename(old.with_name(one["file_name"]))
+            old = copy / "images" / one["file_name"]
+            one["file_name"] = f"train/new-{old.name}"
+            old.rename(copy / "images" / one["file_name"])
 
     edit(copy, renumber)
     assert digest(copy) == digest(data)

@@ -204,6 +204,10 @@ def _lines(report: QuantReport) -> list[str]:
     ]
 
 
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
 def change_text(drop: float) -> str:
     """A drop in points of AP as a drop or a gain.
 
@@ -214,6 +218,8 @@ def change_text(drop: float) -> str:
 
 
 def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:
+    from detkit.timing.side_by_side import CLOCKS
+
     header = ("engine", "AP float", "AP INT8", "drop", "float ms", "INT8 ms", "faster",
               "INT8 convolutions", "MB", "of float")  # fmt: skip
     rows = [
@@ -222,16 +228,18 @@ def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:
             f"{engine.ap_float:.4f}",
             f"{engine.ap_int8:.4f}",
             f"{100 * (engine.ap_float - engine.ap_int8):+.2f}",
-            f"{engine.float_latency_ms:.2f}",
-            f"{engine.latency_ms:.2f}",
-            f"{1 / engine.latency_ratio:.2f}x",
+            _number(engine.float_latency_ms),
+            _number(engine.latency_ms),
+            "-" if engine.latency_ratio is None else f"{1 / engine.latency_ratio:.2f}x",
             f"{engine.int8_convolutions}/{engine.convolutions}",
             f"{engine.bytes / 1e6:.2f}",
             f"{engine.bytes / engine.float_bytes:.3f}",
         )
         for engine in engines
     ]
-    return ["", *console.table(header, rows)]
+    notes = [f"{engine.runtime}: speed {CLOCKS[engine.clock]}" for engine in engines]
+    told = [note for note, engine in zip(notes, engines, strict=True) if CLOCKS[engine.clock]]
+    return ["", *console.table(header, rows), *told]
 
 
 def _point_lines(report: QuantReport) -> list[str]:
@@ -241,7 +249,7 @@ def _point_lines(report: QuantReport) -> list[str]:
             f"{len(point.float_groups)}",
             f"{point.ap:.4f}",
             f"{point.drop:+.2f}",
-            f"{point.latency_ms:.2f}",
+            _number(point.latency_ms),
             f"{point.megabytes:.2f}",
             point.float_groups[-1] if point.float_groups else "-",
         )
