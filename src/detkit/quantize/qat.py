@@ -34,7 +34,7 @@ from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import GraphScorer
 from detkit.report import TrainReport
 from detkit.train.distill import Distillation
-from detkit.train.loop import Trainer
+from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
 from detkit.train.run import RUN_FILES
 from detkit.train.run_inputs import check_settings
@@ -109,7 +109,7 @@ def train_quantized(
         stop=run.stop,
         warn=run.warn,
         settings=fixed_settings(config),
-        lr_key="qat.lr",
+        words=UserWords(lr="qat.lr", has_init=False),
         make_strategy=functools.partial(PlainStep, auxiliary=distillation),
         open_session=lambda current, _manifest, _device: (
             scorer.export(current, config.target).session

@@ -57,6 +57,17 @@ def open_fused(model: Detector, manifest: Manifest, device: str) -> Session:
 OpenSession = Callable[[Detector, Manifest, str], Session]
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UserWords:
+    """What the user of a verb calls the learning rate, and whether it has --init."""
+
+    lr: str
+    has_init: bool
+
+
+TRAIN_WORDS = UserWords(lr="optim.lr", has_init=True)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Validation:
     """The COCO figures of one validation, and the detections that they are of."""
@@ -78,7 +89,7 @@ class Trainer:
         stop: StopSignal,
         warn: Callable[[str], None],
         settings: Mapping[str, Any] | None = None,
-        lr_key: str = "optim.lr",
+        words: UserWords = TRAIN_WORDS,
         make_strategy: MakeStrategy = PlainStep,
         open_session: OpenSession = open_fused,
     ) -> None:
@@ -87,11 +98,11 @@ class Trainer:
         Args:
             settings: what a resumed run may not change, by the keys that the user knows; by default
                 those of `config`.
-            lr_key: what the user calls the learning rate.
+            words: what hints can tell the user to type.
             make_strategy: what a step learns from a batch.
             open_session: how the averaged weights are run in validation.
         """
-        self.config, self.setup, self.out, self.lr_key = config, setup, out, lr_key
+        self.config, self.setup, self.out, self.words = config, setup, out, words
         self.on_progress, self.stop, self.warn = on_progress, stop, warn
         self.open_session = open_session
         torch.set_num_threads(config.threads or torch.get_num_threads())
@@ -152,7 +163,7 @@ class Trainer:
     def _resume(self) -> None:
         """Takes up the state in the folder, if it is of the same inputs."""
         before, now = read_state(self.out / STATE).inputs, self.state.inputs
-        check_inputs(before, now, last=self.out / LAST)
+        check_inputs(before, now, last=self.out / LAST if self.words.has_init else None)
         if changes := rounding_changes(before, now):
             self.warn(changes)
         state = load_state(self.out / STATE, self.model, self.ema, self.optimizer)
@@ -237,7 +248,7 @@ class Trainer:
         return TrainingError(
             f"the training diverged: {what}{good}",
             hint="most often a lower learning rate helps, in another folder or with --force:"
-            f" --set {self.lr_key}={lower:.1e}",
+            f" --set {self.words.lr}={lower:.1e}",
         )
 
     def _validate(self) -> Validation:

@@ -140,17 +140,17 @@ def check_settings(
         )
 
 
-def check_inputs(before: RunInputs, now: RunInputs, *, last: Path) -> None:
+def check_inputs(before: RunInputs, now: RunInputs, *, last: Path | None) -> None:
     """Raises TrainingError where a run would go on with other classes, data or files.
 
     Args:
-        last: its checkpoint, from which a new run can start.
+        last: its checkpoint, where a new run can start from that.
     """
-    if changed := list(_changed(before, now)):
-        start = f", from where it is: --init {last}" if last.is_file() else ""
+    if changed := _changed(before, now):
+        start = f", with --init {last} from where it is" if last and last.is_file() else ""
         raise TrainingError(
             f"this run began with other inputs: {'; '.join(changed)}",
-            hint=f"give --resume what it began with; with these, make a new run{start}",
+            hint=f"--resume takes what it began with; others need another folder{start}",
         )
 
 

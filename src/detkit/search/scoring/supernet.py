@@ -28,7 +28,7 @@ from detkit.search.scoring.sandwich import SandwichStep
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
 from detkit.train.first_weights import first_weights
-from detkit.train.loop import Trainer
+from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
 from detkit.train.setup import TrainSetup, open_splits
 from detkit.train.state import STATE
@@ -85,6 +85,7 @@ def train_supernet(
         on_progress=log_epoch,
         stop=stop,
         warn=lambda text: log(f"warning: {text}"),
+        words=UserWords(lr="train.optim.lr", has_init=False),
         make_strategy=make_strategy,
     )
     report = trainer.run(resume=resume)
