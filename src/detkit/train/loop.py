@@ -110,19 +110,8 @@ class Trainer:
         self.model = setup.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, config.optim.ema)
         self.optimizer = make_optimizer(self.model, config.optim)
-        context = StepContext(
-            model=self.model,
-            config=config,
-            device=self.device,
-            mixed_precision=uses_bfloat16(config.amp, self.device),
-            class_weights=class_weights(
-                setup.train.records,
-                self.model.spec.num_classes,
-                power=config.loss.class_weight_power,
-            ),
-        )
         check_batch_norms(self.model, setup.train, config.batch)
-        self.strategy = make_strategy(context)
+        self.strategy = make_strategy(self._context())
         self.loader = TrainLoader(
             setup.train,
             size=self.model.spec.image_size,
@@ -140,6 +129,19 @@ class Trainer:
         self.rate: float | None = None  # of the last epoch that trained
         self.wait_share: float | None = None
         self.losses = torch.zeros(4)  # sums of the epoch: total, cls, iou, dfl
+
+    def _context(self) -> StepContext:
+        return StepContext(
+            model=self.model,
+            config=self.config,
+            device=self.device,
+            mixed_precision=uses_bfloat16(self.config.amp, self.device),
+            class_weights=class_weights(
+                self.setup.train.records,
+                self.model.spec.num_classes,
+                power=self.config.loss.class_weight_power,
+            ),
+        )
 
     def run(self, *, resume: bool) -> TrainReport:
         """Trains to the end, or to the first reason to stop.

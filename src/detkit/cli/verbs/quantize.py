@@ -112,7 +112,7 @@ def quantize(
     """
     given = locals()
     console.setup(quiet, verbose)
-    check_resume(resume, force)
+    _check_resume(resume, force, qat=qat)
     path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
     if pick is not None and data is None:
         from detkit.quantize.result import pick_again
@@ -125,8 +125,6 @@ def quantize(
     flags = settings_given(QuantizeConfig, given)
     all_sets = [*(sets or ()), *([f"qat.epochs={epochs}"] if epochs else ())]
     settings = resolve(QuantizeConfig, file=config, sets=all_sets, flags=flags)
-    if resume and not qat:
-        raise UsageError("--resume continues a training: --qat is missing")
     request = QuantizeRequest(
         checkpoint=checkpoint,
         out=path,
@@ -139,6 +137,12 @@ def quantize(
         force=force,
     )
     _run(request, dry_run=dry_run, json=json)
+
+
+def _check_resume(resume: bool, force: bool, *, qat: bool) -> None:
+    check_resume(resume, force)
+    if resume and not qat:
+        raise UsageError("--resume continues a training: --qat is missing")
 
 
 def _named(data: Path | None) -> Path:

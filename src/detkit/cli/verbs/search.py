@@ -26,7 +26,6 @@ from detkit.cli.options import (
 )
 from detkit.cli.training_output import check_resume, handle_signals, line_printer
 from detkit.config import SearchConfig
-from detkit.core.errors import UsageError
 from detkit.search.strategies import SEARCHERS
 from detkit.spec.space import SPACES
 
@@ -124,9 +123,7 @@ def search(
 
     flags = settings_given(SearchConfig, given)
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
-    if resume and out is None:
-        raise UsageError("--resume needs the folder of the search to continue", hint="-o DIR")
-    settings = resolve_search(flags, file=config, sets=sets, resumed=out if resume else None)
+    settings = resolve_search(flags, file=config, sets=sets, resume=resume, out=out)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with handle_signals() as stop:
         callbacks = SearchCallbacks(

@@ -49,24 +49,31 @@ NAMES = {
 
 
 def resolve_search(
-    flags: Mapping[str, Any], *, file: Path | None, sets: Sequence[str], resumed: Path | None
+    flags: Mapping[str, Any],
+    *,
+    file: Path | None,
+    sets: Sequence[str],
+    resume: bool,
+    out: Path | None,
 ) -> SearchConfig:
-    """Defaults < the settings of the search in `resumed` < file < --set < flags; paths whole.
+    """Defaults < the settings of the search to resume < file < --set < flags; paths whole.
 
     Raises:
         UsageError: unknown or wrong settings, or no search to resume.
         ArtifactError: something that the search to resume reads is not where it was.
     """
-    saved = None if resumed is None else _saved(resumed)
+    saved = _saved(out) if resume else None
     config = resolve(SearchConfig, base=saved, file=file, sets=sets, flags=flags)
     paths = paths_in(config, PATHS, NAMES)
     if saved:
-        check_still_there(paths, f"detkit search -o {resumed} --resume")
+        check_still_there(paths, f"detkit search -o {out} --resume")
     return with_paths(config, paths)
 
 
-def _saved(folder: Path) -> Path | None:
+def _saved(folder: Path | None) -> Path | None:
     """The settings of the search in `folder`; None where it was killed before they were written."""
+    if folder is None:
+        raise UsageError("--resume needs the folder of the search to continue", hint="-o DIR")
     if (folder / CONFIG).is_file():
         return folder / CONFIG
     if not (folder / LOCK).is_file():
