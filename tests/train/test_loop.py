@@ -13,7 +13,8 @@ import torch
 from detkit.artifact.artifact import read_manifest
 from detkit.config import TrainConfig, resolve
 from detkit.core.boxes import EVAL_NMS
-from detkit.core.errors import TrainingError, UsageError
+from detkit.core.errors import ArtifactError, TrainingError, UsageError
+from detkit.core.run_lock import LOCK
 from detkit.core.serialization import from_json
 from detkit.data.training.labels import Labels
 from detkit.nn.checkpoint import load_checkpoint
@@ -200,6 +201,31 @@ def test_a_resumed_run_may_be_longer_but_not_another(config: TrainConfig, tmp_pa
     with pytest.raises(UsageError, match="cannot change batch") as raised:
         train(resolve_config(smaller, tmp_path / "run"), tmp_path / "run", smaller)
     assert all(name in raised.value.hint for name in MAY_CHANGE)
+
+
+def test_a_run_killed_before_its_first_state_begins_again_and_one_with_a_lost_state_does_not(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(config, epochs=1)
+    run = tmp_path / "run"
+    train(config, run)
+    whole, _ = load_checkpoint(run / "last.safetensors")
+    (run / "state" / "state.safetensors").unlink()
+    with pytest.raises(UsageError, match="already exists"):
+        train(config, run)
+    (run / LOCK).write_text('{"pid": 4194305, "host": "here", "since": "a kill -9"}')
+    for request in (REQUEST, TrainRequest(flags={}, resume=True)):
+        assert train(config, run, request).epochs == 1
+        (run / "state" / "state.safetensors").unlink()
+        again, _ = load_checkpoint(run / "last.safetensors")
+        for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+        (run / LOCK).write_text('{"pid": 4194305, "host": "here", "since": "a kill -9"}')
+    metrics = run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() * 2)
+    with pytest.raises(ArtifactError, match="2 epochs are done, but their state is gone"):
+        train(config, run, TrainRequest(flags={}, resume=True))
+    assert (run / "last.safetensors").is_file()
 
 
 def test_time_limit_and_patience_end_a_run(config: TrainConfig, tmp_path: Path) -> None:

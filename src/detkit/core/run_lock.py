@@ -46,6 +46,11 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {self.since}"
 
 
+def killed_note(killed: Holder) -> str:
+    """The line that says what became of an earlier run."""
+    return f"an earlier run here was killed: {killed}"
+
+
 @contextlib.contextmanager
 def locked_folder(folder: Path) -> Iterator[Holder | None]:
     """Holds the lock of `folder`, which is made where it is missing, while the block runs.

@@ -15,7 +15,7 @@ import torch
 
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
-from detkit.core.run_lock import check_unlocked, locked_folder
+from detkit.core.run_lock import check_unlocked, killed_note, locked_folder
 from detkit.data.coco.folder import require_boxes
 from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector
@@ -69,6 +69,8 @@ def quantize_checkpoint(
             force=request.force,
             killed=killed,
         )
+        if killed:
+            log(killed_note(killed))
         run = QatRun(
             folder=request.run_folder,
             resume=resume,

@@ -11,7 +11,7 @@ from typing import Any
 from detkit.artifact.artifact import write_text
 from detkit.config import AUTO_INIT, NO_INIT, TrainConfig, resolve
 from detkit.core.errors import UsageError
-from detkit.core.run_lock import LOCK, Holder, check_unlocked, locked_folder
+from detkit.core.run_lock import LOCK, Holder, check_unlocked, killed_note, locked_folder
 from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.training.sampling import ImageSampling
 from detkit.engines.torch.session import find_device
@@ -144,6 +144,8 @@ def run_training(
         return None
     with locked_folder(folder) as killed:
         resume = _goes_on(folder, request, killed)
+        if killed:
+            log(killed_note(killed))
         if request.resume and not resume:
             log("no state was saved before it ended: from the beginning")
         prepared = _prepare(config, folder, resume=resume, follow=follow)

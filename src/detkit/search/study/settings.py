@@ -21,8 +21,10 @@ from detkit.config import (
     settings_by_key,
 )
 from detkit.core.errors import UsageError
-from detkit.core.run_lock import LOCK
+from detkit.core.run_lock import LOCK, Holder
+from detkit.core.work_folder import check_run_folder
 from detkit.data.coco.folder import require_boxes
+from detkit.search.study.journal import JOURNAL, has_trials
 from detkit.spec.onnx_description import PRESETS
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO
@@ -79,6 +81,28 @@ def _saved(folder: Path | None) -> Path | None:
     if not (folder / LOCK).is_file():
         raise UsageError(f"there is no search to resume in {folder}", hint="leave out --resume")
     return None
+
+
+def goes_on(out: Path, *, resume: bool, force: bool, killed: Holder | None) -> bool:
+    """Whether a search goes on from the journal in its folder; else it starts from the beginning.
+
+    Raises:
+        UsageError: a folder with something in it, where nobody said what to do, or nothing to
+            resume.
+    """
+    if (out / JOURNAL).is_file() and resume:
+        return True
+    if resume and not (killed or (out / CONFIG).is_file()):
+        raise UsageError(f"there is no search to resume in {out}", hint="leave out --resume")
+    check_run_folder(out, resume=resume, force=force or (killed is not None and _is_unbegun(out)))
+    return False
+
+
+def _is_unbegun(out: Path) -> bool:
+    """Whether there is nothing but what a search has before the first of its trials is done."""
+    names = {path.name for path in out.iterdir()}
+    first = {LOCK, CONFIG, JOURNAL, f"{JOURNAL}-journal"}
+    return names <= first and not has_trials(out / JOURNAL)
 
 
 def fixed_settings(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:

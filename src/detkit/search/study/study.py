@@ -18,9 +18,9 @@ from detkit.artifact.artifact import write_text
 from detkit.config import SearchConfig, to_toml
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
-from detkit.core.run_lock import LOCK, Holder, locked_folder
+from detkit.core.run_lock import killed_note, locked_folder
 from detkit.core.serialization import digest_of, to_json, to_plain
-from detkit.core.work_folder import check_run_folder, remove_earlier_run
+from detkit.core.work_folder import remove_earlier_run
 from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
@@ -38,15 +38,14 @@ from detkit.search.strategies.searcher import Searcher
 from detkit.search.study.dispatch import UNKNOWN, Dispatcher, is_over
 from detkit.search.study.file_cache import FileCache
 from detkit.search.study.front import front_of, licence_of, volume_of, volumes_of
-from detkit.search.study.journal import CompletedTrial, Journal
+from detkit.search.study.journal import JOURNAL, CompletedTrial, Journal
 from detkit.search.study.measured_front import apply_measured, read_measured
 from detkit.search.study.progress import ProgressLogger, SearchCallbacks, SearchProgress
-from detkit.search.study.settings import CONFIG, evaluator_name, fixed_settings
+from detkit.search.study.settings import CONFIG, evaluator_name, fixed_settings, goes_on
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
 from detkit.train.stop import Stopped
 
-JOURNAL = "journal.sqlite"
 STUDY_FILES = (  # that a search writes into its folder
     CONFIG,
     JOURNAL,
@@ -322,7 +321,9 @@ def run_search(
     if measured_front and not resume:
         raise UsageError("--measured is for a search that is resumed", hint="--resume")
     with locked_folder(out) as killed:
-        resume = _goes_on(out, resume=resume, force=force, killed=killed)
+        resume = goes_on(out, resume=resume, force=force, killed=killed)
+        if killed:
+            callbacks.log(killed_note(killed))
         if not resume:
             remove_earlier_run(out, STUDY_FILES)
         callbacks.log(
@@ -330,23 +331,6 @@ def run_search(
             f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
         )
         return _search(config, space, out, callbacks, resume=resume, measured=measured_front)
-
-
-def _goes_on(out: Path, *, resume: bool, force: bool, killed: Holder | None) -> bool:
-    """Whether a search goes on from the journal in its folder; else it starts from the beginning.
-
-    Raises:
-        UsageError: a folder with something in it, where nobody said what to do, or nothing to
-            resume.
-    """
-    if (out / JOURNAL).is_file() and resume:
-        return True
-    if resume and not (killed or (out / CONFIG).is_file()):
-        raise UsageError(f"there is no search to resume in {out}", hint="leave out --resume")
-    names = {path.name for path in out.iterdir()} - {LOCK}
-    unbegun = killed is not None and names <= {CONFIG}
-    check_run_folder(out, resume=resume, force=force or unbegun)
-    return False
 
 
 def _search(
