@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from detkit.artifact.artifact import read_manifest
+from detkit.artifact.outputs import MARKER, begin_folder
 from detkit.config import QatConfig, QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import Holder
@@ -25,7 +26,9 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.qat import (
+    QAT_FILES,
     START,
+    VERB,
     QatRun,
     goes_on,
     load_quantized,
@@ -232,7 +235,8 @@ def test_a_run_that_was_killed_ends_in_the_same_weights(
 
 def ready(folder: Path, *, resume: bool = False, force: bool = False, killed: bool = False) -> bool:
     holder = Holder(pid=1, host="here", since="now") if killed else None
-    return goes_on(folder, QuantizeConfig(), resume=resume, force=force, killed=holder)
+    data, config = Path("data"), QuantizeConfig()
+    return goes_on(folder, config, data=data, resume=resume, force=force, killed=holder)
 
 
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
@@ -242,22 +246,29 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
 
 def test_a_folder_of_somebody_else_is_never_cleared(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    for force in (False, True):
-        for killed in (False, True):
-            with pytest.raises(UsageError, match="already exists"):
-                ready(tmp_path, force=force, killed=killed)
-    assert (tmp_path / "thesis.tex").exists()
+    for killed in (False, True):
+        with pytest.raises(UsageError, match="already exists"):
+            ready(tmp_path, killed=killed)
+    (tmp_path / START).write_text("years of work, too")
+    assert not ready(tmp_path, force=True)
+    with pytest.raises(UsageError, match="is in the way"):
+        begin_folder(tmp_path, VERB, QAT_FILES)
+    assert (tmp_path / START).read_text() == "years of work, too"
 
 
 def test_an_earlier_run_is_started_over_by_force_alone(tmp_path: Path) -> None:
     run = tmp_path / "run"
     run.mkdir()
     assert not ready(run)
-    (run / START).write_text("")
+    begin_folder(run, VERB, QAT_FILES)
+    for name in (START, "thesis.tex"):
+        (run / name).write_text("")
     with pytest.raises(UsageError, match="already exists") as caught:
         ready(run)
     assert "--resume" in caught.value.hint
     assert not ready(run, force=True)
+    begin_folder(run, VERB, QAT_FILES)
+    assert sorted(path.name for path in run.iterdir()) == [MARKER, "thesis.tex"]
 
 
 def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
@@ -268,7 +279,8 @@ def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> Non
 
 def test_a_run_is_not_resumed_with_other_settings(whole: Path) -> None:
     config = QuantizeConfig(threads=1, qat=QatConfig(epochs=9, batch=2, lr=1e-3))
-    assert goes_on(whole, config, resume=True, force=False, killed=None)
+    elsewhere = {"data": Path("data"), "resume": True, "force": False, "killed": None}
+    assert goes_on(whole, config, **elsewhere)  # type: ignore[arg-type]
     other = dataclasses.replace(config, qat=dataclasses.replace(config.qat, distill_cls=0.5))
     with pytest.raises(UsageError, match=r"cannot change qat.distill_cls, 1.0 when it began"):
-        goes_on(whole, other, resume=True, force=False, killed=None)
+        goes_on(whole, other, **elsewhere)  # type: ignore[arg-type]

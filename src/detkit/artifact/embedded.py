@@ -14,6 +14,7 @@ from detkit.artifact.other_tools import export_hint
 from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.core.memory import available_memory
 from detkit.core.protobuf import read_fields
+from detkit.core.reading import bytes_of, open_file, require_file
 
 MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header; of an XML file, too
 
@@ -25,7 +26,7 @@ def embedded_text(path: Path, key: str) -> str:
         ArtifactError: of another format, damaged, or without this key.
     """
     check_readable(path)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(8)
     if path.suffix == ".safetensors":
         text = _safetensors_metadata(path, key)
@@ -56,8 +57,7 @@ def check_readable(path: Path) -> None:
     """Raises ArtifactError for a path that is no file, or an empty or too large one."""
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder, not a model")
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     size = path.stat().st_size
     if size == 0:
         raise ArtifactError(f"{path} is empty")
@@ -69,7 +69,7 @@ def check_readable(path: Path) -> None:
 
 
 def _safetensors_metadata(path: Path, key: str) -> str | None:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
             raise ArtifactError(f"{path} is not a safetensors file, or is cut short")
@@ -83,7 +83,7 @@ def _safetensors_metadata(path: Path, key: str) -> str | None:
 
 def _onnx_metadata(path: Path, key: str) -> str | None:
     """Walks the protobuf fields of ModelProto; metadata_props is field 14 (onnx.proto3)."""
-    data, has_graph = path.read_bytes(), False
+    data, has_graph = bytes_of(path), False
     try:
         for number, value in read_fields(data):
             has_graph = has_graph or (number == 7 and isinstance(value, memoryview))
@@ -118,7 +118,7 @@ def _openvino_metadata(path: Path, key: str) -> str | None:
     parser.EndElementHandler = lambda _: elements.pop()
     parser.StartDoctypeDeclHandler = refuse
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             parser.ParseFile(file)
     except xml.parsers.expat.ExpatError as error:
         raise ArtifactError(f"{path} is not an OpenVINO file, or is cut short") from error
@@ -133,7 +133,7 @@ def sidecar_of(path: Path) -> Path:
 def _sidecar_manifest(path: Path) -> str:
     sidecar = sidecar_of(path)
     try:
-        return json.dumps(json.loads(sidecar.read_bytes())["manifest"])
+        return json.dumps(json.loads(bytes_of(sidecar))["manifest"])
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{path} has no {sidecar.name} beside it", hint="copy both files together"

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import Array
 from detkit.core.errors import DataError, UsageError
 from detkit.data.draw import save_image
@@ -184,8 +184,8 @@ def image_files(folder: Path | None) -> Iterator[tuple[tuple[Path, ...], str]]:
             raise DataError(f"{folder}: to time on, at least two different images are needed")
         yield tuple(found[:: max(1, len(found) // NUM_IMAGES)][:NUM_IMAGES]), str(folder)
         return
-    with tempfile.TemporaryDirectory(prefix="detkit-bench-") as name:
-        files = [Path(name) / f"{number}.jpg" for number in range(NUM_IMAGES)]
+    with temporary_folder() as folder:
+        files = [folder / f"{number}.jpg" for number in range(NUM_IMAGES)]
         for path, image in zip(files, draw_images(NUM_IMAGES, size=640), strict=True):
             save_image(path, image)
         yield tuple(files), "synthetic images"

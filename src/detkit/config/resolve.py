@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from detkit.config.fields import allowed_text
-from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.errors import DetkitError, UsageError, did_you_mean
+from detkit.core.reading import text_of
 from detkit.core.serialization import field_types, from_plain, to_plain
 
 if sys.version_info >= (3, 11):
@@ -33,7 +34,8 @@ def resolve(
     """Merges defaults < TOML `base` < `file` < `key.sub=value` of `sets` < `flags` that are given.
 
     Raises:
-        UsageError: unreadable file, unknown key (with the nearest name), value of the wrong type.
+        DetkitError: the file cannot be read.
+        UsageError: no TOML, unknown key (with the nearest name), value of the wrong type.
     """
     merged: dict[str, Any] = {}
     for one in (base, file):
@@ -57,10 +59,10 @@ def _over(table: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
 
 def read_toml(file: Path) -> dict[str, Any]:
     try:
-        table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomllib.loads(text_of(file))
         return table
     except OSError as error:
-        raise UsageError(f"cannot read config {file}: {error.strerror}") from error
+        raise DetkitError(f"cannot read config {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not valid TOML: {error}") from error
 

@@ -7,7 +7,6 @@ may stray. The file compared is one that its own writer made and its own engine 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from detkit.artifact.artifact import (
     size_of,
     versions,
 )
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
 from detkit.data.comparison_images import comparison_images
@@ -95,8 +95,8 @@ def convert_checkpoint(
     )
     notes = {"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))}
     metrics: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        exported = _open_temporary(Path(name) / "raw", raw, raw_manifest, file_format)
+    with temporary_folder() as folder:
+        exported = _open_temporary(folder / "raw", raw, raw_manifest, file_format)
         if isinstance(model, QuantizedDetector):
             difference = check_rounding(
                 model, raw_manifest, exported, images, options.engine, source=source
@@ -108,7 +108,7 @@ def convert_checkpoint(
                 model, raw_manifest, exported, images, file_format, source
             )
         if options.nms:
-            suppressed = _open_temporary(Path(name) / "nms", graph, manifest, file_format)
+            suppressed = _open_temporary(folder / "nms", graph, manifest, file_format)
             found = compare_suppressed(
                 exported, suppressed, images, options.nms_config, source=source
             )

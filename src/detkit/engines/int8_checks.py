@@ -5,13 +5,12 @@ A Q/DQ graph that an engine does not recognise runs slower than float; such a gr
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 
 from onnx import ModelProto
 
 from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError
 from detkit.engines import ENGINES
@@ -87,8 +86,7 @@ def check_speed(
     Raises:
         GateError: it is slower, and that is not allowed. What could not be measured is not judged.
     """
-    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         write_onnx(graph, manifest, folder / "int8.onnx")
         twin = build_graph(float_twin(model), manifest, uint8=takes_pixels(manifest))
         write_onnx(twin, manifest, folder / "float.onnx")

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from detkit.core.errors import ArtifactError
+from detkit.core.reading import open_file, require_file
 
 MAX_PICKLE_BYTES = 64_000_000
 DTYPES = {
@@ -86,10 +87,9 @@ def read_checkpoint(path: Path) -> Any:
     Raises:
         ArtifactError: not a zip checkpoint, damaged, or lying about its sizes.
     """
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             return _Reader(archive).load()
     except zipfile.BadZipFile as error:
         raise ArtifactError(

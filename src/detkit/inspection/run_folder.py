@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.reading import require_file
 from detkit.core.serialization import from_plain, is_required
 from detkit.inspection.other_files import Listing, read_text, shape_of
 from detkit.report import Report, TrainReport, kind_of_class, report_classes
@@ -124,8 +125,7 @@ def _hint(path: Path, plain: Any) -> str:
 
 
 def _parse(path: Path) -> Any:
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ArtifactError(f"{path} is too large for a detkit report")
     try:

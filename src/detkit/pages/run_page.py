@@ -7,6 +7,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from detkit.core.reading import bytes_of
 from detkit.inspection.run_folder import Epoch, TrainingRun, read_run_folder
 from detkit.pages.chart import Series, bar_chart, line_chart
 from detkit.pages.page import Table, render_page
@@ -151,7 +152,7 @@ def _class_charts(best: Epoch | None) -> list[Markup]:
 def _images(folder: Path, run: TrainingRun) -> list[tuple[str, str]]:
     """Caption and base64 of the images that lie in the folder and are not too large for a page."""
     return [
-        (caption, base64.b64encode((folder / name).read_bytes()).decode())
+        (caption, base64.b64encode(bytes_of(folder / name)).decode())
         for name, caption in IMAGES.items()
         if name in run.files and (folder / name).stat().st_size <= MAX_IMAGE_BYTES
     ]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.reading import text_of
 from detkit.core.serialization import coerce, from_plain
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
@@ -24,7 +25,7 @@ def read_front(path: Path) -> tuple[ParetoPoint, ...]:
         ArtifactError: not one, damaged, or empty.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
+        plain = json.loads(text_of(path))
         points: tuple[ParetoPoint, ...] = coerce(tuple[ParetoPoint, ...], plain, path.name)
     except (ValueError, RecursionError, UsageError) as error:
         raise ArtifactError(f"{path} is not the front of a search: {error}") from error

@@ -6,15 +6,16 @@ Every figure of a report is taken here, on the graph as exported, never on the n
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import EVAL_NMS, Array
 from detkit.data.coco.folder import require_boxes
 from detkit.data.coco.split_reader import ImageRecord
@@ -75,7 +76,8 @@ class GraphScorer:
         self.manifest, self.records, self.class_names = manifest, records, class_names
         self.threads = threads
         self._parent = parent
-        self._folder = tempfile.TemporaryDirectory(prefix="detkit-quantize-")
+        self._open = contextlib.ExitStack()
+        self._folder = self._open.enter_context(temporary_folder())
         self._floats: dict[str, ExportedGraph] = {}
         self._float_aps: dict[str, float] = {}
         self._inputs: tuple[Array, ...] = ()
@@ -90,14 +92,14 @@ class GraphScorer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._folder.cleanup()
+        self._open.close()
 
     def export(self, model: Detector, engine: str) -> ExportedGraph:
         """Exports for `engine` and opens the graph there."""
         raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
         graph = for_engine(raw, engine) if isinstance(model, QuantizedDetector) else raw
         self._count += 1
-        path = Path(self._folder.name) / f"{self._count}.onnx"
+        path = self._folder / f"{self._count}.onnx"
         write_onnx(graph, dataclasses.replace(self.manifest, kind="onnx", form="deployed"), path)
         session_options = SessionOptions(threads=self.threads)
         return ExportedGraph(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.artifact.artifact import Manifest, parent_of
+from detkit.artifact.outputs import begin_folder, check_output_folder
 from detkit.config import (
     NO_INIT,
     AugmentConfig,
@@ -25,7 +26,6 @@ from detkit.config import (
 )
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import Holder
-from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.coco.folder import CocoFolder
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
@@ -43,6 +43,7 @@ from detkit.train.state import STATE, has_state, is_unbegun, read_state
 from detkit.train.step import PlainStep
 from detkit.train.stop import StopSignal
 
+VERB = "quantize"  # that the folder of a QAT run is made by
 START = "calibrated.safetensors"
 QAT_FILES = (START, *RUN_FILES)  # that such a run writes into its folder
 MAY_CHANGE = ("qat.epochs", "qat.patience", "device", "threads", "confirm", "max_dropped")
@@ -93,7 +94,7 @@ def train_quantized(
         quant=model.quant,
     )
     if not run.resume:
-        remove_earlier_run(run.folder, QAT_FILES)
+        begin_folder(run.folder, VERB, QAT_FILES)
         save_checkpoint(run.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
     distillation = Distillation(
@@ -148,7 +149,13 @@ def fixed_settings(config: QuantizeConfig) -> dict[str, Any]:
 
 
 def goes_on(
-    folder: Path, config: QuantizeConfig, *, resume: bool, force: bool, killed: Holder | None
+    folder: Path,
+    config: QuantizeConfig,
+    *,
+    data: Path,
+    resume: bool,
+    force: bool,
+    killed: Holder | None,
 ) -> bool:
     """Whether a run goes on from the state in its folder; else it starts from the beginning.
 
@@ -162,9 +169,15 @@ def goes_on(
     if resume and has_state(folder):
         check_settings(read_state(folder / STATE).inputs, fixed_settings(config), MAY_CHANGE)
         return True
-    is_ours = (folder / START).is_file()
     unbegun = killed is not None and is_unbegun(folder, QAT_FILES)
-    check_run_folder(folder, resume=resume, force=unbegun or (force and is_ours))
+    check_output_folder(
+        folder,
+        VERB,
+        force=force or unbegun,
+        resume=resume,
+        read=(data,),
+        hint="use --resume to continue or --force to start over",
+    )
     return False
 
 

@@ -65,6 +65,7 @@ def quantize_checkpoint(
         resume = goes_on(
             request.run_folder,
             request.config,
+            data=request.data,
             resume=request.resume,
             force=request.force,
             killed=killed,
@@ -130,8 +131,14 @@ def planned_steps(request: QuantizeRequest) -> list[str]:
     """Says what would be done, for --dry-run; the same checks are made."""
     if request.qat:
         check_unlocked(request.run_folder)
-        folder, config = request.run_folder, request.config
-        goes_on(folder, config, resume=request.resume, force=request.force, killed=None)
+        goes_on(
+            request.run_folder,
+            request.config,
+            data=request.data,
+            resume=request.resume,
+            force=request.force,
+            killed=None,
+        )
     parent, config = open_parent(request), request.config
     spec, splits = parent.manifest.arch, parent.folder.splits
     require_boxes(splits[config.split].records, f"'{config.split}' of {request.data}")

@@ -12,6 +12,7 @@ from pathlib import Path
 from detkit.artifact.embedded import check_readable
 from detkit.core.errors import ArtifactError
 from detkit.core.protobuf import read_fields
+from detkit.core.reading import bytes_of
 
 # Where tensors hide in an ONNX file: message -> field number -> message (onnx.proto3).
 _MESSAGES = {
@@ -41,7 +42,7 @@ def read_onnx(path: Path) -> bytes:
         ArtifactError: cut short, or with tensors in other files; old engines follow any path.
     """
     check_readable(path)
-    data = path.read_bytes()
+    data = bytes_of(path)
     try:
         points_elsewhere = any(_external_tensors(data, "model"))
     except (IndexError, ValueError, RecursionError) as error:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from detkit.core.errors import UsageError
+from detkit.core.errors import DetkitError, UsageError
+from detkit.core.reading import text_of
 from detkit.core.serialization import from_plain
 
 T = TypeVar("T")
@@ -16,7 +17,8 @@ def read_spec(cls: type[T], path: Path, what: str) -> T:
     """Reads a `cls` from a JSON file; `what` is its name in messages.
 
     Raises:
-        UsageError: no such file, unreadable, or not of the right shape.
+        DetkitError: it cannot be read.
+        UsageError: no such file, or not of the right shape.
     """
     return from_plain(cls, read_plain(path, what), where=path.name)
 
@@ -25,14 +27,15 @@ def read_plain(path: Path, what: str) -> Any:
     """Reads the JSON value in a file.
 
     Raises:
-        UsageError: no such file, unreadable, not JSON, or an object that has a key twice.
+        DetkitError: it cannot be read.
+        UsageError: no such file, not JSON, or an object that has a key twice.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_object)
+        return json.loads(text_of(path), object_pairs_hook=_object)
     except FileNotFoundError as error:
         raise UsageError(f"no such {what} file: {path}") from error
     except OSError as error:
-        raise UsageError(f"cannot read the {what} {path}: {error.strerror}") from error
+        raise DetkitError(f"cannot read the {what} {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not UTF-8 text") from error
     except (ValueError, RecursionError) as error:

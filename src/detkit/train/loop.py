@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from detkit.artifact.artifact import Manifest, write_text
+from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import append_line, write_text
 from detkit.config import OptimConfig, TrainConfig, to_toml
 from detkit.core.boxes import EVAL_NMS, Detections
 from detkit.core.errors import NonFiniteError, TrainingError
@@ -392,5 +393,4 @@ def append_metrics(path: Path, progress: TrainProgress, figures: Figures, second
     kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
     per_class = {name: score.ap for name, score in figures.per_class.items()}
     line = json.dumps({**kept, "per_class": per_class, "seconds": round(seconds, 3)})
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
+    append_line(path, line)

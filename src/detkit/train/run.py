@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact.artifact import write_text
-from detkit.config import AUTO_INIT, NO_INIT, TrainConfig, resolve
+from detkit.artifact.outputs import begin_folder, check_output_folder
+from detkit.artifact.writing import append_line, write_text
+from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import LOCK, Holder, check_unlocked, killed_note, locked_folder
-from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.training.sampling import ImageSampling
 from detkit.engines.torch.session import find_device
 from detkit.pages.run_page import render_run
@@ -49,6 +49,7 @@ NAMES = {  # that are no paths
     "model": tuple(ZOO),
     "teacher_outputs": tuple(PRESETS),
 }
+VERB = "train"  # that a run folder is made by
 RUN_FILES = (  # that a run writes into its folder
     CONFIG,
     METRICS,
@@ -59,7 +60,7 @@ RUN_FILES = (  # that a run writes into its folder
     "log.txt",
     "train_batch.jpg",
     "val_detections.jpg",
-    "state",
+    STATE.as_posix(),
 )
 
 
@@ -137,20 +138,19 @@ def run_training(
     follow = Follow(log=log, warn=warn or log, on_progress=on_progress, stop=stop)
     if dry_run:
         check_unlocked(folder)
-        resume = _goes_on(folder, request, None)
+        resume = _goes_on(folder, config, request, None)
         prepared = _prepare(config, folder, resume=resume, follow=follow)
         if resume:
             check_inputs(read_state(folder / STATE).inputs, prepared.inputs, last=folder / LAST)
         return None
     with locked_folder(folder) as killed:
-        resume = _goes_on(folder, request, killed)
+        resume = _goes_on(folder, config, request, killed)
         if killed:
             log(killed_note(killed))
         if request.resume and not resume:
             log("no state was saved before it ended: from the beginning")
         prepared = _prepare(config, folder, resume=resume, follow=follow)
-        if not resume:
-            remove_earlier_run(folder, RUN_FILES)
+        begin_folder(folder, VERB, RUN_FILES, resume=resume)
         report = _train(prepared, folder, resume=resume, follow=follow)
         write_text(folder / "report.html", render_run(folder))
         return report
@@ -182,18 +182,18 @@ class PreparedRun:
         return inputs_of(self.setup, self.config, device, fixed_settings(self.config))
 
 
-def _goes_on(folder: Path, request: TrainRequest, killed: Holder | None) -> bool:
+def _goes_on(
+    folder: Path, config: TrainConfig, request: TrainRequest, killed: Holder | None
+) -> bool:
     """Whether the run goes on from a state that is there; else it starts from the beginning.
 
     Raises:
         UsageError: a folder with something in it, where nobody said what to do.
         ArtifactError: a state that should be there is gone.
     """
-    if request.resume:
-        return has_state(folder)
     unbegun = killed is not None and is_unbegun(folder, RUN_FILES)
-    check_run_folder(folder, resume=False, force=request.force or unbegun)
-    return False
+    _check_folder(folder, config, request, is_unbegun=unbegun)
+    return request.resume and has_state(folder)
 
 
 def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow) -> PreparedRun:
@@ -216,30 +216,45 @@ def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow)
 
 def _train(run: PreparedRun, folder: Path, *, resume: bool, follow: Follow) -> TrainReport:
     """Trains, with the lines and warnings in `log.txt`, too."""
-    with (folder / "log.txt").open("a", encoding="utf-8", buffering=1) as file:
+    log_file = folder / "log.txt"
 
-        def log_progress(progress: TrainProgress) -> None:
-            if progress.is_validated:
-                file.write(progress.line() + "\n")
-            follow.on_progress(progress)
+    def log_progress(progress: TrainProgress) -> None:
+        if progress.is_validated:
+            append_line(log_file, progress.line())
+        follow.on_progress(progress)
 
-        def warn(text: str) -> None:
-            file.write(f"warning: {text}\n")
-            follow.warn(text)
+    def warn(text: str) -> None:
+        append_line(log_file, f"warning: {text}")
+        follow.warn(text)
 
-        file.writelines(f"{line}\n" for line in run.lines)
-        file.writelines(f"warning: {text}\n" for text in run.warnings)
-        auxiliary = run.setup.teacher.as_loss(run.config) if run.setup.teacher else None
-        trainer = Trainer(
-            run.config,
-            run.setup,
-            folder,
-            on_progress=log_progress,
-            stop=follow.stop,
-            warn=warn,
-            make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
-        )
-        return trainer.run(resume=resume)
+    for line in (*run.lines, *(f"warning: {text}" for text in run.warnings)):
+        append_line(log_file, line)
+    auxiliary = run.setup.teacher.as_loss(run.config) if run.setup.teacher else None
+    trainer = Trainer(
+        run.config,
+        run.setup,
+        folder,
+        on_progress=log_progress,
+        stop=follow.stop,
+        warn=warn,
+        make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
+    )
+    return trainer.run(resume=resume)
+
+
+def _check_folder(
+    folder: Path, config: TrainConfig, request: TrainRequest, *, is_unbegun: bool
+) -> None:
+    """Raises UsageError where the run may not be in `folder`."""
+    read = (config.data, *(getattr(config, name) for name in PATHS_OF_SPLITS))
+    check_output_folder(
+        folder,
+        VERB,
+        force=request.force or is_unbegun,
+        resume=request.resume,
+        read=[Path(path) for path in read if path],
+        hint="use --resume to continue or --force to start over",
+    )
 
 
 def with_chosen_epochs(

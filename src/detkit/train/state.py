@@ -13,16 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from detkit.artifact.artifact import atomic_path, write_text
+from detkit.artifact.outputs import made_names
+from detkit.artifact.writing import atomic_path, write_text
 from detkit.core.errors import ArtifactError, DetkitError
-from detkit.core.run_lock import LOCK
+from detkit.core.reading import text_of
 from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import Detector
+from detkit.nn.tensor_file import write_tensors
 from detkit.train.optim import Ema
 from detkit.train.run_inputs import RunInputs
 
@@ -64,7 +65,7 @@ def save_state(
     tensors |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(saved, partial, metadata={"state": to_json(state)})
+        write_tensors(partial, saved, {"state": to_json(state)})
 
 
 def has_state(run: Path) -> bool:
@@ -86,9 +87,8 @@ def has_state(run: Path) -> bool:
 
 def is_unbegun(run: Path, names: Iterable[str]) -> bool:
     """Whether a folder holds nothing but what a run of ours, of these names, began with."""
-    there = {path.name for path in run.iterdir() if ".partial" not in path.suffixes}
-    there.discard(LOCK)
-    is_ours = there <= set(names) and not (run / STATE).is_file()
+    ours = {Path(name).parts[0] for name in names}
+    is_ours = made_names(run) <= ours and not (run / STATE).is_file()
     return is_ours and len(_metrics_lines(run / METRICS)) <= 1
 
 
@@ -100,7 +100,7 @@ def trim_metrics(path: Path, epochs: int) -> None:
 
 def _metrics_lines(path: Path) -> list[str]:
     """The whole lines of `metrics.jsonl`: a killed run may have left half of one."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = text_of(path).splitlines() if path.is_file() else []
     return [line for line in lines if line.endswith("}")]
 
 

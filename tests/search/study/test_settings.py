@@ -71,18 +71,18 @@ def test_a_folder_that_is_gone_is_told_with_the_way_to_its_new_place(tmp_path: P
 
 def test_a_search_killed_before_its_first_trial_starts_again_and_no_other(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no search to resume"):
-        goes_on(tmp_path, resume=True, force=False, killed=None)
-    assert not goes_on(tmp_path, resume=True, force=False, killed=KILLED)
+        goes_on(tmp_path, SearchConfig(), resume=True, force=False, killed=None)
+    assert not goes_on(tmp_path, SearchConfig(), resume=True, force=False, killed=KILLED)
     (tmp_path / CONFIG).touch()
     journal = Journal(tmp_path / JOURNAL, {})
     journal.ask([{"a": 1}])
     journal.close()
-    assert goes_on(tmp_path, resume=True, force=False, killed=None)
-    assert not goes_on(tmp_path, resume=False, force=False, killed=KILLED)
+    assert goes_on(tmp_path, SearchConfig(), resume=True, force=False, killed=None)
+    assert not goes_on(tmp_path, SearchConfig(), resume=False, force=False, killed=KILLED)
     with pytest.raises(UsageError, match="already exists"):
-        goes_on(tmp_path, resume=False, force=False, killed=None)
+        goes_on(tmp_path, SearchConfig(), resume=False, force=False, killed=None)
     journal = Journal(tmp_path / JOURNAL, {})
     journal.tell({"a": 1}, {"x": 1.0})
     journal.close()
     with pytest.raises(UsageError, match="already exists"):
-        goes_on(tmp_path, resume=False, force=False, killed=KILLED)
+        goes_on(tmp_path, SearchConfig(), resume=False, force=False, killed=KILLED)

@@ -47,7 +47,7 @@ def advise(
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.core.errors import GateError
 
-    check_report_file(out, force=force)
+    check_report_file(out, force=force, read=(checkpoint, data))
     limits = VariantLimits(max_drop=max_drop, max_ms=max_ms)
     request = AdviseRequest(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
     report = find_advice(request, console.log)

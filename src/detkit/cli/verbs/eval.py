@@ -79,7 +79,7 @@ def eval_(
     from detkit.artifact.artifact import parent_of
     from detkit.evaluation.evaluate import score_split
 
-    check_report_file(out, force=force)
+    check_report_file(out, force=force, read=(model, data, annotations))
     session = open_model(
         model,
         outputs=outputs,

@@ -25,6 +25,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
+from detkit.cli.report_output import check_report_file
 from detkit.cli.training_output import check_resume, handle_signals, printer
 from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
@@ -113,7 +114,7 @@ def quantize(
     given = locals()
     console.setup(quiet, verbose)
     _check_resume(resume, force, qat=qat)
-    path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
+    path = _output_path(out, checkpoint, data, force=force or resume)
     if pick is not None and data is None:
         from detkit.quantize.result import pick_again
 
@@ -143,6 +144,15 @@ def _check_resume(resume: bool, force: bool, *, qat: bool) -> None:
     check_resume(resume, force)
     if resume and not qat:
         raise UsageError("--resume continues a training: --qat is missing")
+
+
+def _output_path(out: Path | None, checkpoint: Path, data: Path | None, *, force: bool) -> Path:
+    """See `output_path`; the report beside it is written, too."""
+    from detkit.quantize.result import report_path
+
+    path = output_path(out, checkpoint, ".int8.safetensors", force=force, read=data)
+    check_report_file(report_path(path), force=force)
+    return path
 
 
 def _named(data: Path | None) -> Path:

@@ -12,9 +12,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact.artifact import Manifest, atomic_path, write_text
+from detkit.artifact.artifact import Manifest
 from detkit.artifact.embedded import sidecar_of
+from detkit.artifact.writing import write_bytes, write_text
 from detkit.core.errors import ArtifactError, BackendError, UsageError
+from detkit.core.reading import bytes_of
 from detkit.core.serialization import digest_of, from_plain, to_json, to_plain
 from detkit.engines.tensorrt.build_machine import Machine
 
@@ -39,8 +41,7 @@ def write_engine(path: Path, engine: bytes, sidecar: EngineSidecar) -> None:
     manifest = dataclasses.replace(sidecar.manifest, digest=hashlib.sha256(engine).hexdigest())
     sidecar = dataclasses.replace(sidecar, manifest=manifest, digest="")
     sidecar = dataclasses.replace(sidecar, digest=digest_of(sidecar))
-    with atomic_path(path) as partial:
-        partial.write_bytes(engine)
+    write_bytes(path, engine)
     write_text(sidecar_of(path), to_json(sidecar) + "\n")
 
 
@@ -52,7 +53,7 @@ def read_sidecar(path: Path) -> EngineSidecar:
     """
     file = sidecar_of(path)
     try:
-        sidecar = from_plain(EngineSidecar, json.loads(file.read_bytes()), where=file.name)
+        sidecar = from_plain(EngineSidecar, json.loads(bytes_of(file)), where=file.name)
     except (OSError, ValueError, UsageError) as error:
         raise ArtifactError(f"{file}: cannot be read: {error}") from error
     if digest_of(to_plain(dataclasses.replace(sidecar, digest=""))) != sidecar.digest:

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from detkit.artifact.artifact import Parent, write_text
+from detkit.artifact.artifact import Parent
 from detkit.artifact.licence import FROM_SCRATCH, WeightsOrigin
+from detkit.artifact.outputs import begin_folder
+from detkit.artifact.writing import write_text
 from detkit.config import NO_INIT, SearchConfig, TrainConfig
 from detkit.core.errors import UsageError
+from detkit.core.reading import text_of
 from detkit.core.serialization import from_json
 from detkit.data.coco.folder import CocoSplit
 from detkit.nn.checkpoint import new_detector
@@ -25,11 +27,14 @@ from detkit.nn.supernet.elastic import Elastic, require_elastic
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.search.scoring.sandwich import SandwichStep
+from detkit.search.scoring.study_folder import claim_in_study
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
 from detkit.train.first_weights import first_weights
 from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
+from detkit.train.run import RUN_FILES
+from detkit.train.run import VERB as TRAIN_VERB
 from detkit.train.setup import TrainSetup, open_splits
 from detkit.train.state import STATE
 from detkit.train.stop import StopSignal
@@ -57,9 +62,8 @@ def train_supernet(
     settings = training_config(config, space)
     setup = supernet_setup(config, settings, space)
     resume = (folder / STATE).is_file()
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_in_study(out, f"{FOLDER}/")
+    begin_folder(folder, TRAIN_VERB, RUN_FILES, resume=resume)
     spec, sharing = setup.model.spec, config.supernet
     for note in setup.notes:
         log(note)
@@ -98,7 +102,7 @@ def is_trained(out: Path) -> bool:
     report = out / FOLDER / "report.json"
     if not report.is_file():
         return False
-    return from_json(TrainReport, report.read_text(encoding="utf-8")).stopped_by != "signal"
+    return from_json(TrainReport, text_of(report)).stopped_by != "signal"
 
 
 def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:

@@ -79,7 +79,6 @@ class SupernetWeights:
 
     def save(self, model: Detector, path: Path, ap: float) -> None:
         """Writes an ordinary checkpoint, whose parent is the supernet."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         settings = dataclasses.replace(self.config.train, data=self.config.data)
         save_checkpoint(path, model, self._setup(model).manifest(settings, {"ap": ap}))
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
+from detkit.core.reading import text_of
+from detkit.search.scoring.study_folder import claim_in_study
 from detkit.search.strategies.discrete_space import Floats
 
 
@@ -23,10 +25,11 @@ class FileCache:
     def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
         path = self.folder / f"{name}.json"
         if path.is_file():
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = json.loads(text_of(path))
             if kept["key"] == self.key:
                 return np.array(kept["values"], np.float64)
         values = make()
+        claim_in_study(self.folder.parent, f"{self.folder.name}/{path.name}")
         write_text(path, json.dumps({"key": self.key, "values": values.tolist()}) + "\n")
         return values
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.artifact.artifact import sha256_of
+from detkit.artifact.outputs import check_output_folder, made_names
 from detkit.config import (
     AUTO_INIT,
     NO_INIT,
@@ -22,8 +23,8 @@ from detkit.config import (
 )
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import LOCK, Holder
-from detkit.core.work_folder import check_run_folder
 from detkit.data.coco.folder import require_boxes
+from detkit.search.scoring.study_folder import VERB
 from detkit.search.study.journal import JOURNAL, has_trials
 from detkit.spec.onnx_description import PRESETS
 from detkit.spec.space import SPACES, SearchSpace
@@ -83,26 +84,33 @@ def _saved(folder: Path | None) -> Path | None:
     return None
 
 
-def goes_on(out: Path, *, resume: bool, force: bool, killed: Holder | None) -> bool:
+def goes_on(
+    out: Path, config: SearchConfig, *, resume: bool, force: bool, killed: Holder | None
+) -> bool:
     """Whether a search goes on from the journal in its folder; else it starts from the beginning.
 
     Raises:
         UsageError: a folder with something in it, where nobody said what to do, or nothing to
             resume.
     """
-    if (out / JOURNAL).is_file() and resume:
-        return True
+    unbegun = killed is not None and _is_unbegun(out)
+    check_output_folder(
+        out,
+        VERB,
+        force=force or unbegun,
+        resume=resume,
+        read=[Path(config.data)] if config.data else [],
+        hint="use --resume to continue or --force to start over",
+    )
     if resume and not (killed or (out / CONFIG).is_file()):
         raise UsageError(f"there is no search to resume in {out}", hint="leave out --resume")
-    check_run_folder(out, resume=resume, force=force or (killed is not None and _is_unbegun(out)))
-    return False
+    return resume and (out / JOURNAL).is_file()
 
 
 def _is_unbegun(out: Path) -> bool:
     """Whether there is nothing but what a search has before the first of its trials is done."""
-    names = {path.name for path in out.iterdir()}
-    first = {LOCK, CONFIG, JOURNAL, f"{JOURNAL}-journal"}
-    return names <= first and not has_trials(out / JOURNAL)
+    first = {CONFIG, JOURNAL, f"{JOURNAL}-journal"}
+    return made_names(out) <= first and not has_trials(out / JOURNAL)
 
 
 def fixed_settings(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:

@@ -14,13 +14,12 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
 from detkit.config import SearchConfig, to_toml
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
 from detkit.core.run_lock import killed_note, locked_folder
 from detkit.core.serialization import digest_of, to_json, to_plain
-from detkit.core.work_folder import remove_earlier_run
 from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
@@ -32,6 +31,7 @@ from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator,
 from detkit.search.scoring.latency import latency_text, open_predictor
 from detkit.search.scoring.objective import limits, objectives_of
 from detkit.search.scoring.relaxation import SupernetRelaxation
+from detkit.search.scoring.study_folder import begin_study, claim_in_study
 from detkit.search.strategies import make_searcher
 from detkit.search.strategies.discrete_space import Point
 from detkit.search.strategies.searcher import Searcher
@@ -45,18 +45,6 @@ from detkit.search.study.settings import CONFIG, evaluator_name, fixed_settings,
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
 from detkit.train.stop import Stopped
-
-STUDY_FILES = (  # that a search writes into its folder
-    CONFIG,
-    JOURNAL,
-    "report.json",
-    "pareto.json",
-    "pareto.html",
-    "front",
-    "runs",
-    "searcher",
-    "supernet",
-)
 
 
 class Study:
@@ -263,8 +251,9 @@ class Study:
         write_text(self.out / "report.json", to_json(report) + "\n")
         write_text(self.out / "pareto.json", to_json(report.pareto) + "\n")
         for point in report.pareto:
-            path = self.out / "front" / f"{point.digest}.json"
-            write_text(path, json.dumps(point.arch, indent=2) + "\n")
+            name = f"front/{point.digest}.json"
+            claim_in_study(self.out, name)
+            write_text(self.out / name, json.dumps(point.arch, indent=2) + "\n")
         zoo = {name: self.searcher.space.to_row(p) for name, p in self.space.zoo_points().items()}
         named = {
             name: trial.figures
@@ -321,11 +310,10 @@ def run_search(
     if measured_front and not resume:
         raise UsageError("--measured is for a search that is resumed", hint="--resume")
     with locked_folder(out) as killed:
-        resume = goes_on(out, resume=resume, force=force, killed=killed)
+        resume = goes_on(out, config, resume=resume, force=force, killed=killed)
         if killed:
             callbacks.log(killed_note(killed))
-        if not resume:
-            remove_earlier_run(out, STUDY_FILES)
+        begin_study(out, resume=resume)
         callbacks.log(
             f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
             f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
