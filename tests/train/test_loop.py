@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from detkit.artifact.artifact import read_manifest
+from detkit.artifact.outputs import begin_folder
 from detkit.config import TrainConfig, resolve
 from detkit.core.boxes import EVAL_NMS
 from detkit.core.errors import ArtifactError, TrainingError, UsageError
@@ -260,7 +261,7 @@ def test_a_full_folder_is_refused_and_force_removes_only_what_is_ours(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    out.mkdir()
+    begin_folder(out, "train", ("best.safetensors",))
     (out / "notes.txt").write_text("mine")
     (out / "best.safetensors").write_text("old")
     with pytest.raises(UsageError, match="already exists"):

@@ -65,7 +65,7 @@ class Study:
 
         Raises:
             UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
-                study with other settings.
+                study with other settings, or a file in the way that is not the study's.
         """
         self.config, self.space, self.out, self.callbacks = config, space, out, callbacks
         self.executor = executor
@@ -78,6 +78,8 @@ class Study:
         self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
+        begin_study(out, resume=resume)
+        if not resume:
             write_text(out / CONFIG, to_toml(config))  # before the journal: it says how to resume
         self.journal = Journal(out / JOURNAL, self.settings)
         self.done_before = len(self.journal.completed())
@@ -313,7 +315,6 @@ def run_search(
         resume = goes_on(out, config, resume=resume, force=force, killed=killed)
         if killed:
             callbacks.log(killed_note(killed))
-        begin_study(out, resume=resume)
         callbacks.log(
             f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
             f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
