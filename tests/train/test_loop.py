@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from detkit.artifact.artifact import read_manifest
-from detkit.artifact.outputs import begin_folder
+from detkit.artifact.outputs import MARKER, begin_folder
 from detkit.config import TrainConfig, resolve
 from detkit.core.boxes import EVAL_NMS
 from detkit.core.errors import ArtifactError, TrainingError, UsageError
@@ -60,6 +60,7 @@ def test_a_run_leaves_its_whole_folder(config: TrainConfig, tmp_path: Path) -> N
     report = train(config, tmp_path / "run", seen=seen)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
+        MARKER,
         "config.toml",
         "metrics.jsonl",
         "best.safetensors",
