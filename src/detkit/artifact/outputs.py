@@ -19,6 +19,7 @@ from detkit.artifact.made_by import is_ours
 from detkit.artifact.writing import TEMPORARY, sweep, write_text
 from detkit.core.errors import DetkitError, UsageError
 from detkit.core.reading import kind_of_file, text_of
+from detkit.core.run_lock import LOCK
 from detkit.core.serialization import digest_of, from_json, to_json
 
 MARKER = ".detkit.json"
@@ -93,10 +94,13 @@ def check_output_folder(
 
 def is_filled(folder: Path) -> bool:
     """Whether a folder holds anything but marks and temporary files of ours."""
-    if not folder.is_dir():
-        return False
-    names = (entry.name for entry in folder.iterdir())
-    return any(name != MARKER and not TEMPORARY.fullmatch(name) for name in names)
+    return bool(made_names(folder))
+
+
+def made_names(folder: Path) -> set[str]:
+    """The names in a folder, if it is one, but for marks, locks and temporary files of ours."""
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
+    return {n for n in names - {MARKER, LOCK} if not TEMPORARY.fullmatch(n)}
 
 
 def _check_apart(out: Path, read: Iterable[Path]) -> None:

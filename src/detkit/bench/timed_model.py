@@ -35,7 +35,8 @@ from detkit.runtime.session import (
     takes_pixels,
 )
 from detkit.spec.onnx_description import OnnxDescription
-from detkit.timing.measure import WINDOW, Clock, TimedCall, cycle_inputs
+from detkit.timing.cpu_time import works_in_caller
+from detkit.timing.measure import Clock, TimedCall, cycle_inputs
 from detkit.timing.plan import TimingPlan
 
 NUM_IMAGES = 8  # different ones, in turn
@@ -115,17 +116,8 @@ def cpu_clock_for(models: Sequence[TimedModel], session_options: SessionOptions)
     """Gives the clock of the calling thread, if its CPU time says how long each model takes."""
     if session_options.device != "cpu":
         return None
-    works = [_works_in_caller(model.runs()[0], session_options.threads) for model in models]
+    works = [works_in_caller(model.runs()[0], session_options.threads) for model in models]
     return time.thread_time if all(works) else None
-
-
-def _works_in_caller(run: TimedCall, threads: int) -> bool:
-    """Whether the calling thread does at least half of its share of the work."""
-    own, process = time.thread_time(), time.process_time()
-    for number in range(WINDOW):
-        run(number)
-    share = (time.process_time() - process) / threads
-    return time.thread_time() - own >= share / 2
 
 
 def fill_options(session_options: SessionOptions, scenario: str) -> SessionOptions:

@@ -84,7 +84,7 @@ def _row(variant: Variant, chosen: bool) -> tuple[str, ...]:
         variant.precision,
         f"{variant.ap:.4f}",
         f"{variant.drop:+.2f}",
-        f"{variant.drop_noise:.2f}",
+        "-" if variant.drop_noise is None else f"{variant.drop_noise:.2f}",
         f"{variant.latency_ms:.2f}",
         *(f"{ratio:.3f}" for ratio in (variant.ratio, variant.ratio_low, variant.ratio_high)),
         f"{variant.bytes / 1e6:.2f}",

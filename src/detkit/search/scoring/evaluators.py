@@ -27,8 +27,8 @@ from detkit.search.scoring.supernet import FOLDER, WEIGHTS, is_trained, train_su
 from detkit.search.scoring.supernet_weights import SupernetWeights
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.train.loop import STATE
 from detkit.train.run import TrainRequest, run_training
+from detkit.train.state import STATE
 from detkit.train.stop import StopSignal
 
 
@@ -139,7 +139,8 @@ def train_one(config: TrainConfig, run: Path, stop: StopSignal) -> Score | None:
     assert report is not None
     if report.stopped_by == "signal":
         return None
-    return Score(value=report.ap, ap=report.ap, checkpoint=report.checkpoint)
+    ap = report.ap
+    return Score(value=math.nan if ap is None else ap, ap=ap, checkpoint=report.checkpoint)
 
 
 class SupernetEvaluator:

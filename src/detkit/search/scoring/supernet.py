@@ -31,11 +31,12 @@ from detkit.search.scoring.study_folder import claim_in_study
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
 from detkit.train.first_weights import first_weights
-from detkit.train.loop import STATE, Trainer
+from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
 from detkit.train.run import RUN_FILES
 from detkit.train.run import VERB as TRAIN_VERB
 from detkit.train.setup import TrainSetup, open_splits
+from detkit.train.state import STATE
 from detkit.train.stop import StopSignal
 
 FOLDER = "supernet"
@@ -75,14 +76,21 @@ def train_supernet(
     )
 
     def log_epoch(progress: TrainProgress) -> None:
-        if progress.ap is not None:
+        if progress.is_validated:
             log(f"supernet {progress.line()}, largest network")
 
     make_strategy = functools.partial(
         SandwichStep, space=space, settings=sharing, records=setup.train.records
     )
     trainer = Trainer(
-        settings, setup, folder, on_progress=log_epoch, stop=stop, make_strategy=make_strategy
+        settings,
+        setup,
+        folder,
+        on_progress=log_epoch,
+        stop=stop,
+        warn=lambda text: log(f"warning: {text}"),
+        words=UserWords(lr="train.optim.lr", has_init=False),
+        make_strategy=make_strategy,
     )
     report = trainer.run(resume=resume)
     write_text(folder / "report.html", render_run(folder))
