@@ -5,6 +5,7 @@ import pytest
 
 from detkit.data.coco.suspicion import (
     WrittenBoxes,
+    corners,
     suspect_boxes,
     suspect_classes,
     suspect_images,
@@ -122,3 +123,11 @@ def test_objects_that_vanish_are_told_with_a_size_that_shows_them() -> None:
     assert suspect_sizes("train", sides, np.full(10, 0.5), 1000) == []
     (tiles,) = suspect_sizes("train", np.full(10, 2.0), scales, 64)
     assert "tiles" in tiles.remedy
+
+
+@pytest.mark.parametrize("form", ["xywh", "cxcywh", "xyxy"])
+def test_infinite_boxes_are_judged_without_a_warning(form: str) -> None:
+    quads = np.array([[np.inf, 0, np.inf, 4], [-np.inf, 1, np.inf, 1], [1, 2, 3, 4]])
+    found = corners(quads, form)
+    assert found.shape == (3, 4)
+    assert np.isfinite(found[2]).all()

@@ -54,8 +54,9 @@ def corners(quads: Floats, form: str) -> Floats:
     first, second = quads[:, :2], quads[:, 2:]
     if form == "xyxy":
         return quads
-    left_top = first - second / 2 if form == "cxcywh" else first
-    return np.concatenate([left_top, left_top + second], axis=1)
+    with np.errstate(invalid="ignore"):  # an infinite centre and size give no corner
+        left_top = first - second / 2 if form == "cxcywh" else first
+        return np.concatenate([left_top, left_top + second], axis=1)
 
 
 def _as_written(boxes: WrittenBoxes) -> Floats:

@@ -1,0 +1,189 @@
+"""The promises of the tool under attack: kills, full disks, damage, hostile and dirty files.
+
+    python benchmarks/reliability.py WORK [--only kills] [--scale 1.0] -o results/reliability.json
+
+Prints a line for each kind of attack: how often it was tried, how often the promise held, and what
+went wrong first. Exit 1 where anything went wrong. A scale of 1 is the whole campaign; smaller ones
+try less often, with the same seeds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from reliability_disk import fill_all
+from reliability_folders import draw_folders
+from reliability_kills import TRAIN, kill_all, victims
+from reliability_long import run_together, watch_training
+from reliability_process import Tally, preload, run_verb
+from rows import Row, show_rows
+
+KILLS = 26  # of each of eight verbs
+FOLDERS = 1700  # of each of three formats
+STEPS = 1000
+PAIRS = 10  # of each verb
+WRITES = 40  # at which the disk is full, of each verb at most
+
+
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """Where it works, how much it tries, and the seed of all that is drawn."""
+
+    work: Path
+    scale: float
+    seed: int
+
+    @property
+    def prepared(self) -> Path:
+        """The folder of what the attacked verbs read; see `prepare`."""
+        return self.work / "prepared"
+
+    def times(self, whole: int) -> int:
+        return max(1, round(whole * self.scale))
+
+
+def prepare(folder: Path) -> None:
+    """Makes what the verbs need: a data set, also as VOC, a run, a checkpoint, an ONNX file.
+
+    Raises:
+        RuntimeError: a verb failed.
+    """
+    if (folder / "published.pth").is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    synth = ["data", "synth", "-o", "data", "--train", "16", "--val", "8", "--test", "8"]
+    train = ["train", "data", *TRAIN, "--epochs", "1", "--threads", "1", "-o", "run"]
+    for args in (
+        [*synth, "--size", "64", "--force", "-q"],
+        [*train, "--set", "workers=0", "--force", "-q"],
+        ["reparam", "run/best.safetensors", "-o", "m.safetensors", "--force", "-q"],
+        ["export", "--to", "onnx", "m.safetensors", "-o", "m.onnx", "--force", "-q"],
+    ):
+        ended = run_verb(args, folder)
+        if ended.code:
+            raise RuntimeError(f"{' '.join(args)}: {ended.stderr}")
+    _write_voc(folder / "data", folder / "voc")
+    _write_published(folder / "published.pth")
+
+
+def _write_voc(data: Path, out: Path) -> None:
+    """The training split of a COCO folder as a VOC folder."""
+    document = json.loads((data / "annotations" / "instances_train.json").read_text("utf-8"))
+    names = {category["id"]: category["name"] for category in document["categories"]}
+    (out / "Annotations").mkdir(parents=True, exist_ok=True)
+    (out / "JPEGImages").mkdir(exist_ok=True)
+    for image in document["images"]:
+        name = Path(image["file_name"]).name
+        source = next(data.rglob(name))
+        (out / "JPEGImages" / name).write_bytes(source.read_bytes())
+        parts = [f"<filename>{name}</filename>"]
+        for found in document["annotations"]:
+            if found["image_id"] == image["id"]:
+                x, y, width, height = found["bbox"]
+                corners = f"<xmin>{x}</xmin><ymin>{y}</ymin>"
+                corners += f"<xmax>{x + width}</xmax><ymax>{y + height}</ymax>"
+                name_of = names[found["category_id"]]
+                parts.append(f"<object><name>{name_of}</name><bndbox>{corners}</bndbox></object>")
+        text = f"<annotation>{''.join(parts)}</annotation>"
+        (out / "Annotations" / name).with_suffix(".xml").write_text(text, encoding="utf-8")
+
+
+def _write_published(path: Path) -> None:
+    """Random weights of yolo-nas-s as its first trainer saved them."""
+    import torch
+
+    from detkit.nn.checkpoint import new_detector
+    from detkit.spec.zoo import ZOO
+
+    torch.save({"net": new_detector(ZOO["yolo-nas-s"], seed=0).state_dict()}, path)
+
+
+def kills(campaign: Campaign) -> Iterator[Tally]:
+    """`kill -9` at drawn moments."""
+    where = campaign.prepared
+    chosen = victims(where / "data", where / "m.safetensors", where / "voc")
+    yield from kill_all(
+        chosen, campaign.work / "kills", kills=campaign.times(KILLS), seed=campaign.seed
+    )
+
+
+def disk(campaign: Campaign) -> Iterator[Tally]:
+    """A disk that is full from the Nth write on."""
+    most = campaign.times(WRITES)
+    yield from fill_all(campaign.prepared, campaign.work / "disk", most=most)
+
+
+def folders(campaign: Campaign) -> Iterator[Tally]:
+    """Dirty COCO, YOLO and VOC folders."""
+    times = campaign.times(FOLDERS)
+    yield from draw_folders(campaign.work / "folders", times=times, first_seed=campaign.seed)
+
+
+def steps(campaign: Campaign) -> Iterator[Tally]:
+    """Memory and descriptors over a long training."""
+    count = campaign.times(STEPS)
+    yield watch_training(campaign.prepared / "data", campaign.work / "steps", steps=count)
+
+
+def together(campaign: Campaign) -> Iterator[Tally]:
+    """Two of a verb at once with one output."""
+    times = campaign.times(PAIRS)
+    yield from run_together(campaign.prepared, campaign.work / "together", times=times)
+
+
+PARTS: dict[str, Callable[[Campaign], Iterator[Tally]]] = {
+    "kills": kills,
+    "disk": disk,
+    "folders": folders,
+    "steps": steps,
+    "together": together,
+}
+
+
+def rows(campaign: Campaign, parts: Iterable[str]) -> Iterator[Row]:
+    """The table, line by line as it is measured."""
+    for part in parts:
+        began = time.monotonic()
+        for tally in PARTS[part](campaign):
+            now = time.monotonic()
+            yield {
+                "attack": tally.what,
+                "tried": tally.tried,
+                "held": tally.held,
+                "seconds": round(now - began, 1),
+                **({"notes": tally.notes} if tally.notes else {}),
+                **({"failures": tally.failures} if tally.failures else {}),
+            }
+            began = now
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("work", type=Path)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--scale", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("-o", "--out", type=Path, default=None)
+    args = parser.parse_args()
+    campaign = Campaign(work=args.work.resolve(), scale=args.scale, seed=args.seed)
+    preload()
+    prepare(campaign.prepared)
+    failed: list[Row] = []
+
+    def watched() -> Iterator[Row]:
+        for row in rows(campaign, args.only):
+            failed.extend([row] if row["held"] < row["tried"] else [])
+            yield row
+
+    show_rows(watched(), "reliability", args.out, scale=args.scale, seed=args.seed)
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
