@@ -13,8 +13,9 @@ import torch
 
 from detkit.artifact.artifact import read_manifest
 from detkit.core.errors import ArtifactError
+from detkit.importing.pickle_machine import InertObject
 from detkit.importing.run import import_checkpoint
-from detkit.importing.unpickle import inert, read_checkpoint
+from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import parse_yolo_nas
 from detkit.nn.checkpoint import load_checkpoint, new_detector
 from detkit.nn.decode import Predictor
@@ -91,13 +92,10 @@ def test_bgr_and_unscaled_input_is_folded_into_the_stem() -> None:
 
 def test_class_names_survive_an_omegaconf_list() -> None:
     saved, _ = checkpoint(FINE_TUNED)
-    nodes = []
-    for name in ("cat", "dog"):
-        node = inert("omegaconf.nodes.AnyNode")()
-        node.__setstate__({"_val": name})
-        nodes.append(node)
-    names = inert("omegaconf.listconfig.ListConfig")()
-    names.__setstate__({"_content": nodes})
+    nodes = [
+        InertObject("omegaconf.nodes.AnyNode", state={"_val": name}) for name in ("cat", "dog")
+    ]
+    names = InertObject("omegaconf.listconfig.ListConfig", state={"_content": nodes})
     saved["processing_params"]["class_names"] = names
     assert parse_yolo_nas(saved).class_names == ("cat", "dog")
 

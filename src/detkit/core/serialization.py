@@ -18,6 +18,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union
 
+from detkit.core.content_digest import Sealed, check_seal, seal
 from detkit.core.errors import UsageError, did_you_mean
 
 T = TypeVar("T")
@@ -30,7 +31,8 @@ def to_plain(value: Any) -> Any:
     {'size': [320, 320]}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        plain = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return seal(plain) if isinstance(value, Sealed) else plain
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -67,6 +69,8 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
     where = where or cls.__name__
     if not isinstance(plain, Mapping):
         raise UsageError(f"{where}: expected a table of settings, got {plain!r}")
+    if issubclass(cls, Sealed):
+        check_seal(plain, where)
     hints = field_types(cls)  # type: ignore[arg-type]
     for key in plain:
         if key not in hints:

@@ -17,10 +17,14 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from detkit.artifact.artifact import atomic_path
+from detkit.artifact.embedded import embedded_text
+from detkit.artifact.seal import is_sealed, new_token, seal
 from detkit.core.errors import ArtifactError, DetkitError
 from detkit.core.serialization import from_json, to_json
 from detkit.nn.detector import Detector
 from detkit.train.optim import Ema
+
+DIGEST = "digest"  # key in the metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +52,11 @@ def save_state(
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
     tensors |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    token = new_token()
     with atomic_path(path) as partial:
-        safetensors.torch.save_file(saved, partial, metadata={"state": to_json(state)})
+        metadata = {"state": to_json(state), DIGEST: token}
+        safetensors.torch.save_file(saved, partial, metadata=metadata)
+        seal(partial, token)
 
 
 def load_state(
@@ -62,6 +69,11 @@ def load_state(
     """
     if not path.is_file():
         raise ArtifactError(f"nothing to resume: no {path}")
+    if not is_sealed(path, embedded_text(path, DIGEST)):
+        raise ArtifactError(
+            f"{path} is damaged: its content does not match its digest",
+            hint=f"go on from its weights: --init {path.parent.parent}/last.safetensors -o ANOTHER",
+        )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             state = from_json(TrainState, file.metadata()["state"])
