@@ -4,8 +4,8 @@ What lives here: the manifest, the content digest, lineage and the atomic write.
 manifest's key in each file format (see `embedded`), tensors and graphs (see `nn.checkpoint`,
 `export`). Nothing here imports torch, onnx or numpy, so `detkit info` is quick and works anywhere.
 
-The digest is that of the whole file (see `seal`); one flipped bit anywhere is noticed, which neither
-torch.load nor safetensors does.
+The digest is that of the whole file (see `seal`); one flipped bit anywhere is noticed, which
+neither torch.load nor safetensors does.
 
 An OpenVINO artifact is two files, NAME.xml and NAME.bin. Its digest is that of the .xml, whose
 manifest holds the SHA-256 of the .bin, so it covers both. A TensorRT engine has no room for a
@@ -33,6 +33,7 @@ from detkit.artifact.embedded import embedded_text, sidecar_of
 from detkit.artifact.licence import WeightsOrigin
 from detkit.artifact.seal import is_sealed, new_token, put, seal
 from detkit.core.errors import ArtifactError, DetkitError, UsageError
+from detkit.core.json_text import parse_json
 from detkit.core.paths import StrPath
 from detkit.core.serialization import from_json, to_json, to_plain
 from detkit.core.version import VERSION
@@ -164,7 +165,7 @@ def read_manifest(path: StrPath, *, verify: bool = True) -> Manifest:
     path = Path(path)
     text = embedded_text(path, METADATA_KEY)
     try:
-        newer = json.loads(text).get("schema_version", 0) > SCHEMA_VERSION
+        newer = parse_json(text).get("schema_version", 0) > SCHEMA_VERSION
         manifest = None if newer else from_json(Manifest, text, where=path.name)
     except (UsageError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: unreadable manifest: {error}") from error

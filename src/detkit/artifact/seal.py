@@ -1,7 +1,7 @@
 """A file's own digest inside it: the SHA-256 of all its bytes, with `PLACEHOLDER` for the digest.
 
-While a file is written, a token of its own stands where the digest goes, so that no text in it, such
-as the name of a class, can be taken for that place.
+While a file is written, a token of its own stands where the digest goes, so that no text in it,
+such as the name of a class, can be taken for that place.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The digest that JSON of ours carries, so that damage and edits by hand are noticed when it is read.
+"""The digest that JSON of ours carries, so that damage and edits by hand are noticed in reading.
 
 It is over the values, not the text: blanks, the order of keys and how a number is written (`1.0`,
 `1`, `1e0`) do not count, so that a file that passed through `jq` or an editor is still whole.
@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from detkit.core.errors import ArtifactError
@@ -37,7 +40,7 @@ def seal(plain: Mapping[str, Any]) -> dict[str, Any]:
     True
     """
     content = {key: value for key, value in plain.items() if key != KEY}
-    return {**content, KEY: _digest(content)}
+    return {**content, KEY: content_digest(content)}
 
 
 def check_seal(plain: Mapping[str, Any], where: str) -> None:
@@ -45,6 +48,29 @@ def check_seal(plain: Mapping[str, Any], where: str) -> None:
     if plain.get(KEY) != seal(plain)[KEY]:
         known = "its content does not match its" if KEY in plain else "it carries no"
         raise DamagedError(f"{where} is damaged or was edited: {known} {KEY}")
+
+
+def unsealed(plain: Any, where: str) -> Any:
+    """The value without its digest, which files that people write too may lack.
+
+    Raises:
+        DamagedError: it has one, of other values.
+    """
+    if not isinstance(plain, Mapping) or KEY not in plain:
+        return plain
+    check_seal(plain, where)
+    return {key: value for key, value in plain.items() if key != KEY}
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Adds to a DamagedError of the block how an edit by hand in this file is accepted."""
+    try:
+        yield
+    except DamagedError as error:
+        accept = f"detkit info {shlex.quote(str(path))} {ACCEPT_FLAG}"
+        hint = f"make or copy it again; if you edited it yourself: {accept}"
+        raise DamagedError(str(error), hint=hint) from error
 
 
 def seal_again(value: Any) -> Any:
@@ -57,7 +83,8 @@ def seal_again(value: Any) -> Any:
     return seal(inner) if KEY in inner else inner
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def content_digest(content: Mapping[str, Any]) -> str:
+    """16 hex digits over the values."""
     text = json.dumps(_canonical(content), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
 

@@ -12,6 +12,7 @@ import functools
 import hashlib
 import json
 import math
+import reprlib
 import sys
 import types
 import typing
@@ -20,6 +21,7 @@ from typing import Any, TypeVar, Union
 
 from detkit.core.content_digest import Sealed, check_seal, seal
 from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.json_text import parse_json
 
 T = TypeVar("T")
 
@@ -54,8 +56,8 @@ def from_json(cls: type[T], text: str, *, where: str = "") -> T:
         UsageError: not JSON, an unknown or missing key, or a value of the wrong type.
     """
     try:
-        plain = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        plain = parse_json(text)
+    except ValueError as error:
         raise UsageError(f"{where or cls.__name__}: not valid JSON: {error}") from error
     return from_plain(cls, plain, where=where)
 
@@ -65,10 +67,11 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
 
     Raises:
         UsageError: names the place (`where`), the value and the remedy.
+        DamagedError: a record that carries a digest has another one, or none.
     """
     where = where or cls.__name__
     if not isinstance(plain, Mapping):
-        raise UsageError(f"{where}: expected a table of settings, got {plain!r}")
+        raise _mismatch("a table of settings", plain, where)
     if issubclass(cls, Sealed):
         check_seal(plain, where)
     hints = field_types(cls)  # type: ignore[arg-type]
@@ -148,7 +151,7 @@ def _finite(value: float, where: str) -> float:
 
 
 def _mismatch(expected: str, value: Any, where: str) -> UsageError:
-    return UsageError(f"{where}: expected {expected}, got {value!r}")
+    return UsageError(f"{where}: expected {expected}, got {reprlib.repr(value)}")
 
 
 def digest_of(value: Any) -> str:

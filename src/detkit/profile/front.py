@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+from detkit.core.content_digest import reading
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.json_text import parse_json
 from detkit.core.serialization import coerce, from_plain
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
@@ -24,9 +25,10 @@ def read_front(path: Path) -> tuple[ParetoPoint, ...]:
         ArtifactError: not one, damaged, or empty.
     """
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        points: tuple[ParetoPoint, ...] = coerce(tuple[ParetoPoint, ...], plain, path.name)
-    except (ValueError, RecursionError, UsageError) as error:
+        plain = parse_json(path.read_text(encoding="utf-8"))
+        with reading(path):
+            points: tuple[ParetoPoint, ...] = coerce(tuple[ParetoPoint, ...], plain, path.name)
+    except (ValueError, UsageError) as error:
         raise ArtifactError(f"{path} is not the front of a search: {error}") from error
     if not points:
         raise ArtifactError(f"{path}: the front is empty")

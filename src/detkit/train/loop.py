@@ -17,11 +17,13 @@ import torch
 from detkit.artifact.artifact import Manifest, write_text
 from detkit.config import TrainConfig, to_toml
 from detkit.core.boxes import EVAL_NMS, Detections
+from detkit.core.content_digest import seal
 from detkit.core.errors import TrainingError
 from detkit.core.serialization import to_json
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.engines.torch.session import TorchSession, find_device
 from detkit.evaluation.evaluate import coco_figures, detect
+from detkit.inspection.run_folder import read_metrics
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.report import Figures, TrainReport
@@ -318,13 +320,12 @@ def append_metrics(path: Path, progress: TrainProgress, figures: Figures, second
     """Adds the epoch's line to `metrics.jsonl`."""
     kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
     per_class = {name: score.ap for name, score in figures.per_class.items()}
-    line = json.dumps({**kept, "per_class": per_class, "seconds": round(seconds, 3)})
+    line = json.dumps(seal({**kept, "per_class": per_class, "seconds": round(seconds, 3)}))
     with path.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
 
 
 def trim_metrics(path: Path, epochs: int) -> None:
     """Drops lines of epochs that the resumed run will do again."""
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    whole = [line for line in lines if line.endswith("}")]
-    write_text(path, "".join(line + "\n" for line in whole if json.loads(line)["epoch"] <= epochs))
+    kept = [line for line, epoch in read_metrics(path) if epoch.number <= epochs]
+    write_text(path, "".join(f"{line}\n" for line in kept))

@@ -6,14 +6,13 @@ regression to networks that were measured: image size and width multiply, so log
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.sealed_json import read_sealed, write_sealed
 from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
 from detkit.search.strategies.searcher import ProgressLog, log_nothing
 
@@ -63,12 +62,12 @@ def measured(
     """Measures each row and keeps its figures in `path` as they come; none is measured twice."""
     known: dict[str, dict[str, float]] = {}
     if path.is_file():
-        known = json.loads(path.read_text(encoding="utf-8"))
+        known = read_sealed(path)
     keys = [",".join(map(str, row)) for row in rows.tolist()]
     for number, (key, row) in enumerate(zip(keys, rows.tolist(), strict=True), start=1):
         if key not in known:
             known[key] = dict(measure(row))
-            write_text(path, json.dumps(known) + "\n")
+            write_sealed(path, known)
             log_progress(f"costs: network {number}/{len(keys)}", left=len(keys) - number)
     names = known[keys[0]]
     return {name: np.array([known[key][name] for key in keys]) for name in names}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.sealed_json import read_sealed, write_sealed
 from detkit.search.strategies.discrete_space import Floats
 
 
@@ -23,11 +22,11 @@ class FileCache:
     def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
         path = self.folder / f"{name}.json"
         if path.is_file():
-            kept = json.loads(path.read_text(encoding="utf-8"))
+            kept = read_sealed(path)
             if kept["key"] == self.key:
                 return np.array(kept["values"], np.float64)
         values = make()
-        write_text(path, json.dumps({"key": self.key, "values": values.tolist()}) + "\n")
+        write_sealed(path, {"key": self.key, "values": values.tolist()})
         return values
 
     @functools.cached_property

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from detkit.artifact.artifact import write_text
 from detkit.config import SearchConfig, to_toml
+from detkit.core.content_digest import seal
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
 from detkit.core.serialization import digest_of, to_json, to_plain
@@ -262,7 +263,7 @@ class Study:
         write_text(self.out / "pareto.json", to_json(report.pareto) + "\n")
         for point in report.pareto:
             path = self.out / "front" / f"{point.digest}.json"
-            write_text(path, json.dumps(point.arch, indent=2) + "\n")
+            write_text(path, to_json(seal(point.arch)) + "\n")
         zoo = {name: self.searcher.space.to_row(p) for name, p in self.space.zoo_points().items()}
         named = {
             name: trial.figures
