@@ -22,7 +22,8 @@ from detkit.artifact.artifact import (
     write_pair,
 )
 from detkit.config import TrainConfig, to_toml
-from detkit.core.serialization import from_plain, to_json
+from detkit.core.content_digest import seal
+from detkit.core.serialization import from_plain, to_json, to_plain
 from detkit.engines.tensorrt.build_machine import Machine
 from detkit.engines.tensorrt.engine_file import EngineSidecar, write_engine
 from detkit.inspection.inspect import FileInfo
@@ -219,9 +220,7 @@ def test_report_of_another_schema_or_with_unknown_keys_is_refused(
         to_json(dataclasses.replace(sample(TrainReport), schema_version=2)), encoding="utf-8"
     )
     assert "another version of detkit" in detkit("info", str(path)).stderr
-    path.write_text(
-        to_json(sample(TrainReport)).replace('"ap"', '"app": 1, "ap"'), encoding="utf-8"
-    )
+    path.write_text(to_json(seal(to_plain(sample(TrainReport)) | {"app": 1})), encoding="utf-8")
     done = detkit("info", str(path))
     assert "unknown key 'app'" in done.stderr
     assert done.stderr.endswith("hint: did you mean 'ap'?\n")

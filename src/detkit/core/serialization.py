@@ -19,9 +19,10 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union
 
-from detkit.core.content_digest import Sealed, check_seal, seal
+from detkit.core.content_digest import KEY, Sealed, check_seal, seal
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.core.json_text import parse_json
+from detkit.core.safe_text import safe_json
 
 T = TypeVar("T")
 
@@ -46,7 +47,8 @@ def to_plain(value: Any) -> Any:
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """JSON text in field order; `from_json(type(x), to_json(x)) == x`."""
-    return json.dumps(to_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return safe_json(text)
 
 
 def from_json(cls: type[T], text: str, *, where: str = "") -> T:
@@ -72,7 +74,8 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
     where = where or cls.__name__
     if not isinstance(plain, Mapping):
         raise _mismatch("a table of settings", plain, where)
-    if issubclass(cls, Sealed):
+    is_sealed = issubclass(cls, Sealed)
+    if is_sealed and KEY in plain:  # before all else, for damage looks like any other fault
         check_seal(plain, where)
     hints = field_types(cls)  # type: ignore[arg-type]
     for key in plain:
@@ -82,6 +85,8 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
     missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and is_required(f)]  # type: ignore[arg-type]
     if missing:
         raise UsageError(f"{where}: missing {', '.join(missing)}")
+    if is_sealed and KEY not in plain:
+        check_seal(plain, where)
     return cls(**values)
 
 

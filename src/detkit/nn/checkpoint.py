@@ -17,7 +17,8 @@ from detkit.artifact.artifact import (
     read_manifest,
     write_artifact,
 )
-from detkit.core.errors import ArtifactError
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.memory import available_memory
 from detkit.nn.detector import Detector, build_detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.spec.arch import ArchSpec
@@ -80,7 +81,18 @@ def assign_strictly(model: Detector, tensors: dict[str, Tensor], *, where: str) 
 
 
 def new_detector(spec: ArchSpec, seed: int) -> Detector:
-    """A detector with freshly drawn weights: the same seed, the same weights."""
+    """A detector with freshly drawn weights: the same seed, the same weights.
+
+    Raises:
+        UsageError: more weights than there is memory.
+    """
+    available = available_memory()
+    if 0 < available < 4 * spec.least_weights:
+        raise UsageError(
+            f"arch {spec.name}: more than {spec.least_weights / 1e9:.1f} G weights, and there are"
+            f" {available / 1e9:.1f} GB of memory",
+            hint="fewer blocks or narrower stages",
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Detector(spec)

@@ -11,6 +11,7 @@ from typing import Any
 from detkit.artifact.artifact import write_text
 from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.core.errors import UsageError
+from detkit.core.safe_text import safe
 from detkit.core.serialization import to_plain
 from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.training.sampling import ImageSampling
@@ -137,8 +138,8 @@ def run_training(
                 file.write(progress.line() + "\n")
             on_progress(progress)
 
-        file.writelines(f"{line}\n" for line in first_lines)
-        file.writelines(f"warning: {text}\n" for text in setup.start.warnings)
+        file.writelines(f"{safe(line)}\n" for line in first_lines)
+        file.writelines(f"warning: {safe(text)}\n" for text in setup.start.warnings)
         auxiliary = setup.teacher.as_loss(config) if setup.teacher else None
         trainer = Trainer(
             config,
