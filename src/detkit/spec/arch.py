@@ -106,7 +106,8 @@ class ArchSpec:
     @property
     def least_weights(self) -> int:
         """A number of weights that the network surely has more of."""
-        return sum(s.out**2 // 4 + s.blocks * s.hidden**2 // 4 for s in (*self.stages, *self.neck))
+        stages: tuple[StageSpec | NeckSpec, ...] = (*self.stages, *self.neck)
+        return sum(stage.out**2 + stage.blocks * stage.hidden**2 for stage in stages) // 4
 
     @property
     def num_anchors(self) -> int:
@@ -123,16 +124,16 @@ def trainable(spec: ArchSpec) -> ArchSpec:
 
 
 def check_image_size(image_size: tuple[int, int]) -> None:
-    """Raises UsageError unless both sides are positive multiples of 32."""
+    """Raises UsageError unless both sides are positive multiples of 32, and not absurd."""
+    height, width = image_size
+    if max(image_size) > LARGEST_SIDE:
+        raise UsageError(
+            f"image size: sides are {LARGEST_SIDE} pixels at most, not {height}x{width}"
+        )
     if any(side < 32 or side % 32 for side in image_size):
-        height, width = image_size
         raise UsageError(
             f"image size {height}x{width}: both sides must be multiples of 32",
             hint=f"try {max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32}",
-        )
-    if max(image_size) > LARGEST_SIDE:
-        raise UsageError(
-            f"image size {image_size[0]}x{image_size[1]}: sides are up to {LARGEST_SIDE}"
         )
 
 
