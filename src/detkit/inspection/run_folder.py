@@ -180,7 +180,7 @@ def read_metrics(path: Path) -> list[tuple[str, Epoch]]:
     Raises:
         ArtifactError: a line that is not the record of an epoch, or has changed since.
     """
-    lines = read_text(path).splitlines() if path.is_file() else []
+    lines = read_text(path).split("\n") if path.is_file() else []
     found = []
     for number, line in enumerate(lines, start=1):
         try:
@@ -188,7 +188,7 @@ def read_metrics(path: Path) -> list[tuple[str, Epoch]]:
                 plain = unsealed(parse_json(line), f"{path}, line {number}")
             found.append((line, _read_epoch(plain)))
         except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-            if number == len(lines):
+            if number == len(lines):  # no line break behind it
                 break
             raise ArtifactError(f"{path}, line {number}: not the record of an epoch") from error
     return found
