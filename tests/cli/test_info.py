@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,19 @@ def test_report_of_another_schema_or_with_unknown_keys_is_refused(
     done = detkit("info", str(path))
     assert "unknown key 'app'" in done.stderr
     assert done.stderr.endswith("hint: did you mean 'ap'?\n")
+
+
+def test_an_edited_report_is_taken_with_the_flag_that_its_hint_names(
+    detkit: Detkit, tmp_path: Path, sample: Callable[..., Any]
+) -> None:
+    path = tmp_path / "my report.json"
+    path.write_text(to_json(sample(TrainReport, ap=0.25)).replace("0.25", "0.75"))
+    done = detkit("info", str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    command = shlex.split(done.stderr.rpartition("yourself: ")[2])
+    assert command == ["detkit", "info", str(path), "--accept-edits"]
+    assert "0.75" in detkit(*command[1:]).stdout
+    assert detkit("info", str(path)).returncode == 0
 
 
 def test_folder_that_is_no_run_is_refused(detkit: Detkit, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_mutated_pickles_give_values_or_one_error(tmp_path: Path) -> None:
     opcodes = [opcode.code.encode("latin-1") for opcode in pickletools.opcodes]
     inserted = [*opcodes, b"cos\nsystem\n", b"\xff"]
     draw, outcomes = random.Random(0), collections.Counter[str]()
-    for _ in range(400):
+    for _ in range(200):
         mutated = bytearray(data)
         for _ in range(draw.choice((1, 2, 4))):
             at = draw.randrange(len(mutated))
@@ -121,7 +121,7 @@ def test_mutated_pickles_give_values_or_one_error(tmp_path: Path) -> None:
             outcomes["read"] += 1
         except ArtifactError:
             outcomes["refused"] += 1
-    assert min(outcomes["read"], outcomes["refused"]) > 5
+    assert min(outcomes["read"], outcomes["refused"]) > 2
 
 
 def test_globals_are_names_alone() -> None:
