@@ -177,11 +177,7 @@ def test_what_a_verb_raises_decides_the_exit_code(
 
 
 @pytest.mark.parametrize(
-    "error",
-    [
-        "MemoryError",
-        'RuntimeError("DefaultCPUAllocator: can\'t allocate memory: you tried to allocate 9 bytes")',
-    ],
+    "error", ["MemoryError", 'RuntimeError("DefaultCPUAllocator: can\'t allocate memory")']
 )
 def test_out_of_memory_is_no_traceback(detkit: Detkit, error: str) -> None:
     done = detkit("fake", "a", script=fake_verb(f"raise {error}"))

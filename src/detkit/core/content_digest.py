@@ -34,7 +34,7 @@ class Sealed:
 
 
 def seal(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The same values with their digest as the last one.
+    """Adds their digest to the values, as the last one.
 
     >>> seal({"a": 1})["content_digest"] == seal({"content_digest": "", "a": 1.0})["content_digest"]
     True
