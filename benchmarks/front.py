@@ -24,7 +24,8 @@ from typing import Any
 
 from supernet import bench_space, settings
 
-from detkit.artifact.artifact import parent_of, write_text
+from detkit.artifact.artifact import parent_of
+from detkit.artifact.writing import write_text
 from detkit.config import SearchConfig, TrainConfig
 from detkit.core.serialization import from_plain, to_json
 from detkit.data.coco.folder import CocoSplit, open_folder

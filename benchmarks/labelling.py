@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from detkit.artifact.artifact import parent_of, write_text
+from detkit.artifact.artifact import parent_of
+from detkit.artifact.writing import write_text
 from detkit.cli.descriptions import open_model
 from detkit.config import LabelConfig
 from detkit.core.boxes import EVAL_NMS, Detections, iou_matrix

@@ -17,8 +17,9 @@ from pathlib import Path
 
 import torch
 
-from detkit.artifact.artifact import Manifest, atomic_path, parent_of
+from detkit.artifact.artifact import Manifest, parent_of
 from detkit.artifact.licence import FROM_SCRATCH
+from detkit.artifact.writing import atomic_path
 from detkit.core.errors import ArtifactError, GateError
 from detkit.data.comparison_images import comparison_images
 from detkit.engines.torch.session import TorchSession

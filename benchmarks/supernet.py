@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
 from detkit.config import (
     NO_INIT,
     AugmentConfig,

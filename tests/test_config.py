@@ -17,7 +17,7 @@ from detkit.config import (
     to_toml,
 )
 from detkit.config.fields import Settings, setting
-from detkit.core.errors import UsageError
+from detkit.core.errors import DetkitError, UsageError
 
 SECTIONS = [AugmentConfig, DistillConfig, LossConfig, OptimConfig]
 
@@ -85,8 +85,9 @@ def test_bad_file_is_refused_with_the_place(
 
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "lost.toml", tmp_path):
-        with pytest.raises(UsageError, match=f"cannot read config {path}"):
+        with pytest.raises(DetkitError, match=f"cannot read config {path}") as caught:
             resolve(TrainConfig, file=path)
+        assert caught.value.exit_code == 1  # as of any input that cannot be read
 
 
 @pytest.mark.parametrize(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact.artifact import size_of
+from detkit.artifact.writing import temporary_folder
 from detkit.bench.run import time_models
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.data.coco.folder import synthetic_images
@@ -76,8 +76,8 @@ def compare_architectures(
     specs = [dataclasses.replace(spec, image_size=image_size) for spec in specs]
     _check(specs, precisions, engine)
     plan, session_options = plan or TimingPlan(), session_options or SessionOptions()
-    with tempfile.TemporaryDirectory(prefix="detkit-compare-") as folder:
-        files = _write(specs, precisions, Path(folder), engine, log)
+    with temporary_folder() as folder:
+        files = _write(specs, precisions, folder, engine, log)
         log(_estimate(files, plan, engine, session_options))
         paths = [file.path for file in files]
         report = time_models(

@@ -7,20 +7,37 @@ pycocotools' `loadRes` reads, and `images.json`, the images and classes its ids 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.outputs import begin_folder, made_files
+from detkit.artifact.writing import write_text
 from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
-from detkit.core.errors import DataError
+from detkit.core.errors import DataError, UsageError
 from detkit.data.draw import draw_detections, save_image
 from detkit.data.image import Pixels, in_image, letterbox, network_input, read_image
 from detkit.report import PredictReport
 from detkit.runtime.session import Session, detections_of
 
+VERB = "predict"  # that the folder is made by
 DETECTIONS_FILE, IMAGES_FILE = "detections.json", "images.json"
+
+
+def images_apart(paths: Iterable[Path], out: Path) -> list[Path]:
+    """The images without those that an earlier run drew into `out`.
+
+    Raises:
+        UsageError: another image lies in `out`, among which nothing is drawn.
+    """
+    home = out.resolve()
+    drawn = {home / name for name in made_files(out).of(VERB)}
+    kept = [path for path in paths if path.resolve() not in drawn]
+    for path in kept:
+        if path.resolve().is_relative_to(home):
+            raise UsageError(f"{path} lies in {out}", hint="-o a folder without images of yours")
+    return kept
 
 
 @dataclass(frozen=True)
@@ -91,7 +108,9 @@ def write_predictions(
         DetkitError: the folder cannot be written to.
     """
     drawn, skipped, images, entries = [], [], [], []
-    rows = zip(results, names, drawn_names(names), strict=True)
+    targets = drawn_names(names)
+    begin_folder(folder, VERB, [*map(str, targets), DETECTIONS_FILE, IMAGES_FILE])
+    rows = zip(results, names, targets, strict=True)
     for image_id, (result, name, drawn_name) in enumerate(rows, 1):
         on_progress(1)
         if isinstance(result, Unreadable):

@@ -7,13 +7,13 @@ images and the form their engine fuses, for INT8 latency cannot be told from tha
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from onnx import ModelProto
 
 from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import temporary_folder
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.data.coco.folder import synthetic_images
 from detkit.engines import find_engine
@@ -74,10 +74,10 @@ class EngineSetup:
         Raises:
             BackendError: the engine or the device is not here.
         """
-        with tempfile.TemporaryDirectory(prefix="detkit-untrained-") as folder:
+        with temporary_folder() as folder:
             record = find_engine(self.engine)
             suffix = record.suffix if record.build or record.runs_checkpoints else ".onnx"
-            path = Path(folder) / f"model{suffix}"
+            path = folder / f"model{suffix}"
             write_untrained_model(spec, path, engine=self.engine, precision=self.precision)
             return open_session(path, engine=self.engine, session_options=self.session_options)
 

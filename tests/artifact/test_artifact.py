@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import signal
-import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -14,13 +13,11 @@ from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from detkit.artifact import artifact
 from detkit.artifact.artifact import (
     METADATA_KEY,
     Manifest,
     Parent,
     TensorInfo,
-    atomic_path,
     parent_of,
     read_manifest,
     sha256_of,
@@ -28,10 +25,10 @@ from detkit.artifact.artifact import (
     versions,
     write_artifact,
     write_pair,
-    write_text,
 )
 from detkit.artifact.embedded import MAX_HEADER_BYTES
 from detkit.artifact.seal import PLACEHOLDER
+from detkit.artifact.writing import sweep
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.protobuf import bytes_field, int_field
 from detkit.core.serialization import to_json
@@ -223,81 +220,6 @@ def test_versions_name_what_is_installed_and_nothing_else() -> None:
     assert {"detkit", "python", "typer"} == set(found)
 
 
-# --- writing -------------------------------------------------------------------------------------
-
-
-def fail_after_half(path: Path) -> None:
-    with atomic_path(path) as partial:
-        partial.write_text("half")
-        raise KeyError
-
-
-def test_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    write_text(path, "old")
-    with pytest.raises(KeyError):
-        fail_after_half(path)
-    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
-    assert path.read_text() == "old"
-
-
-def test_missing_folders_are_made_and_the_mode_is_that_of_any_file(tmp_path: Path) -> None:
-    path = tmp_path / "a" / "b.txt"
-    write_text(path, "\u6587")
-    (tmp_path / "plain").touch()
-    assert path.read_text(encoding="utf-8") == "\u6587"
-    assert stat.S_IMODE(path.stat().st_mode) == stat.S_IMODE((tmp_path / "plain").stat().st_mode)
-
-
-def test_kill_while_writing_leaves_the_old_file_and_the_next_write_sweeps(tmp_path: Path) -> None:
-    path = tmp_path / "a.txt"
-    write_text(path, "old")
-    script = f"""
-import pathlib, time
-from detkit.artifact.artifact import atomic_path
-with atomic_path(pathlib.Path({str(path)!r})) as partial:
-    partial.write_text("half")
-    print("ready", flush=True)
-    time.sleep(60)
-"""
-    process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"ready\n"
-    write_text(path, "while another writes")
-    assert len(list(tmp_path.iterdir())) == 2  # a living writer's file stays
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert path.read_text() == "while another writes"
-    write_text(path, "new")
-    assert [item.name for item in tmp_path.iterdir()] == ["a.txt"]
-    assert path.read_text() == "new"
-
-
-def test_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(ArtifactError, match=r"cannot write .*file/a.txt: "):
-        write_text(tmp_path / "file" / "a.txt", "x")
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(ArtifactError, match=r"cannot write .*folder: Is a directory"):
-        write_text(tmp_path / "folder", "x")
-    assert sorted(item.name for item in tmp_path.iterdir()) == ["file", "folder"]
-
-
-def test_full_disk_is_said_so_also_when_a_library_hides_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "a.bin"
-    with pytest.raises(ArtifactError, match="the disk is full"), atomic_path(path):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    monkeypatch.setattr(artifact, "_free_bytes", lambda folder: 0)
-    with pytest.raises(ArtifactError, match="the disk is full"), atomic_path(path):
-        raise RuntimeError("PytorchStreamWriter failed writing file")
-    monkeypatch.setattr(artifact, "_free_bytes", lambda folder: 1 << 40)
-    with pytest.raises(RuntimeError, match="a bug"), atomic_path(path):
-        raise RuntimeError("a bug")
-    assert list(tmp_path.iterdir()) == []
-
-
 # --- two files, one artifact ---------------------------------------------------------------------
 
 
@@ -369,6 +291,7 @@ def test_kill_between_the_renames_of_a_pair_leaves_nothing_that_passes_for_a_mod
             read_manifest(pair)
     else:
         assert read_manifest(pair).weights_sha256 == hashlib.sha256(weights).hexdigest()
+    sweep.cache_clear()  # as in the next process
     sealed = write_xml_and_bin(pair, manifest, b"third weights")
     assert read_manifest(pair) == sealed
     assert sorted(item.name for item in pair.parent.iterdir()) == ["model.bin", "model.xml"]

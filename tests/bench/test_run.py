@@ -22,6 +22,7 @@ from detkit.engines.opening import open_session
 from detkit.report import BenchReport
 from detkit.runtime.graph_session import DeviceTimes, GraphSession
 from detkit.runtime.session import SessionOptions
+from detkit.timing.cpu_time import works_in_caller
 from detkit.timing.plan import TimingPlan
 
 QUICK = TimingPlan(min_seconds=0, min_runs=10, blocks=5, warmup_seconds=0, max_chain_runs=3)
@@ -151,8 +152,8 @@ def test_cpu_time_is_that_of_a_thread_that_does_the_work(
         thread.start()
         thread.join()
 
-    assert room._works_in_caller(compute, 1)
-    assert not room._works_in_caller(let_others_compute, 1)
+    assert works_in_caller(compute, 1)
+    assert not works_in_caller(let_others_compute, 1)
     report = time_models(
         [cell_model()], plan=QUICK, data=images, session_options=SessionOptions(threads=1)
     )

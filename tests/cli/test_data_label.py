@@ -152,10 +152,11 @@ def test_a_folder_that_is_not_empty_is_refused_before_any_work(
     detkit: Detkit, cell_folder: Path, tmp_path: Path
 ) -> None:
     args = ("data", "label", str(cell_folder / "images"), "--model", str(tmp_path / "none.onnx"))
-    done = detkit(*args, "-o", str(cell_folder))
-    assert (done.returncode, "already exists" in done.stderr) == (2, True)
     done = detkit(*args, "-o", str(cell_folder), "--force")
-    assert (done.returncode, "not of `data label`" in done.stderr) == (2, True)
+    assert (done.returncode, "which is never written to" in done.stderr) == (2, True)
+    (tmp_path / "mine.txt").touch()
+    done = detkit(*args, "-o", str(tmp_path))
+    assert (done.returncode, "already exists" in done.stderr) == (2, True)
 
 
 def test_help_lists_every_setting() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -45,14 +46,33 @@ def test_unreadable_images_are_listed_and_exit_1(
 def test_a_folder_that_is_not_empty_is_refused_unless_forced(
     detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
 ) -> None:
-    out = cell_folder / "images" / "out"
-    args = ("predict", str(cell_model()), str(cell_folder / "images"), "-o", str(out))
+    photos = shutil.copytree(cell_folder / "images", tmp_path / "photos")
+    out = photos / "out"
+    args = ("predict", str(cell_model()), str(photos), "-o", str(out))
     assert detkit(*args).returncode == 0
     again = detkit(*args)
     assert (again.returncode, again.stdout) == (2, "")
     assert "already exists" in again.stderr
     forced = detkit(*args, "--force")  # and what was drawn before is no input now
     assert len(forced.stdout.splitlines()) == 5
+
+
+def test_nothing_is_drawn_into_data_or_among_images_of_the_user(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
+    photos = shutil.copytree(cell_folder / "images", tmp_path / "photos")
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    args = ("predict", str(cell_model()), str(photos), "--force", "-o")
+    for out, message in (
+        (cell_folder / "images", "which is never written to"),
+        (cell_folder, "which is never written to"),
+        (photos, "lies in"),
+    ):
+        done = detkit(*args, str(out))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert message in done.stderr
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.suffix != ".onnx"]
+    assert {path: path.read_bytes() for path in files} == before
 
 
 def test_the_iou_of_a_graph_with_nms_cannot_be_changed(

@@ -34,8 +34,7 @@ def quantized(
     """A bound that cannot be met: once the first point walked is picked, once the gate decides."""
     folder = tmp_path_factory.mktemp("quantized")
     parent = Path(shutil.copy(settled(), folder / "m.safetensors"))
-    taken = folder / "taken.safetensors"
-    taken.write_text("somebody's")
+    taken = Path(shutil.copy(parent, folder / "taken.safetensors"))
     words = f"--data {labelled} --max-drop=-50 --threads=1".split()
     words += ["--set=confirm=1", "--set=noise_images=2"]
     done, gated = run_all(
@@ -86,7 +85,7 @@ def test_the_table_holds_every_point_walked_and_is_told(quantized: Quantized) ->
     report = from_json(QuantReport, quantized.path.with_suffix(".json").read_text(), where="report")
     assert [len(point.float_groups) for point in report.pareto] == [0, 1]
     assert report.picked == 0
-    assert all(point.latency_ms > 0 for point in report.pareto)
+    assert all(point.latency_ms is None or point.latency_ms > 0 for point in report.pareto)
     assert report.pareto[0].megabytes < report.pareto[1].megabytes
     assert "last returned" in quantized.done.stderr
     assert "PTQ: AP" in quantized.done.stderr
@@ -145,7 +144,7 @@ def test_a_bound_that_cannot_be_met_exits_3_and_writes_nothing(quantized: Quanti
     assert (done.code, done.stdout) == (3, ""), done.stderr
     assert "allowed are -50" in done.stderr
     assert "the best point found loses" in done.stderr
-    assert out.read_text() == "somebody's"
+    assert out.read_bytes() == quantized.parent.read_bytes()
     assert not out.with_suffix(".json").exists()
 
 

@@ -30,7 +30,7 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import ConversionReport
 from detkit.runtime.session import infer
-from detkit.timing.measure import Timing, Warmup
+from detkit.timing.side_by_side import Ratio, SideBySide
 
 # 1 convolution between two that are INT8, and 6 + 5 in a row, a transposed one among them.
 IN_FLOAT = ("backbone.stage1", "neck.neck1", "neck.neck1.blocks")
@@ -41,19 +41,32 @@ def export(name: str, checkpoint: Path, path: Path, **options: object) -> Conver
 
 
 @pytest.fixture
-def times(monkeypatch: pytest.MonkeyPatch) -> Callable[[float, float], None]:
-    """`times(float_ms, int8_ms)`: what the clock will say."""
+def times(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`times(float_ms, int8_ms)`: what the clock will say; with none, that it cannot."""
 
     def set_times(*each_ms: float) -> None:
-        def measure(runs: list[Callable[[int], object]], *_: object) -> list[Timing]:
+        def timed(runs: list[Callable[[int], object]], *, threads: int) -> SideBySide:
             for run in runs:
                 run(0)
-            warmup = Warmup(runs=1, seconds_per_run=1e-3, steady=True)
-            return [Timing(warmup, tuple((ms, ms, ms) for _ in range(3))) for ms in each_ms]
+            if not each_ms:
+                return SideBySide("", (None, None), None)
+            value = each_ms[1] / each_ms[0]
+            return SideBySide("wall", each_ms, Ratio(value, value, value))
 
-        monkeypatch.setattr(gate, "measure", measure)
+        monkeypatch.setattr(gate, "time_side_by_side", timed)
 
     return set_times
+
+
+def test_where_the_machine_is_busy_no_speed_is_claimed_and_nothing_refused(
+    int8: Callable[..., Path], tmp_path: Path, times: Callable[..., None]
+) -> None:
+    times()
+    report = export("onnx", int8(), tmp_path / "m.onnx")
+    assert report.notes["speed"] == "not measured: the machine is busy"
+    metrics = read_manifest(tmp_path / "m.onnx").metrics
+    assert metrics["int8_convolutions"] == 70
+    assert "int8_latency_ratio" not in metrics
 
 
 def test_a_graph_slower_than_float_is_refused_and_not_written(

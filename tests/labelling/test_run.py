@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from detkit.artifact.artifact import parent_of
+from detkit.artifact.outputs import MARKER
 from detkit.config import LabelConfig
 from detkit.core.errors import DataError, DetkitError, UsageError
 from detkit.core.serialization import from_json
@@ -317,9 +318,23 @@ def test_what_exists_is_refused_and_what_is_not_ours_even_by_force(
     label(cell_folder / "images")
     with pytest.raises(UsageError, match="already exists"):
         label(cell_folder / "images")
-    (tmp_path / "out" / "report.json").write_text('{"kind": "data report"}')
-    with pytest.raises(UsageError, match="not of `data label`"):
+    (tmp_path / "out" / MARKER).unlink()
+    before = files_of(tmp_path / "out")
+    with pytest.raises(UsageError, match="which is never written to"):
         label(cell_folder / "images", force=True)
+    assert files_of(tmp_path / "out") == before
+
+
+def test_labels_that_somebody_corrected_are_not_overwritten_by_force(
+    label: Label, cell_folder: Path, tmp_path: Path
+) -> None:
+    label(cell_folder / "images")
+    labels = tmp_path / "out" / "annotations" / "instances_train.json"
+    labels.write_text(labels.read_text().replace('"iscrowd":0', '"iscrowd":1'))
+    before = files_of(tmp_path / "out")
+    with pytest.raises(UsageError, match=r"instances_train.json was edited since"):
+        label(cell_folder / "images", force=True)
+    assert files_of(tmp_path / "out") == before
 
 
 def test_labels_of_people_in_the_folder_to_be_replaced_are_left_alone(

@@ -14,7 +14,7 @@ from detkit.core.errors import GateError, UsageError
 from detkit.quantize.mixed_precision import PrecisionPath, search_mixed_precision, too_noisy
 from detkit.quantize.request import QuantizeRequest
 from detkit.quantize.run import _pick
-from detkit.timing.measure import Timing, Warmup
+from detkit.timing.side_by_side import Ratio, SideBySide
 
 AP_FLOAT = 0.5
 # Group -> what it costs while it is INT8: points of AP, and ms it saves.
@@ -51,8 +51,9 @@ class FakeGraph:
 
 
 class FakeScorer:
-    def __init__(self) -> None:
+    def __init__(self, *, is_busy: bool = False) -> None:
         self.tried: list[frozenset[str]] = []
+        self.is_busy = is_busy
 
     def export(self, model: FakeModel, engine: str) -> FakeGraph:
         return FakeGraph(frozenset(model.kept))
@@ -65,15 +66,12 @@ class FakeScorer:
         lost = sum(points for name, (points, _) in GROUPS.items() if name not in session)
         return AP_FLOAT - lost / 100
 
-    def time(self, graphs: Sequence[FakeGraph]) -> list[Timing]:
+    def time(self, graphs: Sequence[FakeGraph]) -> SideBySide:
         times = [10.0 + sum(GROUPS[name][1] for name in graph.kept) for graph in graphs]
-        return [
-            Timing(
-                warmup=Warmup(runs=1, seconds_per_run=1e-3, steady=True),
-                blocks_ms=tuple((ms, ms, ms) for _ in range(3)),
-            )
-            for ms in times
-        ]
+        if self.is_busy:
+            return SideBySide("", (None,) * len(graphs), None)
+        ratio = times[-1] / times[0]
+        return SideBySide("wall", tuple(times), Ratio(ratio, ratio, ratio))
 
 
 def search(
@@ -126,6 +124,15 @@ def test_groups_return_in_the_order_of_points_recovered_per_millisecond() -> Non
     assert found.points[-1].float_groups == ("b", "a", "c", "e", "d")
     worth = [g.recovered / g.cost_ms for g in found.sensitivity if g.recovered and g.cost_ms]
     assert worth == pytest.approx([2.0, 0.75, 0.5, 0.5])
+
+
+def test_on_a_busy_machine_groups_return_by_points_alone_and_no_time_is_claimed() -> None:
+    told: list[str] = []
+    found = search(-1.0, scorer=FakeScorer(is_busy=True), told=told)
+    assert [group.group for group in found.sensitivity] == ["a", "b", "c", "e", "d"]
+    assert {group.cost_ms for group in found.sensitivity} == {None}
+    assert {point.latency_ms for point in found.points} == {None}
+    assert told[-1].endswith("time not measured: the machine is busy")
 
 
 def test_it_stops_at_the_first_point_that_holds() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +15,10 @@ import torch
 from torch import Tensor
 
 from detkit.artifact.artifact import read_manifest
+from detkit.artifact.outputs import MARKER, begin_folder
 from detkit.config import QatConfig, QuantizeConfig
 from detkit.core.errors import UsageError
+from detkit.core.run_lock import Holder
 from detkit.data.coco.folder import open_folder
 from detkit.data.synthetic.synth import draw_images
 from detkit.engines.torch.session import TorchSession
@@ -23,11 +26,13 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.qat import (
+    QAT_FILES,
     START,
+    VERB,
     QatRun,
+    goes_on,
     load_quantized,
     load_start,
-    start_over,
     train_quantized,
     training_config,
 )
@@ -141,8 +146,8 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
             run=QatRun(
                 folder=folder,
                 resume=resume,
-                force=False,
                 on_progress=lambda progress: on_progress(progress, stop),
+                warn=lambda _: None,
                 stop=stop,
             ),
         )
@@ -228,26 +233,54 @@ def test_a_run_that_was_killed_ends_in_the_same_weights(
 # --- the folder ----------------------------------------------------------------------------------
 
 
+def ready(folder: Path, *, resume: bool = False, force: bool = False, killed: bool = False) -> bool:
+    holder = Holder(pid=1, host="here", since="now") if killed else None
+    data, config = Path("data"), QuantizeConfig()
+    return goes_on(folder, config, data=data, resume=resume, force=force, killed=holder)
+
+
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="nothing to resume in"):
-        load_start(tmp_path)
+        ready(tmp_path, resume=True)
 
 
 def test_a_folder_of_somebody_else_is_never_cleared(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
-    for force in (False, True):
+    for killed in (False, True):
         with pytest.raises(UsageError, match="already exists"):
-            start_over(tmp_path, force=force)
-    assert (tmp_path / "thesis.tex").exists()
+            ready(tmp_path, killed=killed)
+    (tmp_path / START).write_text("years of work, too")
+    assert not ready(tmp_path, force=True)
+    with pytest.raises(UsageError, match="is in the way"):
+        begin_folder(tmp_path, VERB, QAT_FILES)
+    assert (tmp_path / START).read_text() == "years of work, too"
 
 
-def test_an_earlier_run_is_cleared_by_force_alone(tmp_path: Path) -> None:
+def test_an_earlier_run_is_started_over_by_force_alone(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    start_over(run, force=False)
     run.mkdir()
-    (run / START).write_text("")
+    assert not ready(run)
+    begin_folder(run, VERB, QAT_FILES)
+    for name in (START, "thesis.tex"):
+        (run / name).write_text("")
     with pytest.raises(UsageError, match="already exists") as caught:
-        start_over(run, force=False)
+        ready(run)
     assert "--resume" in caught.value.hint
-    start_over(run, force=True)
-    assert not run.exists()
+    assert not ready(run, force=True)
+    begin_folder(run, VERB, QAT_FILES)
+    assert sorted(path.name for path in run.iterdir()) == [MARKER, "thesis.tex"]
+
+
+def test_a_run_killed_before_its_first_state_starts_again(tmp_path: Path) -> None:
+    (tmp_path / START).write_text("")
+    assert not ready(tmp_path, killed=True)
+    assert not ready(tmp_path, resume=True)
+
+
+def test_a_run_is_not_resumed_with_other_settings(whole: Path) -> None:
+    config = QuantizeConfig(threads=1, qat=QatConfig(epochs=9, batch=2, lr=1e-3))
+    elsewhere = {"data": Path("data"), "resume": True, "force": False, "killed": None}
+    assert goes_on(whole, config, **elsewhere)  # type: ignore[arg-type]
+    other = dataclasses.replace(config, qat=dataclasses.replace(config.qat, distill_cls=0.5))
+    with pytest.raises(UsageError, match=r"cannot change qat.distill_cls, 1.0 when it began"):
+        goes_on(whole, other, **elsewhere)  # type: ignore[arg-type]

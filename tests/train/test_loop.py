@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 from detkit.artifact.artifact import read_manifest
+from detkit.artifact.outputs import MARKER, begin_folder
 from detkit.config import TrainConfig, resolve
-from detkit.core.errors import TrainingError, UsageError
+from detkit.core.boxes import EVAL_NMS
+from detkit.core.errors import ArtifactError, TrainingError, UsageError
+from detkit.core.run_lock import LOCK
 from detkit.core.serialization import from_json
 from detkit.data.training.labels import Labels
 from detkit.nn.checkpoint import load_checkpoint
+from detkit.nn.detector import Detector
 from detkit.report import TrainReport
 from detkit.train.loss import DetectionLoss, LossParts
+from detkit.train.optim import Ema
 from detkit.train.progress import TrainProgress
-from detkit.train.run import MAY_CHANGE, TrainRequest, resolve_config, run_training
+from detkit.train.run import TrainRequest, resolve_config, run_training
+from detkit.train.run_inputs import MAY_CHANGE
 from detkit.train.stop import StopSignal
 
 REQUEST = TrainRequest(flags={})
@@ -30,8 +37,10 @@ def train(
     request: TrainRequest = REQUEST,
     stop: StopSignal | None = None,
     seen: list[TrainProgress] | None = None,
+    warnings: list[str] | None = None,
 ) -> TrainReport:
     told = seen if seen is not None else []
+    warned = warnings if warnings is not None else []
     report = run_training(
         config,
         out,
@@ -40,6 +49,7 @@ def train(
         log=lambda _: None,
         on_progress=told.append,
         stop=stop or StopSignal(),
+        warn=warned.append,
     )
     assert report is not None
     return report
@@ -50,6 +60,7 @@ def test_a_run_leaves_its_whole_folder(config: TrainConfig, tmp_path: Path) -> N
     report = train(config, tmp_path / "run", seen=seen)
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert names == {
+        MARKER,
         "config.toml",
         "metrics.jsonl",
         "best.safetensors",
@@ -98,6 +109,63 @@ def test_a_divergent_run_stops_with_the_last_good_weights(
     assert all(torch.isfinite(tensor).all() for tensor in model.state_dict().values())
 
 
+def test_weights_that_cannot_be_scored_name_the_learning_rate(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def infinite(ema: Ema, model: Detector) -> None:
+        next(iter(ema.model.parameters())).data.fill_(float("inf"))
+
+    monkeypatch.setattr(Ema, "update", infinite)
+    steep = dataclasses.replace(config, optim=dataclasses.replace(config.optim, lr=8.0))
+    with pytest.raises(TrainingError, match="the weights give NaN or Inf after epoch 1") as raised:
+        train(steep, tmp_path / "run")
+    assert "--set optim.lr=1.0e-03" in raised.value.hint
+    assert not (tmp_path / "run" / "last.safetensors").exists()
+
+
+def test_without_boxes_in_validation_the_last_weights_are_the_result(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(config.data, tmp_path / "coco"))
+    annotations = data / "annotations" / "instances_val.json"
+    document = json.loads(annotations.read_text())
+    annotations.write_text(json.dumps({**document, "annotations": []}))
+    blind = dataclasses.replace(config, data=str(data), patience=1)
+    seen: list[TrainProgress] = []
+    warnings: list[str] = []
+    report = train(blind, tmp_path / "run", seen=seen, warnings=warnings)
+    assert (report.ap, report.ap50, report.best_epoch) == (None, None, None)
+    assert (report.epochs, report.stopped_by) == (2, "epochs")  # nothing to be patient for
+    assert report.checkpoint == str(tmp_path / "run" / "last.safetensors")
+    assert not (tmp_path / "run" / "best.safetensors").exists()
+    assert "AP is undefined" in warnings[0]
+    assert "AP undefined: no boxes in validation" in seen[-1].line()
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["ap"] for line in lines] == [None, None]
+    assert "ap" not in read_manifest(Path(report.checkpoint)).metrics
+
+
+def test_of_epochs_that_find_nothing_the_last_one_is_kept(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = dataclasses.replace(EVAL_NMS, score_threshold=0.999)
+    monkeypatch.setattr("detkit.train.loop.EVAL_NMS", nothing)
+    seen: list[TrainProgress] = []
+    report = train(config, tmp_path / "run", seen=seen)
+    assert (report.ap, report.best_epoch) == (0.0, 2)
+    ends = [p.line() for p in seen if p.is_validated]
+    assert [line.endswith("(no score above 0.01 yet)") for line in ends] == [True, True]
+    assert report.checkpoint.endswith("best.safetensors")
+
+
+def test_a_batch_of_one_value_a_channel_is_refused(config: TrainConfig, tmp_path: Path) -> None:
+    tiny = dataclasses.replace(config, imgsz="32", batch=1)
+    with pytest.raises(UsageError, match="one image of 32x32") as raised:
+        train(tiny, tmp_path / "run")
+    assert "--batch 2" in raised.value.hint
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_interrupted_run_goes_on_to_the_same_weights(
     config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -131,9 +199,35 @@ def test_a_resumed_run_may_be_longer_but_not_another(config: TrainConfig, tmp_pa
     assert longer == dataclasses.replace(config, epochs=3)
     report = train(longer, tmp_path / "run", TrainRequest(flags={}, resume=True))
     assert report.epochs == 3
+    smaller = TrainRequest(flags={"batch": 2}, resume=True)
     with pytest.raises(UsageError, match="cannot change batch") as raised:
-        resolve_config(TrainRequest(flags={"batch": 2}, resume=True), tmp_path / "run")
+        train(resolve_config(smaller, tmp_path / "run"), tmp_path / "run", smaller)
     assert all(name in raised.value.hint for name in MAY_CHANGE)
+
+
+def test_a_run_killed_before_its_first_state_begins_again_and_one_with_a_lost_state_does_not(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    config = dataclasses.replace(config, epochs=1)
+    run = tmp_path / "run"
+    train(config, run)
+    whole, _ = load_checkpoint(run / "last.safetensors")
+    (run / "state" / "state.safetensors").unlink()
+    with pytest.raises(UsageError, match="already exists"):
+        train(config, run)
+    (run / LOCK).write_text('{"pid": 4194305, "host": "here", "since": "a kill -9"}')
+    for request in (REQUEST, TrainRequest(flags={}, resume=True)):
+        assert train(config, run, request).epochs == 1
+        (run / "state" / "state.safetensors").unlink()
+        again, _ = load_checkpoint(run / "last.safetensors")
+        for a, b in zip(whole.state_dict().values(), again.state_dict().values(), strict=True):
+            assert torch.equal(a, b)
+        (run / LOCK).write_text('{"pid": 4194305, "host": "here", "since": "a kill -9"}')
+    metrics = run / "metrics.jsonl"
+    metrics.write_text(metrics.read_text() * 2)
+    with pytest.raises(ArtifactError, match="2 epochs are done, but their state is gone"):
+        train(config, run, TrainRequest(flags={}, resume=True))
+    assert (run / "last.safetensors").is_file()
 
 
 def test_time_limit_and_patience_end_a_run(config: TrainConfig, tmp_path: Path) -> None:
@@ -149,7 +243,7 @@ def test_time_limit_and_patience_end_a_run(config: TrainConfig, tmp_path: Path) 
     )
     report = train(frozen, tmp_path / "patient")
     assert report.stopped_by == "patience"
-    assert report.epochs == report.best_epoch + 2
+    assert report.epochs == 3
 
 
 def test_accumulated_batches_make_one_step(config: TrainConfig, tmp_path: Path) -> None:
@@ -168,7 +262,7 @@ def test_a_full_folder_is_refused_and_force_removes_only_what_is_ours(
     config: TrainConfig, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    out.mkdir()
+    begin_folder(out, "train", ("best.safetensors",))
     (out / "notes.txt").write_text("mine")
     (out / "best.safetensors").write_text("old")
     with pytest.raises(UsageError, match="already exists"):

@@ -24,6 +24,7 @@ def make_trainer(config: TrainConfig, out: Path, strategy: type[PlainStep]) -> T
         out,
         on_progress=lambda _: None,
         stop=StopSignal(),
+        warn=lambda _: None,
         make_strategy=strategy,
     )
 

@@ -21,25 +21,30 @@ TAIL = 2  # blocks left out at either end: the median of 10 lies within the rest
 def ap_by_folds(
     records: Sequence[ImageRecord], names: Sequence[str], found: Sequence[Detections]
 ) -> tuple[float, ...]:
-    """Scores all images, then leaves out each of `FOLDS` parts of them in turn: AP 0..1 each."""
+    """Scores all images, then leaves out each of `FOLDS` parts of them in turn: AP 0..1 each.
+
+    A part that has all boxes is not left out, as AP would be undefined.
+    """
     folds = min(FOLDS, len(records))
     everything = range(len(records))
     kept = [[i for i in everything if i % folds != fold] for fold in range(folds)]
-    chosen = [list(everything), *(part for part in kept if part)]
-    return tuple(
-        coco_figures([records[i] for i in part], names, [found[i] for i in part]).ap or 0.0
-        for part in chosen
+    aps = (
+        coco_figures([records[i] for i in part], names, [found[i] for i in part]).ap
+        for part in (list(everything), *kept)
+        if part
     )
+    return tuple(ap for ap in aps if ap is not None)
 
 
-def drop_of(float_aps: Sequence[float], aps: Sequence[float]) -> tuple[float, float]:
+def drop_of(float_aps: Sequence[float], aps: Sequence[float]) -> tuple[float, float | None]:
     """Points of AP lost, and their standard error by the jackknife (Efron, 1982).
 
-    Both lists are of `ap_by_folds`; the images are the same, so most of their noise cancels.
+    The error is None where there are not two parts to leave out. Both lists are of `ap_by_folds`;
+    the images are the same, so most of their noise cancels.
     """
     drop, *parts = (100 * (before - after) for before, after in zip(float_aps, aps, strict=True))
     if len(parts) < 2:
-        return drop, math.inf
+        return drop, None
     mean = sum(parts) / len(parts)
     spread = sum((part - mean) ** 2 for part in parts)
     return drop, math.sqrt((len(parts) - 1) / len(parts) * spread)

@@ -53,8 +53,8 @@ def fastest_float(variants: Sequence[Variant]) -> int:
 def _rejection(variant: Variant, reference: Variant, limits: VariantLimits) -> str:
     """Says why this variant is not to be shipped; empty where it may be."""
     if variant.drop > limits.max_drop:
-        noise = f"{variant.drop:.1f} +- {variant.drop_noise:.1f}"
-        return f"would lose {noise} points, limit {limits.max_drop:g}"
+        noise = "" if variant.drop_noise is None else f" +- {variant.drop_noise:.1f}"
+        return f"would lose {variant.drop:.1f}{noise} points, limit {limits.max_drop:g}"
     if variant.precision != "fp32" and variant.ratio_high >= 1:
         how = "is slower than" if variant.ratio_low > 1 else "is within the noise as slow as"
         return f"{how} {_name(reference)}"
@@ -77,6 +77,8 @@ def _advice(variants: Sequence[Variant], chosen: int, reference: Variant, images
 def _drop(variant: Variant, images: int) -> str:
     side = "below" if variant.drop >= 0 else "above"
     text = f"{abs(variant.drop):.1f} points {side} float"
+    if variant.drop_noise is None:
+        return f"{text}, on too few images to tell"
     if abs(variant.drop) <= 2 * variant.drop_noise:
         return f"{text}, which is within the noise of {images} images"
     return text

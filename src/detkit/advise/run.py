@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from detkit.advise.metrics import ap_by_folds, make_variants
 from detkit.advise.recommend import VariantLimits, commands, recommend
 from detkit.advise.variants import OpenVariant, VariantSources, open_variants, size
+from detkit.artifact.writing import temporary_folder
 from detkit.config import QuantizeConfig
 from detkit.core.boxes import EVAL_NMS
 from detkit.data.coco.split_reader import ImageRecord
@@ -57,10 +57,10 @@ def find_advice(request: AdviseRequest, log: Callable[[str], None]) -> AdviceRep
         DataError: no images to calibrate or to score on, or classes of another model.
     """
     config = QuantizeConfig(threads=request.threads or usable_cpus())
-    with tempfile.TemporaryDirectory(prefix="detkit-advise-") as name:
+    with temporary_folder() as folder:
         quantize_request = QuantizeRequest(
             checkpoint=request.checkpoint,
-            out=Path(name) / "int8.safetensors",
+            out=folder / "int8.safetensors",
             data=request.data,
             config=config,
         )

@@ -1,8 +1,9 @@
-"""What every file made by detkit says of itself, and how it reaches the disk whole.
+"""What every file made by detkit says of itself.
 
-What lives here: the manifest, the content digest, lineage and the atomic write. What does not: the
-manifest's key in each file format (see `embedded`), tensors and graphs (see `nn.checkpoint`,
-`export`). Nothing here imports torch, onnx or numpy, so `detkit info` is quick and works anywhere.
+What lives here: the manifest, the content digest and lineage. What does not: the manifest's key in
+each file format (see `embedded`), how a file reaches the disk whole (`writing`), tensors and graphs
+(see `nn.checkpoint`, `export`). Nothing here imports torch, onnx or numpy, so `detkit info` is
+quick and works anywhere.
 
 The digest is that of the whole file (see `seal`); one flipped bit anywhere is noticed, which
 neither torch.load nor safetensors does.
@@ -16,25 +17,24 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import importlib.metadata
 import json
-import os
 import platform
 import shlex
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detkit.artifact.embedded import embedded_text, sidecar_of
 from detkit.artifact.licence import WeightsOrigin
 from detkit.artifact.seal import is_sealed, new_token, put, seal
-from detkit.core.errors import ArtifactError, DetkitError, UsageError
+from detkit.artifact.writing import atomic_path, sync_files
+from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.json_text import parse_json
 from detkit.core.paths import StrPath
+from detkit.core.reading import open_file
 from detkit.core.serialization import from_json, to_json, to_plain
 from detkit.core.version import VERSION
 from detkit.spec.arch import ArchSpec, check_image_size
@@ -139,7 +139,7 @@ def command_line(verb: str) -> str:
 def sha256_of(path: Path) -> str:
     """SHA-256 of the file's bytes in hex digits."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_file(path) as file:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()
@@ -251,79 +251,5 @@ def write_pair(
         weights_sha256 = sha256_of(partial_weights)
         put(partial, weights_sha256, weights_token)
         digest = seal(partial, token)
-        _sync(partial)  # nothing slow is left for the time between the renames
+        sync_files((partial,))  # nothing slow is left for the time between the renames
     return dataclasses.replace(manifest, weights_sha256=weights_sha256, digest=digest)
-
-
-@contextlib.contextmanager
-def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary name beside `path`, renamed onto it when the block ends without an error.
-
-    A kill at any instant leaves the old file or the new one. Files left by killed writers are
-    swept by the next write to the same name.
-
-    Raises:
-        DetkitError: the disk is full, or the folder cannot be written to.
-    """
-    prefix, suffix = f".{path.name}.", f".partial{path.suffix}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(suffix, f"{prefix}{os.getpid()}.", path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise write_error(path, error) from error
-    partial = Path(name)
-    try:
-        yield partial
-        partial.chmod(0o666 & ~_umask())
-        _sync(partial)
-        os.replace(partial, path)  # noqa: PTH105
-        _sync(path.parent)
-        _sweep(path.parent, prefix, suffix)
-    except OSError as error:
-        raise write_error(path, error) from error
-    except RuntimeError as error:  # torch and safetensors report a full disk this way
-        if _free_bytes(path.parent) < 1 << 20:
-            raise write_error(path, OSError(errno.ENOSPC, "disk full")) from error
-        raise
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes UTF-8 text atomically."""
-    with atomic_path(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-
-
-def write_error(path: Path, error: OSError) -> DetkitError:
-    """What to tell a user whose file could not be written."""
-    reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror or str(error)
-    return ArtifactError(f"cannot write {path}: {reason}")
-
-
-def _free_bytes(folder: Path) -> int:
-    status = os.statvfs(folder)
-    return status.f_bavail * status.f_frsize
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sweep(folder: Path, prefix: str, suffix: str) -> None:
-    """Removes what killed writers of this name left; a living writer's file stays."""
-    for stale in folder.glob(f"{prefix}*{suffix}"):
-        pid = stale.name.removeprefix(prefix).split(".")[0]
-        if pid.isdecimal() and not Path(f"/proc/{pid}").exists():
-            stale.unlink(missing_ok=True)

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
 from detkit.core.content_digest import DamagedError, check_seal, seal
 from detkit.core.errors import DetkitError
+from detkit.core.reading import bytes_of
 
 CACHE_BYTES = 256 << 20  # of all caches of a kind
 READING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
@@ -59,7 +60,7 @@ class FileCache:
         """Findings by `FileStamp.key`; nothing where there is no cache of this head."""
         path = self._path()
         try:
-            plain = json.loads(path.read_bytes()) if path else {}
+            plain = json.loads(bytes_of(path)) if path else {}
             if not path or plain["head"] != dict(self.head):
                 return {}
             check_seal(plain, str(path))

@@ -16,6 +16,7 @@ from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.core.json_text import parse_json
 from detkit.core.memory import available_memory
 from detkit.core.protobuf import read_fields
+from detkit.core.reading import bytes_of, open_file, require_file
 
 MAX_HEADER_BYTES = 100_000_000  # as the safetensors format caps its header; of an XML file, too
 
@@ -27,7 +28,7 @@ def embedded_text(path: Path, key: str) -> str:
         ArtifactError: of another format, damaged, or without this key.
     """
     check_readable(path)
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(8)
     if path.suffix == ".safetensors":
         text = _safetensors_metadata(path, key)
@@ -58,8 +59,7 @@ def check_readable(path: Path) -> None:
     """Raises ArtifactError for a path that is no file, or an empty or too large one."""
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder, not a model")
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     size = path.stat().st_size
     if size == 0:
         raise ArtifactError(f"{path} is empty")
@@ -71,7 +71,7 @@ def check_readable(path: Path) -> None:
 
 
 def _safetensors_metadata(path: Path, key: str) -> str | None:
-    with path.open("rb") as file:
+    with open_file(path) as file:
         length = int.from_bytes(file.read(8), "little")
         if not 2 <= length <= min(MAX_HEADER_BYTES, path.stat().st_size - 8):
             raise ArtifactError(f"{path} is not a safetensors file, or is cut short")
@@ -85,7 +85,7 @@ def _safetensors_metadata(path: Path, key: str) -> str | None:
 
 def _onnx_metadata(path: Path, key: str) -> str | None:
     """Walks the protobuf fields of ModelProto; metadata_props is field 14 (onnx.proto3)."""
-    data, has_graph = path.read_bytes(), False
+    data, has_graph = bytes_of(path), False
     try:
         for number, value in read_fields(data):
             has_graph = has_graph or (number == 7 and isinstance(value, memoryview))
@@ -120,7 +120,7 @@ def _openvino_metadata(path: Path, key: str) -> str | None:
     parser.EndElementHandler = lambda _: elements.pop()
     parser.StartDoctypeDeclHandler = refuse
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             parser.ParseFile(file)
     except xml.parsers.expat.ExpatError as error:
         raise ArtifactError(f"{path} is not an OpenVINO file, or is cut short") from error
@@ -135,7 +135,7 @@ def sidecar_of(path: Path) -> Path:
 def _sidecar_manifest(path: Path) -> str:
     sidecar = sidecar_of(path)
     try:
-        plain = parse_json(sidecar.read_bytes())
+        plain = parse_json(bytes_of(sidecar))
         check_seal(plain, str(sidecar))
         return json.dumps(plain["manifest"])
     except FileNotFoundError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import zipfile
 from pathlib import Path
 
+from detkit.core.reading import open_file
+
 READ_BYTES = 1 << 20  # of the pickle: class names come early
 
 # What the pickle of a whole network names -> how that tool makes an ONNX file of it.
@@ -29,7 +31,7 @@ def export_hint(path: Path) -> str:
 def _pickled(path: Path) -> bytes:
     """The beginning of the checkpoint's pickle; nothing where it is no zip file."""
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             names = [name for name in archive.namelist() if name.endswith("data.pkl")]
             with archive.open(names[0]) as pickle:
                 return pickle.read(READ_BYTES)

@@ -10,6 +10,8 @@ import hashlib
 import secrets
 from pathlib import Path
 
+from detkit.core.reading import bytes_of
+
 PLACEHOLDER = "digest-of-the-file-with-this-text-in-the-place-of-the-digest----"
 
 
@@ -20,7 +22,7 @@ def new_token() -> str:
 
 def seal(path: Path, token: str) -> str:
     """Puts the digest of the file where the token stands, and returns it."""
-    data = path.read_bytes()
+    data = bytes_of(path)
     at = data.index(token.encode())
     digest = _digest(data, at)
     _write(path, at, digest)
@@ -29,12 +31,12 @@ def seal(path: Path, token: str) -> str:
 
 def put(path: Path, text: str, token: str) -> None:
     """Puts a text of the token's length where the token stands."""
-    _write(path, path.read_bytes().index(token.encode()), text)
+    _write(path, bytes_of(path).index(token.encode()), text)
 
 
 def is_sealed(path: Path, digest: str) -> bool:
     """Whether this is the digest that the file was sealed with, and not a bit has changed."""
-    data = path.read_bytes()
+    data = bytes_of(path)
     at = data.find(digest.encode()) if len(digest) == len(PLACEHOLDER) else -1
     return at >= 0 and _digest(data, at) == digest
 

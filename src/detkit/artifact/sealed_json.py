@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
 from detkit.core.content_digest import check_seal, seal
 from detkit.core.errors import ArtifactError
+from detkit.core.reading import bytes_of
 
 
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
@@ -25,7 +26,7 @@ def read_sealed(path: Path) -> dict[str, Any]:
     """
     remedy = f"rm {path}: what it holds is found out again"
     try:
-        plain = json.loads(path.read_bytes())
+        plain = json.loads(bytes_of(path))
         check_seal(plain, str(path))
     except ArtifactError as error:
         raise ArtifactError(str(error), hint=remedy) from error

@@ -19,6 +19,7 @@ import numpy as np
 from detkit.artifact.artifact import sha256_of
 from detkit.bench.ab_test import ABTest
 from detkit.core.errors import ArtifactError, DetkitError, MeasurementError
+from detkit.core.reading import require_file
 from detkit.inspection.run_folder import read_json_file
 from detkit.report import BenchReport, Change, ModelLatency, ReferenceTimes
 from detkit.timing.statistics import (
@@ -62,8 +63,7 @@ def read_baseline(path: Path, max_regress: float) -> Baseline:
     Raises:
         ArtifactError: missing, no report of `detkit bench`, or of another schema.
     """
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}", hint=AGAIN)
+    require_file(path, hint=AGAIN)
     kind, record = read_json_file(path)
     if not isinstance(record, BenchReport):
         raise ArtifactError(f"{path} is no bench report but: {kind}", hint=AGAIN)

@@ -13,12 +13,12 @@ The graph is written here byte by byte (onnx.proto3), for onnx is not on every d
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
+from detkit.artifact.writing import temporary_folder, write_bytes
 from detkit.core.errors import DetkitError
 from detkit.core.protobuf import bytes_field, int_field, text_field
 from detkit.engines import ENGINES, default_engine
@@ -42,9 +42,9 @@ def open_reference(
     if session_options.device != "cpu":
         yield None
         return
-    with tempfile.TemporaryDirectory(prefix="detkit-bench-") as folder:
-        path = Path(folder) / "reference.onnx"
-        path.write_bytes(_network())
+    with temporary_folder() as folder:
+        path = folder / "reference.onnx"
+        write_bytes(path, _network(), durable=False)
         try:
             _open(path, engine, session_options)
         except (ImportError, DetkitError):

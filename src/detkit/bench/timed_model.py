@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import Array
 from detkit.core.errors import DataError, UsageError
 from detkit.data.draw import save_image
@@ -35,7 +35,8 @@ from detkit.runtime.session import (
     takes_pixels,
 )
 from detkit.spec.onnx_description import OnnxDescription
-from detkit.timing.measure import WINDOW, Clock, TimedCall, cycle_inputs
+from detkit.timing.cpu_time import works_in_caller
+from detkit.timing.measure import Clock, TimedCall, cycle_inputs
 from detkit.timing.plan import TimingPlan
 
 NUM_IMAGES = 8  # different ones, in turn
@@ -115,17 +116,8 @@ def cpu_clock_for(models: Sequence[TimedModel], session_options: SessionOptions)
     """Gives the clock of the calling thread, if its CPU time says how long each model takes."""
     if session_options.device != "cpu":
         return None
-    works = [_works_in_caller(model.runs()[0], session_options.threads) for model in models]
+    works = [works_in_caller(model.runs()[0], session_options.threads) for model in models]
     return time.thread_time if all(works) else None
-
-
-def _works_in_caller(run: TimedCall, threads: int) -> bool:
-    """Whether the calling thread does at least half of its share of the work."""
-    own, process = time.thread_time(), time.process_time()
-    for number in range(WINDOW):
-        run(number)
-    share = (time.process_time() - process) / threads
-    return time.thread_time() - own >= share / 2
 
 
 def fill_options(session_options: SessionOptions, scenario: str) -> SessionOptions:
@@ -192,8 +184,8 @@ def image_files(folder: Path | None) -> Iterator[tuple[tuple[Path, ...], str]]:
             raise DataError(f"{folder}: to time on, at least two different images are needed")
         yield tuple(found[:: max(1, len(found) // NUM_IMAGES)][:NUM_IMAGES]), str(folder)
         return
-    with tempfile.TemporaryDirectory(prefix="detkit-bench-") as name:
-        files = [Path(name) / f"{number}.jpg" for number in range(NUM_IMAGES)]
+    with temporary_folder() as folder:
+        files = [folder / f"{number}.jpg" for number in range(NUM_IMAGES)]
         for path, image in zip(files, draw_images(NUM_IMAGES, size=640), strict=True):
             save_image(path, image)
         yield tuple(files), "synthetic images"

@@ -5,16 +5,13 @@ Nothing heavy is imported before a verb is known: not typer, rich, numpy, Pillow
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import signal
 import sys
 import traceback
 from collections.abc import Sequence
 from types import FrameType
 
-from detkit.cli import console
+from detkit.cli import console, streams
 from detkit.cli.verb_table import VERBS
 from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
 from detkit.core.lazy_import import install_hint
@@ -61,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _prepare_process()
     try:
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
-        sys.stdout.flush()
+        streams.write("")  # delivers what a library wrote
         return code
     except DetkitError as error:
         return _fail(error)
@@ -69,9 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.error("interrupted")
         return EXIT_SIGINT
     except BrokenPipeError:
-        _silence_stdout()
+        streams.settle()
         return EXIT_SIGPIPE
     except OSError as error:
+        streams.settle()
         return _fail(DetkitError(_os_message(error)))
     except ModuleNotFoundError as error:
         return _bug() if _is_ours(error) else _fail(_missing_package(error))
@@ -88,16 +86,16 @@ def top_help() -> str:
 
 def _dispatch(args: list[str]) -> int:
     if not args or args in (["-h"], ["--help"], ["help"]):
-        sys.stdout.write(top_help())
+        streams.write(top_help())
         return 0
     if args == ["--version"]:
-        sys.stdout.write(f"detkit {_version()}\n")
+        streams.write(f"detkit {_version()}\n")
         return 0
     if args[0] in ("help", "-h", "--help"):
         args = [*args[1:], "--help"]
     name, rest = _find_verb(args)
     if not name:
-        sys.stdout.write(_group_help(args[0]))
+        streams.write(_group_help(args[0]))
         return 0
     if name == "bench":
         _check_moved(rest)
@@ -156,21 +154,13 @@ def _version() -> str:
 
 
 def _prepare_process() -> None:
-    """Streams that can carry any file name, and a SIGTERM that unwinds, so temporary files go."""
-    for stream, errors in ((sys.stdout, "surrogateescape"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(encoding="utf-8", errors=errors)
+    """Streams that are there, and a SIGTERM that unwinds, so temporary files go."""
+    streams.prepare()
     signal.signal(signal.SIGTERM, _terminate)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
     raise SystemExit(EXIT_SIGTERM)
-
-
-def _silence_stdout() -> None:
-    """The reader is gone: what is still buffered must not complain at exit."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 # --- errors --------------------------------------------------------------------------------------

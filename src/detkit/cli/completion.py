@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
 from detkit.cli.command import build
 from detkit.cli.command_flags import Flag
 from detkit.cli.verb_table import VERBS

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from detkit.cli import streams
 from detkit.core.safe_text import safe as safe
 
 NUMERIC = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?[%a-zA-Z/]+)?|-|")
@@ -69,9 +70,7 @@ def traceback_lines(text: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
-    for line in text.split("\n"):
-        print(safe(line), file=sys.stderr)
-    sys.stderr.flush()
+    streams.tell("".join(f"{safe(line)}\n" for line in text.split("\n")))
 
 
 # --- stdout --------------------------------------------------------------------------------------
@@ -85,15 +84,13 @@ def emit(report: Any, *, json: bool, lines: Sequence[str]) -> None:
     from detkit.core.serialization import to_json
 
     text = to_json(report) + "\n" if json else "".join(f"{safe(line)}\n" for line in lines)
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    streams.write(text)
 
 
 def made(*paths: Path) -> None:
     """The paths of what was made, one a line, exact for scripts and safe on a terminal."""
     exact = not sys.stdout.isatty()
-    sys.stdout.write("".join(f"{path if exact else safe(str(path))}\n" for path in paths))
-    sys.stdout.flush()
+    streams.write("".join(f"{path if exact else safe(str(path))}\n" for path in paths))
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from detkit.artifact.artifact import files_of
+from detkit.artifact.outputs import check_output_file
 from detkit.cli import console
 from detkit.core.errors import UsageError
-from detkit.core.work_folder import check_output_file
 from detkit.report import ConversionReport
 
 
-def output_path(out: Path | None, parent: Path, suffix: str, *, force: bool) -> Path:
+def output_path(
+    out: Path | None, parent: Path, suffix: str, *, force: bool, read: Path | None = None
+) -> Path:
     """`out`, or the parent's name with `suffix` beside it.
+
+    Args:
+        read: a folder that is read; nothing is written there.
 
     Raises:
         UsageError: it already exists and `force` was not given, or it is the parent itself, or a
@@ -25,7 +30,7 @@ def output_path(out: Path | None, parent: Path, suffix: str, *, force: bool) -> 
     if path.resolve() == parent.resolve():
         raise UsageError(f"{path} would overwrite itself", hint="-o another name")
     for file in files_of(path):
-        check_output_file(file, force=force)
+        check_output_file(file, force=force, read=filter(None, (parent, read)))
     return path
 
 

@@ -10,12 +10,19 @@ from types import FrameType
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from detkit.cli import console
+from detkit.core.errors import UsageError
 
 if TYPE_CHECKING:
     from detkit.train.progress import TrainProgress
     from detkit.train.stop import StopSignal
 
 SECONDS_BETWEEN_LINES = 10
+
+
+def check_resume(resume: bool, force: bool) -> None:
+    """Raises UsageError where a run is both to be continued and to be started over."""
+    if resume and force:
+        raise UsageError("--resume continues a run, --force starts it over: not both")
 
 
 class HasLine(Protocol):
@@ -67,4 +74,4 @@ def line_printer(is_due: Callable[[L], bool], *, first: bool = False) -> Callabl
 
 def printer() -> Callable[[TrainProgress], None]:
     """Prints every epoch's result, and in between a line every ten seconds."""
-    return line_printer(lambda progress: progress.ap is not None)
+    return line_printer(lambda progress: progress.is_validated)

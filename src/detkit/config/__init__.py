@@ -1,7 +1,7 @@
 """Settings of the verbs: defaults < file < `--set` < flags, held to the bounds beside them."""
 
 from detkit.config.labelling import LabelConfig
-from detkit.config.resolve import help_lines, read_toml, resolve, to_toml
+from detkit.config.resolve import help_lines, read_toml, resolve, settings_by_key, to_toml
 from detkit.config.settings import (
     AUTO_INIT,
     NO_INIT,
@@ -38,5 +38,6 @@ __all__ = [
     "help_lines",
     "read_toml",
     "resolve",
+    "settings_by_key",
     "to_toml",
 ]

@@ -6,12 +6,13 @@ import dataclasses
 import json
 import sys
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from detkit.config.fields import allowed_text
-from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.errors import DetkitError, UsageError, did_you_mean
+from detkit.core.reading import text_of
 from detkit.core.safe_text import safe_json
 from detkit.core.serialization import field_types, from_plain, to_plain
 
@@ -26,28 +27,43 @@ T = TypeVar("T")
 def resolve(
     cls: type[T],
     *,
+    base: Path | None = None,
     file: Path | None = None,
     sets: Sequence[str] = (),
     flags: Mapping[str, Any] | None = None,
 ) -> T:
-    """Merges defaults < TOML `file` < `key.sub=value` of `sets` < `flags` (None: not given).
+    """Merges defaults < TOML `base` < `file` < `key.sub=value` of `sets` < `flags` that are given.
 
     Raises:
-        UsageError: unreadable file, unknown key (with the nearest name), value of the wrong type.
+        DetkitError: the file cannot be read.
+        UsageError: no TOML, unknown key (with the nearest name), value of the wrong type.
     """
-    merged: dict[str, Any] = {} if file is None else read_toml(file)
+    merged: dict[str, Any] = {}
+    for one in (base, file):
+        merged = merged if one is None else _over(merged, read_toml(one))
     for text in sets:
         _assign(cls, merged, text)
     merged.update({key: value for key, value in (flags or {}).items() if value is not None})
-    return from_plain(cls, merged, where=file.name if file else "config")
+    last = file or base
+    return from_plain(cls, merged, where=last.name if last else "config")
+
+
+def _over(table: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with what `top` says in the place of its own, sections key by key."""
+    sections = {
+        key: _over(table[key], value)
+        for key, value in top.items()
+        if isinstance(value, Mapping) and isinstance(table.get(key), Mapping)
+    }
+    return {**table, **top, **sections}
 
 
 def read_toml(file: Path) -> dict[str, Any]:
     try:
-        table: dict[str, Any] = tomllib.loads(file.read_text(encoding="utf-8"))
+        table: dict[str, Any] = tomllib.loads(text_of(file))
         return table
     except OSError as error:
-        raise UsageError(f"cannot read config {file}: {error.strerror}") from error
+        raise DetkitError(f"cannot read config {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{file}: not valid TOML: {error}") from error
 
@@ -84,6 +100,19 @@ def _read_value(kind: Any, raw: str, text: str) -> Any:
     except (ValueError, RecursionError) as error:
         name = getattr(kind, "__name__", str(kind))
         raise UsageError(f"--set {text}: expected {name}, got '{raw}'") from error
+
+
+def settings_by_key(config: Any) -> dict[str, Any]:
+    """Every setting under its key, those of sections with dots, as `--set` takes them."""
+    return dict(_flat(to_plain(config), ""))
+
+
+def _flat(table: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in table.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def to_toml(config: Any) -> str:

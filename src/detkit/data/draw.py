@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import colorsys
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from detkit.artifact.artifact import atomic_path
+from detkit.artifact.writing import write_bytes
 from detkit.core.boxes import Array, Detections, Indices
 from detkit.core.errors import UsageError
 from detkit.data.image import Pixels, fitted_size, resize
@@ -17,6 +18,7 @@ from detkit.data.image import Pixels, fitted_size, resize
 GOLDEN_TURN = 0.618033988749895  # consecutive hues this share of the circle apart stay distinct
 IMAGE_FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 MAX_LABEL = 60  # characters
+QUALITY = 92  # of a JPEG
 GAP = 4  # pixels between the images of a sheet
 SHEET_GRAY = 40
 
@@ -143,7 +145,12 @@ def save_image(path: Path, image_hwc: Pixels) -> None:
     kind = IMAGE_FORMATS.get(path.suffix.lower())
     if kind is None:
         raise UsageError(f"{path}: an image is written as .png or .jpg")
-    with atomic_path(path) as partial:
-        Image.fromarray(image_hwc).save(
-            partial, kind, **({"quality": 92} if kind == "JPEG" else {})
-        )
+    write_bytes(path, encoded(image_hwc, kind))
+
+
+def encoded(image_hwc: Pixels, kind: str) -> bytes:
+    """The bytes of a PNG or JPEG file; Pillow itself takes a short write to a file for success."""
+    buffer = io.BytesIO()
+    options = {"quality": QUALITY} if kind == "JPEG" else {}
+    Image.fromarray(image_hwc).save(buffer, kind, **options)
+    return buffer.getvalue()

@@ -21,6 +21,7 @@ from PIL import Image, UnidentifiedImageError
 
 from detkit.core.boxes import Array, Detections, clip_xyxy
 from detkit.core.errors import DataError
+from detkit.core.reading import open_file
 from detkit.spec.preprocess import Preprocess
 
 Pixels = npt.NDArray[np.uint8]
@@ -139,8 +140,11 @@ def open_image(
 ) -> Iterator[tuple[Image.Image, ImageFacts]]:
     """The opened, not yet decoded image and its facts; damage within the block is a DataError."""
     name = "image" if isinstance(source, bytes) else str(source)
-    file = io.BytesIO(source) if isinstance(source, bytes) else source
-    with _damage_as_error(name), Image.open(file, formats=FORMATS) as image:
+    with (
+        _damage_as_error(name),
+        io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file,
+        Image.open(file, formats=FORMATS) as image,
+    ):
         if image.width * image.height > limit_megapixels * 1e6:
             raise DataError(
                 f"{name}: {image.width}x{image.height} is more than {limit_megapixels:g} megapixels"

@@ -7,7 +7,6 @@ may stray. The file compared is one that its own writer made and its own engine 
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +21,13 @@ from detkit.artifact.artifact import (
     size_of,
     versions,
 )
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
 from detkit.data.comparison_images import comparison_images
 from detkit.engines import ENGINES, TRAINING, measuring_engines
 from detkit.engines.exporting import ExportOptions
-from detkit.engines.int8_checks import check_rounding, check_speed
+from detkit.engines.int8_checks import Speed, check_rounding, check_speed
 from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.engines.torch.session import TorchSession
@@ -41,6 +41,7 @@ from detkit.runtime.comparison import compare_raw, compare_suppressed
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import check_image_size
 from detkit.spec.zoo import with_task
+from detkit.timing.side_by_side import CLOCKS, NOT_MEASURED
 
 NUM_IMAGES = 8
 
@@ -94,20 +95,20 @@ def convert_checkpoint(
     )
     notes = {"opset": str(graph.opset_import[0].version), "nodes": str(len(graph.graph.node))}
     metrics: dict[str, float] = {}
-    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        exported = _open_temporary(Path(name) / "raw", raw, raw_manifest, file_format)
+    with temporary_folder() as folder:
+        exported = _open_temporary(folder / "raw", raw, raw_manifest, file_format)
         if isinstance(model, QuantizedDetector):
             difference = check_rounding(
                 model, raw_manifest, exported, images, options.engine, source=source
             )
-            metrics = _int8_figures(model, raw, raw_manifest, images, options)
-            notes |= _int8_notes(metrics, options.engine)
+            speed = _int8_speed(model, raw, raw_manifest, images, options)
+            metrics, notes = _int8_figures(speed), notes | _int8_notes(speed, options.engine)
         else:
             difference = _check_exactness(
                 model, raw_manifest, exported, images, file_format, source
             )
         if options.nms:
-            suppressed = _open_temporary(Path(name) / "nms", graph, manifest, file_format)
+            suppressed = _open_temporary(folder / "nms", graph, manifest, file_format)
             found = compare_suppressed(
                 exported, suppressed, images, options.nms_config, source=source
             )
@@ -157,34 +158,43 @@ def _check_exactness(
     return difference
 
 
-def _int8_figures(
+def _int8_speed(
     model: QuantizedDetector,
     graph: ModelProto,
     manifest: Manifest,
     images: Array,
     options: ExportOptions,
-) -> dict[str, float]:
-    """Counts INT8 convolutions and times the graph; empty for engines that are not here."""
+) -> Speed | None:
+    """Counts INT8 convolutions and times the graph; None for engines that are not here."""
     if options.engine not in measuring_engines():
-        return {}
-    found = check_speed(
+        return None
+    return check_speed(
         model, manifest, graph, images, options.engine, allow_slower=options.allow_slower
     )
-    return {
-        "int8_convolutions": found.coverage.int8,
-        "convolutions": found.coverage.total,
-        "int8_latency_ratio": found.latency_ratio,
+
+
+def _int8_figures(speed: Speed | None) -> dict[str, float]:
+    """What the manifest says of the speed; no ratio where none could be measured."""
+    if speed is None:
+        return {}
+    counted = {
+        "int8_convolutions": float(speed.coverage.int8),
+        "convolutions": float(speed.coverage.total),
     }
+    ratio = speed.timed.ratio
+    return counted if ratio is None else {**counted, "int8_latency_ratio": ratio.value}
 
 
-def _int8_notes(metrics: dict[str, float], engine: str) -> dict[str, str]:
-    if not metrics:
+def _int8_notes(speed: Speed | None, engine: str) -> dict[str, str]:
+    if speed is None:
         return {"speed": f"not measured: {engine} builds its engine on the device"}
-    ratio = metrics["int8_latency_ratio"]
+    covered, ratio = speed.coverage, speed.timed.ratio
+    how = f"; {CLOCKS[speed.timed.clock]}" if CLOCKS[speed.timed.clock] else ""
     return {
-        "int8_convolutions": f"{metrics['int8_convolutions']:.0f} of"
-        f" {metrics['convolutions']:.0f} ({engine})",
-        "speed": f"{1 / ratio:.2f} times that of float ({engine}, here)",
+        "int8_convolutions": f"{covered.int8} of {covered.total} ({engine})",
+        "speed": NOT_MEASURED
+        if ratio is None
+        else f"{1 / ratio.value:.2f} times that of float ({engine}, here{how})",
     }
 
 

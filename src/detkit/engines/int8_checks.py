@@ -5,14 +5,12 @@ A Q/DQ graph that an engine does not recognise runs slower than float; such a gr
 
 from __future__ import annotations
 
-import tempfile
-import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from onnx import ModelProto
 
 from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError
 from detkit.engines import ENGINES
@@ -25,8 +23,8 @@ from detkit.nn.quantization.quantized import QuantizedDetector, float_twin
 from detkit.report import Difference
 from detkit.runtime.comparison import compare_raw
 from detkit.runtime.session import Session, SessionOptions, takes_pixels
-from detkit.timing.measure import cycle_inputs, measure, paired_ratio
-from detkit.timing.plan import GRAPH_PLAN
+from detkit.timing.measure import cycle_inputs
+from detkit.timing.side_by_side import SideBySide, time_side_by_side
 
 LEAST_SCORE = 0.25  # of boxes that are compared
 FLOOR = Difference(score=0.02, box_px=1.0, images=0, source="")
@@ -34,10 +32,10 @@ FLOOR = Difference(score=0.02, box_px=1.0, images=0, source="")
 
 @dataclass(frozen=True)
 class Speed:
-    """How an INT8 graph runs here."""
+    """How an INT8 graph runs here: beside the same network in float, which is timed first."""
 
     coverage: Coverage
-    latency_ratio: float  # INT8 over float
+    timed: SideBySide
 
 
 def check_rounding(
@@ -86,10 +84,9 @@ def check_speed(
     """Times the graph and the same network in float by turns, on this machine.
 
     Raises:
-        GateError: it is not faster, and that is not allowed.
+        GateError: it is slower, and that is not allowed. What could not be measured is not judged.
     """
-    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        folder = Path(name)
+    with temporary_folder() as folder:
         write_onnx(graph, manifest, folder / "int8.onnx")
         twin = build_graph(float_twin(model), manifest, uint8=takes_pixels(manifest))
         write_onnx(twin, manifest, folder / "float.onnx")
@@ -101,12 +98,12 @@ def check_speed(
         ]
         inputs = [image[None] for image in images]
         calls = [cycle_inputs(session.run, inputs) for session in sessions]
-        before, after = measure(calls, GRAPH_PLAN, time.perf_counter)
-    speed = Speed(covered, paired_ratio(after, before))
-    if speed.latency_ratio > 1 and not allow_slower:
+        timed = time_side_by_side(calls, threads=session_options.threads)
+    ratio = timed.ratio
+    if ratio is not None and ratio.low > 1 and not allow_slower:
         raise GateError(
-            f"INT8 takes {speed.latency_ratio:.2f} times as long as float on {engine} here"
+            f"INT8 takes {ratio.value:.2f} times as long as float on {engine} here"
             f" ({covered.int8} of {covered.total} convolutions in INT8)",
             hint="--allow-slower writes it all the same",
         )
-    return speed
+    return Speed(covered, timed)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, TensorInfo, write_artifact
 from detkit.artifact.licence import LICENCE_KEY
+from detkit.artifact.writing import temporary_folder
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Detector
 
@@ -54,9 +54,9 @@ def build_graph(
 
 def trace(network: nn.Module, example: Tensor, exporter: str) -> ModelProto:
     """Exports one ONNX graph by torch's torchscript or dynamo exporter."""
-    with warnings.catch_warnings(), tempfile.TemporaryDirectory(prefix="detkit-") as folder:
+    with warnings.catch_warnings(), temporary_folder() as folder:
         warnings.simplefilter("ignore")  # the exporters warn about themselves
-        path = Path(folder) / "traced.onnx"
+        path = folder / "traced.onnx"
         export_to = functools.partial(
             torch.onnx.export, network, (example,), path, input_names=INPUTS, output_names=OUTPUTS
         )

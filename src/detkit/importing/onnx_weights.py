@@ -15,6 +15,7 @@ from torch import Tensor
 
 from detkit.core.errors import ArtifactError
 from detkit.core.protobuf import read_bytes, read_fields, read_varints
+from detkit.core.reading import bytes_of, require_file
 
 MAX_DIMS = 8
 DTYPES = {1: torch.float32, 10: torch.float16}  # TensorProto.DataType
@@ -27,10 +28,9 @@ def read_convolutions(path: Path) -> list[tuple[Tensor, Tensor]]:
         ArtifactError: missing, no ONNX file, cut short, or a convolution without bias or with
             weights that lie elsewhere.
     """
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     try:
-        (graph,) = read_bytes(path.read_bytes(), 7)
+        (graph,) = read_bytes(bytes_of(path), 7)
         tensors = {_text(tensor, 8): tensor for tensor in read_bytes(graph, 5)}
         nodes = [node for node in read_bytes(graph, 1) if _text(node, 4) == "Conv"]
         inputs = [[bytes(name).decode() for name in read_bytes(node, 1)] for node in nodes]

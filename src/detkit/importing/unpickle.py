@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from detkit.core.errors import ArtifactError
+from detkit.core.reading import open_file, require_file
 from detkit.importing.pickle_machine import Global, InertObject, PickleMachine, new_dict
 
 MAX_PICKLE_BYTES = 64_000_000
@@ -53,10 +54,9 @@ def read_checkpoint(path: Path) -> Any:
     Raises:
         ArtifactError: not a zip checkpoint, damaged, or lying about its sizes.
     """
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             return _Reader(archive, path.stat().st_size).load()
     except zipfile.BadZipFile as error:
         raise ArtifactError(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
 from detkit.core.content_digest import ACCEPT_FLAG, seal, seal_again
 from detkit.core.errors import ArtifactError
 from detkit.core.json_text import parse_json

@@ -9,6 +9,7 @@ from pathlib import Path
 from detkit.artifact.artifact import Manifest, files_of, read_manifest, sha256_of, size_of
 from detkit.artifact.embedded import sidecar_of
 from detkit.core.errors import ArtifactError, NoManifestError
+from detkit.core.reading import bytes_of, require_file
 from detkit.inspection.other_files import (
     Listing,
     is_labelled_folder,
@@ -67,8 +68,7 @@ def inspect_file(path: Path) -> FileInfo:
         run = read_run_folder(path)
         total = sum((path / name).stat().st_size for name in run.files)
         return FileInfo(file=str(path), kind="run folder", bytes=total, sha256="", content=run)
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     path = _main_file(path)
     kind, content = _read(path)
     return FileInfo(
@@ -125,5 +125,5 @@ def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
 
 def _machine(engine: Path) -> dict[str, str]:
     """The machine named in the sidecar, whose manifest has been verified."""
-    plain = json.loads(sidecar_of(engine).read_bytes()).get("machine")
+    plain = json.loads(bytes_of(sidecar_of(engine))).get("machine")
     return {str(k): str(v) for k, v in plain.items() if v} if isinstance(plain, dict) else {}

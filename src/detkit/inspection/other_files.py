@@ -17,6 +17,7 @@ from typing import Any
 
 from detkit.core.content_digest import DamagedError, check_seal, content_digest
 from detkit.core.errors import ArtifactError
+from detkit.core.reading import bytes_of, text_of
 from detkit.report import LabelReport
 
 SQLITE = b"SQLite format 3\x00"
@@ -54,7 +55,7 @@ def is_labelled_folder(path: Path) -> bool:
     """Whether `detkit data label -o` made the folder, or began to."""
     report = path / "report.json"
     kind = f'"kind": "{LabelReport.kind}"'
-    return report.is_file() and kind in report.read_text("utf-8", "replace")[:KIND_WITHIN]
+    return report.is_file() and kind in bytes_of(report)[:KIND_WITHIN].decode("utf-8", "replace")
 
 
 def read_doubtful_list(path: Path) -> Listing:
@@ -149,7 +150,7 @@ def read_text(path: Path) -> str:
         ArtifactError: not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return text_of(path)
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{path}: not UTF-8 text") from error
 

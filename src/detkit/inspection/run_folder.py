@@ -16,6 +16,7 @@ from typing import Any
 from detkit.core.content_digest import check_seal, reading, unsealed
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.json_text import parse_json
+from detkit.core.reading import require_file
 from detkit.core.serialization import from_plain, is_required
 from detkit.inspection.other_files import SEARCH_FRONT, Listing, read_text, shape_of
 from detkit.report import Report, TrainReport, kind_of_class, report_classes
@@ -129,8 +130,7 @@ def _hint(path: Path, plain: Any) -> str:
 
 
 def _parse(path: Path) -> Any:
-    if not path.is_file():
-        raise ArtifactError(f"no such file: {path}")
+    require_file(path)
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ArtifactError(f"{path} is too large for a detkit report")
     try:

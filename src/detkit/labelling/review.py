@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.outputs import claim
+from detkit.artifact.writing import write_text
 from detkit.core.boxes import Detections
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.draw import printable, save_image
@@ -21,6 +22,7 @@ from detkit.labelling.image_labels import ImageLabels
 from detkit.labelling.images import LabelItem
 from detkit.report import DoubtfulImage
 
+VERB = "data label"  # that the folder is made by
 LIST_FILE, SHEET_FOLDER = "doubtful.csv", "sheets"
 COLUMN_NAMES = ("image", "split", "doubt", "boxes", "near_misses", "conflicts")
 REPORTED = 20  # images in the report; all are in the list
@@ -91,6 +93,7 @@ class ReviewList:
             title = f"page {number} of {num_pages}, most doubtful first; near misses dashed; {out}"
             page = thumbnail_page([_thumbnail(out, seen, class_names) for seen in chosen], title)
             name = f"{SHEET_FOLDER}/doubtful-{number:03}.png"
+            claim(out, VERB, name)
             save_image(out / name, page)
             yield name
 

@@ -7,36 +7,32 @@ folder whose making was interrupted is never taken for a whole one.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.artifact import Manifest, Parent, write_error, write_text
+from detkit.artifact.artifact import Manifest, Parent
+from detkit.artifact.outputs import begin_folder, check_output_folder, seal
+from detkit.artifact.writing import copy_file, link_file, write_text
 from detkit.config import LabelConfig
 from detkit.core.boxes import EVAL_NMS, NmsConfig, area_xyxy
 from detkit.core.errors import DataError, UsageError
 from detkit.core.serialization import to_json
-from detkit.core.work_folder import check_output_folder, remove_earlier_run
-from detkit.data.coco.write import LabelledImage, split_writers
+from detkit.data.coco.write import LabelledImage, annotations_name, split_writers
 from detkit.data.image import in_image, network_input
-from detkit.inspection.other_files import is_labelled_folder
 from detkit.labelling.classes import ClassMap, LabelClasses, plan_classes
 from detkit.labelling.doubt import doubt_of
 from detkit.labelling.image_labels import NEAR, ImageLabels, known_to_human, label_image
-from detkit.labelling.images import LabelSource
+from detkit.labelling.images import LabelItem, LabelSource
 from detkit.labelling.loading import ImageLoader, LoadedImage
-from detkit.labelling.review import LIST_FILE, SHEET_FOLDER, ReviewList
+from detkit.labelling.review import LIST_FILE, VERB, ReviewList
 from detkit.labelling.totals import Totals
 from detkit.report import LabelReport, LabelThresholds
 from detkit.runtime.session import Session, SuppressingSession, detections_of
 
 REPORT_FILE = "report.json"
-ANNOTATIONS = tuple(f"annotations/instances_{split}.json" for split in ("train", "val", "test"))
 
 
 def label_images(
@@ -68,21 +64,20 @@ def label_images(
         NonFiniteError: the model gives NaN or Inf.
     """
     config, class_map = config or LabelConfig(), class_map or ClassMap()
-    check_label_folder(out, force=force)
+    check_output_folder(out, VERB, force=force)
     names = session.manifest.class_names
     classes = plan_classes(names, config, class_map, human_names=source.human_names)
     _check_iou(session, classes, model, config)
     report = _report(session, model, out, classes, config)
-    _begin(out, report)
+    _begin(out, report, source)
     loader = ImageLoader(source.items, session.manifest.preprocess, config.batch)
     totals, review = Totals(), ReviewList(config.sheets)
     with split_writers(out, classes.names) as writer_of:
         for images, num_read in loader.batches():
             for image, labels in _labelled(session, images, classes, config):
                 item = image.item
-                linked = _place(item.path, out, item.name, link=config.link)
                 writer_of(item.split).add(_entry(image, labels, classes))
-                num_boxes = totals.add(item, labels, linked=linked)
+                num_boxes = totals.add(item, labels, linked=_place(item, out, link=config.link))
                 review.add(item, labels, doubt_of(labels, item.human), num_boxes)
             on_progress(num_read)
         if not totals.images:
@@ -94,10 +89,11 @@ def label_images(
             doubtful=review.most_doubtful,
             sheets=review.write(out, classes.names),
             duplicates=loader.duplicates,
-            skipped=(*source.skipped, *loader.skipped),
+            skipped=source.skipped + tuple(loader.skipped),
             dropped_human_boxes=source.dropped_human_boxes,
         )
         write_text(out / REPORT_FILE, to_json(report) + "\n")
+    seal(out, VERB, *_annotation_files(source))
     return report
 
 
@@ -116,25 +112,15 @@ def _suppresses(session: Session, classes: LabelClasses) -> bool:
     return classes.are_joined or not isinstance(session, SuppressingSession)
 
 
-def check_label_folder(out: Path, *, force: bool) -> None:
-    """Raises UsageError where `out` holds something; with `force`, where that is not a label run's.
-
-    What other verbs and people made is never overwritten.
-    """
-    check_output_folder(out, force=force)
-    if out.is_dir() and any(out.iterdir()) and not is_labelled_folder(out):
-        raise UsageError(f"{out} is not of `data label`", hint="-o another folder")
-
-
-def _begin(out: Path, report: LabelReport) -> None:
-    """Marks the folder as ours by a report that is not finished.
-
-    Removes what an earlier run wrote, but its images, which are replaced one by one.
-    """
-    pages = sorted((out / SHEET_FOLDER).glob("doubtful-*.png"))
-    names = [page.relative_to(out).as_posix() for page in pages]
-    remove_earlier_run(out, [*ANNOTATIONS, LIST_FILE, REPORT_FILE, *names])
+def _begin(out: Path, report: LabelReport, source: LabelSource) -> None:
+    """Removes what an earlier run wrote; says by a report that this one is not finished."""
+    images = [f"images/{item.name}" for item in source.items]
+    begin_folder(out, VERB, [LIST_FILE, REPORT_FILE, *images, *_annotation_files(source)])
     write_text(out / REPORT_FILE, to_json(report) + "\n")
+
+
+def _annotation_files(source: LabelSource) -> list[str]:
+    return [annotations_name(split) for split in sorted({item.split for item in source.items})]
 
 
 # --- one batch -----------------------------------------------------------------------------------
@@ -191,28 +177,15 @@ def _entry(image: LoadedImage, labels: ImageLabels, classes: LabelClasses) -> La
     )
 
 
-def _place(source: Path, out: Path, name: str, *, link: bool) -> bool:
+def _place(item: LabelItem, out: Path, *, link: bool) -> bool:
     """Puts an image into the folder; returns whether it is a hard link.
 
-    What is there under the name is replaced, never written into: it may be a link to somebody's
-    image. Where the file system has no hard links, or another one is there, the image is copied.
-
-    Raises:
-        UsageError: a link within the folder leads out of it.
+    Where the file system has no hard links, or another one is there, the image is copied.
     """
-    target = out / "images" / name
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.parent.resolve().is_relative_to(out.resolve()):
-            raise UsageError(f"{target.parent} leads out of {out}", hint="-o another folder")
-        target.unlink(missing_ok=True)
-        if link:
-            with contextlib.suppress(OSError):
-                os.link(source.resolve(), target)
-                return True
-        shutil.copyfile(source, target)
-    except OSError as error:
-        raise write_error(target, error) from error
+    target = out / "images" / item.name
+    if link and link_file(item.path, target):
+        return True
+    copy_file(item.path, target)
     return False
 
 

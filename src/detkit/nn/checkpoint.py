@@ -21,6 +21,7 @@ from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.memory import available_memory
 from detkit.nn.detector import Detector, build_detector
 from detkit.nn.quantization.quantized import QuantizedDetector
+from detkit.nn.tensor_file import write_tensors
 from detkit.spec.arch import ArchSpec
 
 MANY_WEIGHTS = 10_000_000  # by `ArchSpec.least_weights`, four times the largest of the zoo
@@ -39,7 +40,7 @@ def save_checkpoint(path: Path, model: Detector, manifest: Manifest) -> Manifest
         tensors |= kernels
 
     def write(partial: Path, manifest_json: str) -> None:
-        safetensors.torch.save_file(tensors, partial, metadata={METADATA_KEY: manifest_json})
+        write_tensors(partial, tensors, {METADATA_KEY: manifest_json})
 
     return write_artifact(path, manifest, write)
 

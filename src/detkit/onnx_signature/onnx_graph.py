@@ -12,6 +12,7 @@ from detkit.artifact.artifact import TensorInfo
 from detkit.artifact.embedded import check_readable
 from detkit.core.errors import ArtifactError
 from detkit.core.protobuf import read_bytes, read_fields
+from detkit.core.reading import bytes_of
 
 # TensorProto.DataType (onnx.proto3) as numpy calls them
 DTYPES = {
@@ -65,7 +66,7 @@ def read_graph(path: Path) -> OnnxGraph:
     """
     check_readable(path)
     try:
-        return _graph(memoryview(path.read_bytes()))
+        return _graph(memoryview(bytes_of(path)))
     except (IndexError, ValueError, KeyError) as error:
         raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from detkit.core.reading import bytes_of
 from detkit.inspection.run_folder import Epoch, TrainingRun, read_run_folder
 from detkit.pages.chart import Series, bar_chart, line_chart
 from detkit.pages.page import Table, render_page
-from detkit.report import BenchReport, ClassScore, ConversionReport, EvalReport
+from detkit.report import BenchReport, ClassScore, ConversionReport, EvalReport, TrainReport
 
 IMAGES = {
     "train_batch.jpg": "The first training images, as augmented",
@@ -89,12 +90,21 @@ def _figures(run: TrainingRun) -> list[tuple[str, str]]:
     if report is not None:
         figures += [
             (_duration(report.seconds), "training time"),
-            (f"{report.images_per_s:.1f}", "images/s"),
-            (f"{report.data_wait_share:.0%}", "of it waiting for data"),
+            *_speed(report),
             (f"{report.images:,}", f"images, {report.boxes:,} boxes"),
             (f"{report.dropped_images:,}", f"images dropped, {report.dropped_boxes:,} boxes"),
         ]
     return figures
+
+
+def _speed(report: TrainReport) -> list[tuple[str, str]]:
+    """The two figures of speed, where something was trained."""
+    if report.images_per_s is None or report.data_wait_share is None:
+        return []
+    return [
+        (f"{report.images_per_s:.1f}", "images/s"),
+        (f"{report.data_wait_share:.0%}", "of it waiting for data"),
+    ]
 
 
 def _curves(run: TrainingRun) -> list[tuple[Markup, str]]:
@@ -142,7 +152,7 @@ def _class_charts(best: Epoch | None) -> list[Markup]:
 def _images(folder: Path, run: TrainingRun) -> list[tuple[str, str]]:
     """Caption and base64 of the images that lie in the folder and are not too large for a page."""
     return [
-        (caption, base64.b64encode((folder / name).read_bytes()).decode())
+        (caption, base64.b64encode(bytes_of(folder / name)).decode())
         for name, caption in IMAGES.items()
         if name in run.files and (folder / name).stat().st_size <= MAX_IMAGE_BYTES
     ]

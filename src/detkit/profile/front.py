@@ -8,6 +8,7 @@ from pathlib import Path
 from detkit.core.content_digest import reading
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.json_text import parse_json
+from detkit.core.reading import text_of
 from detkit.core.serialization import coerce, from_plain
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
@@ -25,7 +26,7 @@ def read_front(path: Path) -> tuple[ParetoPoint, ...]:
         ArtifactError: not one, damaged, or empty.
     """
     try:
-        plain = parse_json(path.read_text(encoding="utf-8"))
+        plain = parse_json(text_of(path))
         with reading(path):
             points: tuple[ParetoPoint, ...] = coerce(tuple[ParetoPoint, ...], plain, path.name)
     except (ValueError, UsageError) as error:

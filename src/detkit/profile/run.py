@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact.artifact import versions, write_text
+from detkit.artifact.artifact import versions
+from detkit.artifact.writing import write_text
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_plain, to_json, to_plain
 from detkit.engines import ENGINES, engine_packages

@@ -6,17 +6,18 @@ Every figure of a report is taken here, on the graph as exported, never on the n
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
-import tempfile
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import EVAL_NMS, Array
+from detkit.data.coco.folder import require_boxes
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
 from detkit.engines.coverage import coverage
@@ -30,8 +31,8 @@ from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.report import EngineFigures
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.preprocess import Preprocess
-from detkit.timing.measure import Timing, cycle_inputs, measure, paired_ratio
-from detkit.timing.plan import GRAPH_PLAN
+from detkit.timing.measure import cycle_inputs
+from detkit.timing.side_by_side import SideBySide, time_side_by_side
 
 NUM_INPUTS = 8  # different images, in turn
 BATCH_SIZE = 8
@@ -71,10 +72,12 @@ class GraphScorer:
         *,
         threads: int,
     ) -> None:
+        require_boxes(records, "the images to score on")
         self.manifest, self.records, self.class_names = manifest, records, class_names
         self.threads = threads
         self._parent = parent
-        self._folder = tempfile.TemporaryDirectory(prefix="detkit-quantize-")
+        self._open = contextlib.ExitStack()
+        self._folder = self._open.enter_context(temporary_folder())
         self._floats: dict[str, ExportedGraph] = {}
         self._float_aps: dict[str, float] = {}
         self._inputs: tuple[Array, ...] = ()
@@ -89,14 +92,14 @@ class GraphScorer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._folder.cleanup()
+        self._open.close()
 
     def export(self, model: Detector, engine: str) -> ExportedGraph:
         """Exports for `engine` and opens the graph there."""
         raw = build_graph(copy.deepcopy(model).cpu(), self.manifest)  # it may train on a GPU
         graph = for_engine(raw, engine) if isinstance(model, QuantizedDetector) else raw
         self._count += 1
-        path = Path(self._folder.name) / f"{self._count}.onnx"
+        path = self._folder / f"{self._count}.onnx"
         write_onnx(graph, dataclasses.replace(self.manifest, kind="onnx", form="deployed"), path)
         session_options = SessionOptions(threads=self.threads)
         return ExportedGraph(
@@ -110,9 +113,11 @@ class GraphScorer:
         return self._floats[engine]
 
     def ap(self, session: Session) -> float:
-        """Scores a session: AP 0..1 of the records; 0 where nothing is annotated."""
+        """Scores a session: AP 0..1 of the records."""
         found = detect(session, self.records, batch_size=BATCH_SIZE, nms=EVAL_NMS)
-        return coco_figures(self.records, self.class_names, found).ap or 0.0
+        ap = coco_figures(self.records, self.class_names, found).ap
+        assert ap is not None  # there are boxes
+        return ap
 
     def float_ap(self, engine: str) -> float:
         """AP of the parent on this engine, scored once."""
@@ -123,25 +128,26 @@ class GraphScorer:
     def ap_in_torch(self, model: Detector) -> float:
         return self.ap(TorchSession(model, self.manifest, SessionOptions(threads=self.threads)))
 
-    def time(self, graphs: Sequence[ExportedGraph]) -> list[Timing]:
-        """Times the graphs by turns on their engines, one image a run."""
+    def time(self, graphs: Sequence[ExportedGraph]) -> SideBySide:
+        """Times a graph, or two by turns, on their engines, one image a run."""
         if not self._inputs:
             self._inputs = timing_inputs(self.records, self.manifest.preprocess)
         calls = [cycle_inputs(graph.session.run, self._inputs) for graph in graphs]
-        return measure(calls, GRAPH_PLAN, time.perf_counter)
+        return time_side_by_side(calls, threads=self.threads)
 
     def figures(self, model: QuantizedDetector, engine: str) -> EngineFigures:
         """Measures INT8 beside float on one engine."""
         parent, graph = self.float_graph(engine), self.export(model, engine)
-        before, after = self.time([parent, graph])
+        timed = self.time([parent, graph])
         covered = coverage(graph.path, engine)
         return EngineFigures(
             runtime=engine,
             ap_float=self.float_ap(engine),
             ap_int8=self.ap(graph.session),
-            float_latency_ms=before.p50_ms,
-            latency_ms=after.p50_ms,
-            latency_ratio=paired_ratio(after, before),
+            float_latency_ms=timed.p50_ms[0],
+            latency_ms=timed.p50_ms[1],
+            latency_ratio=None if timed.ratio is None else timed.ratio.value,
+            clock=timed.clock,
             convolutions=covered.total,
             int8_convolutions=covered.int8,
             coverage=covered.share,

@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import ExportedGraph, GraphScorer
 from detkit.report import GroupSensitivity, QuantPoint
-from detkit.timing.measure import paired_ratio
+from detkit.timing.side_by_side import NOT_MEASURED
 
 LEAST_COST = 0.005  # of the time of all INT8: smaller differences cannot be told from noise
+UNTIMED_MS = 1.0  # that every group is taken to cost where not all could be timed
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class PrecisionPath:
 
     sensitivity: tuple[GroupSensitivity, ...]
     points: tuple[QuantPoint, ...]
+
+
+def ms_text(latency_ms: float | None) -> str:
+    """A latency, or that there is none."""
+    return f"time {NOT_MEASURED}" if latency_ms is None else f"{latency_ms:.2f} ms"
 
 
 def too_noisy(noise_db: Mapping[str, float], least_db: float) -> tuple[str, ...]:
@@ -69,7 +75,9 @@ def search_mixed_precision(
     points = [prober.base]
     if prober.base.drop > max_drop:
         groups[:confirm] = [_confirmed(group, prober, log) for group in groups[:confirm]]
-        groups.sort(key=lambda group: _worth(group, prober.base), reverse=True)
+        timed = all(group.cost_ms is not None for group in groups[:confirm])
+        least_ms = LEAST_COST * (prober.base.latency_ms or UNTIMED_MS)
+        groups.sort(key=lambda group: _worth(group, least_ms, timed=timed), reverse=True)
         names = [group.group for group in groups]
         points += _return_groups(names, prober, max_drop=max_drop, log=log)
     model.keep_in_float(always)
@@ -87,18 +95,22 @@ class _Prober:
         self._ap_float = scorer.float_ap(engine)
         model.keep_in_float(always)
         self._base_graph = scorer.export(model, engine)
-        alone = scorer.time([self._base_graph])[0]
-        self.base = self._point(always, self._base_graph, alone.p50_ms)
+        (alone_ms,) = scorer.time([self._base_graph]).p50_ms
+        self.base = self._point(always, self._base_graph, alone_ms)
 
     def measure(self, returned: tuple[str, ...]) -> QuantPoint:
         """Measures with these in float beside those that always are."""
         kept = (*self._always, *returned)
         self._model.keep_in_float(kept)
         graph = self._scorer.export(self._model, self._engine)
-        base, timing = self._scorer.time([self._base_graph, graph])
-        return self._point(kept, graph, self.base.latency_ms * paired_ratio(timing, base))
+        ratio = self._scorer.time([self._base_graph, graph]).ratio
+        base_ms = self.base.latency_ms
+        latency_ms = None if base_ms is None or ratio is None else base_ms * ratio.value
+        return self._point(kept, graph, latency_ms)
 
-    def _point(self, kept: tuple[str, ...], graph: ExportedGraph, latency_ms: float) -> QuantPoint:
+    def _point(
+        self, kept: tuple[str, ...], graph: ExportedGraph, latency_ms: float | None
+    ) -> QuantPoint:
         ap = self._scorer.ap(graph.session)
         return QuantPoint(
             float_groups=kept,
@@ -115,18 +127,24 @@ def _confirmed(
     """Measures what it recovers and costs to return this group alone to float."""
     point = prober.measure((group.group,))
     recovered = prober.base.drop - point.drop
-    cost_ms = point.latency_ms - prober.base.latency_ms
+    base_ms, with_it_ms = prober.base.latency_ms, point.latency_ms
+    cost_ms = None if base_ms is None or with_it_ms is None else with_it_ms - base_ms
+    cost = "" if cost_ms is None else f" for {cost_ms:+.2f} ms"
     log(
         f"{group.group}: {group.noise_db:.1f} dB alone; in float it recovers {recovered:+.2f}"
-        f" points for {cost_ms:+.2f} ms"
+        f" points{cost}"
     )
     return replace(group, recovered=recovered, cost_ms=cost_ms)
 
 
-def _worth(group: GroupSensitivity, base: QuantPoint) -> tuple[bool, float]:
-    """Points of AP recovered per millisecond; those measured to recover none, by their noise."""
-    if group.recovered is not None and group.cost_ms is not None and group.recovered > 0:
-        return True, group.recovered / max(group.cost_ms, LEAST_COST * base.latency_ms)
+def _worth(group: GroupSensitivity, least_ms: float, *, timed: bool) -> tuple[bool, float]:
+    """Points of AP recovered per millisecond; those measured to recover none, by their noise.
+
+    Where the machine was too busy to time all, the points alone.
+    """
+    if group.recovered is not None and group.recovered > 0:
+        cost_ms = group.cost_ms if timed and group.cost_ms is not None else UNTIMED_MS
+        return True, group.recovered / max(cost_ms, least_ms)
     return False, -group.noise_db
 
 
@@ -138,7 +156,7 @@ def _return_groups(
         point = prober.measure(tuple(names[:count]))
         log(
             f"{count} groups in float, last {names[count - 1]}: drop {point.drop:+.2f} points,"
-            f" {point.latency_ms:.2f} ms"
+            f" {ms_text(point.latency_ms)}"
         )
         yield point
         if point.drop <= max_drop:

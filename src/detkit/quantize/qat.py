@@ -9,15 +9,23 @@ from __future__ import annotations
 
 import copy
 import functools
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from detkit.artifact.artifact import Manifest, parent_of
-from detkit.config import NO_INIT, AugmentConfig, OptimConfig, QuantizeConfig, TrainConfig
+from detkit.artifact.outputs import begin_folder, check_output_folder
+from detkit.config import (
+    NO_INIT,
+    AugmentConfig,
+    OptimConfig,
+    QuantizeConfig,
+    TrainConfig,
+    settings_by_key,
+)
 from detkit.core.errors import UsageError
-from detkit.core.work_folder import check_run_folder
+from detkit.core.run_lock import Holder
 from detkit.data.coco.folder import CocoFolder
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
@@ -26,13 +34,19 @@ from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import GraphScorer
 from detkit.report import TrainReport
 from detkit.train.distill import Distillation
-from detkit.train.loop import Trainer
+from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
+from detkit.train.run import RUN_FILES
+from detkit.train.run_inputs import check_settings
 from detkit.train.setup import TrainSetup
+from detkit.train.state import STATE, has_state, is_unbegun, read_state
 from detkit.train.step import PlainStep
 from detkit.train.stop import StopSignal
 
+VERB = "quantize"  # that the folder of a QAT run is made by
 START = "calibrated.safetensors"
+QAT_FILES = (START, *RUN_FILES)  # that such a run writes into its folder
+MAY_CHANGE = ("qat.epochs", "qat.patience", "device", "threads", "confirm", "max_dropped")
 WARMUP_EPOCHS = 0.1
 
 
@@ -41,9 +55,9 @@ class QatRun:
     """The folder of one QAT run, how it is followed and stopped, and whether it resumes."""
 
     folder: Path
-    resume: bool
-    force: bool  # an earlier run may be removed
+    resume: bool  # else what an earlier run left is removed
     on_progress: Callable[[TrainProgress], None]
+    warn: Callable[[str], None]
     stop: StopSignal
 
 
@@ -80,7 +94,7 @@ def train_quantized(
         quant=model.quant,
     )
     if not run.resume:
-        start_over(run.folder, force=run.force)
+        begin_folder(run.folder, VERB, QAT_FILES)
         save_checkpoint(run.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
     distillation = Distillation(
@@ -94,6 +108,9 @@ def train_quantized(
         run.folder,
         on_progress=run.on_progress,
         stop=run.stop,
+        warn=run.warn,
+        settings=fixed_settings(config),
+        words=UserWords(lr="qat.lr", has_init=False),
         make_strategy=functools.partial(PlainStep, auxiliary=distillation),
         open_session=lambda current, _manifest, _device: (
             scorer.export(current, config.target).session
@@ -126,14 +143,46 @@ def training_config(config: QuantizeConfig, data: str, manifest: Manifest) -> Tr
     )
 
 
-def load_start(folder: Path) -> tuple[QuantizedDetector, Manifest]:
-    """Loads the calibrated network that an interrupted run began from.
+def fixed_settings(config: QuantizeConfig) -> dict[str, Any]:
+    """The settings that a resumed run cannot change, by their keys."""
+    return {k: v for k, v in settings_by_key(config).items() if k not in MAY_CHANGE}
+
+
+def goes_on(
+    folder: Path,
+    config: QuantizeConfig,
+    *,
+    data: Path,
+    resume: bool,
+    force: bool,
+    killed: Holder | None,
+) -> bool:
+    """Whether a run goes on from the state in its folder; else it starts from the beginning.
 
     Raises:
-        UsageError: there is no such run.
+        UsageError: a folder with something in it, where nobody said what to do; nothing to resume,
+            or a run with other settings.
+        ArtifactError: a state that should be there is gone.
     """
-    if not (folder / START).is_file():
-        raise UsageError(f"nothing to resume in {folder}")
+    if resume and not (killed or (folder / START).is_file()):
+        raise UsageError(f"nothing to resume in {folder}", hint="leave out --resume")
+    if resume and has_state(folder):
+        check_settings(read_state(folder / STATE).inputs, fixed_settings(config), MAY_CHANGE)
+        return True
+    unbegun = killed is not None and is_unbegun(folder, QAT_FILES)
+    check_output_folder(
+        folder,
+        VERB,
+        force=force or unbegun,
+        resume=resume,
+        read=(data,),
+        hint="use --resume to continue or --force to start over",
+    )
+    return False
+
+
+def load_start(folder: Path) -> tuple[QuantizedDetector, Manifest]:
+    """Loads the calibrated network that an interrupted run began from."""
     return load_quantized(folder / START)
 
 
@@ -141,15 +190,3 @@ def load_quantized(path: Path) -> tuple[QuantizedDetector, Manifest]:
     model, manifest = load_checkpoint(path)
     assert isinstance(model, QuantizedDetector)
     return model, manifest
-
-
-def start_over(folder: Path, *, force: bool) -> None:
-    """Removes an earlier QAT run, which `force` must allow.
-
-    Raises:
-        UsageError: the folder holds something else, or a run that may not be removed.
-    """
-    is_ours = (folder / START).is_file()
-    check_run_folder(folder, resume=False, force=force and is_ours)
-    if folder.is_dir():
-        shutil.rmtree(folder)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from detkit.artifact.artifact import Manifest, command_line, parent_of, versions, write_text
+from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
+from detkit.artifact.writing import write_text
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.serialization import to_json
 from detkit.engines import ENGINES, TRAINING, measuring_engines

@@ -7,6 +7,7 @@ checkpoint and its report beside it. Nothing is written where the bound cannot b
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import torch
 
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
+from detkit.core.run_lock import check_unlocked, killed_note, locked_folder
+from detkit.data.coco.folder import require_boxes
 from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.calibrate import (
@@ -26,8 +29,8 @@ from detkit.quantize.calibrate import (
     subsample_evenly,
 )
 from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
-from detkit.quantize.mixed_precision import search_mixed_precision, too_noisy
-from detkit.quantize.qat import QatRun, load_quantized, load_start, train_quantized
+from detkit.quantize.mixed_precision import ms_text, search_mixed_precision, too_noisy
+from detkit.quantize.qat import QatRun, goes_on, load_quantized, load_start, train_quantized
 from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
 from detkit.quantize.result import make_manifest, make_report, write_result
 from detkit.quantize.sensitivity import set_quietest_ranges, sqnr_by_group
@@ -42,15 +45,47 @@ def quantize_checkpoint(
     log: Callable[[str], None],
     on_progress: Callable[[TrainProgress], None],
     stop: StopSignal,
+    warn: Callable[[str], None] | None = None,
 ) -> QuantReport | None:
     """Writes `request.out` and its report; None where training was interrupted.
 
+    Args:
+        warn: takes what nobody should overlook; else `log` does.
+
     Raises:
+        UsageError: a training under way in its folder, or one that cannot be resumed.
         ArtifactError: not a float detkit checkpoint.
         DataError: no images to calibrate or to score on, or classes of another model.
         GateError: the bound on the drop cannot be met; nothing is written.
         BackendError: the target engine is not installed.
     """
+    if not request.qat:
+        return _quantize(request, None, log)
+    with locked_folder(request.run_folder) as killed:
+        resume = goes_on(
+            request.run_folder,
+            request.config,
+            data=request.data,
+            resume=request.resume,
+            force=request.force,
+            killed=killed,
+        )
+        if killed:
+            log(killed_note(killed))
+        run = QatRun(
+            folder=request.run_folder,
+            resume=resume,
+            on_progress=on_progress,
+            warn=warn or log,
+            stop=stop,
+        )
+        return _quantize(dataclasses.replace(request, resume=resume), run, log)
+
+
+def _quantize(
+    request: QuantizeRequest, run: QatRun | None, log: Callable[[str], None]
+) -> QuantReport | None:
+    """Quantizes, with a training where there is a `run`; None where that was interrupted."""
     config = request.config
     parent = open_parent(request)
     torch.set_num_threads(config.threads or usable_cpus())
@@ -65,14 +100,7 @@ def quantize_checkpoint(
     ) as scorer:
         model, methods, noise_db = prepared(parent, request, log)
         trained = False
-        if request.qat:
-            run = QatRun(
-                folder=request.run_folder,
-                resume=request.resume,
-                force=request.force,
-                on_progress=on_progress,
-                stop=stop,
-            )
+        if run is not None:
             found = train_from(model, parent, request, run, scorer, log)
             if found is None:
                 return None
@@ -101,8 +129,19 @@ def quantize_checkpoint(
 
 def planned_steps(request: QuantizeRequest) -> list[str]:
     """Says what would be done, for --dry-run; the same checks are made."""
+    if request.qat:
+        check_unlocked(request.run_folder)
+        goes_on(
+            request.run_folder,
+            request.config,
+            data=request.data,
+            resume=request.resume,
+            force=request.force,
+            killed=None,
+        )
     parent, config = open_parent(request), request.config
     spec, splits = parent.manifest.arch, parent.folder.splits
+    require_boxes(splits[config.split].records, f"'{config.split}' of {request.data}")
     method = f"QAT of {config.qat.epochs} epochs" if request.qat else "PTQ"
     bound = "" if request.max_drop is None else f", at most {request.max_drop:g} points lost"
     return [
@@ -187,8 +226,9 @@ def train_from(
     )
     if report.stopped_by == "signal":
         return None
-    if report.ap < before:
-        log(f"training's best epoch (AP {report.ap:.4f}) is below it: calibration alone is kept")
+    ap = report.ap or 0.0  # it is defined, as it was before training
+    if ap < before:
+        log(f"training's best epoch (AP {ap:.4f}) is below it: calibration alone is kept")
         return load_start(run.folder)[0].eval(), False
     return load_quantized(Path(report.checkpoint))[0].eval(), True
 
@@ -239,7 +279,7 @@ def _pick(points: Sequence[QuantPoint], request: QuantizeRequest) -> int:
         raise GateError(
             f"INT8 loses {points[0].drop:.2f} points of AP; the best point found loses"
             f" {best.drop:.2f} with {len(best.float_groups)} groups in float"
-            f" ({best.latency_ms:.2f} ms); allowed are {request.max_drop:g}",
+            f" ({ms_text(best.latency_ms)}); allowed are {request.max_drop:g}",
             hint=f"--qat trains it; --pick {points.index(best)} takes that point",
         )
     return len(points) - 1

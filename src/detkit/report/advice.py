@@ -12,15 +12,16 @@ class Variant:
     """One variant of the checkpoint on one engine, measured beside all others.
 
     `drop` is in points of AP below the checkpoint in float, and `drop_noise` its standard error
-    over the images. `ratio` is the median over blocks of its time over that of the fastest float
-    variant, within `ratio_low` to `ratio_high` in nine cases of ten.
+    over the images, None where they are too few to tell. `ratio` is the median over blocks of its
+    time over that of the fastest float variant, within `ratio_low` to `ratio_high` in nine cases of
+    ten.
     """
 
     runtime: str
     precision: str
     ap: float
     drop: float
-    drop_noise: float
+    drop_noise: float | None
     latency_ms: float
     ratio: float
     ratio_low: float

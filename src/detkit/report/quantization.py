@@ -11,15 +11,18 @@ from detkit.report.record import Report
 class EngineFigures:
     """One engine's INT8 graph beside its own float graph, timed in turns.
 
-    `coverage` is the share of convolutions that ran in INT8; the predictors never do.
+    `coverage` is the share of convolutions that ran in INT8; the predictors never do. `clock` is
+    what the ratio is by: wall, cpu where other programs ran, or nothing where the machine was too
+    busy to tell. Latencies are by wall time; None is not measured.
     """
 
     runtime: str
     ap_float: float
     ap_int8: float
-    float_latency_ms: float
-    latency_ms: float
-    latency_ratio: float  # median of the paired ratios, INT8 over float
+    float_latency_ms: float | None
+    latency_ms: float | None
+    latency_ratio: float | None  # INT8 over float
+    clock: str
     convolutions: int
     int8_convolutions: int
     coverage: float
@@ -50,7 +53,7 @@ class QuantPoint:
     float_groups: tuple[str, ...]
     ap: float
     drop: float
-    latency_ms: float
+    latency_ms: float | None  # None where the machine was too busy to tell
     megabytes: float
 
 

@@ -20,6 +20,8 @@ class TrainReport(Report):
 
     `init` is the checkpoint, the starter weights or none that it began with; `weights_taken` the
     share of its weights that came from there, `classes_known` how many classes that knew by name.
+    AP and the best epoch are None where validation has no box to measure on; the two figures of
+    speed where nothing was left to train.
     """
 
     kind: str = "train report"
@@ -30,12 +32,12 @@ class TrainReport(Report):
     data: str
     data_digest: str
     epochs: int
-    best_epoch: int
-    ap: float
-    ap50: float
+    best_epoch: int | None
+    ap: float | None
+    ap50: float | None
     seconds: float
-    images_per_s: float
-    data_wait_share: float
+    images_per_s: float | None
+    data_wait_share: float | None
     images: int
     boxes: int
     dropped_images: int

@@ -13,6 +13,7 @@ from pathlib import Path
 from detkit.artifact.embedded import check_readable
 from detkit.core.errors import ArtifactError
 from detkit.core.protobuf import read_fields
+from detkit.core.reading import bytes_of
 
 # Where tensors hide in an ONNX file: message -> field number -> message (onnx.proto3).
 _MESSAGES = {
@@ -44,7 +45,7 @@ def read_onnx(path: Path) -> bytes:
         ArtifactError: cut short, or with tensors in other files; old engines follow any path.
     """
     check_readable(path)
-    data = path.read_bytes()
+    data = bytes_of(path)
     with _whole(path):
         points_elsewhere = any(_external_tensors(data, "model"))
     if points_elsewhere:
@@ -63,7 +64,7 @@ def has_loops(path: Path) -> bool:
     """
     check_readable(path)
     with _whole(path):
-        return any(_loops(path.read_bytes(), "model"))
+        return any(_loops(bytes_of(path), "model"))
 
 
 def endless_loop(path: Path, seconds: float) -> ArtifactError:

@@ -15,7 +15,7 @@ import numpy as np
 
 from detkit.report import Measurement
 from detkit.runtime.session import Session, SessionOptions, infer
-from detkit.timing.measure import Clock, TimedCall, cycle_inputs, measure
+from detkit.timing.measure import WINDOW, Clock, TimedCall, cycle_inputs, measure
 from detkit.timing.plan import SAMPLE_PLAN, TRIAL_PLAN, TimingPlan
 
 
@@ -26,6 +26,15 @@ def clock_name(session_options: SessionOptions) -> str:
 
 def clock_of(session_options: SessionOptions) -> Clock:
     return time.thread_time if clock_name(session_options) == "cpu" else time.perf_counter
+
+
+def works_in_caller(run: TimedCall, threads: int) -> bool:
+    """Whether the calling thread does at least half of its share of the work."""
+    own, process = time.thread_time(), time.process_time()
+    for number in range(WINDOW):
+        run(number)
+    share = (time.process_time() - process) / threads
+    return time.thread_time() - own >= share / 2
 
 
 def least_cpu_ms(

@@ -9,21 +9,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from detkit.artifact.artifact import Manifest, write_text
-from detkit.config import TrainConfig, to_toml
+from detkit.artifact.artifact import Manifest
+from detkit.artifact.writing import append_line, write_text
+from detkit.config import OptimConfig, TrainConfig, to_toml
 from detkit.core.boxes import EVAL_NMS, Detections
 from detkit.core.content_digest import seal
-from detkit.core.errors import TrainingError
+from detkit.core.errors import NonFiniteError, TrainingError
 from detkit.core.serialization import to_json
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.engines.torch.session import TorchSession, find_device
 from detkit.evaluation.evaluate import coco_figures, detect
-from detkit.inspection.run_folder import read_metrics
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.detector import Detector, fuse
 from detkit.report import Figures, TrainReport
@@ -32,13 +33,22 @@ from detkit.train.class_weights import class_weights
 from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.progress import TrainProgress
 from detkit.train.run_images import draw_first_batch, draw_validation
-from detkit.train.setup import TrainSetup, frozen_parts
-from detkit.train.state import TrainState, load_state, save_state
+from detkit.train.run_inputs import check_inputs, fixed_settings, inputs_of, rounding_changes
+from detkit.train.setup import TrainSetup, check_batch_norms, frozen_parts
+from detkit.train.state import (
+    CONFIG,
+    LAST,
+    METRICS,
+    STATE,
+    TrainState,
+    load_state,
+    read_state,
+    save_state,
+    trim_metrics,
+)
 from detkit.train.step import MakeStrategy, PlainStep, StepContext, uses_bfloat16
 from detkit.train.stop import StopSignal
 from detkit.train.stopwatch import Stopwatch
-
-STATE = Path("state") / "state.safetensors"
 
 
 def open_fused(model: Detector, manifest: Manifest, device: str) -> Session:
@@ -47,6 +57,17 @@ def open_fused(model: Detector, manifest: Manifest, device: str) -> Session:
 
 
 OpenSession = Callable[[Detector, Manifest, str], Session]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class UserWords:
+    """What the user of a verb calls the learning rate, and whether it has --init."""
+
+    lr: str
+    has_init: bool
+
+
+TRAIN_WORDS = UserWords(lr="optim.lr", has_init=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,34 +89,31 @@ class Trainer:
         *,
         on_progress: Callable[[TrainProgress], None],
         stop: StopSignal,
+        warn: Callable[[str], None],
+        settings: Mapping[str, Any] | None = None,
+        words: UserWords = TRAIN_WORDS,
         make_strategy: MakeStrategy = PlainStep,
         open_session: OpenSession = open_fused,
     ) -> None:
         """Makes all that changes from step to step.
 
         Args:
+            settings: what a resumed run may not change, by the keys that the user knows; by default
+                those of `config`.
+            words: what hints can tell the user to type.
             make_strategy: what a step learns from a batch.
             open_session: how the averaged weights are run in validation.
         """
-        self.config, self.setup, self.out = config, setup, out
-        self.on_progress, self.stop, self.open_session = on_progress, stop, open_session
+        self.config, self.setup, self.out, self.words = config, setup, out, words
+        self.on_progress, self.stop, self.warn = on_progress, stop, warn
+        self.open_session = open_session
         torch.set_num_threads(config.threads or torch.get_num_threads())
         self.device = find_device(config.device)
         self.model = setup.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, config.optim.ema)
         self.optimizer = make_optimizer(self.model, config.optim)
-        context = StepContext(
-            model=self.model,
-            config=config,
-            device=self.device,
-            mixed_precision=uses_bfloat16(config.amp, self.device),
-            class_weights=class_weights(
-                setup.train.records,
-                self.model.spec.num_classes,
-                power=config.loss.class_weight_power,
-            ),
-        )
-        self.strategy = make_strategy(context)
+        check_batch_norms(self.model, setup.train, config.batch)
+        self.strategy = make_strategy(self._context())
         self.loader = TrainLoader(
             setup.train,
             size=self.model.spec.image_size,
@@ -107,30 +125,55 @@ class Trainer:
         )
         batches = self.loader.batches_per_epoch
         self.steps_per_epoch = math.ceil(batches / config.optim.accumulate)
-        self.state = TrainState()
+        fixed = fixed_settings(config) if settings is None else settings
+        self.state = TrainState(inputs=inputs_of(setup, config, self.device, fixed))
         self.stopwatch = Stopwatch(limit_s=config.time_limit * 60)
-        self.rate = self.wait_share = 0.0  # of the last epoch that trained
+        self.rate: float | None = None  # of the last epoch that trained
+        self.wait_share: float | None = None
         self.losses = torch.zeros(4)  # sums of the epoch: total, cls, iou, dfl
+
+    def _context(self) -> StepContext:
+        return StepContext(
+            model=self.model,
+            config=self.config,
+            device=self.device,
+            mixed_precision=uses_bfloat16(self.config.amp, self.device),
+            class_weights=class_weights(
+                self.setup.train.records,
+                self.model.spec.num_classes,
+                power=self.config.loss.class_weight_power,
+            ),
+        )
 
     def run(self, *, resume: bool) -> TrainReport:
         """Trains to the end, or to the first reason to stop.
 
         Raises:
-            TrainingError: the loss became NaN or infinite; the last good weights are saved.
+            TrainingError: the loss became NaN or infinite; the last good weights are saved. Or the
+                run to resume learned from other inputs.
         """
         if resume:
-            self.state = load_state(self.out / STATE, self.model, self.ema, self.optimizer)
-            self.losses = torch.tensor(self.state.loss_sums)
-            trim_metrics(self.out / "metrics.jsonl", self.state.epoch)
-        else:
+            self._resume()
+        write_text(self.out / CONFIG, to_toml(self.config))
+        if not resume:
             draw_first_batch(self.out, self.loader, self.setup.train.class_names)
-        write_text(self.out / "config.toml", to_toml(self.config))
         self.stopwatch.start(spent_s=self.state.seconds)
         try:
             stopped_by = self._epochs()
         finally:
             self.loader.close()
         return self._finish(stopped_by)
+
+    def _resume(self) -> None:
+        """Takes up the state in the folder, if it is of the same inputs."""
+        before, now = read_state(self.out / STATE).inputs, self.state.inputs
+        check_inputs(before, now, last=self.out / LAST if self.words.has_init else None)
+        if changes := rounding_changes(before, now):
+            self.warn(changes)
+        state = load_state(self.out / STATE, self.model, self.ema, self.optimizer)
+        self.state = dataclasses.replace(state, inputs=now)
+        self.losses = torch.tensor(state.loss_sums)
+        trim_metrics(self.out / METRICS, state.epoch)
 
     def _epochs(self) -> str:
         """Runs epochs until one of them is the last; returns the reason."""
@@ -142,8 +185,7 @@ class Trainer:
             self._end_epoch(self._validate())
             if self.stop.signal:
                 return "signal"
-            since_best = self.state.epoch - 1 - self.state.best_epoch
-            if self.config.patience and since_best >= self.config.patience:
+            if 0 < self.config.patience <= self.state.epochs_without_rise:
                 return "patience"
             if self.stopwatch.share_of_limit >= 1:
                 return "time-limit"
@@ -197,37 +239,63 @@ class Trainer:
 
     def _give_up(self, losses: torch.Tensor) -> None:
         """Saves the weights from before the bad step and says so."""
-        checkpoint = self._save_checkpoint("last", {})
+        if is_finite(self.ema.model):
+            self._save_checkpoint("last", {})
         shown = dict(zip(("loss", "cls", "iou", "dfl"), losses.tolist(), strict=True))
-        raise TrainingError(
-            f"the loss or its gradient is not finite at epoch {self.state.epoch + 1}, batch"
-            f" {self.state.batch + 1}: {shown}; last good checkpoint: {checkpoint}",
-            hint=f"most often a lower rate helps: --set optim.lr={self.config.optim.lr / 4:.1e}",
+        where = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"
+        raise self._diverged(f"the loss or its gradient is not finite at {where}: {shown}")
+
+    def _diverged(self, what: str) -> TrainingError:
+        last = self.out / LAST
+        good = f"; last good checkpoint: {last}" if last.is_file() else ""
+        lower = min(self.config.optim.lr / 4, OptimConfig.lr)
+        return TrainingError(
+            f"the training diverged: {what}{good}",
+            hint="most often a lower learning rate helps, in another folder or with --force:"
+            f" --set {self.words.lr}={lower:.1e}",
         )
 
     def _validate(self) -> Validation:
-        """Scores the averaged weights on the whole validation split."""
+        """Scores the averaged weights on the whole validation split.
+
+        Raises:
+            TrainingError: they, or what they give, are not finite.
+        """
+        what = f"the weights give NaN or Inf after epoch {self.state.epoch + 1}"
+        if not is_finite(self.ema.model):
+            raise self._diverged(what)
         self.strategy.before_validation(self.ema.model)
         manifest = self.setup.manifest(self.config, {})
         session = self.open_session(self.ema.model, manifest, str(self.device))
         val = self.setup.val
-        detections = detect(session, val.records, batch_size=self.config.batch, nms=EVAL_NMS)
+        try:
+            detections = detect(session, val.records, batch_size=self.config.batch, nms=EVAL_NMS)
+        except NonFiniteError as error:
+            raise self._diverged(what) from error
         figures = coco_figures(val.records, val.class_names, detections)
         return Validation(figures, detections)
 
     def _end_epoch(self, validation: Validation) -> None:
         """Writes the epoch's metrics, checkpoints and state; moves on to the next epoch."""
         figures, state = validation.figures, self.state
-        ap, ap50 = figures.ap or 0.0, figures.ap50 or 0.0
-        is_best = ap > state.best_ap
-        progress = dataclasses.replace(self._progress(), ap=ap, ap50=ap50, is_best=is_best)
-        metrics = {"ap": ap, "ap50": ap50, "epoch": state.epoch + 1}
-        self._save_checkpoint("last", metrics)
-        if is_best:
-            self._save_checkpoint("best", metrics)
+        ap, ap50 = figures.ap, figures.ap50
+        is_best = ap is not None and (not state.best_ap or ap > state.best_ap)  # of none, the last
+        progress = dataclasses.replace(
+            self._progress(),
+            ap=ap,
+            ap50=ap50,
+            detections=sum(map(len, validation.detections)),
+            is_best=is_best,
+        )
+        metrics = {"ap": ap, "ap50": ap50, "epoch": float(state.epoch + 1)}
+        known = {key: value for key, value in metrics.items() if value is not None}
+        self._save_checkpoint("last", known)
+        if is_best or ap is None:
             draw_validation(self.out, self.setup.val, validation.detections)
+        if is_best:
+            self._save_checkpoint("best", known)
             state = dataclasses.replace(state, best_ap=ap, best_ap50=ap50, best_epoch=state.epoch)
-        append_metrics(self.out / "metrics.jsonl", progress, figures, self.stopwatch.seconds)
+        append_metrics(self.out / METRICS, progress, figures, self.stopwatch.seconds)
         self.state = dataclasses.replace(
             state, epoch=state.epoch + 1, batch=0, loss_sums=(0.0,) * 4
         )
@@ -245,12 +313,12 @@ class Trainer:
             data=self.config.data,
             data_digest=self.setup.folder.report.digest,
             epochs=self.state.epoch,
-            best_epoch=self.state.best_epoch + 1,
-            ap=max(self.state.best_ap, 0.0),
+            best_epoch=None if self.state.best_epoch is None else self.state.best_epoch + 1,
+            ap=self.state.best_ap,
             ap50=self.state.best_ap50,
             seconds=round(self.stopwatch.seconds, 3),
-            images_per_s=round(self.rate, 3),
-            data_wait_share=round(self.wait_share, 4),
+            images_per_s=None if self.rate is None else round(self.rate, 3),
+            data_wait_share=None if self.wait_share is None else round(self.wait_share, 4),
             images=counts.images,
             boxes=counts.boxes,
             dropped_images=counts.dropped_images,
@@ -316,16 +384,14 @@ class Trainer:
         self.stopwatch.note_saved()
 
 
+def is_finite(model: Detector) -> bool:
+    """Whether every weight and statistic is a number."""
+    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
+
+
 def append_metrics(path: Path, progress: TrainProgress, figures: Figures, seconds: float) -> None:
     """Adds the epoch's line to `metrics.jsonl`."""
     kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
     per_class = {name: score.ap for name, score in figures.per_class.items()}
     line = json.dumps(seal({**kept, "per_class": per_class, "seconds": round(seconds, 3)}))
-    with path.open("a", encoding="utf-8") as file:
-        file.write(line + "\n")
-
-
-def trim_metrics(path: Path, epochs: int) -> None:
-    """Drops lines of epochs that the resumed run will do again."""
-    kept = [line for line, epoch in read_metrics(path) if epoch.number <= epochs]
-    write_text(path, "".join(f"{line}\n" for line in kept))
+    append_line(path, line)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.core.boxes import EVAL_NMS
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainProgress:
-    """Where a run is after a batch, or with `ap` after a validation. Losses are epoch means."""
+    """Where a run is after a batch, or after a validation. Losses are epoch means.
+
+    After a validation `detections` says how many there were; AP is None where it is undefined.
+    """
 
     epoch: int  # counted from 1
     epochs: int
@@ -18,12 +23,18 @@ class TrainProgress:
     loss_iou: float
     loss_dfl: float
     lr: float
-    images_per_s: float
-    data_wait_share: float  # of the time spent in the epoch so far
+    images_per_s: float | None  # None where the epoch had no batch left to do
+    data_wait_share: float | None  # of the time spent in the epoch so far
     eta_s: float
     ap: float | None = None
     ap50: float | None = None
+    detections: int | None = None
     is_best: bool = False
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether this is the end of an epoch, with its figures."""
+        return self.detections is not None
 
     def line(self) -> str:
         """Writes one line: `epoch 3/30 26/26  loss 1.90 (cls ...)  lr ...  img/s  eta 5:20`."""
@@ -32,14 +43,21 @@ class TrainProgress:
             f"loss {self.loss:.3f} (cls {self.loss_cls:.3f}"
             f" iou {self.loss_iou:.3f} dfl {self.loss_dfl:.3f})",
             f"lr {self.lr:.2e}",
-            f"{self.images_per_s:.1f} img/s",
-            f"data {self.data_wait_share:.0%}",
+            "- img/s" if self.images_per_s is None else f"{self.images_per_s:.1f} img/s",
+            "data -" if self.data_wait_share is None else f"data {self.data_wait_share:.0%}",
             f"eta {clock_text(self.eta_s)}",
         ]
-        if self.ap is not None and self.ap50 is not None:
-            best = " best" if self.is_best else ""
-            parts.append(f"AP {self.ap:.4f} AP50 {self.ap50:.4f}{best}")
+        if self.is_validated:
+            parts.append(self._figures())
         return "  ".join(parts)
+
+    def _figures(self) -> str:
+        if self.ap is None or self.ap50 is None:
+            return "AP undefined: no boxes in validation"
+        figures = f"AP {self.ap:.4f} AP50 {self.ap50:.4f}"
+        if not self.detections:
+            return f"{figures} (no score above {EVAL_NMS.score_threshold:g} yet)"
+        return f"{figures} best" if self.is_best and self.ap else figures
 
 
 def clock_text(seconds: float) -> str:

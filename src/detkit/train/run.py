@@ -8,37 +8,60 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.outputs import begin_folder, check_output_folder
+from detkit.artifact.writing import append_line, write_text
 from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.core.errors import UsageError
+from detkit.core.run_lock import LOCK, Holder, check_unlocked, killed_note, locked_folder
 from detkit.core.safe_text import safe
-from detkit.core.serialization import to_plain
-from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.training.sampling import ImageSampling
+from detkit.engines.torch.session import find_device
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
+from detkit.spec.onnx_description import PRESETS
 from detkit.spec.zoo import ZOO
 from detkit.train.epochs import choose_epochs, epochs_note
 from detkit.train.first_weights import DEFAULT_MODEL
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
-from detkit.train.setup import TrainSetup, build_setup
+from detkit.train.run_inputs import (
+    MAY_CHANGE,
+    PATHS,
+    RunInputs,
+    check_inputs,
+    check_settings,
+    check_still_there,
+    fixed_settings,
+    inputs_of,
+    paths_in,
+    with_paths,
+)
+from detkit.train.setup import TrainSetup, build_setup, check_batch_norms
+from detkit.train.state import CONFIG, LAST, METRICS, STATE, has_state, is_unbegun, read_state
 from detkit.train.step import PlainStep
 from detkit.train.stop import StopSignal
 
-MAY_CHANGE = ("epochs", "time_limit", "patience", "device", "workers", "threads")
-INIT_WORDS = (AUTO_INIT, NO_INIT, *ZOO)  # of `init`; all else is a file
+NO_VALIDATION = (
+    "the val split has no boxes: AP is undefined, so no epoch is the best and the last weights"
+    " are the result"
+)
+NAMES = {  # that are no paths
+    "init": (AUTO_INIT, NO_INIT, *ZOO),
+    "model": tuple(ZOO),
+    "teacher_outputs": tuple(PRESETS),
+}
+VERB = "train"  # that a run folder is made by
 RUN_FILES = (  # that a run writes into its folder
-    "config.toml",
-    "metrics.jsonl",
+    CONFIG,
+    METRICS,
     "best.safetensors",
-    "last.safetensors",
+    LAST,
     "report.json",
     "report.html",
     "log.txt",
     "train_batch.jpg",
     "val_detections.jpg",
-    "state",
+    STATE.as_posix(),
 )
 
 
@@ -54,37 +77,33 @@ class TrainRequest:
 
 
 def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
-    """Resolves the settings of a run; when resuming, those of its folder and what may change.
+    """Resolves the settings of a run, its paths from the root; when resuming, over its own.
 
     Raises:
-        UsageError: unknown or wrong settings, or one that a resumed run cannot change.
+        UsageError: unknown or wrong settings, or no run to resume.
+        ArtifactError: something that the run to resume reads is not where it was.
     """
-    file = request.file
-    if request.resume:
-        if out is None:
-            raise UsageError("--resume needs the folder of the run to continue", hint="-o DIR")
-        file = out / "config.toml"
+    saved = _saved_config(out) if request.resume else None
     flags = dict(request.flags)
     flags["data"] = flags.get("data") or flags.get("train_images")
-    for key in ("data", "init", "teacher", *PATHS_OF_SPLITS):
-        if flags.get(key) and not (key == "init" and flags[key] in INIT_WORDS):
-            flags[key] = str(Path(flags[key]).resolve())
-    config = resolve(TrainConfig, file=file, sets=request.sets, flags=flags)
-    if request.resume:
-        _check_unchanged(resolve(TrainConfig, file=file), config)
+    config = resolve(TrainConfig, base=saved, file=request.file, sets=request.sets, flags=flags)
     if not config.data:
         raise UsageError("no COCO folder to train on", hint="detkit train DIR")
-    return config
+    paths = paths_in(config, (*PATHS, "model"), NAMES)
+    if saved:
+        check_still_there(paths, f"detkit train -o {out} --resume")
+    return with_paths(config, paths)
 
 
-def _check_unchanged(before: TrainConfig, now: TrainConfig) -> None:
-    old, new = to_plain(before), to_plain(now)
-    changed = [key for key in old if old[key] != new[key] and key not in MAY_CHANGE]
-    if changed:
-        raise UsageError(
-            f"a resumed run cannot change {', '.join(changed)}",
-            hint=f"it may change {', '.join(MAY_CHANGE)}; for a new run use --init",
-        )
+def _saved_config(out: Path | None) -> Path | None:
+    """The settings of the run in `out`; None where it was killed before they were written."""
+    if out is None:
+        raise UsageError("--resume needs the folder of the run to continue", hint="-o DIR")
+    if (out / CONFIG).is_file():
+        return out / CONFIG
+    if not (out / LOCK).is_file():
+        raise UsageError(f"there is no run to resume in {out}", hint="leave out --resume")
+    return None
 
 
 def find_run_folder(out: Path | None, config: TrainConfig) -> Path:
@@ -113,45 +132,130 @@ def run_training(
         warn: takes what nobody should overlook; else `log` does.
 
     Raises:
-        UsageError: the folder already holds something.
+        UsageError: the folder already holds something, a run is under way in it, or one that is
+            resumed would have other settings.
         DataError, TrainingError: see `setup.build_setup` and `loop.Trainer.run`.
     """
-    check_run_folder(folder, resume=request.resume, force=request.force)
+    follow = Follow(log=log, warn=warn or log, on_progress=on_progress, stop=stop)
+    if dry_run:
+        check_unlocked(folder)
+        resume = _goes_on(folder, config, request, None)
+        prepared = _prepare(config, folder, resume=resume, follow=follow)
+        if resume:
+            check_inputs(read_state(folder / STATE).inputs, prepared.inputs, last=folder / LAST)
+        return None
+    with locked_folder(folder) as killed:
+        resume = _goes_on(folder, config, request, killed)
+        if killed:
+            log(killed_note(killed))
+        if request.resume and not resume:
+            log("no state was saved before it ended: from the beginning")
+        prepared = _prepare(config, folder, resume=resume, follow=follow)
+        begin_folder(folder, VERB, RUN_FILES, resume=resume)
+        report = _train(prepared, folder, resume=resume, follow=follow)
+        write_text(folder / "report.html", render_run(folder))
+        return report
+
+
+@dataclass(frozen=True, kw_only=True)
+class Follow:
+    """Who is told of a run, and how it is asked to stop."""
+
+    log: Callable[[str], None]
+    warn: Callable[[str], None]
+    on_progress: Callable[[TrainProgress], None]
+    stop: StopSignal
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedRun:
+    """What is about to be trained, with the lines that say so."""
+
+    config: TrainConfig
+    setup: TrainSetup
+    lines: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def inputs(self) -> RunInputs:
+        """What it learns from."""
+        device = find_device(self.config.device)
+        return inputs_of(self.setup, self.config, device, fixed_settings(self.config))
+
+
+def _goes_on(
+    folder: Path, config: TrainConfig, request: TrainRequest, killed: Holder | None
+) -> bool:
+    """Whether the run goes on from a state that is there; else it starts from the beginning.
+
+    Raises:
+        UsageError: a folder with something in it, where nobody said what to do.
+        ArtifactError: a state that should be there is gone.
+    """
+    unbegun = killed is not None and is_unbegun(folder, RUN_FILES)
+    _check_folder(folder, config, request, is_unbegun=unbegun)
+    return request.resume and has_state(folder)
+
+
+def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow) -> PreparedRun:
+    """Opens all that the run reads, and says what it is."""
+    if resume:
+        check_settings(read_state(folder / STATE).inputs, fixed_settings(config), MAY_CHANGE)
     setup = build_setup(config)
     assert setup.start is not None
     config = replace(config, init=setup.start.init)
     config, notes = with_chosen_epochs(config, setup)
-    first_lines = [*describe_setup(setup, folder), *notes]
-    for line in first_lines:
-        log(line)
-    for text in setup.start.warnings:
-        (warn or log)(text)
-    if dry_run:
-        return None
-    if not request.resume:
-        remove_earlier_run(folder, RUN_FILES)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "log.txt").open("a", encoding="utf-8", buffering=1) as file:
+    check_batch_norms(setup.model, setup.train, config.batch)
+    lines = (*describe_setup(setup, folder), *notes)
+    warnings = (*setup.start.warnings, *([] if setup.val.is_scorable else [NO_VALIDATION]))
+    for line in lines:
+        follow.log(line)
+    for text in warnings:
+        follow.warn(text)
+    return PreparedRun(config=config, setup=setup, lines=lines, warnings=warnings)
 
-        def log_progress(progress: TrainProgress) -> None:
-            if progress.ap is not None:
-                file.write(progress.line() + "\n")
-            on_progress(progress)
 
-        file.writelines(f"{safe(line)}\n" for line in first_lines)
-        file.writelines(f"warning: {safe(text)}\n" for text in setup.start.warnings)
-        auxiliary = setup.teacher.as_loss(config) if setup.teacher else None
-        trainer = Trainer(
-            config,
-            setup,
-            folder,
-            on_progress=log_progress,
-            stop=stop,
-            make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
-        )
-        report = trainer.run(resume=request.resume)
-    write_text(folder / "report.html", render_run(folder))
-    return report
+def _train(run: PreparedRun, folder: Path, *, resume: bool, follow: Follow) -> TrainReport:
+    """Trains, with the lines and warnings in `log.txt`, too."""
+    log_file = folder / "log.txt"
+
+    def log_progress(progress: TrainProgress) -> None:
+        if progress.is_validated:
+            append_line(log_file, progress.line())
+        follow.on_progress(progress)
+
+    def warn(text: str) -> None:
+        append_line(log_file, f"warning: {safe(text)}")
+        follow.warn(text)
+
+    for line in (*run.lines, *(f"warning: {text}" for text in run.warnings)):
+        append_line(log_file, safe(line))
+    auxiliary = run.setup.teacher.as_loss(run.config) if run.setup.teacher else None
+    trainer = Trainer(
+        run.config,
+        run.setup,
+        folder,
+        on_progress=log_progress,
+        stop=follow.stop,
+        warn=warn,
+        make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
+    )
+    return trainer.run(resume=resume)
+
+
+def _check_folder(
+    folder: Path, config: TrainConfig, request: TrainRequest, *, is_unbegun: bool
+) -> None:
+    """Raises UsageError where the run may not be in `folder`."""
+    read = (config.data, *(getattr(config, name) for name in PATHS_OF_SPLITS))
+    check_output_folder(
+        folder,
+        VERB,
+        force=request.force or is_unbegun,
+        resume=request.resume,
+        read=[Path(path) for path in read if path],
+        hint="use --resume to continue or --force to start over",
+    )
 
 
 def with_chosen_epochs(

@@ -11,12 +11,13 @@ from torch import nn
 from detkit.artifact.artifact import Manifest, Parent, command_line, versions
 from detkit.artifact.licence import WeightsOrigin
 from detkit.config import TrainConfig
-from detkit.core.errors import DataError
+from detkit.core.errors import DataError, UsageError
 from detkit.data.coco.folder import CocoFolder, CocoSplit, open_folder, require_usable
 from detkit.engines import TRAINING
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import input_output
 from detkit.nn.detector import Detector, cost_metrics
+from detkit.spec.arch import STRIDES
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.train.first_weights import FirstWeights, first_weights
@@ -123,6 +124,19 @@ def named_files(config: TrainConfig) -> dict[str, tuple[Path, Path]]:
         "train": (Path(config.train_json), Path(config.train_images)),
         "val": (Path(config.val_json), Path(config.val_images)),
     }
+
+
+def check_batch_norms(model: Detector, train: CocoSplit, batch: int) -> None:
+    """Raises UsageError where batches leave batch-norms one value a channel: it has no variance."""
+    height, width = model.spec.image_size
+    images = min(batch, len(train.records))
+    values = images * (height // STRIDES[-1]) * (width // STRIDES[-1])
+    if values == 1 and any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
+        more = "--batch 2" if len(train.records) > 1 else "more training images"
+        raise UsageError(
+            f"batches of one image of {height}x{width} leave batch-norms a single value",
+            hint=f"{more}, or --imgsz {2 * STRIDES[-1]}",
+        )
 
 
 def frozen_parts(model: Detector, freeze: str) -> list[nn.Module]:

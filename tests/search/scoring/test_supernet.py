@@ -162,6 +162,7 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(
         tmp_path,
         on_progress=lambda _: None,
         stop=StopSignal(),
+        warn=lambda _: None,
         make_strategy=make_strategy,
     )
     twin = copy.deepcopy(trainer.model.train()).train()

@@ -47,7 +47,7 @@ def advise(
     from detkit.cli.report_output import check_report_file, emit_report
     from detkit.core.errors import GateError
 
-    check_report_file(out, force=force)
+    check_report_file(out, force=force, read=(checkpoint, data))
     limits = VariantLimits(max_drop=max_drop, max_ms=max_ms)
     request = AdviseRequest(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
     report = find_advice(request, console.log)
@@ -84,7 +84,7 @@ def _row(variant: Variant, chosen: bool) -> tuple[str, ...]:
         variant.precision,
         f"{variant.ap:.4f}",
         f"{variant.drop:+.2f}",
-        f"{variant.drop_noise:.2f}",
+        "-" if variant.drop_noise is None else f"{variant.drop_noise:.2f}",
         f"{variant.latency_ms:.2f}",
         *(f"{ratio:.3f}" for ratio in (variant.ratio, variant.ratio_low, variant.ratio_high)),
         f"{variant.bytes / 1e6:.2f}",

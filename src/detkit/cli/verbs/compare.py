@@ -78,7 +78,7 @@ def compare(
     from detkit.spec.arch import parse_image_size
     from detkit.timing.plan import TimingPlan
 
-    check_report_file(out, force=force)
+    check_report_file(out, force=force, read=(data,))
     report = compare_architectures(
         names,
         image_size=parse_image_size(imgsz) if imgsz else None,

@@ -79,7 +79,7 @@ def eval_(
     from detkit.artifact.artifact import parent_of
     from detkit.evaluation.evaluate import score_split
 
-    check_report_file(out, force=force)
+    check_report_file(out, force=force, read=(model, data, annotations))
     session = open_model(
         model,
         outputs=outputs,
@@ -100,6 +100,8 @@ def eval_(
             scorer=scorer,
             on_progress=bar.advance,
         )
+    for text in undefined_notes(report):
+        console.warn(text)
     emit_report(report, out, json=json, lines=_lines(report))
     check_gates(report, {"ap": min_ap, "ap50": min_ap50})
 
@@ -110,9 +112,19 @@ def check_gates(report: EvalReport, least: dict[str, float | None]) -> None:
     for name, limit in least.items():
         value = getattr(report, name)
         if limit is not None and (value is None or value < limit):
-            failures.append(f"{name.upper()} {_figure(value)} is below {limit:g}")
+            found = f"{value:.4f} is below" if value is not None else "is undefined, no match for"
+            failures.append(f"{name.upper()} {found} {limit:g}")
     if failures:
         raise GateError("; ".join(failures))
+
+
+def undefined_notes(report: EvalReport) -> list[str]:
+    """What to say of figures that are not what they seem."""
+    if report.ap is None:
+        return [f"'{report.split}' has no boxes to find: AP is undefined"]
+    if not report.detections:
+        return [f"nothing was found ({_limits(report)}): every AP is 0 for that reason"]
+    return []
 
 
 def _read_split(data: Path, split: str, annotations: Path | None) -> CocoSplit:

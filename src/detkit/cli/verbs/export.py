@@ -129,5 +129,5 @@ def export(
         allow_slower=allow_slower,
         data=data,
     )
-    path = output_path(out, checkpoint, file_engine.suffix, force=force)
+    path = output_path(out, checkpoint, file_engine.suffix, force=force, read=data)
     emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)

@@ -57,14 +57,13 @@ def predict(
     console.setup(quiet, verbose)
     import dataclasses
 
+    from detkit.artifact.outputs import check_output_folder
     from detkit.core.boxes import PREDICT_NMS
-    from detkit.core.work_folder import check_output_folder
     from detkit.data.find_images import find_images, names_below_common_folder
-    from detkit.predict import predict_images, write_predictions
+    from detkit.predict import VERB, images_apart, predict_images, write_predictions
 
-    check_output_folder(out, force=force)
-    made_here = out.resolve()
-    paths = [p for p in find_images(images) if not p.resolve().is_relative_to(made_here)]
+    check_output_folder(out, VERB, force=force)
+    paths = images_apart(find_images(images), out)
     session = open_model(model, outputs=outputs, engine=engine, device=device, threads=threads)
     check_names_classes(session, model)
     _check_iou(session, model, iou)

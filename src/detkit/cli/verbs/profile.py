@@ -173,7 +173,7 @@ def _time_front(
     from detkit.core.errors import GateError
     from detkit.profile.front import measure_front
 
-    check_report_file(out, force=force)
+    check_report_file(out, force=force, read=(front,))
     report = measure_front(front, setup, console.log)
     emit_report(report, out, json=json, lines=_front_lines(report))
     _warn(report.warnings)

@@ -25,7 +25,8 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import handle_signals, printer
+from detkit.cli.report_output import check_report_file
+from detkit.cli.training_output import check_resume, handle_signals, printer
 from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.engines import measuring_engines
@@ -112,7 +113,8 @@ def quantize(
     """
     given = locals()
     console.setup(quiet, verbose)
-    path = output_path(out, checkpoint, ".int8.safetensors", force=force or resume)
+    _check_resume(resume, force, qat=qat)
+    path = _output_path(out, checkpoint, data, force=force or resume)
     if pick is not None and data is None:
         from detkit.quantize.result import pick_again
 
@@ -124,8 +126,6 @@ def quantize(
     flags = settings_given(QuantizeConfig, given)
     all_sets = [*(sets or ()), *([f"qat.epochs={epochs}"] if epochs else ())]
     settings = resolve(QuantizeConfig, file=config, sets=all_sets, flags=flags)
-    if resume and not qat:
-        raise UsageError("--resume continues a training: --qat is missing")
     request = QuantizeRequest(
         checkpoint=checkpoint,
         out=path,
@@ -138,6 +138,21 @@ def quantize(
         force=force,
     )
     _run(request, dry_run=dry_run, json=json)
+
+
+def _check_resume(resume: bool, force: bool, *, qat: bool) -> None:
+    check_resume(resume, force)
+    if resume and not qat:
+        raise UsageError("--resume continues a training: --qat is missing")
+
+
+def _output_path(out: Path | None, checkpoint: Path, data: Path | None, *, force: bool) -> Path:
+    """See `output_path`; the report beside it is written, too."""
+    from detkit.quantize.result import report_path
+
+    path = output_path(out, checkpoint, ".int8.safetensors", force=force, read=data)
+    check_report_file(report_path(path), force=force)
+    return path
 
 
 def _named(data: Path | None) -> Path:
@@ -156,11 +171,13 @@ def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
             console.log(line)
         return
     with handle_signals() as stop:
-        report = quantize_checkpoint(request, console.log, printer(), stop)
+        report = quantize_checkpoint(request, console.log, printer(), stop, console.warn)
     if report is None:
         console.warn("interrupted; continue with the same command and --resume")
         raise typer.Exit(128 + stop.signal)
     _print_report(report, json=json)
+    if not report.ap_float:
+        console.warn("the float model has AP 0 on these images: that INT8 loses none says nothing")
     if request.max_drop is None and request.pick is None and (text := advice(report.drop)):
         console.warn(text)
 
@@ -201,6 +218,10 @@ def _lines(report: QuantReport) -> list[str]:
     ]
 
 
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
+
+
 def change_text(drop: float) -> str:
     """A drop in points of AP as a drop or a gain.
 
@@ -211,6 +232,8 @@ def change_text(drop: float) -> str:
 
 
 def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:
+    from detkit.timing.side_by_side import CLOCKS
+
     header = ("engine", "AP float", "AP INT8", "drop", "float ms", "INT8 ms", "faster",
               "INT8 convolutions", "MB", "of float")  # fmt: skip
     rows = [
@@ -219,16 +242,18 @@ def _engine_lines(engines: tuple[EngineFigures, ...]) -> list[str]:
             f"{engine.ap_float:.4f}",
             f"{engine.ap_int8:.4f}",
             f"{100 * (engine.ap_float - engine.ap_int8):+.2f}",
-            f"{engine.float_latency_ms:.2f}",
-            f"{engine.latency_ms:.2f}",
-            f"{1 / engine.latency_ratio:.2f}x",
+            _number(engine.float_latency_ms),
+            _number(engine.latency_ms),
+            "-" if engine.latency_ratio is None else f"{1 / engine.latency_ratio:.2f}x",
             f"{engine.int8_convolutions}/{engine.convolutions}",
             f"{engine.bytes / 1e6:.2f}",
             f"{engine.bytes / engine.float_bytes:.3f}",
         )
         for engine in engines
     ]
-    return ["", *console.table(header, rows)]
+    notes = [f"{engine.runtime}: speed {CLOCKS[engine.clock]}" for engine in engines]
+    told = [note for note, engine in zip(notes, engines, strict=True) if CLOCKS[engine.clock]]
+    return ["", *console.table(header, rows), *told]
 
 
 def _point_lines(report: QuantReport) -> list[str]:
@@ -238,7 +263,7 @@ def _point_lines(report: QuantReport) -> list[str]:
             f"{len(point.float_groups)}",
             f"{point.ap:.4f}",
             f"{point.drop:+.2f}",
-            f"{point.latency_ms:.2f}",
+            _number(point.latency_ms),
             f"{point.megabytes:.2f}",
             point.float_groups[-1] if point.float_groups else "-",
         )

@@ -36,5 +36,5 @@ def reparam(
     console.setup(quiet, verbose)
     from detkit.reparam import fuse_checkpoint
 
-    path = output_path(out, checkpoint, ".fused.safetensors", force=force)
+    path = output_path(out, checkpoint, ".fused.safetensors", force=force, read=data)
     emit_conversion(fuse_checkpoint(checkpoint, path, data=data), json=json)

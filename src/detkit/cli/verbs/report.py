@@ -26,18 +26,21 @@ def report(
     The page holds everything: no scripts, nothing fetched. By default it is RUN/report.html. Of a
     search folder it is pareto.html, which the search has written.
     """
-    from detkit.artifact.artifact import write_text
+    from detkit.artifact.writing import write_text
+    from detkit.cli.report_output import check_report_file
     from detkit.core.errors import ArtifactError
+    from detkit.core.reading import text_of
     from detkit.inspection.inspect import inspect_file
     from detkit.inspection.other_files import is_search_folder
     from detkit.pages.run_page import render_run
 
+    check_report_file(out, force=True)
     if is_search_folder(run):
         page = run / "pareto.html"
         if not page.is_file():
             raise ArtifactError(f"{run}: the search has not ended", hint="detkit search --resume")
         if out is not None:
-            write_text(out, page.read_text(encoding="utf-8"))
+            write_text(out, text_of(page))
         console.made(out or page)
         return
     if run.is_file():
@@ -46,5 +49,6 @@ def report(
             hint=f"detkit info {run}; a report in a run folder is on that run's page",
         )
     path = out or run / "report.html"
+    check_report_file(path, force=True)
     write_text(path, render_run(run))
     console.made(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +24,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import handle_signals, line_printer
+from detkit.cli.training_output import check_resume, handle_signals, line_printer
 from detkit.config import SearchConfig
 from detkit.search.strategies import SEARCHERS
 from detkit.spec.space import SPACES
@@ -117,15 +116,14 @@ def search(
     """
     given = locals()
     console.setup(quiet, verbose)
-    from detkit.config import SearchConfig
+    check_resume(resume, force)
     from detkit.search.study.progress import SearchCallbacks
+    from detkit.search.study.settings import resolve_search
     from detkit.search.study.study import run_search
 
-    flags = settings_given(
-        SearchConfig, given | {"data": whole(data), "latency_profile": whole(latency_profile)}
-    )
+    flags = settings_given(SearchConfig, given)
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
-    settings = _settings(flags, config, sets, out if resume else None)
+    settings = resolve_search(flags, file=config, sets=sets, resume=resume, out=out)
     folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
     with handle_signals() as stop:
         callbacks = SearchCallbacks(
@@ -138,11 +136,6 @@ def search(
     if stop.signal:
         console.warn(f"interrupted; continue with: detkit search -o {folder} --resume")
         raise typer.Exit(128 + stop.signal)
-
-
-def whole(path: Path | None) -> Path | None:
-    """The path from the root, for a search may be resumed from elsewhere."""
-    return path.resolve() if path else None
 
 
 def _print_front(report: SearchReport, folder: Path, *, json: bool) -> None:
@@ -162,17 +155,6 @@ def _hint(report: SearchReport, folder: Path) -> str:
         f"latencies are predicted; on the device: detkit profile {folder}/pareto.json {engine}"
         f" -o measured.json\nthen: detkit search -o {folder} --resume --measured measured.json"
     )
-
-
-def _settings(
-    flags: Mapping[str, object], file: Path | None, sets: list[str], resumed: Path | None
-) -> SearchConfig:
-    """Defaults < file < --set < flags; those of the folder where a search is resumed."""
-    from detkit.config import resolve
-
-    if resumed is not None:
-        file = resumed / "search.toml"
-    return resolve(SearchConfig, file=file, sets=sets, flags=flags)
 
 
 def _is_last(progress: SearchProgress) -> bool:

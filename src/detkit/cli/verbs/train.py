@@ -25,7 +25,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import handle_signals, printer
+from detkit.cli.training_output import check_resume, handle_signals, printer
 from detkit.config import TrainConfig
 from detkit.spec.zoo import ZOO
 
@@ -118,6 +118,7 @@ def train(
     """
     given = locals()
     console.setup(quiet, verbose)
+    check_resume(resume, force)
     from detkit.train.run import TrainRequest
 
     flags, more = settings_given(TrainConfig, given), tuple(sets or ())

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeGuard
 
+from detkit.core.reading import bytes_of
 from detkit.data.coco import faults
 from detkit.data.coco.faults import FaultLog
 
@@ -72,7 +73,7 @@ class _NotFiniteError(Exception):
 def read_document(path: Path, label: str, log: FaultLog) -> Document | None:
     """The parsed file, or None with the reason in `log`."""
     try:
-        raw = path.read_bytes()
+        raw = bytes_of(path)
         plain = json.loads(raw, parse_constant=_refuse_constant)
     except _NotFiniteError as error:
         log.add(faults.NOT_FINITE, label, str(error))

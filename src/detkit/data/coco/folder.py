@@ -28,8 +28,10 @@ __all__ = [
     "CocoFolder",
     "CocoSplit",
     "ImageRecord",
+    "has_boxes",
     "inspect_folder",
     "open_folder",
+    "require_boxes",
     "require_usable",
     "sample_images",
     "synthetic_images",
@@ -44,6 +46,11 @@ class CocoSplit:
     records: tuple[ImageRecord, ...]
     class_names: tuple[str, ...]
     category_ids: tuple[int, ...]
+
+    @property
+    def is_scorable(self) -> bool:
+        """Whether AP is defined on it: some image has a box that is no crowd."""
+        return has_boxes(self.records)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +173,20 @@ def require_usable(folder: CocoFolder, *, max_dropped_share: float = 0.01) -> No
                     f"cannot be used: {why}",
                     hint=hint,
                 )
+
+
+def has_boxes(records: Sequence[ImageRecord]) -> bool:
+    """Whether there is a box to find; crowds are not, which scorers ignore."""
+    return any(not record.crowd.all() for record in records)
+
+
+def require_boxes(records: Sequence[ImageRecord], where: str) -> None:
+    """Raises DataError where AP is undefined on these images, as there is nothing to be found."""
+    if not has_boxes(records):
+        raise DataError(
+            f"{where}: no boxes in {len(records)} images, so AP cannot be measured",
+            hint="label some of them by hand, or by a detector: detkit data label",
+        )
 
 
 def _top_reasons(report: DataReport) -> str:

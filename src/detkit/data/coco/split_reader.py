@@ -30,7 +30,8 @@ class ImageRecord:
     `width` and `height` are those of the image as annotated: pass them to `read_image` as the
     size hint. boxes_xyxy (N, 4) float32 within the image, classes (N,) from 0, crowd (N,), area
     (N,) square pixels as annotated, scores (N,) float32, 1 for boxes that people drew. `known` (C,)
-    are the classes whose every object is labelled; None stands for all of them.
+    are the classes whose every object is labelled; None stands for all of them. `sha256` is that of
+    the file, empty where only its header was read.
     """
 
     image_id: int
@@ -44,6 +45,7 @@ class ImageRecord:
     area: npt.NDArray[np.float64]
     scores: Array
     known: npt.NDArray[np.bool_] | None = None
+    sha256: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,11 +85,12 @@ class SplitReader:
         )
         usable = list(_usable(located, verdicts, log))
         tables = read_boxes(
-            document, {entry.key: entry for entry, _ in usable}, self.categories, log
+            document, {entry.key: entry for entry, _, _ in usable}, self.categories, log
         )
         _note_unknown(usable, self.categories, log)
         records = tuple(
-            _record(entry, path, tables[entry.key], self.categories) for entry, path in usable
+            _record(entry, path, sha256, tables[entry.key], self.categories)
+            for entry, path, sha256 in usable
         )
         sizes = [f"{entry.file_name} {stamp.size}" for entry, stamp in located]
         return SplitReading(
@@ -127,8 +130,11 @@ def label_of(root: Path, path: Path) -> str:
 
 def _usable(
     located: Sequence[tuple[ImageEntry, FileStamp]], verdicts: Sequence[Verdict], log: FaultLog
-) -> Iterator[tuple[ImageEntry, Path]]:
-    """The entries whose image can be decoded, their size filled where the JSON has none."""
+) -> Iterator[tuple[ImageEntry, Path, str]]:
+    """The entries whose image can be decoded, their size filled where the JSON has none.
+
+    With the path of each and, where all of it was read, its SHA-256.
+    """
     for (entry, stamp), verdict in zip(located, verdicts, strict=True):
         facts = verdict.facts
         if facts is None:
@@ -145,10 +151,12 @@ def _usable(
             log.add(faults.SIZE_MISMATCH, entry.label, detail)
         elif facts.turn_is_ambiguous:
             log.add(faults.AMBIGUOUS_TURN, entry.label, f"orientation {facts.orientation}")
-        yield entry, stamp.path
+        yield entry, stamp.path, verdict.sha256
 
 
-def _record(entry: ImageEntry, path: Path, table: BoxTable, categories: Categories) -> ImageRecord:
+def _record(
+    entry: ImageEntry, path: Path, sha256: str, table: BoxTable, categories: Categories
+) -> ImageRecord:
     return ImageRecord(
         image_id=entry.image_id,
         path=path,
@@ -161,14 +169,15 @@ def _record(entry: ImageEntry, path: Path, table: BoxTable, categories: Categori
         area=table.area,
         scores=table.scores,
         known=_known_classes(entry, table, categories),
+        sha256=sha256,
     )
 
 
 def _note_unknown(
-    usable: Sequence[tuple[ImageEntry, Path]], categories: Categories, log: FaultLog
+    usable: Sequence[tuple[ImageEntry, Path, str]], categories: Categories, log: FaultLog
 ) -> None:
     """Notes the images that speak of categories which the file does not have."""
-    for entry, _ in usable:
+    for entry, _, _ in usable:
         spoken_of = {*(entry.absent or ()), *entry.incomplete}
         if unknown := sorted(spoken_of.difference(categories.ids)):
             log.add(faults.ABSENT_UNKNOWN, entry.label, f"{unknown[0]}", count=len(unknown))

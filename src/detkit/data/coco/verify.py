@@ -16,6 +16,7 @@ import PIL
 
 from detkit.artifact.cache import FileCache, FileStamp
 from detkit.core.errors import DataError
+from detkit.core.reading import bytes_of
 from detkit.data.image import ImageFacts, open_image
 
 Progress = Callable[[int, int], None]  # images done, images in all
@@ -63,7 +64,7 @@ def verify_images(
 
 def _judge_pixels(path: Path) -> Verdict:
     try:
-        data = path.read_bytes()
+        data = bytes_of(path)
     except OSError as error:
         return Verdict(facts=None, error=error.strerror or str(error), sha256="")
     sha256 = hashlib.sha256(data).hexdigest()

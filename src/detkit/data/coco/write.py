@@ -18,9 +18,10 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-from detkit.artifact.artifact import atomic_path, write_error
+from detkit.artifact.writing import atomic_path, sync_files, write_error
 from detkit.core.boxes import Array, xywh_from_xyxy
 
+ANNOTATIONS = "annotations"
 LEAST_SCORE = 1e-6  # a score is written with six decimals, and 0 would be no score
 
 
@@ -50,6 +51,7 @@ class SplitWriter:
     def __init__(self, images: IO[str], annotations: IO[str]) -> None:
         self._images, self._annotations = images, annotations
         self.num_images = self.num_boxes = 0
+        self.file_names: list[str] = []
 
     def add(self, item: LabelledImage) -> None:
         """Adds an image; ids of images, boxes and classes start at 1."""
@@ -62,6 +64,7 @@ class SplitWriter:
         }
         self._images.write(("," if self.num_images else "") + _compact(entry))
         self.num_images += 1
+        self.file_names.append(item.file_name)
         for annotation in _annotations(item, self.num_images, self.num_boxes):
             self._annotations.write(("," if self.num_boxes else "") + _compact(annotation))
             self.num_boxes += 1
@@ -72,7 +75,7 @@ class SplitWriter:
             {"id": i, "name": name, "supercategory": ""}
             for i, name in enumerate(class_names, start=1)
         ]
-        with path.open("w", encoding="utf-8") as file:
+        with path.open("w", encoding="utf-8") as file:  # a name of `atomic_path`
             for before, part in (
                 ('{"images":[', self._images),
                 ('],"annotations":[', self._annotations),
@@ -87,12 +90,13 @@ class SplitWriter:
 def split_writers(out: Path, class_names: Sequence[str]) -> Iterator[Callable[[str], SplitWriter]]:
     """Gives the writer of a split by its name; the JSON of all asked for appears at the end.
 
-    After an error no `annotations/instances_<split>.json` is there that was not there before.
+    The images that it names are on the disk before it. After an error no
+    `annotations/instances_<split>.json` is there that was not there before.
 
     Raises:
         DetkitError: the folder cannot be written to.
     """
-    folder = out / "annotations"
+    folder = out / ANNOTATIONS
     writers: dict[str, SplitWriter] = {}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -109,11 +113,19 @@ def split_writers(out: Path, class_names: Sequence[str]) -> Iterator[Callable[[s
                 return writers[split]
 
             yield writer_of
+            names = [name for writer in writers.values() for name in writer.file_names]
+            images = (out / "images" / name for name in names)
+            sync_files(path for path in images if path.is_file())
             for split, writer in writers.items():  # all are whole before the first gets its name
-                path = folder / f"instances_{split}.json"
+                path = out / annotations_name(split)
                 writer.write(stack.enter_context(atomic_path(path)), class_names)
     except OSError as error:
         raise write_error(folder, error) from error
+
+
+def annotations_name(split: str) -> str:
+    """The name of a split's JSON below its folder."""
+    return f"{ANNOTATIONS}/instances_{split}.json"
 
 
 def write_split(
@@ -129,7 +141,7 @@ def write_split(
         writer = writer_of(split)
         for image in images:
             writer.add(image)
-    return out / "annotations" / f"instances_{split}.json"
+    return out / annotations_name(split)
 
 
 def _compact(value: object) -> str:

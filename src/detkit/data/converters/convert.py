@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from detkit.artifact.artifact import write_error
+from detkit.artifact.outputs import begin_folder, check_output_folder, seal
+from detkit.artifact.writing import copy_file
 from detkit.core.errors import DataError, UsageError, did_you_mean
-from detkit.core.work_folder import check_output_folder
 from detkit.data.coco.coco_json import read_categories
 from detkit.data.coco.layout import SplitFiles
 from detkit.data.coco.split_reader import ImageRecord, SplitReader, SplitReading, folder_report
 from detkit.data.coco.verify import Progress
-from detkit.data.coco.write import LabelledImage, write_split
+from detkit.data.coco.write import LabelledImage, annotations_name, write_split
 from detkit.data.converters.labels import RawFolder, document_of
 from detkit.data.converters.voc import read_voc
 from detkit.data.converters.yolo import read_yolo
 from detkit.report import DataReport
 
+VERB = "data convert"
 FORMATS: dict[str, Callable[[Path], RawFolder]] = {"voc": read_voc, "yolo": read_yolo}
 
 
@@ -45,7 +45,7 @@ def convert_folder(
         raise DataError(f"no such folder: {source}")
     if out.resolve() == source.resolve():
         raise UsageError(f"{out} is the source itself")
-    check_output_folder(out, force=force)
+    check_output_folder(out, VERB, force=force, read=(source,))
     folder = FORMATS[from_](source)
     documents = {
         name: document_of(f"{from_} {name}", split, folder.class_names)
@@ -62,9 +62,17 @@ def convert_folder(
     for fault in report.faults:
         if fault.action == "rejected":
             raise DataError(f"{source}: {fault.file}: {fault.reason}: {fault.detail}")
+    labels = [annotations_name(reading.report.split) for reading in readings]
+    begin_folder(out, VERB, [*(f"images/{name}" for r in readings for name in _names(r)), *labels])
     for reading in readings:
         _write(out, reading, categories.names)
+    seal(out, VERB, *labels)
     return report
+
+
+def _names(reading: SplitReading) -> list[str]:
+    """What the images of a split are called below `images/`."""
+    return [f"{reading.report.split}/{record.file_name}" for record in reading.records]
 
 
 def _with_unreadable(reading: SplitReading, count: int) -> SplitReading:
@@ -76,17 +84,13 @@ def _with_unreadable(reading: SplitReading, count: int) -> SplitReading:
 
 def _write(out: Path, reading: SplitReading, class_names: tuple[str, ...]) -> None:
     split = reading.report.split
-    images = [_copied(out, f"{split}/{record.file_name}", record) for record in reading.records]
+    pairs = zip(_names(reading), reading.records, strict=True)
+    images = [_copied(out, name, record) for name, record in pairs]
     write_split(out, split, images, class_names)
 
 
 def _copied(out: Path, file_name: str, record: ImageRecord) -> LabelledImage:
-    target = out / "images" / file_name
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(record.path, target)
-    except OSError as error:
-        raise write_error(target, error) from error
+    copy_file(record.path, out / "images" / file_name)
     return LabelledImage(
         file_name=file_name,
         width=record.width,

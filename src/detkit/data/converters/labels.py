@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.core.errors import DataError
+from detkit.core.reading import text_of
 from detkit.data.coco.coco_json import Document, Json
 from detkit.data.coco.faults import FaultLog
 
@@ -102,7 +103,7 @@ def read_text(path: Path) -> str:
     try:
         if path.stat().st_size > MAX_TEXT_BYTES:
             raise DataError(f"{path}: larger than {MAX_TEXT_BYTES >> 20} MiB")
-        return path.read_text(encoding="utf-8-sig")
+        return text_of(path, "utf-8-sig")
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:

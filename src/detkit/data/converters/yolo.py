@@ -6,6 +6,7 @@ polygon, whose envelope is taken. An image without a label file has no boxes.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -136,7 +137,7 @@ def _read_image(source: Path, root: Path, file: Path, log: FaultLog) -> RawImage
     except DataError:
         return RawImage(file_name=name)  # noted when the image is decoded
     try:
-        text = read_text(labels) if labels.is_file() else ""
+        text = read_text(labels) if os.path.lexists(labels) else ""
     except DataError as error:
         log.add(faults.BAD_LABELS, labels.relative_to(source).as_posix(), str(error))
         return None

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from detkit.artifact.artifact import write_error
+from detkit.artifact.outputs import begin_folder, check_output_folder, seal
+from detkit.artifact.writing import write_bytes
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.core.work_folder import check_output_folder
-from detkit.data.coco.write import LabelledImage, write_split
+from detkit.data.coco.write import LabelledImage, annotations_name, write_split
+from detkit.data.draw import encoded
 from detkit.data.image import Pixels
 from detkit.data.synthetic.objects import NUM_KINDS, draw_objects
 from detkit.data.synthetic.scene import SHAPES, Rng, Scene, draw_scene
 
-JPEG_QUALITY = 92
+VERB = "data synth"
 DrawScene = Callable[[Rng, int, int], Scene]  # generator, side in pixels, classes
 
 
@@ -70,14 +69,18 @@ def synthesize(
     picture = replace(PICTURES[kind], class_names=names[:classes])
     if seed < 0 or min(counts.values(), default=0) < 0:
         raise UsageError("seed and the numbers of images must not be negative")
-    check_output_folder(out, force=force)
-    for number, (split, count) in enumerate(counts.items()):
+    check_output_folder(out, VERB, force=force)
+    files = {s: [f"{s}/{i:06d}.jpg" for i in range(1, n + 1)] for s, n in counts.items() if n}
+    labels = [annotations_name(split) for split in files]
+    begin_folder(out, VERB, [*(f"images/{name}" for s in files for name in files[s]), *labels])
+    for number, split in enumerate(counts):
         drawn = [
-            _draw_file(out, f"{split}/{i:06d}.jpg", (seed, number, i), size, picture)
-            for i in range(1, count + 1)
+            _draw_file(out, name, (seed, number, i), size, picture)
+            for i, name in enumerate(files.get(split, ()), start=1)
         ]
         if drawn:
             write_split(out, split, drawn, picture.class_names)
+    seal(out, VERB, *labels)
     return out
 
 
@@ -90,14 +93,8 @@ def _draw_file(
     out: Path, file_name: str, key: tuple[int, ...], size: int, picture: Picture
 ) -> LabelledImage:
     scene = picture.draw(np.random.default_rng(key), size, len(picture.class_names))
-    buffer = io.BytesIO()
-    Image.fromarray(scene.image_hwc).save(buffer, "JPEG", quality=JPEG_QUALITY)
     path = out / "images" / file_name
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise write_error(path, error) from error
+    write_bytes(path, encoded(scene.image_hwc, "JPEG"), durable=False)
     return LabelledImage(
         file_name=file_name,
         width=size,

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 import onnx
 
 from detkit.artifact.artifact import read_manifest, size_of
+from detkit.artifact.writing import temporary_folder
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.engines.convert import FileFormat, convert_checkpoint
 from detkit.engines.exporting import ExportOptions
@@ -40,8 +40,8 @@ def export(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionRep
 
 
 def _export_for_tensorrt(checkpoint: Path, out: Path, options: ExportOptions) -> ConversionReport:
-    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        path = Path(name) / "graph.onnx"
+    with temporary_folder() as folder:
+        path = folder / "graph.onnx"
         report = convert_checkpoint(
             checkpoint, path, options, FileFormat(suffix=".onnx", write=write_onnx)
         )

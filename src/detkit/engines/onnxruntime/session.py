@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -14,10 +13,12 @@ import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from detkit.artifact.artifact import Signature
+from detkit.artifact.writing import temporary_folder
 from detkit.core.boxes import Array
 from detkit.core.device import cuda_index
 from detkit.core.errors import ArtifactError, BackendError
 from detkit.core.protobuf import read_bytes
+from detkit.core.reading import bytes_of
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
 from detkit.runtime.onnx_file import endless_loop, has_loops, read_onnx
 from detkit.runtime.session import Pixels, SessionOptions
@@ -106,12 +107,12 @@ def precision_of_convolutions(path: Path) -> dict[str, int]:
 
     It is asked of the graph as optimised for this CPU, not of the file.
     """
-    with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
-        optimised = Path(folder) / "optimised.onnx"
+    with temporary_folder() as folder:
+        optimised = folder / "optimised.onnx"
         options = _options(SessionOptions(threads=1))
         options.optimized_model_filepath = str(optimised)
         ort.InferenceSession(read_onnx(path), options, providers=[CPU])
-        operators = Counter(_operators(optimised.read_bytes()))
+        operators = Counter(_operators(bytes_of(optimised)))
     counts: Counter[str] = Counter()
     for operator, precision in _CONVOLUTIONS.items():
         counts[precision] += operators[operator]

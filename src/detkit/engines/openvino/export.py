@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import functools
 import io
-import shutil
-import tempfile
+import os
+import re
 from pathlib import Path
+from typing import Any
 
 from onnx import ModelProto
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, versions, write_pair
 from detkit.artifact.licence import LICENCE_KEY
+from detkit.artifact.writing import temporary_folder
+from detkit.core.reading import bytes_of
 from detkit.engines.convert import EXACT, FileFormat, Tolerance, convert_checkpoint
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.openvino.api import ov
 from detkit.report import ConversionReport
 
+EXTENT = re.compile(rb'offset="(\d+)"[^>]*? size="(\d+)"')  # of a constant in the .bin
 # Weights rounded to float16 move a trained yolo-nas-n (BCCD, 320 px) by 0.009 of a score, 0.44 px
 # of a box and 0.0005 of AP; a network of random weights moves a few times as far.
 HALF_TOLERANCE = Tolerance(score=5e-2, box_px=8.0, least_score=0.25)
@@ -76,13 +81,34 @@ def write_openvino(
 
     def write(partial: Path, partial_weights: Path, manifest_json: str) -> None:
         network.set_rt_info(manifest_json, METADATA_KEY)
-        with tempfile.TemporaryDirectory(prefix="detkit-") as folder:
-            xml = Path(folder) / "network.xml"
-            ov.save_model(network, xml, compress_to_fp16=half)
-            shutil.copyfile(xml, partial)
-            shutil.copyfile(xml.with_suffix(".bin"), partial_weights)
+        description, weights = _saved(network, half=half)
+        partial.write_bytes(description)
+        partial_weights.write_bytes(weights)
 
     return write_pair(out, manifest, write)
+
+
+def _saved(network: Any, *, half: bool) -> tuple[bytes, bytes]:
+    """The bytes of NAME.xml and NAME.bin, whole.
+
+    Raises:
+        ArtifactError: the folder of temporary files is full, which OpenVINO tells as an error of
+            its own, or where the last kilobytes are missing not at all.
+    """
+    with temporary_folder() as folder:
+        xml = folder / "network.xml"
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            ov.save_model(network, xml, compress_to_fp16=half)
+        except RuntimeError as error:
+            if "iostream" not in str(error):
+                raise
+            raise full from error
+        description, weights = bytes_of(xml), bytes_of(xml.with_suffix(".bin"))
+        ends = (int(begin) + int(size) for begin, size in EXTENT.findall(description))
+        if not description.rstrip().endswith(b"</net>") or len(weights) < max(ends, default=0):
+            raise full
+        return description, weights
 
 
 def _labels(class_names: tuple[str, ...]) -> str:

@@ -11,11 +11,13 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from detkit.artifact.artifact import Manifest, atomic_path, write_text
+from detkit.artifact.artifact import Manifest
 from detkit.artifact.embedded import sidecar_of
+from detkit.artifact.writing import write_bytes, write_text
 from detkit.core.content_digest import Sealed
 from detkit.core.errors import ArtifactError, BackendError, UsageError
 from detkit.core.json_text import parse_json
+from detkit.core.reading import bytes_of
 from detkit.core.serialization import from_plain, to_json
 from detkit.engines.tensorrt.build_machine import Machine
 
@@ -35,8 +37,7 @@ def write_engine(path: Path, engine: bytes, sidecar: EngineSidecar) -> None:
     """Writes both files. After a kill between the two, the pair is refused as damaged."""
     manifest = dataclasses.replace(sidecar.manifest, digest=hashlib.sha256(engine).hexdigest())
     sidecar = dataclasses.replace(sidecar, manifest=manifest)
-    with atomic_path(path) as partial:
-        partial.write_bytes(engine)
+    write_bytes(path, engine)
     write_text(sidecar_of(path), to_json(sidecar) + "\n")
 
 
@@ -48,7 +49,7 @@ def read_sidecar(path: Path) -> EngineSidecar:
     """
     file = sidecar_of(path)
     try:
-        return from_plain(EngineSidecar, parse_json(file.read_bytes()), where=str(file))
+        return from_plain(EngineSidecar, parse_json(bytes_of(file)), where=str(file))
     except (OSError, ValueError, UsageError) as error:
         raise ArtifactError(f"{file}: cannot be read: {error}") from error
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +15,12 @@ import numpy as np
 import onnx
 from onnx import ModelProto
 
-from detkit.artifact.artifact import Manifest, atomic_path, read_manifest, size_of
+from detkit.artifact.artifact import Manifest, read_manifest, size_of
 from detkit.artifact.cache import cache_folder
+from detkit.artifact.writing import temporary_folder, write_bytes
 from detkit.core.boxes import Array
 from detkit.core.errors import ArtifactError, BackendError, UsageError
+from detkit.core.reading import bytes_of
 from detkit.data.comparison_images import comparison_images
 from detkit.engines.convert import (
     NUM_IMAGES,
@@ -107,8 +108,7 @@ def build_engine(graph: ModelProto, library: str, plan: EnginePlan) -> BuiltEngi
         timing_cache=None if cache is None else _read(cache),
     )
     if cache is not None:
-        with atomic_path(cache) as partial:
-            partial.write_bytes(built.timing_cache)
+        write_bytes(cache, built.timing_cache)
     return BuiltEngine(
         engine=built.engine,
         machine=machine,
@@ -127,7 +127,7 @@ def _timing_cache(machine: Machine) -> Path | None:
 
 
 def _read(cache: Path) -> bytes:
-    return cache.read_bytes() if cache.is_file() else b""
+    return bytes_of(cache) if cache.is_file() else b""
 
 
 # --- from a checkpoint ---------------------------------------------------------------------------
@@ -150,8 +150,8 @@ def _export(library: str, checkpoint: Path, out: Path, options: ExportOptions) -
         )
     plan = EnginePlan(batches=options.batches)
     build_machine(library, import_library(library))  # before minutes of work, not after
-    with tempfile.TemporaryDirectory(prefix="detkit-") as name:
-        onnx_path, engine_path = Path(name) / "graph.onnx", Path(name) / "trial.engine"
+    with temporary_folder() as folder:
+        onnx_path, engine_path = folder / "graph.onnx", folder / "trial.engine"
         report = convert_checkpoint(
             checkpoint, onnx_path, options, FileFormat(suffix=".onnx", write=write_onnx)
         )

@@ -16,6 +16,7 @@ import numpy as np
 
 from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array
+from detkit.core.reading import bytes_of
 from detkit.engines.tensorrt.api import EngineTensor, LoadedEngine
 from detkit.engines.tensorrt.build_machine import import_library, machine_here
 from detkit.engines.tensorrt.device import Device, open_device
@@ -99,5 +100,5 @@ def open_session(path: Path, manifest: Signature, session_options: SessionOption
     sidecar = read_sidecar(path)
     check_fits(path, sidecar, machine_here(manifest.kind, trt, index))
     device = open_device(index)
-    engine = TensorrtRunner(sidecar, LoadedEngine(trt, path.read_bytes()), device)
+    engine = TensorrtRunner(sidecar, LoadedEngine(trt, bytes_of(path)), device)
     return make_session(engine, path, manifest)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from detkit.artifact.artifact import versions
+from detkit.artifact.writing import temporary_folder
 from detkit.config import SearchConfig
+from detkit.core.reading import bytes_of
 from detkit.engines import engine_packages
 from detkit.machine.fingerprint import fingerprint
 from detkit.nn.detector import Cost
@@ -83,15 +84,15 @@ def score(
     """Scores an architecture; a training sends its checkpoint along, shared weights do not."""
     if shared:
         return _task_result(sharing_of(config, shared)(spec, cost))
-    with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
-        return _task_result(make_evaluator(config, Path(folder), StopSignal())(spec, cost))
+    with temporary_folder() as folder:
+        return _task_result(make_evaluator(config, folder, StopSignal())(spec, cost))
 
 
 @functools.lru_cache(maxsize=1)
 def sharing_of(config: SearchConfig, shared: SharedWeights) -> Evaluator:
     """Opens the shared weights and the data once in a worker process."""
-    with tempfile.TemporaryDirectory(prefix="detkit-search-") as folder:
-        evaluator = make_evaluator(config, Path(folder), StopSignal())
+    with temporary_folder() as folder:
+        evaluator = make_evaluator(config, folder, StopSignal())
         assert isinstance(evaluator, SharingEvaluator)
         evaluator.load_weights(shared.content.tobytes())
     return evaluator
@@ -99,5 +100,5 @@ def sharing_of(config: SearchConfig, shared: SharedWeights) -> Evaluator:
 
 def _task_result(found: Score | None) -> TaskResult:
     assert found is not None  # nothing interrupts it but its end
-    checkpoint = Path(found.checkpoint).read_bytes() if found.checkpoint else b""
+    checkpoint = bytes_of(Path(found.checkpoint)) if found.checkpoint else b""
     return TaskResult(figures=score_figures(found), failure=found.failure, checkpoint=checkpoint)

@@ -25,7 +25,8 @@ import ray
 from ray.exceptions import NodeDiedError, RayError, RayTaskError, TaskUnschedulableError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from detkit.artifact.artifact import atomic_path, versions
+from detkit.artifact.artifact import versions
+from detkit.artifact.writing import write_bytes
 from detkit.config import SearchConfig
 from detkit.core.errors import BackendError, DetkitError, MeasurementError, UsageError
 from detkit.engines import engine_packages
@@ -42,6 +43,7 @@ from detkit.search.cluster.node import (
 from detkit.search.cluster.scheduling import Node, nodes_for, schedule, shared_hosts, total_capacity
 from detkit.search.scoring.evaluators import Evaluator, SharingEvaluator
 from detkit.search.scoring.latency import timing_setup
+from detkit.search.scoring.study_folder import claim_in_study
 
 POLL_SECONDS = 0.5
 CONNECT_SECONDS = 5.0
@@ -238,9 +240,9 @@ class RayExecutor:
 
     def _keep(self, task: Task, node: Node, result: TaskResult) -> None:
         if result.checkpoint:
-            path = self.out / "runs" / task.spec.digest / "best.safetensors"
-            with atomic_path(path) as partial:
-                partial.write_bytes(result.checkpoint)
+            name = f"runs/{task.spec.digest}/best.safetensors"
+            claim_in_study(self.out, name)
+            write_bytes(self.out / name, result.checkpoint)
         if result.machine:
             self.machine = self.machine or result.machine
             if result.machine["id"] != self.machine["id"]:

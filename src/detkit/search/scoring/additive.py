@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.artifact.sealed_json import read_sealed, write_sealed
+from detkit.search.scoring.study_folder import claim_in_study
 from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
 from detkit.search.strategies.searcher import ProgressLog, log_nothing
 
@@ -67,6 +68,7 @@ def measured(
     for number, (key, row) in enumerate(zip(keys, rows.tolist(), strict=True), start=1):
         if key not in known:
             known[key] = dict(measure(row))
+            claim_in_study(path.parent.parent, f"{path.parent.name}/{path.name}")
             write_sealed(path, known)
             log_progress(f"costs: network {number}/{len(keys)}", left=len(keys) - number)
     names = known[keys[0]]

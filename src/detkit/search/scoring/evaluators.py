@@ -13,20 +13,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from detkit.artifact.artifact import atomic_path, read_manifest, write_text
+from detkit.artifact.artifact import read_manifest
+from detkit.artifact.writing import write_bytes, write_text
 from detkit.config import AUTO_INIT, NO_INIT, SearchConfig, TrainConfig
 from detkit.core.content_digest import seal
 from detkit.core.errors import NonFiniteError, TrainingError, UsageError
+from detkit.core.reading import bytes_of
 from detkit.core.serialization import to_json, to_plain
 from detkit.nn.detector import Cost
 from detkit.search.scoring.proxy import find_proxy
 from detkit.search.scoring.relaxation import Costs, SupernetRelaxation
+from detkit.search.scoring.study_folder import claim_in_study
 from detkit.search.scoring.supernet import FOLDER, WEIGHTS, is_trained, train_supernet
 from detkit.search.scoring.supernet_weights import SupernetWeights
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
-from detkit.train.loop import STATE
 from detkit.train.run import TrainRequest, run_training
+from detkit.train.state import STATE
 from detkit.train.stop import StopSignal
 
 
@@ -99,9 +102,11 @@ class TrainEvaluator:
         """Raises UsageError without data."""
         if not config.data:
             raise UsageError("the evaluator train needs a COCO folder", hint="detkit search DIR")
-        self.config, self.folder, self.stop = config, folder / "runs", stop
+        self.config, self.study, self.stop = config, folder, stop
+        self.folder = folder / "runs"
 
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
+        claim_in_study(self.study, f"runs/{spec.digest}.json", f"runs/{spec.digest}/")
         arch = (self.folder / spec.digest).with_suffix(".json")
         write_text(arch, to_json(seal(to_plain(spec))) + "\n")
         height, width = spec.image_size
@@ -135,7 +140,8 @@ def train_one(config: TrainConfig, run: Path, stop: StopSignal) -> Score | None:
     assert report is not None
     if report.stopped_by == "signal":
         return None
-    return Score(value=report.ap, ap=report.ap, checkpoint=report.checkpoint)
+    ap = report.ap
+    return Score(value=math.nan if ap is None else ap, ap=ap, checkpoint=report.checkpoint)
 
 
 class SupernetEvaluator:
@@ -196,12 +202,11 @@ class SupernetEvaluator:
         )
 
     def dump_weights(self) -> bytes:
-        return self.weights_path.read_bytes()
+        return bytes_of(self.weights_path)
 
     def load_weights(self, dump_weights: bytes) -> None:
         path = self.folder / WEIGHTS
-        with atomic_path(path) as partial:
-            partial.write_bytes(dump_weights)
+        write_bytes(path, dump_weights)
         self.weights = SupernetWeights(self.config, path)
 
     def _inherited(self, spec: ArchSpec) -> Score:
@@ -213,6 +218,7 @@ class SupernetEvaluator:
         else:
             model = self.weights.network(spec)
             ap = self.weights.ap(model)
+            claim_in_study(self.folder, path.relative_to(self.folder).as_posix())
             self.weights.save(model, path, ap)
         return Score(value=ap, ap=ap, checkpoint=str(path))
 
@@ -225,6 +231,7 @@ class SupernetEvaluator:
             epochs=self.config.supernet.fine_tune_epochs,
             seed=self.config.seed,
         )
+        claim_in_study(self.folder, f"runs/{spec.digest}/")
         tuned = train_one(config, self.folder / "runs" / spec.digest, self.stop)
         return inherited if tuned is None or math.isnan(tuned.value) else tuned
 

@@ -11,9 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
+from detkit.core.errors import UsageError
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.nn.detector import Detector
 from detkit.quantize.calibrate import load_images, subsample_evenly
+from detkit.spec.arch import STRIDES
 from detkit.spec.preprocess import Preprocess
 
 
@@ -28,7 +30,13 @@ def plain_batches(
 
 @torch.no_grad()
 def recalibrate(model: Detector, batches: Iterable[Tensor]) -> None:
-    """Gives every batch-norm the mean statistics of its inputs over the batches; ends in eval."""
+    """Gives every batch-norm the mean statistics of its inputs over the batches; ends in eval.
+
+    A batch that would give them one value, which has no variance, is left out.
+
+    Raises:
+        UsageError: there is no other batch.
+    """
     device = next(model.parameters()).device
     norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
     momentum = [norm.momentum for norm in norms]
@@ -36,8 +44,16 @@ def recalibrate(model: Detector, batches: Iterable[Tensor]) -> None:
         norm.reset_running_stats()
         norm.momentum = None  # torch's word for a cumulative average
     model.train()
+    used = 0
     for images in batches:
-        model(images.to(device))
+        if images[:, 0, :: STRIDES[-1], :: STRIDES[-1]].numel() > 1:
+            model(images.to(device))
+            used += 1
+    if not used:
+        raise UsageError(
+            "batches of one image of one cell leave batch-norms a single value",
+            hint="--set train.batch=2, or larger images",
+        )
     for norm, value in zip(norms, momentum, strict=True):
         norm.momentum = value
     model.eval()

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from detkit.artifact.artifact import Parent, write_text
+from detkit.artifact.artifact import Parent
 from detkit.artifact.licence import FROM_SCRATCH, WeightsOrigin
+from detkit.artifact.outputs import begin_folder
+from detkit.artifact.writing import write_text
 from detkit.config import NO_INIT, SearchConfig, TrainConfig
 from detkit.core.errors import UsageError
 from detkit.data.coco.folder import CocoSplit
@@ -25,12 +26,16 @@ from detkit.nn.supernet.elastic import Elastic, require_elastic
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.search.scoring.sandwich import SandwichStep
+from detkit.search.scoring.study_folder import claim_in_study
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
 from detkit.train.first_weights import first_weights
-from detkit.train.loop import STATE, Trainer
+from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
+from detkit.train.run import RUN_FILES
+from detkit.train.run import VERB as TRAIN_VERB
 from detkit.train.setup import TrainSetup, open_splits
+from detkit.train.state import STATE
 from detkit.train.stop import StopSignal
 
 FOLDER = "supernet"
@@ -56,9 +61,8 @@ def train_supernet(
     settings = training_config(config, space)
     setup = supernet_setup(config, settings, space)
     resume = (folder / STATE).is_file()
-    if not resume:
-        shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim_in_study(out, f"{FOLDER}/")
+    begin_folder(folder, TRAIN_VERB, RUN_FILES, resume=resume)
     spec, sharing = setup.model.spec, config.supernet
     for note in setup.notes:
         log(note)
@@ -71,14 +75,21 @@ def train_supernet(
     )
 
     def log_epoch(progress: TrainProgress) -> None:
-        if progress.ap is not None:
+        if progress.is_validated:
             log(f"supernet {progress.line()}, largest network")
 
     make_strategy = functools.partial(
         SandwichStep, space=space, settings=sharing, records=setup.train.records
     )
     trainer = Trainer(
-        settings, setup, folder, on_progress=log_epoch, stop=stop, make_strategy=make_strategy
+        settings,
+        setup,
+        folder,
+        on_progress=log_epoch,
+        stop=stop,
+        warn=lambda text: log(f"warning: {text}"),
+        words=UserWords(lr="train.optim.lr", has_init=False),
+        make_strategy=make_strategy,
     )
     report = trainer.run(resume=resume)
     write_text(folder / "report.html", render_run(folder))

@@ -13,6 +13,7 @@ from detkit.artifact.artifact import Parent, parent_of
 from detkit.config import SearchConfig
 from detkit.core.boxes import EVAL_NMS
 from detkit.core.errors import UsageError
+from detkit.data.coco.folder import require_boxes
 from detkit.engines.torch.session import find_device
 from detkit.evaluation.evaluate import coco_figures, detect
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
@@ -36,6 +37,7 @@ class SupernetWeights:
         self.device = find_device(config.train.device)
         self.elastic = Elastic(supernet.eval())
         self.folder = open_splits(dataclasses.replace(config.train, data=config.data))
+        require_boxes(self.folder.splits["val"].records, f"'val' of {config.data}")
 
     def check(self, space: SearchSpace) -> None:
         """Raises UsageError where the weights are not for this space and these images."""
@@ -71,11 +73,12 @@ class SupernetWeights:
         session = open_fused(model, manifest, str(self.device))
         batch = self.config.train.batch
         found = detect(session, val.records, batch_size=batch, nms=EVAL_NMS)
-        return coco_figures(val.records, val.class_names, found).ap or 0.0
+        ap = coco_figures(val.records, val.class_names, found).ap
+        assert ap is not None  # there are boxes
+        return ap
 
     def save(self, model: Detector, path: Path, ap: float) -> None:
         """Writes an ordinary checkpoint, whose parent is the supernet."""
-        path.parent.mkdir(parents=True, exist_ok=True)
         settings = dataclasses.replace(self.config.train, data=self.config.data)
         save_checkpoint(path, model, self._setup(model).manifest(settings, {"ap": ap}))
 

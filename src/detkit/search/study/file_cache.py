@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from detkit.artifact.sealed_json import read_sealed, write_sealed
+from detkit.search.scoring.study_folder import claim_in_study
 from detkit.search.strategies.discrete_space import Floats
 
 
@@ -26,6 +27,7 @@ class FileCache:
             if kept["key"] == self.key:
                 return np.array(kept["values"], np.float64)
         values = make()
+        claim_in_study(self.folder.parent, f"{self.folder.name}/{path.name}")
         write_sealed(path, {"key": self.key, "values": values.tolist()})
         return values
 

@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS trials (
 );
 """
 SCHEMA_VERSION = "3"  # since 3: digests
+JOURNAL = "journal.sqlite"
 
 
 @dataclass(frozen=True)
@@ -143,6 +144,20 @@ class Journal:
         except (sqlite3.Error, OSError, *ODD_ROWS, DamagedError) as error:
             reason = "another process is using it" if "locked" in str(error) else str(error)
             raise ArtifactError(f"cannot use the journal {self.path}: {reason}") from error
+
+
+def has_trials(path: Path) -> bool:
+    """Whether a journal that is there has a trial that was told, or cannot be read."""
+    if not path.is_file():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=1.0)) as database:
+            (told,) = database.execute("SELECT count(told) FROM trials").fetchone()
+    except sqlite3.OperationalError as error:
+        return "no such table" not in str(error)
+    except sqlite3.Error:
+        return True
+    return bool(told)
 
 
 def _text(point: Point) -> str:

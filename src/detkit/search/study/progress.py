@@ -31,9 +31,10 @@ class SearchProgress:
         shown = f"score {score:.4f}" if math.isfinite(score) else "over a limit, or failed"
         if math.isfinite(latency):
             shown += f"  {latency_text(latency, self.figures['latency_error'])}"
+        best = f"{self.best_score:.4f}" if math.isfinite(self.best_score) else "-"
         return (
             f"trial {self.trials}/{self.total}  {shown}"
-            f"  best {self.best_score:.4f}  front {self.front}"
+            f"  best {best}  front {self.front}"
             f"  hypervolume {self.hypervolume:.4f}  eta {clock_text(self.eta_s)}"
         )
 

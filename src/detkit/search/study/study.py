@@ -8,55 +8,43 @@ trained, `runs/DIGEST/`; where they share weights, `supernet/`; what a searcher 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from detkit.artifact.artifact import write_text
+from detkit.artifact.writing import write_text
 from detkit.config import SearchConfig, to_toml
 from detkit.core.content_digest import seal
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
+from detkit.core.run_lock import killed_note, locked_folder
 from detkit.core.serialization import digest_of, to_json, to_plain
-from detkit.core.work_folder import check_run_folder, remove_earlier_run
 from detkit.data.coco.classes import read_classes
 from detkit.engines import find_engine
 from detkit.nn.detector import Cost, cost_of
 from detkit.pages.search_page import render_search
-from detkit.report import ParetoPoint, SearchReport
+from detkit.report import MeasuredFront, ParetoPoint, SearchReport
 from detkit.search.cluster.executor import Executor, LocalExecutor, Task, run_task
 from detkit.search.cluster.node import serialize_weights
 from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
 from detkit.search.scoring.latency import latency_text, open_predictor
 from detkit.search.scoring.objective import limits, objectives_of
 from detkit.search.scoring.relaxation import SupernetRelaxation
+from detkit.search.scoring.study_folder import begin_study, claim_in_study
 from detkit.search.strategies import make_searcher
 from detkit.search.strategies.discrete_space import Point
 from detkit.search.strategies.searcher import Searcher
 from detkit.search.study.dispatch import UNKNOWN, Dispatcher, is_over
 from detkit.search.study.file_cache import FileCache
 from detkit.search.study.front import front_of, licence_of, volume_of, volumes_of
-from detkit.search.study.journal import CompletedTrial, Journal
+from detkit.search.study.journal import JOURNAL, CompletedTrial, Journal
 from detkit.search.study.measured_front import apply_measured, read_measured
 from detkit.search.study.progress import ProgressLogger, SearchCallbacks, SearchProgress
+from detkit.search.study.settings import CONFIG, evaluator_name, fixed_settings, goes_on
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
 from detkit.train.stop import Stopped
-
-MAY_CHANGE = ("trials", "batch", "ray")  # by a resumed search
-STUDY_FILES = (  # that a search writes into its folder
-    "search.toml",
-    "journal.sqlite",
-    "report.json",
-    "pareto.json",
-    "pareto.html",
-    "front",
-    "runs",
-    "searcher",
-    "supernet",
-)
 
 
 class Study:
@@ -77,7 +65,7 @@ class Study:
 
         Raises:
             UsageError: unknown names, a limit that no architecture of the space keeps, or a resumed
-                study with other settings.
+                study with other settings, or a file in the way that is not the study's.
         """
         self.config, self.space, self.out, self.callbacks = config, space, out, callbacks
         self.executor = executor
@@ -90,7 +78,10 @@ class Study:
         self.delivered: dict[str, Score] = {}
         if not resume:
             self._check_limits()
-        self.journal = Journal(out / "journal.sqlite", self.settings)
+        begin_study(out, resume=resume)
+        if not resume:
+            write_text(out / CONFIG, to_toml(config))  # before the journal: it says how to resume
+        self.journal = Journal(out / JOURNAL, self.settings)
         self.done_before = len(self.journal.completed())
         self.began = self.trying_since = time.monotonic()
 
@@ -262,8 +253,9 @@ class Study:
         write_text(self.out / "report.json", to_json(report) + "\n")
         write_text(self.out / "pareto.json", to_json(report.pareto) + "\n")
         for point in report.pareto:
-            path = self.out / "front" / f"{point.digest}.json"
-            write_text(path, to_json(seal(point.arch)) + "\n")
+            name = f"front/{point.digest}.json"
+            claim_in_study(self.out, name)
+            write_text(self.out / name, to_json(seal(point.arch)) + "\n")
         zoo = {name: self.searcher.space.to_row(p) for name, p in self.space.zoo_points().items()}
         named = {
             name: trial.figures
@@ -319,24 +311,36 @@ def run_search(
     measured_front = None if measured is None else read_measured(measured, config)
     if measured_front and not resume:
         raise UsageError("--measured is for a search that is resumed", hint="--resume")
-    check_run_folder(out, resume=resume, force=force)
-    if resume and not (out / "journal.sqlite").is_file():
-        raise UsageError(f"{out} holds no search to resume")
-    if force and not resume:
-        remove_earlier_run(out, STUDY_FILES)
-    callbacks.log(
-        f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
-        f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
-    )
+    with locked_folder(out) as killed:
+        resume = goes_on(out, config, resume=resume, force=force, killed=killed)
+        if killed:
+            callbacks.log(killed_note(killed))
+        callbacks.log(
+            f"space {space.name} ({space.digest}): {len(space.knobs)} knobs, {space.size:.3g}"
+            f" architectures; {config.searcher}, {evaluator_name(config)}, {config.objective}"
+        )
+        return _search(config, space, out, callbacks, resume=resume, measured=measured_front)
+
+
+def _search(
+    config: SearchConfig,
+    space: SearchSpace,
+    out: Path,
+    callbacks: SearchCallbacks,
+    *,
+    resume: bool,
+    measured: MeasuredFront | None,
+) -> SearchReport:
+    """Searches in a folder that is locked and ready."""
     evaluator = make_evaluator(config, out, callbacks.stop)
     with contextlib.closing(make_executor(config, out, callbacks, evaluator)) as executor:
         study = Study(
             config, space, out, callbacks, evaluator=evaluator, executor=executor, resume=resume
         )
         with contextlib.closing(study.journal):
-            write_text(out / "search.toml", to_toml(config))
-            if measured_front:
-                taken = apply_measured(study.journal, space, measured_front)
+            write_text(out / CONFIG, to_toml(config))
+            if measured:
+                taken = apply_measured(study.journal, space, measured)
                 callbacks.log(f"{taken} predicted latencies replaced by measured ones")
             return study.run()
 
@@ -365,18 +369,3 @@ def space_of(config: SearchConfig) -> SearchSpace:
         classes = len(read_classes(Path(config.data)).names)
     size = parse_image_size(config.imgsz) if config.imgsz else None
     return find_space(config.space).for_task(classes, size)
-
-
-def fixed_settings(config: SearchConfig, space: SearchSpace, latency: str) -> dict[str, str]:
-    """Settings that a resumed study must not change; `latency` says where latencies are from."""
-    plain = {key: value for key, value in to_plain(config).items() if key not in MAY_CHANGE}
-    plain["ray.resource"] = config.ray.resource  # latencies of other devices do not compare
-    settings = {key: json.dumps(value) for key, value in plain.items() if key != "space"}
-    return {"space": space.digest, "latency": latency, **settings}
-
-
-def evaluator_name(config: SearchConfig) -> str:
-    """The evaluator with its proxy or epochs: scores of different ones cannot be compared."""
-    epochs = config.supernet.epochs if config.evaluator == "supernet" else config.epochs
-    detail = config.proxy if config.evaluator == "proxy" else f"{epochs} epochs"
-    return f"{config.evaluator} ({detail})"

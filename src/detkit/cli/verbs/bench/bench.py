@@ -96,7 +96,7 @@ def bench(
 
     check_limit_has_baseline(max_regress, baseline)
     limit = share_of(max_regress or MAX_REGRESS)
-    check_report_file(out, force=force)
+    check_report_file(out, force=force, read=(*models, data, baseline))
     report = time_models(
         tuple(models),
         engine=engine,

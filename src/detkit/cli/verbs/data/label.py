@@ -116,14 +116,15 @@ def label(
     """
     given = locals()
     console.setup(quiet, verbose)
+    from detkit.artifact.outputs import check_output_folder
     from detkit.config import resolve
     from detkit.labelling.images import find_label_images
-    from detkit.labelling.run import check_label_folder
+    from detkit.labelling.review import VERB
 
     flags = settings_given(LabelConfig, given)
     settings = resolve(LabelConfig, file=config, sets=sets or (), flags=flags)
     class_map = _class_map(classes, score_of or [])
-    check_label_folder(out, force=force)
+    check_output_folder(out, VERB, force=force)
     source = find_label_images(images, out, settings, annotations=annotations)
     session = open_model(model, outputs=outputs, engine=engine, device=device, threads=threads)
     check_names_classes(session, model)
