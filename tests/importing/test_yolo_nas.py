@@ -135,8 +135,11 @@ def test_a_chain_of_another_kind_counts_as_none_or_is_refused(chain: Any) -> Non
 
 
 def test_a_fault_names_the_file(tmp_path: Path) -> None:
+    torch.save({"net": {yolo_nas.CLASS_PREDICTOR: torch.ones(1)}}, tmp_path / "x.pth")
+    with pytest.raises(ArtifactError, match=r"x\.pth: "):
+        read_weights(tmp_path / "x.pth")
     torch.save({"net": {"w": torch.ones(1)}}, tmp_path / "x.pth")
-    with pytest.raises(ArtifactError, match=r"x\.pth: no YOLO-NAS weights"):
+    with pytest.raises(ArtifactError, match=r"x\.pth holds no weights"):
         read_weights(tmp_path / "x.pth")
 
 
