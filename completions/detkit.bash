@@ -206,7 +206,7 @@ _detkit() {
     'data convert') flags='--from --out --images --box-form --box-unit --no-crowd --max-dropped --force --json --quiet --verbose --help' ;;
     'data label') flags='--model --out --annotations --classes --score --score-of --iou --max-boxes --unmapped --human-classes --split --val-share --link --sheets --outputs --runtime --device --threads --config --set --force --json --quiet --verbose --help' ;;
     'data synth') flags='--out --train --val --test --size --kind --classes --seed --force --quiet --verbose --help' ;;
-    'info') flags='--json --help' ;;
+    'info') flags='--accept-edits --json --help' ;;
     'report') flags='--out --help' ;;
     esac
     COMPREPLY=($(compgen -W "$flags" -- "$cur"))

@@ -301,6 +301,7 @@ complete -c detkit -n '__detkit_is data synth' -l force -d 'Overwrite what alrea
 complete -c detkit -n '__detkit_is data synth' -s q -l quiet -d 'Only warnings and errors on stderr.'
 complete -c detkit -n '__detkit_is data synth' -s v -l verbose -d 'More on stderr.'
 complete -c detkit -n '__detkit_is data synth' -s h -l help -d 'Show this text.'
+complete -c detkit -n '__detkit_is info' -l accept-edits -d 'Take a JSON file as you edited it: its digest is made again.'
 complete -c detkit -n '__detkit_is info' -l json -d 'Print the report as one JSON object.'
 complete -c detkit -n '__detkit_is info' -s h -l help -d 'Show this text.'
 complete -c detkit -n '__detkit_is info' -F

@@ -27,7 +27,7 @@ METHODS_THAT_READ = {"read_text", "read_bytes"}
 
 WRITER = "artifact/writing.py"
 WRITERS = {  # file -> what it calls, and why that is not past the one writer
-    "artifact/artifact.py": {"open r+b"},  # puts the digest into a name of `atomic_path`
+    "artifact/seal.py": {"open r+b"},  # puts the digest into a name of `atomic_path`
     "artifact/outputs.py": {"unlink", "rmdir"},  # removes what a marker of ours lists
     "artifact/cache.py": {"unlink"},  # of ours, in the cache
     "cli/streams.py": {"os.open", "open w"},  # the streams of the process

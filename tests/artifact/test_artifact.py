@@ -27,6 +27,7 @@ from detkit.artifact.artifact import (
     write_pair,
 )
 from detkit.artifact.embedded import MAX_HEADER_BYTES
+from detkit.artifact.seal import PLACEHOLDER
 from detkit.artifact.writing import sweep
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.core.protobuf import bytes_field, int_field
@@ -68,7 +69,7 @@ def manifest() -> Manifest:
     return Manifest(
         kind="checkpoint",
         arch=with_task(ZOO["yolo-nas-p"], 2, (64, 96)),
-        class_names=("cell", '\u6587 "x" \x1b'),
+        class_names=(PLACEHOLDER, '\u6587 "x" \x1b'),
         preprocess=Preprocess(size=(64, 96), fit=(60, 96)),
         inputs=(TensorInfo(name="images", dtype="float32", shape=("batch", 3, 64, 96)),),
         parents=(Parent(name="a.pth", sha256="0" * 64),),

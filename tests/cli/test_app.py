@@ -176,8 +176,12 @@ def test_what_a_verb_raises_decides_the_exit_code(
     assert (done.returncode, done.stdout, done.stderr) == (code, "", stderr)
 
 
-def test_out_of_memory_is_no_traceback(detkit: Detkit) -> None:
-    done = detkit("fake", "a", script=fake_verb("raise MemoryError"))
+@pytest.mark.parametrize(
+    "error", ["MemoryError", 'RuntimeError("DefaultCPUAllocator: can\'t allocate memory")']
+)
+def test_out_of_memory_is_no_traceback(detkit: Detkit, error: str) -> None:
+    done = detkit("fake", "a", script=fake_verb(f"raise {error}"))
+    assert done.stderr.startswith("error: out of memory\nhint: ")
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
 
 

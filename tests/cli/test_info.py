@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from detkit.artifact.artifact import (
     write_pair,
 )
 from detkit.config import TrainConfig, to_toml
-from detkit.core.serialization import from_plain, to_json
+from detkit.core.content_digest import seal
+from detkit.core.serialization import from_plain, to_json, to_plain
 from detkit.engines.tensorrt.build_machine import Machine
 from detkit.engines.tensorrt.engine_file import EngineSidecar, write_engine
 from detkit.inspection.inspect import FileInfo
@@ -219,12 +221,23 @@ def test_report_of_another_schema_or_with_unknown_keys_is_refused(
         to_json(dataclasses.replace(sample(TrainReport), schema_version=2)), encoding="utf-8"
     )
     assert "another version of detkit" in detkit("info", str(path)).stderr
-    path.write_text(
-        to_json(sample(TrainReport)).replace('"ap"', '"app": 1, "ap"'), encoding="utf-8"
-    )
+    path.write_text(to_json(seal(to_plain(sample(TrainReport)) | {"app": 1})), encoding="utf-8")
     done = detkit("info", str(path))
     assert "unknown key 'app'" in done.stderr
     assert done.stderr.endswith("hint: did you mean 'ap'?\n")
+
+
+def test_an_edited_report_is_taken_with_the_flag_that_its_hint_names(
+    detkit: Detkit, tmp_path: Path, sample: Callable[..., Any]
+) -> None:
+    path = tmp_path / "my report.json"
+    path.write_text(to_json(sample(TrainReport, ap=0.25)).replace("0.25", "0.75"))
+    done = detkit("info", str(path))
+    assert (done.returncode, done.stdout) == (1, "")
+    command = shlex.split(done.stderr.rpartition("yourself: ")[2])
+    assert command == ["detkit", "info", str(path), "--accept-edits"]
+    assert "0.75" in detkit(*command[1:]).stdout
+    assert detkit("info", str(path)).returncode == 0
 
 
 def test_folder_that_is_no_run_is_refused(detkit: Detkit, tmp_path: Path) -> None:

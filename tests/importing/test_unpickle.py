@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from detkit.core.errors import ArtifactError
-from detkit.importing.unpickle import InertObject, read_checkpoint
+from detkit.importing.pickle_machine import InertObject
+from detkit.importing.unpickle import read_checkpoint
 
 
 class Bomb:

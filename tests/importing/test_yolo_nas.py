@@ -12,9 +12,11 @@ import pytest
 import torch
 
 from detkit.artifact.artifact import read_manifest
-from detkit.core.errors import ArtifactError
-from detkit.importing.run import import_checkpoint
-from detkit.importing.unpickle import inert, read_checkpoint
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.importing import yolo_nas
+from detkit.importing.pickle_machine import InertObject
+from detkit.importing.run import import_checkpoint, read_weights
+from detkit.importing.unpickle import read_checkpoint
 from detkit.importing.yolo_nas import parse_yolo_nas
 from detkit.nn.checkpoint import load_checkpoint, new_detector
 from detkit.nn.decode import Predictor
@@ -91,13 +93,10 @@ def test_bgr_and_unscaled_input_is_folded_into_the_stem() -> None:
 
 def test_class_names_survive_an_omegaconf_list() -> None:
     saved, _ = checkpoint(FINE_TUNED)
-    nodes = []
-    for name in ("cat", "dog"):
-        node = inert("omegaconf.nodes.AnyNode")()
-        node.__setstate__({"_val": name})
-        nodes.append(node)
-    names = inert("omegaconf.listconfig.ListConfig")()
-    names.__setstate__({"_content": nodes})
+    nodes = [
+        InertObject("omegaconf.nodes.AnyNode", state={"_val": name}) for name in ("cat", "dog")
+    ]
+    names = InertObject("omegaconf.listconfig.ListConfig", state={"_content": nodes})
     saved["processing_params"]["class_names"] = names
     assert parse_yolo_nas(saved).class_names == ("cat", "dog")
 
@@ -106,6 +105,80 @@ def test_an_unknown_processing_step_is_refused() -> None:
     saved, _ = checkpoint([{"NormalizeImage": {"mean": [1], "std": [2]}}])
     with pytest.raises(ArtifactError, match="NormalizeImage is not supported"):
         parse_yolo_nas(saved)
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({"DetectionLongestMaxSizeRescale": {}}, "no output_shape of two numbers"),
+        ({"DetectionLongestMaxSizeRescale": {"output_shape": "64"}}, "no output_shape"),
+        ({"DetectionCenterPadding": {"output_shape": (64, 64)}}, "no number pad_value"),
+        ({"DetectionCenterPadding": {"output_shape": (64, 64), "pad_value": 1e999}}, "pad_value"),
+        ({"StandardizeImage": {"max_value": None}}, "no number max_value"),
+        ({"DetectionCenterPadding": {"output_shape": (8, 8), "pad_value": 0}}, "does not lie"),
+        ({1: 2}, "not understood"),
+        ([], "not understood"),
+    ],
+)
+def test_options_that_are_missing_or_odd_are_named(step: Any, message: str) -> None:
+    with pytest.raises((ArtifactError, UsageError), match=message):
+        yolo_nas._read_input({"image_processor": {"ComposeProcessing": {"processings": [step]}}})
+
+
+@pytest.mark.parametrize("chain", [3, {"ComposeProcessing": 3}, {"processings": "no list"}])
+def test_a_chain_of_another_kind_counts_as_none_or_is_refused(chain: Any) -> None:
+    if chain == 3:
+        assert yolo_nas._read_input({"image_processor": chain}).preprocess.size == (640, 640)
+        return
+    with pytest.raises(ArtifactError, match="no list of steps"):
+        yolo_nas._read_input({"image_processor": chain})
+
+
+def test_a_fault_names_the_file(tmp_path: Path) -> None:
+    torch.save({"net": {yolo_nas.CLASS_PREDICTOR: torch.ones(1)}}, tmp_path / "x.pth")
+    with pytest.raises(ArtifactError, match=r"x\.pth: "):
+        read_weights(tmp_path / "x.pth")
+    torch.save({"net": {"w": torch.ones(1)}}, tmp_path / "x.pth")
+    with pytest.raises(ArtifactError, match=r"x\.pth holds no weights"):
+        read_weights(tmp_path / "x.pth")
+
+
+def test_names_that_are_nested_without_end_are_not_followed() -> None:
+    names: list[Any] = []
+    for _ in range(2000):
+        names = [names, names]
+    found, _ = yolo_nas._class_names({"class_names": names}, 2)
+    assert found == ("class0", "class1")
+
+
+def test_weights_of_another_type_and_shared_ones_become_a_networks_own(tmp_path: Path) -> None:
+    saved, network = checkpoint(FINE_TUNED)
+    flat = torch.cat([t.flatten() for t in saved["net"].values() if t.is_floating_point()]).half()
+    at = 0
+    for name, tensor in saved["net"].items():
+        if tensor.is_floating_point():
+            saved["net"][name] = flat[at : at + tensor.numel()].view(tensor.shape)
+            at += tensor.numel()
+    torch.save(saved, tmp_path / "half.pth")
+    import_checkpoint(tmp_path / "half.pth", tmp_path / "half.safetensors")
+    model, _ = load_checkpoint(tmp_path / "half.safetensors")
+    bias = "heads.head1.cls_pred.bias"
+    assert torch.equal(model.get_parameter(bias), network.get_parameter(bias).half().float())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [(lambda t: t.long(), "is of type torch.int64"), (lambda t: t * torch.nan, "holds NaN")],
+)
+def test_weights_that_are_no_finite_floats_are_refused(
+    tmp_path: Path, change: Callable[[torch.Tensor], torch.Tensor], message: str
+) -> None:
+    saved, _ = checkpoint(FINE_TUNED)
+    name = "heads.head1.cls_pred.bias"
+    saved["net"][name] = change(saved["net"][name])
+    torch.save(saved, tmp_path / "x.pth")
+    with pytest.raises(ArtifactError, match=message):
+        import_checkpoint(tmp_path / "x.pth", tmp_path / "x.safetensors")
 
 
 def test_already_fused_blocks_are_refused() -> None:

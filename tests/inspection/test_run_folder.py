@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from detkit.core.content_digest import seal
 from detkit.core.errors import ArtifactError
 from detkit.core.serialization import to_json, to_plain
 from detkit.inspection.run_folder import REPORTS, kind_of, read_json_file, read_run_folder
@@ -73,7 +74,7 @@ def test_only_reports_are_picked_from_the_json_files(
 def test_report_with_a_value_of_the_wrong_type_is_damaged(
     tmp_path: Path, sample: Callable[..., Any]
 ) -> None:
-    plain = to_plain(sample(REPORTS["train report"])) | {"epochs": "many"}
+    plain = seal(to_plain(sample(REPORTS["train report"])) | {"epochs": "many"})
     path = tmp_path / "report.json"
     path.write_text(to_json(plain), encoding="utf-8")
     with pytest.raises(ArtifactError, match=r"report.json.epochs: expected int, got 'many'"):

@@ -9,10 +9,13 @@ import pytest
 import torch
 
 from detkit.artifact.artifact import Manifest, read_manifest
-from detkit.core.errors import ArtifactError
-from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.nn import checkpoint
+from detkit.nn.checkpoint import load_checkpoint, new_detector, save_checkpoint
 from detkit.nn.detector import Detector, fuse
+from detkit.spec.arch import StageSpec
 from detkit.spec.preprocess import Preprocess
+from detkit.spec.zoo import ZOO
 
 
 def manifest_of(model: Detector, form: str = "training") -> Manifest:
@@ -24,6 +27,17 @@ def manifest_of(model: Detector, form: str = "training") -> Manifest:
         class_names=("a", "b", "\u00fc"),
         preprocess=Preprocess.filling(size),
     )
+
+
+def test_a_network_that_fits_into_no_memory_is_refused_before_it_is_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(checkpoint, "available_memory", lambda: 64 << 30)
+    wide = StageSpec(out=8192, hidden=8192, blocks=9)
+    spec = dataclasses.replace(ZOO["yolo-nas-p"], stages=(*ZOO["yolo-nas-p"].stages[:3], wide))
+    with pytest.raises(UsageError, match=r"M weights, which take \d+ GB to train") as caught:
+        new_detector(spec, 0)
+    assert caught.value.hint == "fewer blocks or narrower stages"
 
 
 @pytest.mark.parametrize("form", ["training", "deployed"])

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-import detkit.quantize.graph_scorer
 import detkit.quantize.result as outcome
 from detkit.artifact.artifact import Manifest, read_manifest
 from detkit.config import QatConfig, QuantizeConfig
@@ -26,6 +25,7 @@ from detkit.quantize.run import quantize_checkpoint
 from detkit.report import QuantReport
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.zoo import ZOO, with_task
+from detkit.timing import side_by_side
 from detkit.timing.plan import TimingPlan
 from detkit.train.stop import StopSignal
 
@@ -36,7 +36,7 @@ def brief(monkeypatch: pytest.MonkeyPatch) -> None:
     plan = TimingPlan(
         min_seconds=0.01, min_runs=3, blocks=3, warmup_seconds=0.01, max_warmup_seconds=0.02
     )
-    monkeypatch.setattr(detkit.quantize.graph_scorer, "GRAPH_PLAN", plan)
+    monkeypatch.setattr(side_by_side, "GRAPH_PLAN", plan)
     monkeypatch.setattr(outcome, "measuring_engines", lambda: ("onnxruntime",))
 
 

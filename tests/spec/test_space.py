@@ -121,7 +121,7 @@ def test_point_outside_the_space_is_refused(change: dict[str, Any], message: str
         ({}, "nothing to search"),
         ({"stem": ()}, "stem has no values"),
         ({"stem": (16, 16)}, "stem has a value twice"),
-        ({"stem": (0,)}, "must be at least 1"),
+        ({"stem": (0,)}, "a width is 1 to "),
         ({"stem": ("wide",)}, "expected int"),
         ({"stam": (16,)}, "no field 'stam'"),
         ({"stages.4.out": (16,)}, "no field '4'"),
@@ -130,6 +130,9 @@ def test_point_outside_the_space_is_refused(change: dict[str, Any], message: str
         ({"neck.*.out": ((1, 2),)}, "expected 4 numbers"),
         ({"neck.*.out": ((8, 8, 9, 8),)}, "even `out`"),
         ({"block": ("cps",)}, "unknown block"),
+        ({"stem": tuple(range(1, 2000))}, "stem has 1999 values"),
+        ({"stages.00.out": (16,)}, "no field '00'"),
+        ({"neck.*.out": ((8, 8, 8, 8),), "neck.1.out": (8,)}, "both vary neck.1.out"),
     ],
 )
 def test_impossible_space_is_refused(knobs: dict[str, Any], message: str) -> None:

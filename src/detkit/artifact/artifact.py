@@ -5,8 +5,8 @@ each file format (see `embedded`), how a file reaches the disk whole (`writing`)
 (see `nn.checkpoint`, `export`). Nothing here imports torch, onnx or numpy, so `detkit info` is
 quick and works anywhere.
 
-The digest is the SHA-256 of the whole file with the digest's own 64 characters replaced by
-`PLACEHOLDER`; one flipped bit anywhere is noticed, which neither torch.load nor safetensors does.
+The digest is that of the whole file (see `seal`); one flipped bit anywhere is noticed, which
+neither torch.load nor safetensors does.
 
 An OpenVINO artifact is two files, NAME.xml and NAME.bin. Its digest is that of the .xml, whose
 manifest holds the SHA-256 of the .bin, so it covers both. A TensorRT engine has no room for a
@@ -29,10 +29,12 @@ from pathlib import Path
 
 from detkit.artifact.embedded import embedded_text, sidecar_of
 from detkit.artifact.licence import WeightsOrigin
+from detkit.artifact.seal import is_sealed, new_token, put, seal
 from detkit.artifact.writing import atomic_path, sync_files
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.json_text import parse_json
 from detkit.core.paths import StrPath
-from detkit.core.reading import bytes_of, open_file
+from detkit.core.reading import open_file
 from detkit.core.serialization import from_json, to_json, to_plain
 from detkit.core.version import VERSION
 from detkit.spec.arch import ArchSpec, check_image_size
@@ -41,9 +43,7 @@ from detkit.spec.quant import QuantSpec
 
 SCHEMA_VERSION = 2  # since 2: licence, weights_source, weights_dtype
 METADATA_KEY = "detkit"
-PLACEHOLDER = "digest-of-the-file-with-this-text-in-the-place-of-the-digest----"
 WEIGHTS_DTYPES = ("float32", "float16")
-WEIGHTS_PLACEHOLDER = "sha256-of-the-weights-file-with-this-text-in-its-place----------"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +165,7 @@ def read_manifest(path: StrPath, *, verify: bool = True) -> Manifest:
     path = Path(path)
     text = embedded_text(path, METADATA_KEY)
     try:
-        newer = json.loads(text).get("schema_version", 0) > SCHEMA_VERSION
+        newer = parse_json(text).get("schema_version", 0) > SCHEMA_VERSION
         manifest = None if newer else from_json(Manifest, text, where=path.name)
     except (UsageError, ValueError, AttributeError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: unreadable manifest: {error}") from error
@@ -177,7 +177,8 @@ def read_manifest(path: StrPath, *, verify: bool = True) -> Manifest:
 
 
 def _verify(path: Path, manifest: Manifest) -> None:
-    if _file_digest(path, manifest.digest) != manifest.digest:
+    beside = path.suffix == ".engine"  # the manifest, and so the digest, is in another file
+    if not (sha256_of(path) == manifest.digest if beside else is_sealed(path, manifest.digest)):
         raise ArtifactError(
             f"{path} is damaged: its content does not match its digest",
             hint="copy or make it again",
@@ -220,9 +221,10 @@ def write_artifact(
     Returns the manifest with the digest it was sealed with.
     """
     manifest = dataclasses.replace(manifest, schema_version=SCHEMA_VERSION)
+    token = new_token()
     with atomic_path(path) as partial:
-        write_file(partial, to_json(dataclasses.replace(manifest, digest=PLACEHOLDER), indent=None))
-        digest = _seal(partial)
+        write_file(partial, to_json(dataclasses.replace(manifest, digest=token), indent=None))
+        digest = seal(partial, token)
     return dataclasses.replace(manifest, digest=digest)
 
 
@@ -242,30 +244,12 @@ def write_pair(
     holds for renames that a power cut lets through in the other order.
     """
     manifest = dataclasses.replace(manifest, schema_version=SCHEMA_VERSION)
-    unsealed = dataclasses.replace(manifest, weights_sha256=WEIGHTS_PLACEHOLDER, digest=PLACEHOLDER)
+    token, weights_token = new_token(), new_token()
+    unsealed = dataclasses.replace(manifest, weights_sha256=weights_token, digest=token)
     with atomic_path(path) as partial, atomic_path(path.with_suffix(".bin")) as partial_weights:
         write_files(partial, partial_weights, json.dumps(to_plain(unsealed), allow_nan=False))
         weights_sha256 = sha256_of(partial_weights)
-        _put(partial, weights_sha256, WEIGHTS_PLACEHOLDER)
-        digest = _seal(partial)
+        put(partial, weights_sha256, weights_token)
+        digest = seal(partial, token)
         sync_files((partial,))  # nothing slow is left for the time between the renames
     return dataclasses.replace(manifest, weights_sha256=weights_sha256, digest=digest)
-
-
-def _seal(path: Path) -> str:
-    """Puts the digest into the file, and returns it."""
-    digest = sha256_of(path)
-    _put(path, digest, PLACEHOLDER)
-    return digest
-
-
-def _put(path: Path, text: str, placeholder: str) -> None:
-    with path.open("r+b") as file:
-        at = file.read().index(placeholder.encode())
-        file.seek(at)
-        file.write(text.encode())
-
-
-def _file_digest(path: Path, digest: str) -> str:
-    data = bytes_of(path)
-    return hashlib.sha256(data.replace(digest.encode(), PLACEHOLDER.encode(), 1)).hexdigest()

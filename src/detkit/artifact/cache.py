@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from detkit.artifact.writing import write_text
+from detkit.core.content_digest import DamagedError, check_seal, seal
 from detkit.core.errors import DetkitError
 from detkit.core.reading import bytes_of
 
@@ -62,8 +63,9 @@ class FileCache:
             plain = json.loads(bytes_of(path)) if path else {}
             if not path or plain["head"] != dict(self.head):
                 return {}
+            check_seal(plain, str(path))
             return dict(plain["files"].items())
-        except READING_ERRORS:
+        except (*READING_ERRORS, DamagedError):
             return {}
 
     def write(self, findings: Mapping[str, object]) -> None:
@@ -72,7 +74,8 @@ class FileCache:
         if path is None:
             return
         with contextlib.suppress(DetkitError, OSError):
-            write_text(path, json.dumps({"head": dict(self.head), "files": dict(findings)}))
+            content = seal({"head": dict(self.head), "files": dict(findings)})
+            write_text(path, json.dumps(content))
             _prune(path.parent)
 
     def _path(self) -> Path | None:

@@ -11,7 +11,9 @@ import xml.parsers.expat
 from pathlib import Path
 
 from detkit.artifact.other_tools import export_hint
+from detkit.core.content_digest import check_seal
 from detkit.core.errors import ArtifactError, NoManifestError
+from detkit.core.json_text import parse_json
 from detkit.core.memory import available_memory
 from detkit.core.protobuf import read_fields
 from detkit.core.reading import bytes_of, open_file, require_file
@@ -133,10 +135,12 @@ def sidecar_of(path: Path) -> Path:
 def _sidecar_manifest(path: Path) -> str:
     sidecar = sidecar_of(path)
     try:
-        return json.dumps(json.loads(bytes_of(sidecar))["manifest"])
+        plain = parse_json(bytes_of(sidecar))
+        check_seal(plain, str(sidecar))
+        return json.dumps(plain["manifest"])
     except FileNotFoundError as error:
         raise ArtifactError(
             f"{path} has no {sidecar.name} beside it", hint="copy both files together"
         ) from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{sidecar} is damaged: {error!r}") from error

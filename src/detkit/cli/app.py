@@ -15,10 +15,14 @@ from detkit.cli import console, streams
 from detkit.cli.verb_table import VERBS
 from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
 from detkit.core.lazy_import import install_hint
+from detkit.core.memory import is_out_of_memory
 from detkit.core.version import VERSION
 
 EXIT_BUG = 70
 EXIT_SIGINT, EXIT_SIGPIPE, EXIT_SIGTERM = 130, 141, 143
+OUT_OF_MEMORY = DetkitError(
+    "out of memory", hint="a smaller batch, image size or network needs less"
+)
 
 
 INTRO = """\
@@ -67,12 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         streams.settle()
         return _fail(DetkitError(_os_message(error)))
-    except MemoryError:
-        return _fail(DetkitError("out of memory", hint="a smaller batch or image size needs less"))
     except ModuleNotFoundError as error:
         return _bug() if _is_ours(error) else _fail(_missing_package(error))
-    except Exception:
-        return _bug()
+    except Exception as error:
+        return _fail(OUT_OF_MEMORY) if is_out_of_memory(error) else _bug()
 
 
 def top_help() -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from detkit.cli import streams
+from detkit.core.safe_text import safe as safe
 
 NUMERIC = re.compile(r"[-+]?[\d.,]+(e[-+]?\d+)?( ?[%a-zA-Z/]+)?|-|")
 
@@ -110,25 +111,6 @@ def _width(text: str) -> int:
     """Terminal cells: two for wide East Asian characters, none for combining marks."""
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in text)
     return len(text) + wide - sum(map(bool, map(unicodedata.combining, text)))
-
-
-def safe(text: str) -> str:
-    """One printable line: control, format and separator characters become visible escapes.
-
-    So that a class name or a file name can neither move the cursor, nor colour or forge lines,
-    nor turn the text around. Lone surrogates stay: they are the bytes of a file name.
-    """
-    if text.isprintable():
-        return text
-    return "".join(char if _is_harmless(char) else _escape(char) for char in text)
-
-
-def _is_harmless(char: str) -> bool:
-    return char.isprintable() or unicodedata.category(char) in ("Zs", "Cs")
-
-
-def _escape(char: str) -> str:
-    return char.encode("unicode_escape").decode("ascii")
 
 
 # --- progress ------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from detkit.config.fields import allowed_text
 from detkit.core.errors import DetkitError, UsageError, did_you_mean
 from detkit.core.reading import text_of
+from detkit.core.safe_text import safe_json
 from detkit.core.serialization import field_types, from_plain, to_plain
 
 if sys.version_info >= (3, 11):
@@ -130,8 +131,9 @@ def _toml_lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
 
 
 def _toml_value(value: Any) -> str:
-    """A value in JSON but for what TOML forbids: escaped surrogates and a bare DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    """A value in JSON but for what TOML forbids, escaped surrogates."""
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(char if ord(char) > 0xFFFF else safe_json(char) for char in text)
 
 
 def help_lines(cls: type[Any], prefix: str = "") -> list[str]:

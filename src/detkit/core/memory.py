@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+
 
 def available_memory() -> int:
     """Bytes to be had without swapping, within the container if there is one; 0 if unknown."""
@@ -14,6 +16,16 @@ def available_memory() -> int:
     except (OSError, StopIteration):
         return 0
     return min(int(kib) << 10, _container_bytes())
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error, such as torch's, which are RuntimeErrors, says that memory ran out."""
+    text = str(error)
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or (isinstance(error, RuntimeError) and any(phrase in text for phrase in NO_MEMORY))
+    )
 
 
 def _container_bytes() -> int:

@@ -50,6 +50,19 @@ def read_bytes(message: bytes | memoryview, wanted: int) -> Iterator[memoryview]
     return (v for number, v in fields if number == wanted and isinstance(v, memoryview))
 
 
+def read_varints(packed: bytes | memoryview) -> Iterator[int]:
+    """Yields the numbers of a packed field.
+
+    Raises:
+        ValueError: a number that is longer than any.
+        IndexError: one that is cut short.
+    """
+    view, at = memoryview(packed), 0
+    while at < len(view):
+        value, at = _read_varint(view, at)
+        yield value
+
+
 def int_field(number: int, value: int) -> bytes:
     """The field of a number that is not negative."""
     return _varint(number << 3 | INTEGER) + _varint(value)

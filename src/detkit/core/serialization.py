@@ -12,13 +12,17 @@ import functools
 import hashlib
 import json
 import math
+import reprlib
 import sys
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union
 
+from detkit.core.content_digest import KEY, Sealed, check_seal, seal
 from detkit.core.errors import UsageError, did_you_mean
+from detkit.core.json_text import parse_json
+from detkit.core.safe_text import safe_json
 
 T = TypeVar("T")
 
@@ -30,7 +34,8 @@ def to_plain(value: Any) -> Any:
     {'size': [320, 320]}
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        plain = {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return seal(plain) if isinstance(value, Sealed) else plain
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -42,7 +47,8 @@ def to_plain(value: Any) -> Any:
 
 def to_json(value: Any, *, indent: int | None = 2) -> str:
     """JSON text in field order; `from_json(type(x), to_json(x)) == x`."""
-    return json.dumps(to_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(to_plain(value), indent=indent, ensure_ascii=False, allow_nan=False)
+    return safe_json(text)
 
 
 def from_json(cls: type[T], text: str, *, where: str = "") -> T:
@@ -52,8 +58,8 @@ def from_json(cls: type[T], text: str, *, where: str = "") -> T:
         UsageError: not JSON, an unknown or missing key, or a value of the wrong type.
     """
     try:
-        plain = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        plain = parse_json(text)
+    except ValueError as error:
         raise UsageError(f"{where or cls.__name__}: not valid JSON: {error}") from error
     return from_plain(cls, plain, where=where)
 
@@ -63,10 +69,14 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
 
     Raises:
         UsageError: names the place (`where`), the value and the remedy.
+        DamagedError: a record that carries a digest has another one, or none.
     """
     where = where or cls.__name__
     if not isinstance(plain, Mapping):
-        raise UsageError(f"{where}: expected a table of settings, got {plain!r}")
+        raise _mismatch("a table of settings", plain, where)
+    is_sealed = issubclass(cls, Sealed)
+    if is_sealed and KEY in plain:  # before all else, for damage looks like any other fault
+        check_seal(plain, where)
     hints = field_types(cls)  # type: ignore[arg-type]
     for key in plain:
         if key not in hints:
@@ -75,6 +85,8 @@ def from_plain(cls: type[T], plain: Any, *, where: str = "") -> T:
     missing = [f.name for f in dataclasses.fields(cls) if f.name not in values and is_required(f)]  # type: ignore[arg-type]
     if missing:
         raise UsageError(f"{where}: missing {', '.join(missing)}")
+    if is_sealed and KEY not in plain:
+        check_seal(plain, where)
     return cls(**values)
 
 
@@ -144,7 +156,7 @@ def _finite(value: float, where: str) -> float:
 
 
 def _mismatch(expected: str, value: Any, where: str) -> UsageError:
-    return UsageError(f"{where}: expected {expected}, got {value!r}")
+    return UsageError(f"{where}: expected {expected}, got {reprlib.repr(value)}")
 
 
 def digest_of(value: Any) -> str:

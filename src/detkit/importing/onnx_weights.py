@@ -5,6 +5,7 @@ Read from the protobuf fields alone, with every size checked.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,9 +14,10 @@ import torch
 from torch import Tensor
 
 from detkit.core.errors import ArtifactError
-from detkit.core.protobuf import read_bytes, read_fields
+from detkit.core.protobuf import read_bytes, read_fields, read_varints
 from detkit.core.reading import bytes_of, require_file
 
+MAX_DIMS = 8
 DTYPES = {1: torch.float32, 10: torch.float16}  # TensorProto.DataType
 
 
@@ -51,7 +53,7 @@ def _tensor(message: memoryview) -> Tensor:
         KeyError: of a type that no weights have.
     """
     dtype = DTYPES[next(v for n, v in read_fields(message) if n == 2 and isinstance(v, int))]
-    shape = tuple(_dims(message))
+    shape = tuple(itertools.islice(_dims(message), MAX_DIMS))
     raw = next((bytes(data) for number in (9, 4) for data in read_bytes(message, number)), b"")
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise ValueError("a tensor of another size than stated")
@@ -61,19 +63,8 @@ def _tensor(message: memoryview) -> Tensor:
 def _dims(message: memoryview) -> Iterator[int]:
     """Yields the dimensions, which are written one by one or packed."""
     for number, value in read_fields(message):
-        if number != 1:
-            continue
-        if isinstance(value, int):
-            yield value
-            continue
-        packed = bytes(value)
-        size = shift = 0
-        for byte in packed:
-            size |= (byte & 0x7F) << shift
-            shift += 7
-            if byte < 0x80:
-                yield size
-                size = shift = 0
+        if number == 1:
+            yield from [value] if isinstance(value, int) else read_varints(value)
 
 
 def _text(message: memoryview, wanted: int) -> str:

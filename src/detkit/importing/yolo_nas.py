@@ -14,6 +14,7 @@ is free (issue 983). So a file counts as the former unless its owner says otherw
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,7 +30,7 @@ from detkit.importing.imported import (
     find_state_dict,
     recognise,
 )
-from detkit.importing.unpickle import InertObject
+from detkit.importing.pickle_machine import InertObject
 from detkit.spec.preprocess import Preprocess
 
 PUBLISHED_LICENCE = "YOLO-NAS weights licence of Deci (non-commercial)"
@@ -39,6 +40,7 @@ PUBLISHED_WARNING = (
     " --licence TEXT states what they are under"
 )
 PUBLISHED = Preprocess(size=(640, 640), fit=(636, 636))
+MAX_NODES = 8  # one in the other; a container of omegaconf has two
 STEM_KERNELS = (
     "backbone.stem.conv.branch_3x3.conv.weight",
     "backbone.stem.conv.branch_1x1.weight",
@@ -71,7 +73,7 @@ def parse_yolo_nas(saved: Any) -> Imported:
     tensors, source = found
     tensors, ignored = _drop_placeholders(tensors)
     spec = recognise(tensors, "yolo-nas")
-    params = saved.get("processing_params") if isinstance(saved, Mapping) else None
+    params = _content(saved.get("processing_params")) if isinstance(saved, Mapping) else None
     params = params if isinstance(params, Mapping) else {}
     wanted = _read_input(params)
     names, names_from = _class_names(params, spec.num_classes)
@@ -116,18 +118,25 @@ def _drop_placeholders(tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], i
 
 
 def _class_names(params: Mapping[str, Any], num_classes: int) -> tuple[tuple[str, ...], str]:
-    names = _plain(params.get("class_names"))
+    names = _content(params.get("class_names"))
     if isinstance(names, (list, tuple)) and len(names) == num_classes:
-        return tuple(str(name) for name in names), "from the checkpoint"
+        # half a surrogate pair cannot be written as UTF-8
+        texts = [name for name in map(_content, names) if isinstance(name, str)]
+        known = [text.encode("utf-8", "replace").decode() for text in texts]
+        if len(known) == num_classes:
+            return tuple(known), "from the checkpoint"
     return assumed_class_names(num_classes)
 
 
 def _read_input(params: Mapping[str, Any]) -> _Input:
     """The input the stored processing chain produces; the published one where none is stored."""
-    processor = _plain(params.get("image_processor"))
+    processor = _content(params.get("image_processor"))
     if not isinstance(processor, Mapping):
         return _Input()
-    steps = processor.get("ComposeProcessing", processor).get("processings", [])
+    chain = _content(processor.get("ComposeProcessing", processor))
+    steps = _content(chain.get("processings", [])) if isinstance(chain, Mapping) else None
+    if not isinstance(steps, (list, tuple)):
+        raise ArtifactError("its preprocessing is not understood: it is no list of steps")
     size: tuple[int, int] | None = None
     fit, pad_value, pad_place, reversals, scaled = PUBLISHED.fit, 114, "center", 0, False
     for step in steps:
@@ -135,14 +144,14 @@ def _read_input(params: Mapping[str, Any]) -> _Input:
         if name == "ReverseImageChannels":
             reversals += 1
         elif name in ("DetectionLongestMaxSizeRescale", "SegmentationRescale"):
-            fit = _pair(options["output_shape"])
+            fit = _sides(name, options)
         elif name in ("DetectionCenterPadding", "DetectionBottomRightPadding"):
-            size, pad_value = _pair(options["output_shape"]), int(options["pad_value"])
+            size, pad_value = _sides(name, options), int(_number(name, options, "pad_value", None))
             pad_place = "center" if name == "DetectionCenterPadding" else "corner"
         elif name == "StandardizeImage":
-            scaled = float(options.get("max_value", 255.0)) == 255.0
+            scaled = _number(name, options, "max_value", 255.0) == 255.0
         elif name != "ImagePermute":
-            raise ArtifactError(f"its preprocessing step {name} is not supported")
+            raise ArtifactError(f"its preprocessing step {name[:40]} is not supported")
     # predict() loads RGB, so the network sees BGR after an odd number of reversals
     preprocess = Preprocess(size=size or fit, fit=fit, pad_value=pad_value, pad_place=pad_place)
     return _Input(preprocess, bgr=reversals % 2 == 1, scaled=scaled)
@@ -150,28 +159,41 @@ def _read_input(params: Mapping[str, Any]) -> _Input:
 
 def _step(step: Any) -> tuple[str, Mapping[str, Any]]:
     """A stored processing step: a name, or a mapping of one name to its options."""
+    step = _content(step)
     if isinstance(step, str):
         return step, {}
     if isinstance(step, Mapping) and len(step) == 1:
         name, options = next(iter(step.items()))
-        return str(name), options if isinstance(options, Mapping) else {}
-    raise ArtifactError(f"its preprocessing step {step!r} is not understood")
+        options = _content(options)
+        if isinstance(name, str):
+            return name, options if isinstance(options, Mapping) else {}
+    raise ArtifactError("its preprocessing has a step that is not understood: no name with options")
 
 
-def _pair(value: Any) -> tuple[int, int]:
-    height, width = value
-    return int(height), int(width)
+def _sides(name: str, options: Mapping[str, Any]) -> tuple[int, int]:
+    """The height and width that a step makes."""
+    value = _content(options.get("output_shape"))
+    sides = [_content(side) for side in value] if isinstance(value, (list, tuple)) else []
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):
+        raise ArtifactError(f"its preprocessing step {name} has no output_shape of two numbers")
+    return sides[0], sides[1]
 
 
-def _plain(value: Any) -> Any:
-    """Turns the inert objects of an omegaconf container into lists and dicts."""
-    if isinstance(value, InertObject):
+def _number(name: str, options: Mapping[str, Any], key: str, default: float | None) -> float:
+    """The option `key` of a step, or else the `default`; None is that there must be one."""
+    value = _content(options.get(key, default))
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ArtifactError(f"its preprocessing step {name} has no number {key}")
+    return value
+
+
+def _content(value: Any) -> Any:
+    """What a node of an omegaconf container holds: its own level alone, for levels may repeat."""
+    for _ in range(MAX_NODES):
+        if not isinstance(value, InertObject):
+            break
         state = value.state if isinstance(value.state, Mapping) else {}
-        return _plain(state.get("_content", state.get("_val")))
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        value = state.get("_content", state.get("_val"))
     return value
 
 

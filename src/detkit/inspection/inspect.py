@@ -11,15 +11,21 @@ from detkit.artifact.embedded import sidecar_of
 from detkit.core.errors import ArtifactError, NoManifestError
 from detkit.core.reading import bytes_of, require_file
 from detkit.inspection.other_files import (
+    Listing,
     is_labelled_folder,
     is_search_folder,
     read_doubtful_list,
     read_journal,
-    read_lines,
     read_search_folder,
     read_settings,
 )
-from detkit.inspection.run_folder import JsonContent, TrainingRun, read_json_file, read_run_folder
+from detkit.inspection.run_folder import (
+    JsonContent,
+    TrainingRun,
+    read_json_file,
+    read_metrics,
+    read_run_folder,
+)
 from detkit.onnx_signature.onnx_graph import OnnxGraph, read_graph
 from detkit.onnx_signature.signature import fitting_presets
 
@@ -101,7 +107,9 @@ def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
     if path.suffix == ".json":
         return read_json_file(path)
     if path.suffix == ".jsonl":
-        return "metrics of a run", read_lines(path)
+        epochs = read_metrics(path)
+        facts = {"epochs": str(len(epochs)), "run folder": str(path.parent)}
+        return "metrics of a run", Listing(facts=facts)
     if path.suffix == ".toml":
         return "settings", read_settings(path)
     if path.suffix == ".csv":

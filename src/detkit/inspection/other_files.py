@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detkit.core.content_digest import DamagedError, check_seal, content_digest
 from detkit.core.errors import ArtifactError
 from detkit.core.reading import bytes_of, text_of
 from detkit.report import LabelReport
@@ -22,6 +23,8 @@ from detkit.report import LabelReport
 SQLITE = b"SQLite format 3\x00"
 KIND_WITHIN = 200  # characters of a report
 FIRST_ROWS = 5
+SEARCH_FRONT = "search front"
+ODD_ROWS = (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError)
 SEARCH_FILES = ("search.toml", "journal.sqlite")  # either makes a folder a search's
 
 
@@ -81,11 +84,33 @@ def read_journal(path: Path) -> Listing:
             asked, finished = database.execute(
                 "SELECT count(*), count(told) FROM trials"
             ).fetchone()
+            check_trials(database)
             settings = dict(database.execute("SELECT key, value FROM study ORDER BY key"))
-    except (sqlite3.Error, ValueError, TypeError) as error:
+            check_seal(settings, f"the settings in {path}")
+    except (sqlite3.Error, *ODD_ROWS) as error:
         raise ArtifactError(f"{path} is not the journal of a search: {error}") from error
     counted = {"trials": f"{finished} of {asked} finished"}
     return Listing(facts=counted | {str(key): str(value) for key, value in settings.items()})
+
+
+def trial_digest(point: str, told: int | None, figures: str | None) -> str:
+    """The digest of a row of a journal: its point, its place in the order of telling, its figures.
+
+    The first and the last are JSON texts.
+    """
+    return content_digest({"point": point, "told": told, "figures": figures})
+
+
+def check_trials(database: sqlite3.Connection) -> None:
+    """Raises DamagedError where rows of a journal have changed, or some are gone."""
+    rows = database.execute("SELECT id, point, told, figures, digest FROM trials ORDER BY id")
+    places = []
+    for count, (number, point, told, figures, digest) in enumerate(rows, start=1):
+        if number != count or digest != trial_digest(point, told, figures):
+            raise DamagedError(f"trial {count} is damaged: its content does not match its digest")
+        places += [] if told is None else [told]
+    if sorted(places) != list(range(len(places))):
+        raise DamagedError("trials are missing: their order has gaps")
 
 
 def shape_of(path: Path, plain: Any) -> tuple[str, Listing] | None:
@@ -110,7 +135,7 @@ def _list(items: list[Any]) -> tuple[str, Listing] | None:
             str(item.get("name")): f"score {item.get('score')}, {item.get('latency_ms')} ms"
             for item in items
         }
-        return "search front", Listing(facts={"points": str(len(items))} | points)
+        return SEARCH_FRONT, Listing(facts={"points": str(len(items))} | points)
     if {"image_id", "category_id", "bbox", "score"} <= keys:
         images = {item.get("image_id") for item in items}
         facts = {"detections": str(len(items)), "images with any": str(len(images))}
@@ -128,12 +153,6 @@ def read_text(path: Path) -> str:
         return text_of(path)
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{path}: not UTF-8 text") from error
-
-
-def read_lines(path: Path) -> Listing:
-    """How many lines of JSON the metrics of a run hold."""
-    lines = [line for line in read_text(path).splitlines() if line.strip()]
-    return Listing(facts={"epochs": str(len(lines)), "run folder": str(path.parent)})
 
 
 def read_settings(path: Path) -> Listing:

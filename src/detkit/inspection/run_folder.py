@@ -7,17 +7,18 @@ artifacts (see `artifact`), and writing any of this (see `train`).
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from detkit.core.content_digest import check_seal, reading, unsealed
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.json_text import parse_json
 from detkit.core.reading import require_file
 from detkit.core.serialization import from_plain, is_required
-from detkit.inspection.other_files import Listing, read_text, shape_of
+from detkit.inspection.other_files import SEARCH_FRONT, Listing, read_text, shape_of
 from detkit.report import Report, TrainReport, kind_of_class, report_classes
 from detkit.spec.arch import ArchSpec
 
@@ -101,6 +102,10 @@ def read_json_file(path: Path) -> tuple[str, JsonContent]:
     found = shape_of(path, plain)
     if found is None:
         raise ArtifactError(f"{path} is not a detkit JSON file", hint=_hint(path, plain))
+    if found[0] == SEARCH_FRONT:
+        with reading(path):
+            for number, item in enumerate(plain):
+                check_seal(item, f"{path.name}: network {number}")
     return found
 
 
@@ -129,8 +134,8 @@ def _parse(path: Path) -> Any:
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ArtifactError(f"{path} is too large for a detkit report")
     try:
-        return json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
+        return parse_json(read_text(path))
+    except ValueError as error:
         raise ArtifactError(f"{path}: not valid JSON: {error}") from error
 
 
@@ -140,7 +145,9 @@ def _to_content(path: Path, kind: str, plain: Any) -> JsonContent:
     if plain.get("schema_version", 1) != ours.get("schema_version", 1):
         raise ArtifactError(f"{path} was made by another version of detkit")
     try:
-        return from_plain(cls, plain, where=path.name)
+        with reading(path):
+            content = unsealed(plain, path.name) if kind == ARCHITECTURE else plain
+            return from_plain(cls, content, where=path.name)
     except UsageError as error:
         raise ArtifactError(str(error), hint=error.hint) from error
 
@@ -160,18 +167,31 @@ def _read_reports(paths: list[Path]) -> tuple[dict[str, JsonContent], dict[str, 
 
 
 def _read_epochs(path: Path) -> list[Epoch]:
-    """Reads whole lines only: a killed run may have left half of one."""
-    lines = read_text(path).splitlines() if path.is_file() else []
-    epochs: dict[int, Epoch] = {}
-    for i, line in enumerate(lines):
-        try:
-            epoch = _read_epoch(json.loads(line))
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            if i == len(lines) - 1:
-                break
-            raise ArtifactError(f"{path}, line {i + 1}: not the record of an epoch") from error
-        epochs[epoch.number] = epoch  # an epoch trained again after --resume counts once
+    """The epochs of `metrics.jsonl`; one trained again after --resume counts once."""
+    epochs = {epoch.number: epoch for _, epoch in read_metrics(path)}
     return [epochs[number] for number in sorted(epochs)]
+
+
+def read_metrics(path: Path) -> list[tuple[str, Epoch]]:
+    """The whole lines of a `metrics.jsonl`, and the epoch that each is of; none without the file.
+
+    Half a line at the end, as a killed run may have left it, is passed over.
+
+    Raises:
+        ArtifactError: a line that is not the record of an epoch, or has changed since.
+    """
+    lines = read_text(path).split("\n") if path.is_file() else []
+    found = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            with reading(path):
+                plain = unsealed(parse_json(line), f"{path}, line {number}")
+            found.append((line, _read_epoch(plain)))
+        except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
+            if number == len(lines):  # no line break behind it
+                break
+            raise ArtifactError(f"{path}, line {number}: not the record of an epoch") from error
+    return found
 
 
 def _read_epoch(plain: dict[str, Any]) -> Epoch:

@@ -17,11 +17,15 @@ from detkit.artifact.artifact import (
     read_manifest,
     write_artifact,
 )
-from detkit.core.errors import ArtifactError
+from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.memory import available_memory
 from detkit.nn.detector import Detector, build_detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.nn.tensor_file import write_tensors
 from detkit.spec.arch import ArchSpec
+
+MANY_WEIGHTS = 10_000_000  # by `ArchSpec.least_weights`, four times the largest of the zoo
+TRAINING_BYTES = 16  # of a weight: itself, its gradient, its momentum and its average
 
 
 def save_checkpoint(path: Path, model: Detector, manifest: Manifest) -> Manifest:
@@ -81,10 +85,28 @@ def assign_strictly(model: Detector, tensors: dict[str, Tensor], *, where: str) 
 
 
 def new_detector(spec: ArchSpec, seed: int) -> Detector:
-    """A detector with freshly drawn weights: the same seed, the same weights."""
+    """A detector with freshly drawn weights: the same seed, the same weights.
+
+    Raises:
+        UsageError: more weights than there is memory.
+    """
+    if spec.least_weights > MANY_WEIGHTS:
+        _check_fits(spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return Detector(spec)
+
+
+def _check_fits(spec: ArchSpec) -> None:
+    """Raises UsageError where training `spec` needs more memory than there is for weights alone."""
+    weights = sum(item.numel() for item in build_detector(spec, "training").parameters())
+    needed, available = TRAINING_BYTES * weights, available_memory()
+    if 0 < available < needed:
+        raise UsageError(
+            f"arch {spec.name}: {weights / 1e6:.0f} M weights, which take {needed / 1e9:.0f} GB to"
+            f" train, and there are {available / 1e9:.1f} GB of memory",
+            hint="fewer blocks or narrower stages",
+        )
 
 
 def input_output(spec: ArchSpec) -> tuple[tuple[TensorInfo, ...], tuple[TensorInfo, ...]]:

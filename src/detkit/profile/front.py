@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
+from detkit.core.content_digest import reading
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.core.json_text import parse_json
 from detkit.core.reading import text_of
 from detkit.core.serialization import coerce, from_plain
 from detkit.engines import engine_packages
@@ -25,9 +26,10 @@ def read_front(path: Path) -> tuple[ParetoPoint, ...]:
         ArtifactError: not one, damaged, or empty.
     """
     try:
-        plain = json.loads(text_of(path))
-        points: tuple[ParetoPoint, ...] = coerce(tuple[ParetoPoint, ...], plain, path.name)
-    except (ValueError, RecursionError, UsageError) as error:
+        plain = parse_json(text_of(path))
+        with reading(path):
+            points: tuple[ParetoPoint, ...] = coerce(tuple[ParetoPoint, ...], plain, path.name)
+    except (ValueError, UsageError) as error:
         raise ArtifactError(f"{path} is not the front of a search: {error}") from error
     if not points:
         raise ArtifactError(f"{path}: the front is empty")

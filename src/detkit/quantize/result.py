@@ -8,9 +8,9 @@ from pathlib import Path
 from detkit.artifact.artifact import Manifest, command_line, parent_of, versions
 from detkit.artifact.writing import write_text
 from detkit.core.errors import ArtifactError, UsageError
-from detkit.core.reading import text_of
-from detkit.core.serialization import from_json, to_json
+from detkit.core.serialization import to_json
 from detkit.engines import ENGINES, TRAINING, measuring_engines
+from detkit.inspection.run_folder import read_json_file
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import GraphScorer
@@ -103,7 +103,9 @@ def pick_again(checkpoint: Path, out: Path, pick: int) -> QuantReport:
     beside = report_path(checkpoint)
     if not isinstance(model, QuantizedDetector) or not beside.is_file():
         raise ArtifactError(f"{checkpoint} is no INT8 checkpoint with its report {beside.name}")
-    report = from_json(QuantReport, text_of(beside), where=beside.name)
+    _, report = read_json_file(beside)
+    if not isinstance(report, QuantReport):
+        raise ArtifactError(f"{beside} is not the report of a quantization")
     if pick >= len(report.pareto):
         raise UsageError(f"--pick {pick}: {beside} has {len(report.pareto)} points, from 0")
     point: QuantPoint = report.pareto[pick]

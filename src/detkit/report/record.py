@@ -9,9 +9,11 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from detkit.core.content_digest import Sealed
+
 
 @dataclass(frozen=True, kw_only=True)
-class Report:
+class Report(Sealed):
     """A record that a verb writes as a JSON file; `kind` is the same for all of a class."""
 
     kind: str = ""

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from detkit.core.content_digest import Sealed
 from detkit.report.record import Report
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParetoPoint:
+class ParetoPoint(Sealed):
     """One architecture on the front. `score` is what it was searched by: an AP, a proxy's figure.
 
     `ap` is that of `checkpoint`, None where nothing was trained.

@@ -6,6 +6,7 @@ refused, wherever they lie.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +34,8 @@ _MESSAGES = {
     "tensor": {},
 }
 _DATA_LOCATION, _EXTERNAL_DATA = 14, 13
+_OPERATOR = 4  # of a node
+LOOPS = (b"Loop", b"Scan")
 
 
 def read_onnx(path: Path) -> bytes:
@@ -43,16 +46,52 @@ def read_onnx(path: Path) -> bytes:
     """
     check_readable(path)
     data = bytes_of(path)
-    try:
+    with _whole(path):
         points_elsewhere = any(_external_tensors(data, "model"))
-    except (IndexError, ValueError, RecursionError) as error:
-        raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
     if points_elsewhere:
         raise ArtifactError(
             f"{path} keeps tensors in other files; an artifact is one file",
             hint="onnx.save(onnx.load(PATH), OTHER) writes it as one",
         )
     return data
+
+
+def has_loops(path: Path) -> bool:
+    """Whether a node of the graph, of a graph within it or of a function runs others repeatedly.
+
+    Raises:
+        ArtifactError: not an ONNX file, or cut short.
+    """
+    check_readable(path)
+    with _whole(path):
+        return any(_loops(bytes_of(path), "model"))
+
+
+def endless_loop(path: Path, seconds: float) -> ArtifactError:
+    """The error of a model whose run did not end in time."""
+    return ArtifactError(
+        f"{path} does not end: it has a loop, and one run of it took more than {seconds:.0f} s",
+        hint="export the model without a loop, such as one that is unrolled",
+    )
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (IndexError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"{path} is not an ONNX file, or is cut short") from error
+
+
+def _loops(data: bytes | memoryview, message: str) -> Iterator[bool]:
+    """Yields True for each node that is a loop."""
+    for number, value in read_fields(data):
+        if isinstance(value, int):
+            continue
+        if message == "node" and number == _OPERATOR:
+            yield bytes(value) in LOOPS
+        elif number in _MESSAGES[message]:
+            yield from _loops(value, _MESSAGES[message][number])
 
 
 def _external_tensors(data: bytes | memoryview, message: str) -> Iterator[bool]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from detkit.core.errors import UsageError, did_you_mean
 from detkit.core.serialization import digest_of
+from detkit.spec.preprocess import LARGEST_SIDE
 
 FAMILIES = ("yolo-nas", "yolov5", "yolov7", "yolov8", "yolox", "yolox-dfl")
 # Family whose own head is run but not trained here -> the same network with the head that is.
@@ -23,6 +24,11 @@ BLOCK_KINDS = ("depthwise", "csp", "bottleneck", "lowrank", "conv", "repvgg", "q
 KERNELS = (3, 5)
 ACTIVATIONS = ("relu", "silu", "hardswish")
 STRIDES = (8, 16, 32)
+# Beyond what any detector has, and before what no memory holds.
+MAX_WIDTH = 8192  # channels
+MAX_BLOCKS = 128  # of a stage
+MAX_REG_MAX = 256  # strides that a side of a box may be away
+MAX_CLASSES = 20_000  # V3Det, the data set with the most, has 13,204
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,9 +79,21 @@ class ArchSpec:
             if len(getattr(self, field)) != length:
                 raise UsageError(f"arch: {field} needs {length} entries")
         stages: tuple[StageSpec | NeckSpec, ...] = (*self.stages, *self.neck)
-        counts = [n for stage in stages for n in (stage.out, stage.hidden, stage.blocks)]
-        if min(*counts, self.stem, *self.head_widths, self.reg_max, self.num_classes) < 1:
-            raise UsageError("arch: every width, depth and count must be at least 1")
+        widths_used = [width for stage in stages for width in (stage.out, stage.hidden)]
+        for what, most, values in (
+            ("a width", MAX_WIDTH, [*widths_used, self.stem, *self.head_widths]),
+            ("the blocks of a stage", MAX_BLOCKS, [stage.blocks for stage in stages]),
+            ("reg_max", MAX_REG_MAX, [self.reg_max]),
+            ("num_classes", MAX_CLASSES, [self.num_classes]),
+        ):
+            outside = [value for value in values if not 1 <= value <= most]
+            if outside:
+                raise UsageError(
+                    f"arch: {what} is 1 to {most}, not {outside[0]}",
+                    hint="no detector has more; networks beyond it fit into no memory"
+                    if outside[0] > most
+                    else "",
+                )
         if any(stage.out % 2 for stage in self.neck[2:]):
             raise UsageError("arch: the last two neck stages need an even `out`")
         check_image_size(self.image_size)
@@ -84,6 +102,12 @@ class ArchSpec:
     def digest(self) -> str:
         """16 hex digits over every choice but the name: equal networks, equal digests."""
         return digest_of(dataclasses.replace(self, name=""))
+
+    @property
+    def least_weights(self) -> int:
+        """A number of weights that the network surely has more of."""
+        stages: tuple[StageSpec | NeckSpec, ...] = (*self.stages, *self.neck)
+        return sum(stage.out**2 + stage.blocks * stage.hidden**2 for stage in stages) // 4
 
     @property
     def num_anchors(self) -> int:
@@ -100,9 +124,13 @@ def trainable(spec: ArchSpec) -> ArchSpec:
 
 
 def check_image_size(image_size: tuple[int, int]) -> None:
-    """Raises UsageError unless both sides are positive multiples of 32."""
+    """Raises UsageError unless both sides are positive multiples of 32, and not absurd."""
+    height, width = image_size
+    if max(image_size) > LARGEST_SIDE:
+        raise UsageError(
+            f"image size: sides are {LARGEST_SIDE} pixels at most, not {height}x{width}"
+        )
     if any(side < 32 or side % 32 for side in image_size):
-        height, width = image_size
         raise UsageError(
             f"image size {height}x{width}: both sides must be multiples of 32",
             hint=f"try {max(1, round(height / 32)) * 32}x{max(1, round(width / 32)) * 32}",

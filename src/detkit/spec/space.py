@@ -25,6 +25,7 @@ from detkit.spec.zoo import ZOO, with_task
 
 Value = bool | int | float | str | tuple[int, ...]
 Point = Mapping[str, Value]
+MAX_VALUES = 1000  # of a knob
 TASK_FIELDS = ("num_classes", "image_size")  # what a search takes from the user's data
 
 
@@ -48,13 +49,29 @@ class SearchSpace:
                 f"space {self.name}: networks of family {self.base.family} are not trained",
                 hint=f"those of {TRAINED_AS[self.base.family]} are: the same with detkit's head",
             )
+        self._check_paths()
         for path, values in self.knobs.items():
-            if not values:
-                raise UsageError(f"space {self.name}: {path} has no values")
+            if not 1 <= len(values) <= MAX_VALUES:
+                known = "no values" if not values else f"{len(values)} values"
+                raise UsageError(
+                    f"space {self.name}: {path} has {known}",
+                    hint=f"1 to {MAX_VALUES}: each of them is checked" if values else "",
+                )
             if len(set(map(repr, values))) < len(values):
                 raise UsageError(f"space {self.name}: {path} has a value twice")
             for value in values:  # ArchSpec checks field by field, so this checks every point
                 self._put({path: value})
+
+    def _check_paths(self) -> None:
+        """Raises UsageError where two knobs vary the same field."""
+        seen: dict[str, str] = {}
+        for path in self.knobs:
+            for field in _fields(to_plain(self.base), path):
+                if field in seen:
+                    raise UsageError(
+                        f"space {self.name}: {seen[field]} and {path} both vary {field}"
+                    )
+                seen[field] = path
 
     @functools.cached_property
     def digest(self) -> str:
@@ -165,6 +182,15 @@ def _magnitude(value: Value) -> float:
     return 0.0 if isinstance(value, str) else float(value)
 
 
+def _fields(plain: Any, path: str) -> list[str]:
+    """The fields that a knob varies, without stars."""
+    key, _, rest = path.partition(".")
+    if key == "*" and isinstance(plain, list):
+        return [f"{index}.{rest}" for index in range(len(plain))]
+    inner = plain.get(key) if isinstance(plain, dict) else None
+    return [f"{key}.{field}" for field in _fields(inner, rest)] if rest else [key]
+
+
 def _get(plain: Any, path: str) -> Any:
     """The value at a path of `to_plain(ArchSpec)`; the path is one that `_set` has taken."""
     key, _, rest = path.partition(".")
@@ -195,7 +221,7 @@ def _set(plain: Any, path: str, value: Value, *, where: str) -> None:
 def _key(plain: Any, key: str, where: str) -> Any:
     if isinstance(plain, dict) and key in plain and key not in ("name", "num_classes"):
         return key
-    if isinstance(plain, list) and key.isdecimal() and int(key) < len(plain):
+    if isinstance(plain, list) and key in map(str, range(len(plain))):
         return int(key)
     known = plain if isinstance(plain, dict) else map(str, range(len(plain or ())))
     raise UsageError(f"{where}: no field '{key}' to vary", hint=did_you_mean(key, known))

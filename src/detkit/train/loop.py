@@ -19,6 +19,7 @@ from detkit.artifact.artifact import Manifest
 from detkit.artifact.writing import append_line, write_text
 from detkit.config import OptimConfig, TrainConfig, to_toml
 from detkit.core.boxes import EVAL_NMS, Detections
+from detkit.core.content_digest import seal
 from detkit.core.errors import NonFiniteError, TrainingError
 from detkit.core.serialization import to_json
 from detkit.data.training.loader import Batch, TrainLoader
@@ -392,5 +393,5 @@ def append_metrics(path: Path, progress: TrainProgress, figures: Figures, second
     """Adds the epoch's line to `metrics.jsonl`."""
     kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
     per_class = {name: score.ap for name, score in figures.per_class.items()}
-    line = json.dumps({**kept, "per_class": per_class, "seconds": round(seconds, 3)})
+    line = json.dumps(seal({**kept, "per_class": per_class, "seconds": round(seconds, 3)}))
     append_line(path, line)

@@ -13,6 +13,7 @@ from detkit.artifact.writing import append_line, write_text
 from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import LOCK, Holder, check_unlocked, killed_note, locked_folder
+from detkit.core.safe_text import safe
 from detkit.data.training.sampling import ImageSampling
 from detkit.engines.torch.session import find_device
 from detkit.pages.run_page import render_run
@@ -224,11 +225,11 @@ def _train(run: PreparedRun, folder: Path, *, resume: bool, follow: Follow) -> T
         follow.on_progress(progress)
 
     def warn(text: str) -> None:
-        append_line(log_file, f"warning: {text}")
+        append_line(log_file, f"warning: {safe(text)}")
         follow.warn(text)
 
     for line in (*run.lines, *(f"warning: {text}" for text in run.warnings)):
-        append_line(log_file, line)
+        append_line(log_file, safe(line))
     auxiliary = run.setup.teacher.as_loss(run.config) if run.setup.teacher else None
     trainer = Trainer(
         run.config,

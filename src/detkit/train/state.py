@@ -7,7 +7,6 @@ kept. One file rather than several: a kill cannot leave halves of two different 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +16,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from detkit.artifact.embedded import embedded_text
 from detkit.artifact.outputs import made_names
+from detkit.artifact.seal import is_sealed, new_token, seal
 from detkit.artifact.writing import atomic_path, write_text
 from detkit.core.errors import ArtifactError, DetkitError
 from detkit.core.reading import text_of
 from detkit.core.serialization import from_json, to_json
+from detkit.inspection.run_folder import read_metrics
 from detkit.nn.detector import Detector
 from detkit.nn.tensor_file import write_tensors
 from detkit.train.optim import Ema
@@ -29,6 +31,8 @@ from detkit.train.run_inputs import RunInputs
 
 STATE = Path("state") / "state.safetensors"
 CONFIG, METRICS, LAST = "config.toml", "metrics.jsonl", "last.safetensors"
+
+DIGEST = "digest"  # key in the metadata
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +68,10 @@ def save_state(
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
     tensors |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
     saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    token = new_token()
     with atomic_path(path) as partial:
-        write_tensors(partial, saved, {"state": to_json(state)})
+        write_tensors(partial, saved, {"state": to_json(state), DIGEST: token})
+        seal(partial, token)
 
 
 def has_state(run: Path) -> bool:
@@ -94,8 +100,8 @@ def is_unbegun(run: Path, names: Iterable[str]) -> bool:
 
 def trim_metrics(path: Path, epochs: int) -> None:
     """Drops lines of epochs that the resumed run will do again."""
-    lines = _metrics_lines(path)
-    write_text(path, "".join(line + "\n" for line in lines if json.loads(line)["epoch"] <= epochs))
+    kept = [line for line, epoch in read_metrics(path) if epoch.number <= epochs]
+    write_text(path, "".join(f"{line}\n" for line in kept))
 
 
 def _metrics_lines(path: Path) -> list[str]:
@@ -105,13 +111,18 @@ def _metrics_lines(path: Path) -> list[str]:
 
 
 def read_state(path: Path) -> TrainState:
-    """Where the run whose state this is stands; no tensor is read.
+    """Where the run whose state this is stands; its digest is checked, no tensor is loaded.
 
     Raises:
         ArtifactError: no state there, or damaged.
     """
     if not path.is_file():
         raise ArtifactError(f"nothing to resume: no {path}")
+    if not is_sealed(path, embedded_text(path, DIGEST)):
+        raise ArtifactError(
+            f"{path} is damaged: its content does not match its digest",
+            hint=f"go on from its weights: --init {path.parent.parent / LAST} -o ANOTHER",
+        )
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             return from_json(TrainState, file.metadata()["state"])

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from detkit.artifact.sealed_json import read_sealed
+from detkit.core.content_digest import KEY
 from detkit.search.scoring.additive import CostTable, design, fit_table, measured
 from detkit.search.strategies.discrete_space import DiscreteSpace
 
@@ -67,7 +68,7 @@ def test_what_was_measured_is_not_measured_again(tmp_path: Path) -> None:
     rows = design(SPACE, 6, seed=0)
     with pytest.raises(KeyboardInterrupt):
         measured(path, rows, measure_three)
-    assert len(json.loads(path.read_text())) == 3
+    assert len(read_sealed(path).keys() - {KEY}) == 3
     found = measured(path, rows, measure)
     assert len(taken) == len(rows)
     assert found["ms"].tolist() == [cost(row) for row in rows.tolist()]

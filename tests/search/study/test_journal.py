@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.inspection.other_files import read_journal, trial_digest
 from detkit.search.study.journal import Journal
 from fixtures.processes import StartProcess
 
@@ -86,6 +89,57 @@ def test_other_settings_are_refused_by_name(journal: Journal) -> None:
     with pytest.raises(UsageError, match="cannot change seed") as caught:
         reopen(journal, {**SETTINGS, "seed": "1"})
     assert caught.value.hint == "seed was 0"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE trials SET figures = '{\"x\": 0.9}' WHERE told = 0",
+        "UPDATE trials SET point = '{\"a\": 9}' WHERE told IS NULL",
+        "UPDATE trials SET told = 7 WHERE told = 0",
+        "UPDATE trials SET told = NULL WHERE told = 0",
+        "UPDATE trials SET digest = x'00' WHERE told = 0",
+        "UPDATE trials SET figures = x'ff' WHERE told = 0",
+        "UPDATE trials SET id = 9 WHERE told = 0",
+        "DELETE FROM trials WHERE told = 0",
+        "UPDATE study SET value = 'abd' WHERE key = 'space'",
+        "UPDATE study SET key = 'spice' WHERE key = 'space'",
+    ],
+)
+def test_rows_that_have_changed_are_refused(journal: Journal, damage: str) -> None:
+    journal.ask([{"a": 1}, {"a": 2}])
+    journal.tell({"a": 1}, {"x": 0.1})
+    journal.close()
+    with contextlib.closing(sqlite3.connect(journal.path)) as database, database:
+        database.execute(damage)
+    with pytest.raises((ArtifactError, UsageError)):
+        read_both(journal)
+    with pytest.raises(ArtifactError):
+        read_journal(journal.path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[1]", "1", '{"a": {"b": 1}', "null"])
+def test_deep_or_odd_rows_are_refused_though_their_digest_is_right(
+    journal: Journal, text: str
+) -> None:
+    journal.ask([{"a": 1}])
+    journal.close()
+    with contextlib.closing(sqlite3.connect(journal.path)) as database, database:
+        digest = trial_digest(text, 0, text)
+        database.execute(
+            "UPDATE trials SET point = ?, told = 0, figures = ?, digest = ?", (text, text, digest)
+        )
+    with pytest.raises(ArtifactError, match="cannot use the journal"):
+        read_both(journal)
+
+
+def read_both(journal: Journal) -> None:
+    again = Journal(journal.path, SETTINGS)
+    try:
+        again.completed()
+        again.pending()
+    finally:
+        again.close()
 
 
 def test_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from detkit.search.scoring.proxy import PROXIES
 from detkit.search.study.progress import SearchCallbacks
 from detkit.search.study.study import run_search
 from detkit.spec.arch import ArchSpec
+from detkit.spec.json_file import read_spec
 from detkit.spec.space import SPACES
 from detkit.train.stop import StopSignal
 
@@ -80,7 +81,7 @@ def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path: Path) -
     assert latencies == sorted(latencies)
     for point in report.pareto:
         path = tmp_path / "out" / "front" / f"{point.digest}.json"
-        spec = from_json(ArchSpec, path.read_text())
+        spec = read_spec(ArchSpec, path, "architecture")
         assert (spec.digest, point.measured, point.ap) == (point.digest, True, None)
         assert from_plain(ArchSpec, point.arch) == spec
     assert "<svg" in (tmp_path / "out/pareto.html").read_text()

@@ -10,6 +10,7 @@ import typer
 
 from detkit.cli import console
 from detkit.cli.options import Json
+from detkit.core.content_digest import ACCEPT_FLAG
 
 if TYPE_CHECKING:
     from detkit.artifact.artifact import Manifest, TensorInfo
@@ -34,18 +35,28 @@ def info(
     file: Annotated[
         Path, typer.Argument(help="A model, a report, or any file or folder that detkit wrote.")
     ],
+    accept_edits: Annotated[
+        bool,
+        typer.Option(
+            ACCEPT_FLAG, help="Take a JSON file as you edited it: its digest is made again."
+        ),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Say what a file is: its architecture, parents, figures, and how it was made.
 
     Knows checkpoints (.safetensors), ONNX files, OpenVINO's (.xml with its .bin), engines (.engine
     with its .engine.json), architectures, search spaces, reports and lists (.json), metrics,
-    settings, journals, run folders and search folders. The content digest of a model is verified.
+    settings, journals, run folders and search folders. Content digests are verified; --accept-edits
+    makes that of a JSON file again.
     Of another tool's ONNX file it lists inputs and outputs, and which --outputs fit their shapes.
     Needs neither torch nor onnx nor openvino.
     """
+    from detkit.inspection.edited import accept_edits as accept
     from detkit.inspection.inspect import inspect_file
 
+    if accept_edits:
+        accept(file)
     found = inspect_file(file)
     console.emit(found, json=json, lines=describe(found))
 
@@ -218,7 +229,7 @@ def _run_rows(run: TrainingRun) -> Rows:
 def _record_rows(record: Any) -> Rows:
     """The plain values of a report by field name; nested ones are for `--json`."""
     values = [(item.name, getattr(record, item.name)) for item in dataclasses.fields(record)]
-    skip = ("schema_version", "kind")
+    skip = ("schema_version", "kind", "content_digest")
     return [
         (name, f"{value:.6g}" if isinstance(value, float) else str(value))
         for name, value in values

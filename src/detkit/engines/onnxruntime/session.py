@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,12 +20,14 @@ from detkit.core.errors import ArtifactError, BackendError
 from detkit.core.protobuf import read_bytes
 from detkit.core.reading import bytes_of
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
-from detkit.runtime.onnx_file import read_onnx
+from detkit.runtime.onnx_file import endless_loop, has_loops, read_onnx
 from detkit.runtime.session import Pixels, SessionOptions
 from detkit.runtime.session_factory import make_session
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-SILENT = 4  # only fatal errors; the others arrive as exceptions
+SILENT = 4  # only fatal errors; the others arrive as exceptions, and what it prints is not escaped
+MAX_LOOP_S = 60.0  # of one run of a graph with a loop, whose end nothing but running it tells
+ort.set_default_logger_severity(SILENT)
 
 _REFUSALS = (
     ort_errors.Fail,
@@ -48,6 +52,7 @@ class OnnxRuntimeRunner:
             ArtifactError: damaged or not self-contained.
             BackendError: a device this build of ONNX Runtime cannot use.
         """
+        self.path, self.has_loops = path, has_loops(path)
         self.graph = _load(path, session_options)
         self.input_name = self.graph.get_inputs()[0].name
         self.output_names: tuple[str, ...] = tuple(
@@ -55,11 +60,30 @@ class OnnxRuntimeRunner:
         )
 
     def run(self, images: Array | Pixels, outputs: Sequence[str]) -> list[Any]:
-        try:
-            found: list[Any] = self.graph.run(list(outputs), {self.input_name: images})
-        except _REFUSALS as error:
-            raise EngineRefusalError(_reason(error)) from error
+        with self._within_time() as options:
+            try:
+                fed = {self.input_name: images}
+                found: list[Any] = self.graph.run(list(outputs), fed, options)
+            except _REFUSALS as error:
+                if options is not None and options.terminate:
+                    raise endless_loop(self.path, MAX_LOOP_S) from error
+                raise EngineRefusalError(_reason(error)) from error
         return found
+
+    @contextlib.contextmanager
+    def _within_time(self) -> Iterator[Any]:
+        """Options of one run that end it after `MAX_LOOP_S`; None for a graph without loops."""
+        if not self.has_loops:
+            yield None
+            return
+        options = ort.RunOptions()
+        options.log_severity_level = SILENT
+        timer = threading.Timer(MAX_LOOP_S, setattr, (options, "terminate", True))
+        timer.start()
+        try:
+            yield options
+        finally:
+            timer.cancel()
 
 
 def open_session(path: Path, manifest: Signature, session_options: SessionOptions) -> GraphSession:

@@ -16,11 +16,12 @@ from detkit.core.device import check_device_name
 from detkit.core.errors import ArtifactError, BackendError
 from detkit.engines.openvino.api import hint, ov, properties, the_core
 from detkit.runtime.graph_session import EngineRefusalError, GraphSession
-from detkit.runtime.onnx_file import read_onnx
+from detkit.runtime.onnx_file import has_loops, read_onnx
 from detkit.runtime.session import Pixels, SessionOptions
 from detkit.runtime.session_factory import make_session
 
 DEVICES = ("auto", "cpu")
+REPEATING = {"Loop", "TensorIterator", "If"}  # the last holds graphs that may loop
 _PREAMBLE = ("Exception from", "Check ", "FrontEnd API", "Model wasn't", "Summary:")
 
 
@@ -104,16 +105,26 @@ def _read(path: Path) -> Any:
     Of an INT8 ONNX graph with NMS inside and a free batch, OpenVINO 2026.4 gives other boxes unless
     it has gone through the passes of `convert_model`, which take about a second.
     """
-    source = read_onnx(path) if path.suffix == ".onnx" else path
+    is_onnx = path.suffix == ".onnx"
+    source = read_onnx(path) if is_onnx else path
+    if is_onnx and has_loops(path):
+        raise _may_never_end(path, hint="--runtime onnxruntime, where it is ended after a while")
     with _refused_as_artifact(path):
         network = the_core().read_model(source)
-        if isinstance(source, bytes) and _suppresses(network):
+        if not is_onnx and not REPEATING.isdisjoint(map(_type_of, network.get_ops())):
+            raise _may_never_end(path, hint="no export of detkit has one: make the file again")
+        if isinstance(source, bytes) and "NonMaxSuppression" in map(_type_of, network.get_ops()):
             return ov.convert_model(io.BytesIO(source))
         return network
 
 
-def _suppresses(network: Any) -> bool:
-    return any(layer.get_type_name() == "NonMaxSuppression" for layer in network.get_ops())
+def _type_of(layer: Any) -> str:
+    return str(layer.get_type_name())
+
+
+def _may_never_end(path: Path, *, hint: str) -> ArtifactError:
+    """OpenVINO runs a loop of constants while it compiles, and nothing can stop it there."""
+    return ArtifactError(f"{path} has a loop, which openvino cannot be stopped in", hint=hint)
 
 
 def _compile(

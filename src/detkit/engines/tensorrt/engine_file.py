@@ -8,39 +8,35 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from detkit.artifact.artifact import Manifest
 from detkit.artifact.embedded import sidecar_of
 from detkit.artifact.writing import write_bytes, write_text
+from detkit.core.content_digest import Sealed
 from detkit.core.errors import ArtifactError, BackendError, UsageError
+from detkit.core.json_text import parse_json
 from detkit.core.reading import bytes_of
-from detkit.core.serialization import digest_of, from_plain, to_json, to_plain
+from detkit.core.serialization import from_plain, to_json
 from detkit.engines.tensorrt.build_machine import Machine
 
 
 @dataclass(frozen=True, kw_only=True)
-class EngineSidecar:
-    """What the JSON file beside an engine says of it.
-
-    `manifest.digest` is the engine's SHA-256, `digest` that of all else here.
-    """
+class EngineSidecar(Sealed):
+    """What the JSON file beside an engine says of it; `manifest.digest` is the engine's SHA-256."""
 
     schema_version: int = 1
     manifest: Manifest
     machine: Machine
     batches: tuple[int, int, int]  # least, tuned for, most
     graph_sha256: str  # of the ONNX graph given to TensorRT
-    digest: str = ""
 
 
 def write_engine(path: Path, engine: bytes, sidecar: EngineSidecar) -> None:
     """Writes both files. After a kill between the two, the pair is refused as damaged."""
     manifest = dataclasses.replace(sidecar.manifest, digest=hashlib.sha256(engine).hexdigest())
-    sidecar = dataclasses.replace(sidecar, manifest=manifest, digest="")
-    sidecar = dataclasses.replace(sidecar, digest=digest_of(sidecar))
+    sidecar = dataclasses.replace(sidecar, manifest=manifest)
     write_bytes(path, engine)
     write_text(sidecar_of(path), to_json(sidecar) + "\n")
 
@@ -53,12 +49,9 @@ def read_sidecar(path: Path) -> EngineSidecar:
     """
     file = sidecar_of(path)
     try:
-        sidecar = from_plain(EngineSidecar, json.loads(bytes_of(file)), where=file.name)
+        return from_plain(EngineSidecar, parse_json(bytes_of(file)), where=str(file))
     except (OSError, ValueError, UsageError) as error:
         raise ArtifactError(f"{file}: cannot be read: {error}") from error
-    if digest_of(to_plain(dataclasses.replace(sidecar, digest=""))) != sidecar.digest:
-        raise ArtifactError(f"{file} is damaged: its content does not match its digest")
-    return sidecar
 
 
 def check_fits(path: Path, sidecar: EngineSidecar, here: Machine) -> None:

@@ -6,15 +6,13 @@ regression to networks that were measured: image size and width multiply, so log
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.writing import write_text
-from detkit.core.reading import text_of
+from detkit.artifact.sealed_json import read_sealed, write_sealed
 from detkit.search.scoring.study_folder import claim_in_study
 from detkit.search.strategies.discrete_space import DiscreteSpace, Floats, Rows
 from detkit.search.strategies.searcher import ProgressLog, log_nothing
@@ -65,13 +63,13 @@ def measured(
     """Measures each row and keeps its figures in `path` as they come; none is measured twice."""
     known: dict[str, dict[str, float]] = {}
     if path.is_file():
-        known = json.loads(text_of(path))
+        known = read_sealed(path)
     keys = [",".join(map(str, row)) for row in rows.tolist()]
     for number, (key, row) in enumerate(zip(keys, rows.tolist(), strict=True), start=1):
         if key not in known:
             known[key] = dict(measure(row))
             claim_in_study(path.parent.parent, f"{path.parent.name}/{path.name}")
-            write_text(path, json.dumps(known) + "\n")
+            write_sealed(path, known)
             log_progress(f"costs: network {number}/{len(keys)}", left=len(keys) - number)
     names = known[keys[0]]
     return {name: np.array([known[key][name] for key in keys]) for name in names}

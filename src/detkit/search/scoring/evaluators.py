@@ -16,9 +16,10 @@ from typing import Protocol, runtime_checkable
 from detkit.artifact.artifact import read_manifest
 from detkit.artifact.writing import write_bytes, write_text
 from detkit.config import AUTO_INIT, NO_INIT, SearchConfig, TrainConfig
+from detkit.core.content_digest import seal
 from detkit.core.errors import NonFiniteError, TrainingError, UsageError
 from detkit.core.reading import bytes_of
-from detkit.core.serialization import to_json
+from detkit.core.serialization import to_json, to_plain
 from detkit.nn.detector import Cost
 from detkit.search.scoring.proxy import find_proxy
 from detkit.search.scoring.relaxation import Costs, SupernetRelaxation
@@ -107,7 +108,7 @@ class TrainEvaluator:
     def __call__(self, spec: ArchSpec, cost: Cost) -> Score | None:
         claim_in_study(self.study, f"runs/{spec.digest}.json", f"runs/{spec.digest}/")
         arch = (self.folder / spec.digest).with_suffix(".json")
-        write_text(arch, to_json(spec) + "\n")
+        write_text(arch, to_json(seal(to_plain(spec))) + "\n")
         height, width = spec.image_size
         config = dataclasses.replace(
             self.config.train,

@@ -18,9 +18,8 @@ from detkit.artifact.outputs import begin_folder
 from detkit.artifact.writing import write_text
 from detkit.config import NO_INIT, SearchConfig, TrainConfig
 from detkit.core.errors import UsageError
-from detkit.core.reading import text_of
-from detkit.core.serialization import from_json
 from detkit.data.coco.folder import CocoSplit
+from detkit.inspection.run_folder import read_json_file
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import Detector
 from detkit.nn.supernet.elastic import Elastic, require_elastic
@@ -102,7 +101,8 @@ def is_trained(out: Path) -> bool:
     report = out / FOLDER / "report.json"
     if not report.is_file():
         return False
-    return from_json(TrainReport, text_of(report)).stopped_by != "signal"
+    _, found = read_json_file(report)
+    return isinstance(found, TrainReport) and found.stopped_by != "signal"
 
 
 def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from detkit.artifact.writing import write_text
-from detkit.core.reading import text_of
+from detkit.artifact.sealed_json import read_sealed, write_sealed
 from detkit.search.scoring.study_folder import claim_in_study
 from detkit.search.strategies.discrete_space import Floats
 
@@ -25,12 +23,12 @@ class FileCache:
     def __call__(self, name: str, make: Callable[[], Floats]) -> Floats:
         path = self.folder / f"{name}.json"
         if path.is_file():
-            kept = json.loads(text_of(path))
+            kept = read_sealed(path)
             if kept["key"] == self.key:
                 return np.array(kept["values"], np.float64)
         values = make()
         claim_in_study(self.folder.parent, f"{self.folder.name}/{path.name}")
-        write_text(path, json.dumps({"key": self.key, "values": values.tolist()}) + "\n")
+        write_sealed(path, {"key": self.key, "values": values.tolist()})
         return values
 
     @functools.cached_property

@@ -1,6 +1,7 @@
 """The trials of a study on disk: SQLite, one transaction a step, safe from a kill at any instant.
 
-A trial is asked, then told, once. Unknown figures are NULL in the file, NaN here.
+A trial is asked, then told, once. Unknown figures are NULL in the file, NaN here. Every row carries
+the digest of what it says, and so do the settings: neither is noticed by SQLite when it changes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detkit.core.content_digest import DamagedError, check_seal, seal
 from detkit.core.errors import ArtifactError, DetkitError, UsageError
+from detkit.core.json_text import parse_json
+from detkit.inspection.other_files import ODD_ROWS, check_trials, trial_digest
 from detkit.search.strategies.discrete_space import Point
 
 SCHEMA = """
@@ -22,10 +26,11 @@ CREATE TABLE IF NOT EXISTS trials (
   id INTEGER PRIMARY KEY,
   point TEXT NOT NULL UNIQUE,
   told INTEGER UNIQUE,  -- position in the order of telling; NULL while the answer is awaited
-  figures TEXT
+  figures TEXT,
+  digest TEXT NOT NULL
 );
 """
-SCHEMA_VERSION = "2"
+SCHEMA_VERSION = "3"  # since 3: digests
 JOURNAL = "journal.sqlite"
 
 
@@ -59,8 +64,8 @@ class Journal:
     def ask(self, points: Sequence[Point]) -> None:
         """Writes that these points are being evaluated; all of them or none."""
         with self._errors(), self.database:
-            rows = [(_text(point),) for point in points]
-            self.database.executemany("INSERT INTO trials (point) VALUES (?)", rows)
+            rows = [(text, trial_digest(text, None, None)) for text in map(_text, points)]
+            self.database.executemany("INSERT INTO trials (point, digest) VALUES (?, ?)", rows)
 
     def tell(self, point: Point, figures: Mapping[str, float]) -> None:
         """Writes the figures of a point that was asked.
@@ -69,32 +74,41 @@ class Journal:
             UsageError: it was not asked, or is told already.
         """
         with self._errors(), self.database:
+            (told,) = self.database.execute("SELECT count(told) FROM trials").fetchone()
+            text, known = _text(point), _known(figures)
             done = self.database.execute(
-                "UPDATE trials SET figures = ?, told = (SELECT count(told) FROM trials)"
+                "UPDATE trials SET figures = ?, told = ?, digest = ?"
                 " WHERE point = ? AND told IS NULL",
-                (_known(figures), _text(point)),
+                (known, told, trial_digest(text, told, known), text),
             )
             if done.rowcount != 1:
                 raise UsageError(f"{self.path}: told twice, or never asked: {point}")
 
     def correct(self, trial: CompletedTrial) -> None:
         """Replaces the figures of a trial that was told; the order stays."""
+        text, known = _text(trial.point), _known(trial.figures)
         with self._errors(), self.database:
-            self.database.execute(
-                "UPDATE trials SET figures = ? WHERE point = ? AND told IS NOT NULL",
-                (_known(trial.figures), _text(trial.point)),
+            found = self.database.execute(
+                "SELECT told FROM trials WHERE point = ? AND told IS NOT NULL", (text,)
             )
+            for (told,) in found.fetchall():
+                self.database.execute(
+                    "UPDATE trials SET figures = ?, digest = ? WHERE point = ?",
+                    (known, trial_digest(text, told, known), text),
+                )
 
     def completed(self) -> list[CompletedTrial]:
         """The trials that were told, in the order told."""
         query = "SELECT point, figures FROM trials WHERE told IS NOT NULL ORDER BY told"
         with self._errors():
+            check_trials(self.database)
             return [CompletedTrial(_point(p), _figures(f)) for p, f in self.database.execute(query)]
 
     def pending(self) -> list[Point]:
         """The points that were asked and not told, in the order asked."""
         query = "SELECT point FROM trials WHERE told IS NULL ORDER BY id"
         with self._errors():
+            check_trials(self.database)
             return [_point(text) for (text,) in self.database.execute(query)]
 
     def close(self) -> None:
@@ -110,19 +124,24 @@ class Journal:
     def _check_settings(self, settings: Mapping[str, str]) -> None:
         """Writes the settings of a new study; compares them with those of an old one."""
         before = dict(self.database.execute("SELECT key, value FROM study"))
+        if before.get("schema_version", SCHEMA_VERSION) != SCHEMA_VERSION:
+            raise UsageError(f"{self.path} was made by another version of detkit")
+        if before:
+            check_seal(before, "its settings")
         changed = [key for key, value in settings.items() if before.get(key, value) != value]
         if changed:
             raise UsageError(
                 f"a resumed search cannot change {', '.join(changed)}",
                 hint="; ".join(f"{key} was {before[key]}" for key in changed),
             )
-        self.database.executemany("INSERT OR IGNORE INTO study VALUES (?, ?)", settings.items())
+        sealed = seal({**before, **settings})
+        self.database.executemany("INSERT OR REPLACE INTO study VALUES (?, ?)", sealed.items())
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except (sqlite3.Error, OSError, *ODD_ROWS, DamagedError) as error:
             reason = "another process is using it" if "locked" in str(error) else str(error)
             raise ArtifactError(f"cannot use the journal {self.path}: {reason}") from error
 
@@ -151,9 +170,9 @@ def _known(figures: Mapping[str, float]) -> str:
 
 def _point(text: str) -> Point:
     """Reads a point from JSON, whose lists are tuples here."""
-    plain = json.loads(text)
+    plain = parse_json(text)
     return {k: tuple(v) if isinstance(v, list) else v for k, v in plain.items()}
 
 
 def _figures(text: str) -> dict[str, float]:
-    return {k: math.nan if v is None else float(v) for k, v in json.loads(text).items()}
+    return {k: math.nan if v is None else float(v) for k, v in parse_json(text).items()}

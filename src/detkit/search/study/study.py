@@ -8,7 +8,6 @@ trained, `runs/DIGEST/`; where they share weights, `supernet/`; what a searcher 
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from detkit.artifact.writing import write_text
 from detkit.config import SearchConfig, to_toml
+from detkit.core.content_digest import seal
 from detkit.core.errors import MeasurementError, TrainingError, UsageError
 from detkit.core.lazy_import import import_function
 from detkit.core.run_lock import killed_note, locked_folder
@@ -255,7 +255,7 @@ class Study:
         for point in report.pareto:
             name = f"front/{point.digest}.json"
             claim_in_study(self.out, name)
-            write_text(self.out / name, json.dumps(point.arch, indent=2) + "\n")
+            write_text(self.out / name, to_json(seal(point.arch)) + "\n")
         zoo = {name: self.searcher.space.to_row(p) for name, p in self.space.zoo_points().items()}
         named = {
             name: trial.figures
