@@ -26,7 +26,7 @@ def test_stdout_is_the_folder_that_check_eval_and_info_take(
     assert "4 images (train 2, val 2), 1 without boxes, 0 hard-linked, the others" in done.stderr
     assert "look first at images/" in done.stderr
     assert sorted(path.name for path in out.iterdir()) == [
-        *("annotations", "doubtful.csv", "images", "report.json", "sheets")
+        *(".detkit.json", "annotations", "doubtful.csv", "images", "report.json", "sheets")
     ]
     checked = detkit("data", "check", str(out))
     assert (checked.returncode, checked.stdout.splitlines()[-1]) == (0, "no faults")

@@ -42,8 +42,13 @@ def test_devices_have_numbers(name: str, index: int) -> None:
     assert gpu_index(name) == index
 
 
-@pytest.mark.parametrize("name", ["cpu", "cuda:x", "cuda:-1", "tpu", ""])
-def test_other_devices_are_refused(name: str) -> None:
-    with pytest.raises(BackendError, match="TensorRT cannot run on device") as raised:
+@pytest.mark.parametrize("name", ["cuda:x", "cuda:-1", "tpu", ""])
+def test_what_is_no_device_is_refused(name: str) -> None:
+    with pytest.raises(BackendError, match=f"there is no device '{name}'"):
         gpu_index(name)
+
+
+def test_the_cpu_is_refused() -> None:
+    with pytest.raises(BackendError, match="TensorRT cannot run on device 'cpu'") as raised:
+        gpu_index("cpu")
     assert raised.value.hint == "--device cuda, cuda:N or auto"
