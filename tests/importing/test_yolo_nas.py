@@ -14,6 +14,7 @@ import torch
 from detkit.artifact.artifact import read_manifest
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.importing import yolo_nas
+from detkit.importing.imported import CLASS_PREDICTOR
 from detkit.importing.pickle_machine import InertObject
 from detkit.importing.run import import_checkpoint, read_weights
 from detkit.importing.unpickle import read_checkpoint
@@ -135,7 +136,7 @@ def test_a_chain_of_another_kind_counts_as_none_or_is_refused(chain: Any) -> Non
 
 
 def test_a_fault_names_the_file(tmp_path: Path) -> None:
-    torch.save({"net": {yolo_nas.CLASS_PREDICTOR: torch.ones(1)}}, tmp_path / "x.pth")
+    torch.save({"net": {CLASS_PREDICTOR: torch.ones(1)}}, tmp_path / "x.pth")
     with pytest.raises(ArtifactError, match=r"x\.pth: "):
         read_weights(tmp_path / "x.pth")
     torch.save({"net": {"w": torch.ones(1)}}, tmp_path / "x.pth")
