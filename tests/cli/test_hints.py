@@ -22,8 +22,8 @@ LINE = re.compile(r"\bdetkit ((?:data )?[a-z]+)((?:(?!  )[^;`()])*)")
 ELSEWHERE = {"--help", "--version", "--weights", "--include", "--lock-gpu-clocks"}
 ELSEWHERE |= {"--address", "--resources", "--head", "--include-dashboard"}
 PROSE = set(
-    "and artifact cannot checkpoint does embeds folder has install is itself json knows manifest"
-    " never of reads report run runs takes trains writes wrote".split()
+    "and artifact cannot checkpoint did does embeds folder has install is itself json knows made"
+    " manifest never of reads report run runs takes trains writes wrote".split()
 )
 
 

@@ -125,7 +125,7 @@ def test_search_whose_every_score_is_nan_ends_with_an_error(detkit: Detkit, tmp_
         *("-o", str(tmp_path / "out")),
     )
     refused(done, 1, "; recorded as failed", "not one of 1 architectures could be scored")
-    assert "gives NaN or Inf" in done.stderr or "is not finite" in done.stderr
+    assert "give NaN or Inf" in done.stderr or "is not finite" in done.stderr
 
 
 def test_searchers_that_are_never_told_or_told_nan_ask_for_every_point_once(detkit: Detkit) -> None:

@@ -71,8 +71,14 @@ def paths_in(
     return {
         key: Path(found[key]).resolve()
         for key in keys
-        if found[key] and found[key] not in names.get(key, ())
+        if found[key] and not (key in names and _is_name(found[key], names[key]))
     }
+
+
+def _is_name(text: str, names: Sequence[str]) -> bool:
+    """Whether it is one of the names, or a word that can only be one of them, misspelled."""
+    path = Path(text)
+    return text in names or not (path.name != text or path.suffix or path.exists())
 
 
 def with_paths(config: C, paths: Mapping[str, Path]) -> C:
