@@ -26,7 +26,7 @@ complete -c detkit -n '__detkit_at 1' -a data -d 'check, convert, label, synth: 
 complete -c detkit -n '__detkit_at 1' -a help -d 'Show the help of a verb.'
 complete -c detkit -n '__detkit_is help; and __detkit_at 2' -a 'train eval reparam quantize export bench compare advise profile search predict import info report data help'
 complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a check -d 'List every fault of a COCO folder.'
-complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a convert -d 'Make a COCO folder of VOC or YOLO labels.'
+complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a convert -d 'Make a COCO folder of VOC, YOLO or COCO labels.'
 complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a label -d 'Make a COCO folder of the boxes a model finds.'
 complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a synth -d 'Draw a small COCO folder to try things on.'
 complete -c detkit -n '__detkit_is train' -l train-json -r -F -d 'Annotations, if DATA is laid out otherwise.'

@@ -51,7 +51,7 @@ VERBS = {
     ),
     "data check": Verb("detkit.cli.verbs.data.folders:check", "List every fault of a COCO folder."),
     "data convert": Verb(
-        "detkit.cli.verbs.data.folders:convert", "Make a COCO folder of VOC or YOLO labels."
+        "detkit.cli.verbs.data.folders:convert", "Make a COCO folder of VOC, YOLO or COCO labels."
     ),
     "data label": Verb(
         "detkit.cli.verbs.data.label:label", "Make a COCO folder of the boxes a model finds."
