@@ -15,7 +15,7 @@ import torch
 
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
-from detkit.core.run_lock import check_unlocked, killed_note, locked_folder
+from detkit.core.run_lock import Holder, check_unlocked, killed_note, locked_folder
 from detkit.data.coco.folder import require_boxes
 from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector
@@ -63,14 +63,7 @@ def quantize_checkpoint(
     if not request.qat:
         return _quantize(request, None, log)
     with locked_folder(request.run_folder) as killed:
-        resume = goes_on(
-            request.run_folder,
-            request.config,
-            data=request.data,
-            resume=request.resume,
-            force=request.force,
-            killed=killed,
-        )
+        resume = _goes_on(request, killed)
         if killed:
             log(killed_note(killed))
         run = QatRun(
@@ -81,6 +74,18 @@ def quantize_checkpoint(
             stop=stop,
         )
         return _quantize(dataclasses.replace(request, resume=resume), run, log)
+
+
+def _goes_on(request: QuantizeRequest, killed: Holder | None) -> bool:
+    """Whether the training goes on from an earlier one; see `qat.goes_on`."""
+    return goes_on(
+        request.run_folder,
+        request.config,
+        data=request.data,
+        resume=request.resume,
+        force=request.force,
+        killed=killed,
+    )
 
 
 def _quantize(
@@ -132,14 +137,7 @@ def planned_steps(request: QuantizeRequest) -> list[str]:
     """Says what would be done, for --dry-run; the same checks are made."""
     if request.qat:
         check_unlocked(request.run_folder)
-        goes_on(
-            request.run_folder,
-            request.config,
-            data=request.data,
-            resume=request.resume,
-            force=request.force,
-            killed=None,
-        )
+        _goes_on(request, None)
     parent, config = open_parent(request), request.config
     spec, splits = parent.manifest.arch, parent.folder.splits
     require_boxes(splits[config.split].records, f"'{config.split}' of {request.data}")

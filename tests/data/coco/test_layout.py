@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -44,3 +45,13 @@ def test_other_folders_get_the_layouts_that_are_known(tmp_path: Path) -> None:
         with pytest.raises(DataError) as raised:
             find_layout(folder)
         assert raised.value.hint == EXPECTED
+
+
+def test_the_line_of_the_converter_can_be_typed_whatever_the_name(tmp_path: Path) -> None:
+    root = tmp_path / "my fruit"
+    root.mkdir()
+    (root / "dataset.yml").touch()
+    with pytest.raises(DataError) as raised:
+        find_layout(root)
+    line = ["detkit", "data", "convert", str(root), "--from", "yolo", "-o", "my fruit-coco"]
+    assert shlex.split(raised.value.hint) == line

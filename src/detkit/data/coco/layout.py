@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from detkit.core.errors import DataError
 from detkit.data.coco.coco_json import read_document, read_images
+from detkit.data.coco.commands import convert_command
 from detkit.data.coco.faults import FaultLog
 
 SPLITS = ("train", "val", "test")
@@ -24,6 +26,9 @@ SPLIT_OF_WORD = {
     "test": "test",
     "testing": "test",
 }
+YOLO_YAMLS = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+YOLO_NAME_LISTS = ("classes.txt", "labels/classes.txt", "obj.names", "classes.names")
+VOC_IMAGES = ("JPEGImages", "images")
 ROBOFLOW_FILE = "_annotations.coco.json"
 FOLDERS_SEARCHED = 1000  # for the images of an annotation file that was named alone
 INSTANCES = re.compile(r"instances_(train|val|valid|test)(\d{4})?\.json")
@@ -78,15 +83,14 @@ def _file_hint(path: Path) -> str:
 
 def _converter_hint(root: Path) -> str:
     """The line that makes a COCO folder of one with YOLO or VOC labels; else nothing."""
-    names = {path.name for path in root.iterdir()} if root.is_dir() else set()
-    if names & {"data.yaml", "data.yml", "dataset.yaml", "classes.txt"}:
+    if any((root / name).is_file() for name in (*YOLO_YAMLS, *YOLO_NAME_LISTS)):
         kind = "yolo"
-    elif "Annotations" in names and names & {"JPEGImages", "images"}:
+    elif (root / "Annotations").is_dir() and any((root / n).is_dir() for n in VOC_IMAGES):
         kind = "voc"
     else:
         return ""
-    out = root.resolve().name + "-coco"
-    return f"detkit data convert {root} --from {kind} -o {out}"
+    out = shlex.quote(root.resolve().name + "-coco")
+    return f"{convert_command(root, from_=kind)} -o {out}"
 
 
 def split_named(json_path: Path) -> str:

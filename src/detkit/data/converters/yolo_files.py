@@ -8,13 +8,10 @@ from pathlib import Path
 from detkit.core.errors import DataError
 from detkit.data.coco import faults
 from detkit.data.coco.faults import FaultLog
-from detkit.data.coco.layout import SPLIT_OF_WORD, SPLITS
+from detkit.data.coco.layout import SPLIT_OF_WORD, SPLITS, YOLO_NAME_LISTS, YOLO_YAMLS
 from detkit.data.converters.labels import divided, files_below, read_text
 from detkit.data.converters.yolo_yaml import YoloYaml, read_yolo_yaml
 from detkit.data.image import is_image_name
-
-YAML_NAMES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
-NAME_LISTS = ("classes.txt", "labels/classes.txt", "obj.names", "classes.names")
 
 
 def settings_of(source: Path) -> YoloYaml:
@@ -23,10 +20,10 @@ def settings_of(source: Path) -> YoloYaml:
     Raises:
         DataError: no file with class names, or one that cannot be read.
     """
-    for name in YAML_NAMES:
+    for name in YOLO_YAMLS:
         if (path := source / name).is_file():
             return read_yolo_yaml(path)
-    for name in NAME_LISTS:
+    for name in YOLO_NAME_LISTS:
         if (path := source / name).is_file():
             names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
             return YoloYaml(names=dict(enumerate(names)))
