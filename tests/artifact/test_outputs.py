@@ -20,7 +20,7 @@ from detkit.artifact.outputs import (
 )
 from detkit.artifact.writing import write_text
 from detkit.core.errors import UsageError
-from detkit.core.serialization import digest_of, to_json
+from detkit.core.serialization import to_json
 
 REPORT = '{\n  "kind": "eval report",\n  "ap": 0.5\n}\n'
 LAYOUTS = {
@@ -237,7 +237,7 @@ def test_a_marker_of_somebody_else_removes_nothing_outside(tmp_path: Path, name:
     fill(tmp_path, "mine.txt")
     made = {"train": {name: ""}}
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / MARKER).write_text(to_json(MadeFiles(made=made, digest=digest_of(made))))
+    (tmp_path / "out" / MARKER).write_text(to_json(MadeFiles(made=made)))
     begin_folder(tmp_path / "out", "train", ())
     assert list(files_below(tmp_path)) == ["mine.txt"]
 

@@ -1,4 +1,4 @@
-"""A small part of the campaign against the tool's promises: kills, full disks, dirty folders."""
+"""A small part of the campaign against the tool's promises; what breaks them is noticed."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ KILLS = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from reliability_kills import kill_all, victims
-from reliability_process import preload
+from attacks.kills import kill_all, victims
+from attacks.process import preload
 
 work = Path(sys.argv[1])
 preload()
@@ -29,9 +29,59 @@ FOLDERS = """
 import json, sys
 from dataclasses import asdict
 from pathlib import Path
-from reliability_folders import draw_folders
+from attacks.folders import draw_folders
 
 print(json.dumps([asdict(row) for row in draw_folders(Path(sys.argv[1]), times=40, first_seed=0)]))
+"""
+
+HOSTILE = """
+import json, sys
+from dataclasses import asdict
+from pathlib import Path
+from attacks.pickles import read_gadgets, read_mutated
+from attacks.readers import feed_all
+from detkit.search.study.journal import JOURNAL, Journal
+from detkit.starter import FOLDER
+
+work = Path(sys.argv[1])
+(work / "found").mkdir()
+journal = Journal(work / "found" / JOURNAL, {})
+points = [{"width": n, "depths": (1, n)} for n in range(3)]
+journal.ask(points)
+journal.tell(points[0], {"ap": 0.5, "ms": float("nan")})
+journal.close()
+(work / "m.safetensors").write_bytes((FOLDER / "yolo-nas-n.safetensors").read_bytes())
+found = [read_gadgets(work), read_mutated(work, times=500, seed=0)]
+found += feed_all(work, work, times=200, seed=0)
+print(json.dumps([asdict(row) for row in found]))
+"""
+UNSAFE = """
+import json, pickle, sys, zipfile
+from dataclasses import asdict
+from pathlib import Path
+import attacks.pickles
+
+def unsafe(path):
+    pickle.loads(zipfile.ZipFile(path).read("archive/data.pkl"), encoding="latin1")
+
+attacks.pickles.CALLS = [call for call in attacks.pickles.CALLS if call[1] in ("eval", "exec")]
+attacks.pickles.read_checkpoint = unsafe
+print(json.dumps([asdict(attacks.pickles.read_gadgets(Path(sys.argv[1])))]))
+"""
+FLIPS = """
+import json, random, sys
+from dataclasses import asdict
+from pathlib import Path
+from attacks.damage import Kind, flip
+from detkit.artifact.sealed_json import read_sealed, write_sealed
+
+work = Path(sys.argv[1])
+write_sealed(work / "a.json", {"ap": 0.5, "name": "a"})
+draw = random.Random(0)
+ways = {"sealed": read_sealed, "as bytes": Path.read_bytes}
+kinds = [Kind(name, "a.json", read) for name, read in ways.items()]
+found = [flip(kind, work, work / "damaged", 40, draw) for kind in kinds]
+print(json.dumps([asdict(row) for row in found]))
 """
 
 
@@ -52,16 +102,16 @@ def held(found: list[dict[str, Any]]) -> bool:
 def test_killed_verbs_end_as_undisturbed_ones(tmp_path: Path) -> None:
     found = rows([sys.executable, "-c", KILLS, str(tmp_path)])
     assert len(found) == 1
-    assert held(found), found
+    assert held(found), [row["failures"] for row in found]
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler to make the full disk with")
 def test_a_full_disk_is_one_error_and_leaves_nothing_half(tmp_path: Path) -> None:
     shim = tmp_path / "disk_full.so"
-    source = BENCHMARKS / "disk_full.c"
+    source = BENCHMARKS / "attacks" / "disk_full.c"
     subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
-    script = str(BENCHMARKS / "reliability_disk.py")
-    command = [sys.executable, script, str(tmp_path), str(tmp_path / "work"), "4", "data synth"]
+    command = [sys.executable, "-m", "attacks.disk", str(tmp_path), str(tmp_path / "work")]
+    command += ["4", "data synth"]
     (row,) = rows(command, LD_PRELOAD=str(shim))
     assert row["tried"] == 4
     assert held([row]), row
@@ -70,5 +120,24 @@ def test_a_full_disk_is_one_error_and_leaves_nothing_half(tmp_path: Path) -> Non
 def test_images_and_labels_of_dirty_folders_add_up(tmp_path: Path) -> None:
     found = rows([sys.executable, "-c", FOLDERS, str(tmp_path)])
     assert len(found) == 3
-    assert held(found), found
+    assert held(found), [row["failures"] for row in found]
     assert all(min(row["notes"]["read"], row["notes"]["refused"]) > 0 for row in found)
+
+
+def test_hostile_pickles_and_odd_texts_are_values_or_one_error(tmp_path: Path) -> None:
+    found = rows([sys.executable, "-c", HOSTILE, str(tmp_path)])
+    assert len(found) == 7
+    assert held(found), [row["failures"] for row in found]
+    assert all(row["notes"]["read"] > 0 for row in found)
+
+
+def test_a_call_that_gets_through_is_noticed(tmp_path: Path) -> None:
+    """Python's own unpickler in the place of ours executes gadgets."""
+    (row,) = rows([sys.executable, "-c", UNSAFE, str(tmp_path)])
+    assert row["held"] < row["tried"] / 2
+    assert any(failure.startswith("executed: ") for failure in row["failures"])
+
+
+def test_flipped_bits_are_noticed_and_what_ignores_them_is_too(tmp_path: Path) -> None:
+    found = rows([sys.executable, "-c", FLIPS, str(tmp_path)])
+    assert [row["held"] for row in found] == [40, 0]

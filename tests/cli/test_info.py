@@ -174,7 +174,7 @@ def test_run_folder_names_its_best_epoch(
     lines = [
         {"epoch": i, "ap": ap, "per_class": {"cat": ap}} for i, ap in enumerate([0.1, 0.3, 0.2])
     ]
-    text = "".join(json.dumps(line) + "\n" for line in lines) + '{"epoch": 3, "a'
+    text = "".join(json.dumps(seal(line)) + "\n" for line in lines) + '{"epoch": 3, "a'
     (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
     (tmp_path / "config.toml").write_text(to_toml(TrainConfig(data="coco")), encoding="utf-8")
     running = detkit("info", str(tmp_path)).stdout

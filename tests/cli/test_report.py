@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
+from detkit.core.content_digest import seal
 from fixtures.command_line import Detkit
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1, "ap": 0.5}\n', encoding="utf-8")
+    line = json.dumps(seal({"epoch": 1, "ap": 0.5}))
+    (tmp_path / "metrics.jsonl").write_text(f"{line}\n", encoding="utf-8")
     return tmp_path
 
 

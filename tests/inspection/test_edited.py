@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,12 +69,26 @@ def test_rows_of_metrics_are_held_to_their_digests(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("0.25", "0.35"))
     with pytest.raises(DamagedError, match=r"metrics\.jsonl, line 1"):
         read_metrics(path)
+    whole = path.read_text()
+    for damaged in (whole.replace("content_digest", "content_digesu"), whole[:-1] + "J"):
+        path.write_text(damaged)
+        with pytest.raises(ArtifactError, match=r"metrics\.jsonl, line [12]"):
+            read_metrics(path)
+    path.write_text(whole)
     accept_edits(path)
     assert [epoch.values["ap"] for _, epoch in read_metrics(path)] == [0.35, 0.5]
 
 
 @pytest.mark.parametrize(
-    "row", ["[" * 100_000, "[1]", "1", '{"epoch": "x"}', '{"epoch": 1e999}', '{"per_class": []}']
+    "row",
+    [
+        "[" * 100_000,
+        "[1]",
+        "1",
+        json.dumps(seal({"epoch": "x"})),
+        json.dumps(seal({"epoch": math.inf})),
+        json.dumps(seal({"per_class": []})),
+    ],
 )
 def test_deep_or_odd_rows_of_metrics_are_named(tmp_path: Path, row: str) -> None:
     path = tmp_path / "metrics.jsonl"

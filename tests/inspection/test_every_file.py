@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from detkit.cli import app
+from detkit.core.content_digest import seal
 from detkit.core.serialization import from_json, to_json
 from detkit.inspection.run_folder import REPORTS
 from detkit.report import Report, report_classes
@@ -136,7 +137,7 @@ def test_what_a_training_leaves_is_known(
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "config.toml").write_text("epochs = 3\n")
-    (folder / "metrics.jsonl").write_text('{"epoch": 1, "ap": 0.1}\n')
+    (folder / "metrics.jsonl").write_text(json.dumps(seal({"epoch": 1, "ap": 0.1})) + "\n")
     for name, kind in {
         "": "run folder",
         "config.toml": "settings",

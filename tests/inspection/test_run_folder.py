@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,9 +29,15 @@ def test_other_json_is_no_record(plain: dict[str, Any]) -> None:
     assert kind_of(plain) == ""
 
 
+def write_metrics(run: Path, *rows: dict[str, Any], tail: str = "") -> None:
+    """The epochs of a run as `train` writes them, and a last piece of a line."""
+    text = "".join(json.dumps(seal(row)) + "\n" for row in rows) + tail
+    (run / "metrics.jsonl").write_text(text, encoding="utf-8")
+
+
 def test_epoch_trained_again_after_resume_counts_once(tmp_path: Path) -> None:
-    lines = ['{"epoch": 1, "ap": 0.1}', '{"epoch": 2, "ap": 0.2}', '{"epoch": 2, "ap": 0.3}']
-    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    rows = [{"epoch": 1, "ap": 0.1}, {"epoch": 2, "ap": 0.2}, {"epoch": 2, "ap": 0.3}]
+    write_metrics(tmp_path, *rows)
     assert [(e.number, e.values) for e in read_run_folder(tmp_path).epochs] == [
         (1, {"ap": 0.1}),
         (2, {"ap": 0.3}),
@@ -37,12 +45,17 @@ def test_epoch_trained_again_after_resume_counts_once(tmp_path: Path) -> None:
 
 
 def test_last_line_cut_by_a_kill_is_left_out(tmp_path: Path) -> None:
-    (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo', encoding="utf-8")
+    write_metrics(tmp_path, {"epoch": 1}, tail='{"epo')
     assert len(read_run_folder(tmp_path).epochs) == 1
 
 
 @pytest.mark.parametrize(
-    "line", ["{", "[]", "{}", '{"epoch": "x"}', '{"epoch": 1, "per_class": 3}']
+    "line",
+    [
+        "{",
+        "[]",
+        *(json.dumps(seal(row)) for row in ({}, {"epoch": "x"}, {"epoch": 1, "per_class": 3})),
+    ],
 )
 def test_damaged_line_inside_names_its_place(tmp_path: Path, line: str) -> None:
     (tmp_path / "metrics.jsonl").write_text(f'{line}\n{{"epoch": 1}}\n', encoding="utf-8")
@@ -51,8 +64,8 @@ def test_damaged_line_inside_names_its_place(tmp_path: Path, line: str) -> None:
 
 
 def test_values_that_are_no_finite_numbers_are_left_out(tmp_path: Path) -> None:
-    text = '{"epoch": 1, "ap": NaN, "lr": "x", "loss": true, "ap50": null, "seconds": 2}\n'
-    (tmp_path / "metrics.jsonl").write_text(text, encoding="utf-8")
+    odd = {"ap": math.nan, "lr": "x", "loss": True, "ap50": None}
+    write_metrics(tmp_path, {"epoch": 1, **odd, "seconds": 2})
     assert read_run_folder(tmp_path).epochs[0].values == {"seconds": 2.0}
 
 

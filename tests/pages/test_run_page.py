@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from detkit.config import TrainConfig, to_toml
+from detkit.core.content_digest import seal
 from detkit.core.errors import ArtifactError
 from detkit.core.serialization import to_json
 from detkit.pages.run_page import IMAGES, render_run
@@ -73,7 +74,7 @@ def run(tmp_path: Path, sample: Callable[..., Any]) -> Path:
         }
         for i in range(3)
     ]
-    lines = "".join(json.dumps(epoch) + "\n" for epoch in epochs)
+    lines = "".join(json.dumps(seal(epoch)) + "\n" for epoch in epochs)
     (folder / "metrics.jsonl").write_text(lines, encoding="utf-8")
     (folder / "config.toml").write_text(to_toml(TrainConfig(data=HOSTILE)), encoding="utf-8")
     reports = {

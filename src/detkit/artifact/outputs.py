@@ -17,16 +17,17 @@ from detkit.artifact.artifact import sha256_of
 from detkit.artifact.data_folder import data_folder_of
 from detkit.artifact.made_by import is_ours
 from detkit.artifact.writing import TEMPORARY, sweep, write_text
+from detkit.core.content_digest import Sealed
 from detkit.core.errors import DetkitError, UsageError
 from detkit.core.reading import kind_of_file, text_of
 from detkit.core.run_lock import LOCK
-from detkit.core.serialization import digest_of, from_json, to_json
+from detkit.core.serialization import from_json, to_json
 
 MARKER = ".detkit.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MadeFiles:
+class MadeFiles(Sealed):
     """The files below a folder that are ours, by verb: name -> SHA-256, "" where nobody edits it.
 
     A name that ends in a slash is a folder with a marker of its own.
@@ -34,7 +35,6 @@ class MadeFiles:
 
     kind: str = "made files"
     made: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    digest: str = ""
 
     def of(self, verb: str) -> Mapping[str, str]:
         return self.made.get(verb, {})
@@ -163,8 +163,7 @@ def made_files(folder: Path) -> MadeFiles:
     except (OSError, ValueError, DetkitError):
         return MadeFiles()
     names = (PurePosixPath(name) for files in found.made.values() for name in files)
-    is_sound = found.digest == digest_of(found.made)
-    if not is_sound or any(name.is_absolute() or ".." in name.parts for name in names):
+    if any(name.is_absolute() or ".." in name.parts for name in names):
         return MadeFiles()
     return found
 
@@ -172,7 +171,7 @@ def made_files(folder: Path) -> MadeFiles:
 def _mark(folder: Path, verb: str, files: Mapping[str, str]) -> None:
     before = made_files(folder)
     made = {**before.made, verb: dict(files)}
-    marked = dataclasses.replace(before, made=made, digest=digest_of(made))
+    marked = dataclasses.replace(before, made=made)
     if marked != before:
         write_text(folder / MARKER, to_json(marked) + "\n")
 

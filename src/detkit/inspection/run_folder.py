@@ -7,6 +7,7 @@ artifacts (see `artifact`), and writing any of this (see `train`).
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -185,13 +186,23 @@ def read_metrics(path: Path) -> list[tuple[str, Epoch]]:
     for number, line in enumerate(lines, start=1):
         try:
             with reading(path):
-                plain = unsealed(parse_json(line), f"{path}, line {number}")
+                plain = parse_json(line)
+                check_seal(plain, f"{path}, line {number}")
             found.append((line, _read_epoch(plain)))
         except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
-            if number == len(lines):  # no line break behind it
+            if number == len(lines) and not _begins_whole(line):  # no line break behind it
                 break
             raise ArtifactError(f"{path}, line {number}: not the record of an epoch") from error
     return found
+
+
+def _begins_whole(line: str) -> bool:
+    """Whether a line begins with a whole value: a kill leaves less of it, damage more."""
+    try:
+        json.JSONDecoder().raw_decode(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _read_epoch(plain: dict[str, Any]) -> Epoch:

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from reliability_kills import QUIET, TRAIN, fresh
-from reliability_process import Tally, files_below, preload, run_verb
+from attacks.kills import QUIET, TRAIN, fresh
+from attacks.process import Tally, files_below, preload, run_verb
 
 WHOLE_FILES = (".jpg", ".png", ".html", ".onnx", ".xml", ".bin", ".safetensors")
 SOURCE = Path(__file__).with_name("disk_full.c")
@@ -30,7 +30,7 @@ def fill_all(prepared: Path, work: Path, *, most: int, only: str = "") -> list[T
     """Fills the disk at up to `most` writes of each verb.
 
     Args:
-        prepared: the folder of `reliability.prepare`.
+        prepared: the folder of `prepare`.
         only: the one verb to try.
 
     Raises:
@@ -40,7 +40,8 @@ def fill_all(prepared: Path, work: Path, *, most: int, only: str = "") -> list[T
     shim = work / "disk_full.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O2", "-o", shim, SOURCE, "-ldl"], check=True)
     done = subprocess.run(
-        [sys.executable, __file__, prepared, work, str(most), only],
+        [sys.executable, "-m", "attacks.disk", prepared, work, str(most), only],
+        cwd=SOURCE.parents[1],
         env={**os.environ, "LD_PRELOAD": str(shim)},
         stdout=subprocess.PIPE,
         check=True,

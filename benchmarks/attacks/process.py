@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import resource
 import signal
+import sys
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import FrameType
 
 SHOWN = 5  # failures that a row of the table tells
 
@@ -109,6 +115,61 @@ def kill_after(args: list[str], cwd: Path, seconds: float) -> Ended:
     return started.wait()
 
 
+def in_fork(measure: Callable[[], Tally], *, more_bytes: int) -> Tally:
+    """Measures in a fork of its own, which may take so many bytes more than this process has.
+
+    Raises:
+        RuntimeError: it ended without a result.
+    """
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            limit = _address_space() + more_bytes
+            resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+            with os.fdopen(writing, "w", encoding="utf-8") as pipe:
+                pipe.write(json.dumps(asdict(measure())))
+        except BaseException:
+            traceback.print_exc()
+            sys.stderr.flush()
+        finally:
+            os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, encoding="utf-8") as pipe:
+        text = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    if not text:
+        code = os.waitstatus_to_exitcode(status)
+        raise RuntimeError(f"a fork ended without a result: exit {code}")
+    return Tally(**json.loads(text))
+
+
+class TooSlowError(BaseException):
+    """An execution took longer than it may; nothing under attack catches it."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raises TooSlowError in a block that takes longer."""
+
+    def give_up(_: int, __: FrameType | None) -> None:
+        raise TooSlowError(f"longer than {seconds:g} s")
+
+    before = signal.signal(signal.SIGALRM, give_up)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _address_space() -> int:
+    """Bytes of this process's address space."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    return pages * resource.getpagesize()
+
+
 def files_below(folder: Path) -> Iterator[Path]:
     """All files of a folder, in order."""
     yield from (path for path in sorted(folder.rglob("*")) if path.is_file())
@@ -132,8 +193,6 @@ def _become(
     except SystemExit as end:
         code = int(end.code or 0)
     finally:
-        import sys
-
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)

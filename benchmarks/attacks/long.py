@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reliability_disk import verbs
-from reliability_kills import QUIET, TRAIN, fresh
-from reliability_process import Ended, Started, Tally, run_verb
+from attacks.disk import verbs
+from attacks.kills import QUIET, TRAIN, fresh
+from attacks.process import Ended, Started, Tally, run_verb
 
 STEPS_PER_EPOCH = 8  # 16 images in batches of 2
 MAY_GROW = 0.03  # of the memory, between the second and the last fifth of the steps

@@ -16,8 +16,8 @@ from typing import Any
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
-from reliability_process import Tally
 
+from attacks.process import Tally
 from detkit.core.errors import DetkitError
 from detkit.data.coco.folder import inspect_folder
 from detkit.report import DataReport

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reliability_process import Tally, files_below, kill_after, run_verb
+from attacks.process import Tally, files_below, kill_after, run_verb
 
 MOST_KILLS = 3  # of one resumed run
 TRAIN = ["--model", "yolo-nas-p", "--init", "none", "--imgsz", "64", "--batch", "8"]

@@ -1,0 +1,1 @@
+"""The attacks of `reliability.py`, one module for each kind."""
