@@ -142,7 +142,7 @@ def _rows(prepared: Path, work: Path) -> Iterator[Execute]:
         row = draw.choice(rows)
         number, point, told, figures = row
         point, figures = (
-            _drawn_json(json.loads(text), draw).decode("utf-8", "replace")
+            _drawn_json(json.loads(text or "{}"), draw).decode("utf-8", "replace")
             for text in (point, figures)
         )
         told = draw.choice([told, told, told, None, "x", -1, 2**40, 0.5])

@@ -102,7 +102,7 @@ def held(found: list[dict[str, Any]]) -> bool:
 def test_killed_verbs_end_as_undisturbed_ones(tmp_path: Path) -> None:
     found = rows([sys.executable, "-c", KILLS, str(tmp_path)])
     assert len(found) == 1
-    assert held(found), [row["failures"] for row in found]
+    assert held(found), [row["failures"] for row in found if row["failures"]]
 
 
 @pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler to make the full disk with")
@@ -120,14 +120,14 @@ def test_a_full_disk_is_one_error_and_leaves_nothing_half(tmp_path: Path) -> Non
 def test_images_and_labels_of_dirty_folders_add_up(tmp_path: Path) -> None:
     found = rows([sys.executable, "-c", FOLDERS, str(tmp_path)])
     assert len(found) == 3
-    assert held(found), [row["failures"] for row in found]
+    assert held(found), [row["failures"] for row in found if row["failures"]]
     assert all(min(row["notes"]["read"], row["notes"]["refused"]) > 0 for row in found)
 
 
 def test_hostile_pickles_and_odd_texts_are_values_or_one_error(tmp_path: Path) -> None:
     found = rows([sys.executable, "-c", HOSTILE, str(tmp_path)])
     assert len(found) == 7
-    assert held(found), [row["failures"] for row in found]
+    assert held(found), [row["failures"] for row in found if row["failures"]]
     assert all(row["notes"]["read"] > 0 for row in found)
 
 
