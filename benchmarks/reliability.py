@@ -27,7 +27,6 @@ from attacks.process import Tally, preload, run_verb
 from attacks.readers import feed_all
 from rows import Row, show_rows
 
-KILLS = 26  # of each of eight verbs
 FOLDERS = 1700  # of each of three formats
 STEPS = 1000
 UNRELIABLE = 5  # the exit code of times on a busy machine
@@ -122,9 +121,7 @@ def kills(campaign: Campaign) -> Iterator[Tally]:
     """`kill -9` at drawn moments."""
     where = campaign.prepared
     chosen = victims(where / "data", where / "m.safetensors", where / "voc")
-    yield from kill_all(
-        chosen, campaign.work / "kills", kills=campaign.times(KILLS), seed=campaign.seed
-    )
+    yield from kill_all(chosen, campaign.work / "kills", scale=campaign.scale, seed=campaign.seed)
 
 
 def disk(campaign: Campaign) -> Iterator[Tally]:

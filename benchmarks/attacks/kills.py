@@ -21,7 +21,17 @@ from attacks.process import Tally, files_below, kill_after, run_verb
 MOST_KILLS = 3  # of one resumed run
 TRAIN = ["--model", "yolo-nas-p", "--init", "none", "--imgsz", "64", "--batch", "8"]
 QUIET = ["--threads", "1", "-q"]
-OF_A_RUN = ("seconds", "minutes", "per_s", "date", "command", "data_wait", "versions", "folder")
+OF_A_RUN = (
+    "seconds",
+    "minutes",
+    "per_s",
+    "date",
+    "command",
+    "data_wait",
+    "versions",
+    "folder",
+    "digest",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +42,7 @@ class Victim:
     begin: list[str]
     again: list[str]  # after a kill
     result: Callable[[Path], object]
+    kills: int  # in a whole campaign: fewer of what takes long
     resumes: bool = False
 
 
@@ -58,6 +69,7 @@ def victims(data: Path, checkpoint: Path, voc: Path) -> list[Victim]:
             begin=train,
             again=["train", "-o", "out", "--resume", *QUIET],
             result=_run_of,
+            kills=40,
             resumes=True,
         ),
         Victim(
@@ -65,23 +77,36 @@ def victims(data: Path, checkpoint: Path, voc: Path) -> list[Victim]:
             begin=quantize,
             again=[*quantize, "--resume"],
             result=lambda folder: _tensors(folder / "q.safetensors"),
+            kills=9,
             resumes=True,
         ),
         *(
-            Victim(name=f"search {name}", begin=begin, again=resume, result=_front, resumes=True)
-            for name, begin in (("proxy", proxy), ("train", trained), ("supernet", shared))
+            Victim(
+                name=f"search {name}",
+                begin=begin,
+                again=resume,
+                result=_front,
+                kills=times,
+                resumes=True,
+            )
+            for name, begin, times in (
+                ("proxy", proxy, 30),
+                ("train", trained, 15),
+                ("supernet", shared, 15),
+            )
         ),
         *(
-            Victim(name=name, begin=begin, again=[*begin, "--force"], result=_files)
+            Victim(name=name, begin=begin, again=[*begin, "--force"], result=_files, kills=32)
             for name, begin in (("export", export), ("synth", synth), ("convert", convert))
         ),
     ]
 
 
-def kill_all(chosen: list[Victim], work: Path, *, kills: int, seed: int) -> Iterator[Tally]:
-    """Kills each victim `kills` times in all."""
+def kill_all(chosen: list[Victim], work: Path, *, scale: float, seed: int) -> Iterator[Tally]:
+    """Kills each victim as often as it says, times `scale`."""
     for victim in chosen:
-        yield _kill(victim, work / victim.name.replace(" ", "-"), kills, random.Random(seed))
+        folder, kills = work / victim.name.replace(" ", "-"), max(1, round(scale * victim.kills))
+        yield _kill(victim, folder, kills, random.Random(seed))
 
 
 def _kill(victim: Victim, work: Path, kills: int, draw: random.Random) -> Tally:

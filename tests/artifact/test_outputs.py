@@ -184,7 +184,9 @@ def test_a_name_that_something_else_has_stops_all_before_anything_is_removed(
     begin_folder(tmp_path, "train", ("log.txt",))
     fill(tmp_path, "log.txt", "report.json")
     before = files_below(tmp_path)
-    with pytest.raises(UsageError, match=r"report.json is in the way: detkit did not make it"):
+    with pytest.raises(
+        UsageError, match=r"report.json is in the way: detkit train did not make it"
+    ):
         begin_folder(tmp_path, "train", ("log.txt", "report.json"))
     with pytest.raises(UsageError, match="in the way"):
         begin_folder(tmp_path, "predict", ("log.txt",))  # which another verb made

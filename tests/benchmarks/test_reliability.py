@@ -23,7 +23,7 @@ from attacks.process import preload
 work = Path(sys.argv[1])
 preload()
 chosen = [v for v in victims(work, work, work) if v.name == "synth"]
-print(json.dumps([asdict(row) for row in kill_all(chosen, work, kills=3, seed=0)]))
+print(json.dumps([asdict(row) for row in kill_all(chosen, work, scale=0.1, seed=0)]))
 """
 FOLDERS = """
 import json, sys

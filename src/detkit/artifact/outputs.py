@@ -133,7 +133,7 @@ def begin_folder(folder: Path, verb: str, names: Iterable[str], *, resume: bool 
     _sweep_below(folder, before)
     if not resume:
         _check_unedited(folder, before)
-        _check_free(folder, wanted, before)
+        _check_free(folder, verb, wanted, before)
         _remove(folder, before)
     _mark(folder, verb, dict.fromkeys((*(before if resume else ()), *wanted), ""))
 
@@ -146,7 +146,7 @@ def claim(folder: Path, verb: str, *names: str) -> None:
     """
     known = made_files(folder).of(verb)
     if new := [name for name in names if name not in known]:
-        _check_free(folder, new, known)
+        _check_free(folder, verb, new, known)
         _mark(folder, verb, {**known, **dict.fromkeys(new, "")})
 
 
@@ -176,7 +176,7 @@ def _mark(folder: Path, verb: str, files: Mapping[str, str]) -> None:
         write_text(folder / MARKER, to_json(marked) + "\n")
 
 
-def _check_free(folder: Path, names: Sequence[str], ours: Container[str]) -> None:
+def _check_free(folder: Path, verb: str, names: Sequence[str], ours: Container[str]) -> None:
     """Raises UsageError where a name leads out of `folder`, or is that of something not ours."""
     home = folder.resolve()
     for parent in dict.fromkeys((folder / name).parent for name in names):
@@ -185,7 +185,7 @@ def _check_free(folder: Path, names: Sequence[str], ours: Container[str]) -> Non
     for path in (folder / name for name in names if name not in ours and name[-1] != "/"):
         if os.path.lexists(path):
             raise UsageError(
-                f"{path} is in the way: detkit did not make it", hint="-o another folder"
+                f"{path} is in the way: detkit {verb} did not make it", hint="-o another folder"
             )
 
 

@@ -650,3 +650,12 @@ def test_every_reason_has_an_action() -> None:
     names = {name for name in vars(faults) if name.isupper()}
     plain = {name for name in names if isinstance(getattr(faults, name), str)} - {"LINKED_OUT"}
     assert {getattr(faults, name) for name in plain} == set(faults.ACTION_OF)
+
+
+def test_boxes_are_not_suspected_where_the_sizes_are_wrong(make_folder: MakeFolder) -> None:
+    content = document(images=4, boxes=6)
+    for item in content["images"]:
+        item.update(width=400, height=300)
+    report = inspect_folder(make_folder(train=content)).report
+    assert report.counts[faults.SIZE_MISMATCH] == 4
+    assert report.suspicions == ()

@@ -110,6 +110,24 @@ def test_split_is_80_10_10() -> None:
     assert sorted(name for part in parts.values() for name in part) == sorted(map(str, range(200)))
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (2, [1, 1]), (4, [3, 1]), (6, [4, 1, 1])])
+def test_a_few_images_have_one_to_validate_on(count: int, sizes: list[int]) -> None:
+    parts = divided([str(i) for i in range(count)])
+    assert [len(part) for part in parts.values()] == sizes
+    assert list(parts) == ["train", "val", "test"][: len(sizes)]
+
+
+def test_lists_whose_names_are_no_splits_are_named(voc: Path, tmp_path: Path) -> None:
+    (voc / "ImageSets" / "Main" / "train.txt").rename(voc / "ImageSets" / "Main" / "fold1.txt")
+    (voc / "ImageSets" / "Main" / "val.txt").unlink()
+    (fault,) = (
+        fault
+        for fault in convert(voc, tmp_path / "a", "voc").faults
+        if fault.reason == faults.NO_SPLIT_LIST
+    )
+    assert fault.detail == "not splits by their names: fold1.txt"
+
+
 @pytest.mark.parametrize(
     ("xml", "reason"),
     [

@@ -101,6 +101,7 @@ class SplitReader:
             for entry, path, sha256 in usable
         )
         sizes = [f"{entry.file_name} {stamp.size}" for entry, stamp in located]
+        wrong_sizes = log.counts[faults.SIZE_MISMATCH]  # they say nothing of the boxes
         return SplitReading(
             records=records,
             report=_report(name, records, len(entries), self.categories, log),
@@ -112,7 +113,7 @@ class SplitReader:
             },
             content=(name, document.sha256, *sorted(sizes)),
             suspicions=(
-                *suspect_boxes(name, written, self.convert),
+                *([] if wrong_sizes else suspect_boxes(name, written, self.convert)),
                 *suspect_images(name, *_image_counts(records, log)),
             ),
         )

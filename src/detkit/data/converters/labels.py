@@ -21,7 +21,6 @@ from detkit.data.coco.json_values import Json
 from detkit.data.coco.suspicion import corners
 
 MAX_TEXT_BYTES = 1 << 20  # of one label or settings file
-SHARES = (("train", 0.8), ("val", 0.9), ("test", 1.0))  # up to which share of the images
 
 Xywh = tuple[float, ...]
 
@@ -122,14 +121,20 @@ def document_of(
 
 
 def divided(names: Sequence[str]) -> dict[str, list[str]]:
-    """80 % train, 10 % val, 10 % test, by the SHA-256 of the names: the same in every run."""
+    """80 % train, 10 % val (of two, one), 10 % test, by the SHA-256 of the names: always the same.
+
+    Returns: split -> its names in order, without splits that have none.
+    """
     mixed = sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
-    parts, start = {}, 0
-    for split, share in SHARES:
-        end = round(share * len(mixed))
-        parts[split] = sorted(mixed[start:end])
-        start = end
-    return {split: part for split, part in parts.items() if part}
+    tenth = round(0.1 * len(mixed))
+    val = max(tenth, min(1, len(mixed) - 1))
+    train = len(mixed) - tenth - val
+    parts = {
+        "train": mixed[:train],
+        "val": mixed[train : train + val],
+        "test": mixed[train + val :],
+    }
+    return {split: sorted(part) for split, part in parts.items() if part}
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -37,6 +37,7 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 ANNOTATIONS, IMAGES = ("annotations",), ("jpegimages", "images")  # folders, in lower case
 LISTS = ("ImageSets/Main", "ImageSets", ".")  # where lists of splits may lie
 BOTH = "trainval"  # what is listed here and in no other list is trained on
+MOST_NAMED = 5  # lists
 MARKS = ("1", "0", "-1")  # behind a name in the lists of a class
 
 NamedBoxes = list[tuple[str, Xywh | str]]  # class name, xywh or what is wrong
@@ -147,7 +148,9 @@ def _stems_of_splits(voc: _VocFolder) -> dict[str, list[str]]:
         if "" not in by_folder:
             found = dict(by_folder)
     if not found:
-        voc.log.add(faults.NO_SPLIT_LIST, voc.source.name)
+        lists = sorted(path.name for place in LISTS for path in (voc.source / place).glob("*.txt"))
+        others = f"not splits by their names: {', '.join(lists[:MOST_NAMED])}" if lists else ""
+        voc.log.add(faults.NO_SPLIT_LIST, voc.source.name, others)
         found = divided(list(voc.labels))
     return {split: found[split] for split in SPLITS if split in found}
 
