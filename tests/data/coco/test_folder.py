@@ -656,6 +656,8 @@ def test_boxes_are_not_suspected_where_the_sizes_are_wrong(make_folder: MakeFold
     content = document(images=4, boxes=6)
     for item in content["images"]:
         item.update(width=400, height=300)
+    for item in content["annotations"]:
+        item["bbox"] = [10, 10, 60, 60]  # of pixels it would be: all of them below 100
     report = inspect_folder(make_folder(train=content)).report
     assert report.counts[faults.SIZE_MISMATCH] == 4
     assert report.suspicions == ()
