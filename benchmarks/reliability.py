@@ -30,8 +30,8 @@ from rows import Row, show_rows
 FOLDERS = 1700  # of each of three formats
 STEPS = 1000
 UNRELIABLE = 5  # the exit code of times on a busy machine
-PAIRS = 10  # of each verb
-WRITES = 40  # at which the disk is full, of each verb at most
+PAIRS = 6  # of each verb
+WRITES = 16  # at which the disk is full, of each verb at most
 FLIPS = 300  # of each kind of file
 PICKLES = 300_000
 EXECUTIONS = 100_000  # of each reader

@@ -31,6 +31,7 @@ OF_A_RUN = (
     "versions",
     "folder",
     "digest",
+    "latency",
 )
 
 
@@ -54,7 +55,7 @@ def victims(data: Path, checkpoint: Path, voc: Path) -> list[Victim]:
     quantize += ["--data", str(data), "-o", "q.safetensors"]
     search = ["search", "--space", "tiny", "--imgsz", "64", *QUIET, "-o", "out"]
     costs = ["--set", "cost=macs"]
-    proxy = [*search, *costs, "--trials", "40", "--set", "classes=3", "--set", "proxy=zen"]
+    proxy = [*search, *costs, "--trials", "10", "--set", "classes=3", "--set", "proxy=zen"]
     taught = ["search", str(data), *search[1:], *costs, "--epochs", "1"]
     taught += ["--set", "train.batch=8", "--set", "train.workers=0"]
     trained = [*taught, "--evaluator", "train", "--trials", "3"]

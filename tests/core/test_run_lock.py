@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -81,6 +82,22 @@ def test_nothing_is_left_of_a_folder_that_was_not_filled(tmp_path: Path) -> None
     (tmp_path / "file").touch()
     with pytest.raises(UsageError, match="is a file, not a folder"):
         enter(tmp_path / "file")
+
+
+def test_a_lock_that_cannot_be_written_is_not_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / "old").mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        for name in ("new", "old"):
+            with pytest.raises(OSError, match="No space"):
+                enter(tmp_path / name)
+    assert [path.name for path in tmp_path.rglob("*")] == ["old"]
+    enter(tmp_path / "old")
 
 
 def fill_and_fail(folder: Path) -> None:

@@ -64,12 +64,14 @@ def locked_folder(folder: Path) -> Iterator[Holder | None]:
     is_new = not folder.exists()
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file, not a folder")
-    file, killed = _acquire(folder / LOCK)
     try:
-        yield killed
+        file, killed = _acquire(folder / LOCK)
+        try:
+            yield killed
+        finally:
+            (folder / LOCK).unlink(missing_ok=True)  # before it is let go: nobody else has it yet
+            file.close()
     finally:
-        (folder / LOCK).unlink(missing_ok=True)  # before it is let go, so that nobody else has it
-        file.close()
         if is_new:
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -92,16 +94,26 @@ def _acquire(path: Path) -> tuple[IO[str], Holder | None]:
         is_locked = _try_lock(file)
         holder = _holder_of(file)
         if is_locked and _is_at(file, path):
-            mine = {"pid": os.getpid(), "host": platform.node()}
-            file.truncate(0)
-            file.write(json.dumps({**mine, "since": time.strftime("%Y-%m-%d %H:%M:%S")}) + "\n")
-            file.flush()
+            try:
+                _name_this_process(file)
+            except OSError:  # the disk is full
+                path.unlink()
+                file.close()
+                raise
             return file, holder if holder.pid else None
         file.close()
         if not is_locked and holder.pid:
             break
         time.sleep(BETWEEN_TRIES_S)
     raise _refusal(path.parent, holder)
+
+
+def _name_this_process(file: IO[str]) -> None:
+    """Writes who holds the lock into its file, at once."""
+    mine = {"pid": os.getpid(), "host": platform.node()}
+    text = json.dumps({**mine, "since": time.strftime("%Y-%m-%d %H:%M:%S")}) + "\n"
+    file.truncate(0)
+    os.write(file.fileno(), text.encode())
 
 
 def _try_lock(file: IO[str]) -> bool:
