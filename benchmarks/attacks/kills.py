@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from attacks.process import Tally, files_below, kill_after, run_verb
+from detkit.artifact.outputs import is_filled
 
 MOST_KILLS = 3  # of one resumed run
 TRAIN = ["--model", "yolo-nas-p", "--init", "none", "--imgsz", "64", "--batch", "8"]
@@ -41,10 +42,16 @@ class Victim:
 
     name: str
     begin: list[str]
-    again: list[str]  # after a kill
+    again: list[str]  # after a kill, once it has begun
     result: Callable[[Path], object]
     kills: int  # in a whole campaign: fewer of what takes long
     resumes: bool = False
+    folder: str = ""  # which it has begun to fill, where else it is begun anew
+
+    def command(self, where: Path) -> list[str]:
+        """The command that goes on from what is there."""
+        has_begun = not self.folder or is_filled(where / self.folder)
+        return self.again if has_begun else self.begin
 
 
 def victims(data: Path, checkpoint: Path, voc: Path) -> list[Victim]:
@@ -72,6 +79,7 @@ def victims(data: Path, checkpoint: Path, voc: Path) -> list[Victim]:
             result=_run_of,
             kills=40,
             resumes=True,
+            folder="out",
         ),
         Victim(
             name="quantize --qat",
@@ -89,6 +97,7 @@ def victims(data: Path, checkpoint: Path, voc: Path) -> list[Victim]:
                 result=_front,
                 kills=times,
                 resumes=True,
+                folder="out",
             )
             for name, begin, times in (
                 ("proxy", proxy, 30),
@@ -142,7 +151,7 @@ def _killed_run(
         killed += 1
         if ended.code not in (-9, 0):
             return f"exit {ended.code} before the kill: {ended.stderr[-200:]}", killed
-        args = victim.again
+        args = victim.command(folder)
     ended = run_verb(args, folder)
     return (f"exit {ended.code} after: {ended.stderr[-300:]}" if ended.code else ""), killed
 

@@ -41,8 +41,8 @@ def feed_all(prepared: Path, work: Path, *, times: int, seed: int) -> Iterator[T
     work.mkdir(parents=True, exist_ok=True)
     readers: dict[str, Callable[[Path, Path], contextlib.AbstractContextManager[Execute]]] = {
         "manifest": _manifests,
-        "ArchSpec": _architectures,
-        "search space": _spaces,
+        "ArchSpec": functools.partial(_specs, ZOO["yolo-nas-p"]),
+        "search space": functools.partial(_specs, SPACES["tiny"]),
         "settings (TOML, --set)": _settings,
         "rows of a journal": _rows,
     }
@@ -84,25 +84,14 @@ def _manifests(prepared: Path, work: Path) -> Iterator[Execute]:
 
 
 @contextlib.contextmanager
-def _architectures(_: Path, work: Path) -> Iterator[Execute]:
-    plain = to_plain(ZOO["yolo-nas-p"])
-    path = work / "architecture.json"
+def _specs(whole: ArchSpec | SearchSpace, _: Path, work: Path) -> Iterator[Execute]:
+    """JSON files of a user's own, made from a whole one."""
+    plain, cls = to_plain(whole), type(whole)
+    path = work / "spec.json"
 
     def execute(draw: random.Random) -> None:
         overwrite(path, _drawn_json(plain, draw))
-        _ = read_spec(ArchSpec, path, "architecture").digest
-
-    yield execute
-
-
-@contextlib.contextmanager
-def _spaces(_: Path, work: Path) -> Iterator[Execute]:
-    plain = to_plain(SPACES["tiny"])
-    path = work / "space.json"
-
-    def execute(draw: random.Random) -> None:
-        overwrite(path, _drawn_json(plain, draw))
-        _ = read_spec(SearchSpace, path, "space").digest
+        _ = read_spec(cls, path, "spec").digest
 
     yield execute
 

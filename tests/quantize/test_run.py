@@ -58,7 +58,9 @@ def test_one_image_7_bits_and_an_epoch_of_training_with_its_scales(
         ),
         qat=True,
     )
-    report = quantize_checkpoint(request, told.append, lambda progress: None, StopSignal())
+    report = quantize_checkpoint(
+        request, told.append, lambda progress: None, StopSignal(), told.append
+    )
     assert report is not None
     calibrated = float(re.findall(r"calibrated: AP ([\d.]+)", "\n".join(told))[0])
     assert report.ap_int8 >= calibrated - 1e-4
@@ -83,7 +85,9 @@ def test_a_training_that_is_stopped_leaves_only_what_it_resumes_from(
         qat=True,
     )
     stop = StopSignal(signal=15)
-    assert quantize_checkpoint(request, lambda text: None, lambda progress: None, stop) is None
+    assert (
+        quantize_checkpoint(request, lambda text: None, lambda progress: None, stop, print) is None
+    )
     assert [item.name for item in tmp_path.iterdir()] == ["m.qat"]
     assert (request.run_folder / "state" / "state.safetensors").is_file()
 
@@ -100,7 +104,9 @@ def test_groups_that_are_too_noisy_stay_in_float_and_it_is_said(
         data=labelled,
         config=QuantizeConfig(images=2, noise_images=1, threads=1, least_sqnr=150.0),
     )
-    report = quantize_checkpoint(request, told.append, lambda progress: None, StopSignal())
+    report = quantize_checkpoint(
+        request, told.append, lambda progress: None, StopSignal(), told.append
+    )
     assert report is not None
     assert set(report.kept_float) == {group.group for group in report.sensitivity}
     assert report.ap_int8 == pytest.approx(report.ap_float, abs=1e-3)

@@ -230,6 +230,28 @@ def test_a_run_killed_before_its_first_state_begins_again_and_one_with_a_lost_st
     assert (run / "last.safetensors").is_file()
 
 
+def test_a_run_killed_before_its_settings_were_written_asks_for_them(tmp_path: Path) -> None:
+    (tmp_path / LOCK).write_text('{"pid": 4194305, "host": "here", "since": "a kill -9"}')
+    with pytest.raises(UsageError, match="killed before its settings were written") as raised:
+        resolve_config(TrainRequest(flags={}, resume=True), tmp_path)
+    assert f"detkit train DIR -o {tmp_path} --resume" in raised.value.hint
+    named = TrainRequest(flags={"data": str(tmp_path)}, resume=True)
+    assert resolve_config(named, tmp_path).data == str(tmp_path)
+
+
+def test_settings_are_written_before_anything_else(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("detkit.train.run._train", end)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "run")
+    again = resolve_config(TrainRequest(flags={}, resume=True), tmp_path / "run")
+    assert again == dataclasses.replace(config, init=again.init)
+
+
 def test_time_limit_and_patience_end_a_run(config: TrainConfig, tmp_path: Path) -> None:
     limited = dataclasses.replace(config, epochs=10_000, time_limit=0.03)
     report = train(limited, tmp_path / "limited")

@@ -46,12 +46,12 @@ def quantize_checkpoint(
     log: Callable[[str], None],
     on_progress: Callable[[TrainProgress], None],
     stop: StopSignal,
-    warn: Callable[[str], None] | None = None,
+    warn: Callable[[str], None],
 ) -> QuantReport | None:
     """Writes `request.out` and its report; None where training was interrupted.
 
     Args:
-        warn: takes what nobody should overlook; else `log` does.
+        warn: takes what nobody should overlook.
 
     Raises:
         UsageError: a training under way in its folder, or one that cannot be resumed.
@@ -61,7 +61,7 @@ def quantize_checkpoint(
         BackendError: the target engine is not installed.
     """
     if not request.qat:
-        return _quantize(request, None, log)
+        return _quantize(request, None, log, warn)
     with locked_folder(request.run_folder) as killed:
         resume = _goes_on(request, killed)
         if killed:
@@ -70,10 +70,10 @@ def quantize_checkpoint(
             folder=request.run_folder,
             resume=resume,
             on_progress=on_progress,
-            warn=warn or log,
+            warn=warn,
             stop=stop,
         )
-        return _quantize(dataclasses.replace(request, resume=resume), run, log)
+        return _quantize(dataclasses.replace(request, resume=resume), run, log, warn)
 
 
 def _goes_on(request: QuantizeRequest, killed: Holder | None) -> bool:
@@ -89,7 +89,10 @@ def _goes_on(request: QuantizeRequest, killed: Holder | None) -> bool:
 
 
 def _quantize(
-    request: QuantizeRequest, run: QatRun | None, log: Callable[[str], None]
+    request: QuantizeRequest,
+    run: QatRun | None,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> QuantReport | None:
     """Quantizes, with a training where there is a `run`; None where that was interrupted."""
     config = request.config
@@ -104,7 +107,7 @@ def _quantize(
         split.class_names,
         threads=config.threads or usable_cpus(),
     ) as scorer:
-        model, methods, noise_db = prepared(parent, request, log)
+        model, methods, noise_db = prepared(parent, request, log, warn)
         trained = False
         if run is not None:
             found = train_from(model, parent, request, run, scorer, log)
@@ -152,7 +155,10 @@ def planned_steps(request: QuantizeRequest) -> list[str]:
 
 
 def prepared(
-    parent: FloatParent, request: QuantizeRequest, log: Callable[[str], None]
+    parent: FloatParent,
+    request: QuantizeRequest,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> tuple[QuantizedDetector, dict[str, int], dict[str, float]]:
     """The parent calibrated, with what INT8 would ruin in float.
 
@@ -163,7 +169,7 @@ def prepared(
     if request.resume:
         return load_start(request.run_folder)[0].eval(), {}, {}
     batches = _noise_batches(parent, request)
-    model, stats, methods = calibrated(parent, request, log)
+    model, stats, methods = calibrated(parent, request, log, warn)
     noise_db = _noise_of_groups(model, batches, log)
     _leave_in_float(model, noise_db, config.least_sqnr, log)
     if config.calibrator == "auto":  # with those in float, lest their noise hides all other
@@ -176,7 +182,10 @@ def prepared(
 
 
 def calibrated(
-    parent: FloatParent, request: QuantizeRequest, log: Callable[[str], None]
+    parent: FloatParent,
+    request: QuantizeRequest,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> tuple[QuantizedDetector, CalibrationStats, dict[str, int]]:
     """The parent with calibrated ranges, what they are from, and how many by which method.
 
@@ -197,7 +206,7 @@ def calibrated(
     content = ImageContent(parent.manifest.preprocess)
     stats = collect_stats(model, content.load(records, BATCH_SIZE))
     for text in content.warnings():
-        log(f"warning: {text}")
+        warn(text)
     methods = set_ranges(model, stats, config.calibrator)
     if config.bias_correction:
         correct_biases(model, stats)

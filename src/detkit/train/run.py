@@ -10,7 +10,7 @@ from typing import Any
 
 from detkit.artifact.outputs import begin_folder, check_output_folder
 from detkit.artifact.writing import append_line, write_text
-from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve
+from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve, to_toml
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import LOCK, Holder, check_unlocked, killed_note, locked_folder
 from detkit.core.safe_text import safe
@@ -87,6 +87,11 @@ def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
     flags = dict(request.flags)
     flags["data"] = flags.get("data") or flags.get("train_images")
     config = resolve(TrainConfig, base=saved, file=request.file, sets=request.sets, flags=flags)
+    if not config.data and request.resume:
+        raise UsageError(
+            f"the run in {out} was killed before its settings were written",
+            hint=f"name its data and settings again: detkit train DIR -o {out} --resume",
+        )
     if not config.data:
         raise UsageError("no COCO folder to train on", hint="detkit train DIR")
     paths = paths_in(config, (*PATHS, "model"), NAMES)
@@ -152,6 +157,7 @@ def run_training(
             log("no state was saved before it ended: from the beginning")
         prepared = _prepare(config, folder, resume=resume, follow=follow)
         begin_folder(folder, VERB, RUN_FILES, resume=resume)
+        write_text(folder / CONFIG, to_toml(prepared.config))  # first, for --resume after a kill
         report = _train(prepared, folder, resume=resume, follow=follow)
         write_text(folder / "report.html", render_run(folder))
         return report
