@@ -49,8 +49,12 @@ class MeasuredVariants:
     warnings: tuple[str, ...]
 
 
-def find_advice(request: AdviseRequest, log: Callable[[str], None]) -> AdviceReport:
+def find_advice(
+    request: AdviseRequest, log: Callable[[str], None], warn: Callable[[str], None]
+) -> AdviceReport:
     """Recommends a variant, INT8 by calibration alone; nothing is left on disk.
+
+    `warn` takes what nobody should overlook.
 
     Raises:
         ArtifactError: not a float detkit checkpoint.
@@ -64,7 +68,7 @@ def find_advice(request: AdviseRequest, log: Callable[[str], None]) -> AdviceRep
             data=request.data,
             config=config,
         )
-        found = measure_variants(open_parent(quantize_request), quantize_request, log)
+        found = measure_variants(open_parent(quantize_request), quantize_request, log, warn)
     decision = recommend(found.variants, request.limits, images=found.images)
     variant = None if decision.chosen is None else decision.variants[decision.chosen]
     return AdviceReport(
@@ -87,7 +91,10 @@ def find_advice(request: AdviseRequest, log: Callable[[str], None]) -> AdviceRep
 
 
 def measure_variants(
-    parent: FloatParent, quantize_request: QuantizeRequest, log: Callable[[str], None]
+    parent: FloatParent,
+    quantize_request: QuantizeRequest,
+    log: Callable[[str], None],
+    warn: Callable[[str], None],
 ) -> MeasuredVariants:
     """Makes, times and scores every variant that runs here."""
     split = parent.folder.splits[quantize_request.config.split]
@@ -97,7 +104,7 @@ def measure_variants(
         sources = VariantSources(
             checkpoint=quantize_request.checkpoint,
             parent=parent,
-            int8=calibrated(parent, quantize_request, log)[0],
+            int8=calibrated(parent, quantize_request, log, warn)[0],
             scorer=scorer,
             folder=quantize_request.out.parent,
         )

@@ -50,7 +50,7 @@ def advise(
     check_report_file(out, force=force, read=(checkpoint, data))
     limits = VariantLimits(max_drop=max_drop, max_ms=max_ms)
     request = AdviseRequest(checkpoint=checkpoint, data=data, limits=limits, threads=threads)
-    report = find_advice(request, console.log)
+    report = find_advice(request, console.log, console.warn)
     emit_report(report, out, json=json, lines=_lines(report))
     for what, why in report.absent.items():
         console.detail(f"{what}: {why}")
