@@ -31,7 +31,8 @@ WRITERS = {  # file -> what it calls, and why that is not past the one writer
     "artifact/outputs.py": {"unlink", "rmdir"},  # removes what a marker of ours lists
     "artifact/cache.py": {"unlink"},  # of ours, in the cache
     "cli/streams.py": {"os.open", "open w"},  # the streams of the process
-    "core/run_lock.py": {"open a+", "open r+", "mkdir", "unlink", "rmdir"},  # for the kernel's lock
+    # The file of the kernel's lock, which a full disk must not leave behind.
+    "core/run_lock.py": {"open a+", "open r+", "os.write", "mkdir", "unlink", "rmdir"},
     "data/coco/write.py": {"open w", "shutil.copyfileobj", "tempfile.TemporaryFile", "mkdir"},
     "data/draw.py": {"save"},  # into memory
     "engines/openvino/export.py": {"save_model", "write_bytes"},  # names of `atomic_path`
