@@ -53,10 +53,10 @@ def table_lines(records: Sequence[Record]) -> list[str]:
 
 
 def newest_weights(records: Iterable[Record]) -> list[Record]:
-    """Leaves out what was started from earlier weights of the same name."""
+    """Leaves out what was started on the same set from earlier weights of the same name."""
     ordered = sorted(records, key=lambda record: str(record["date"]))
-    newest = {record["init"]: record["init_digest"] for record in ordered}
-    return [record for record in ordered if record["init_digest"] == newest[record["init"]]]
+    newest = {(r["init"], r["set"]): r["init_digest"] for r in ordered}
+    return [r for r in ordered if r["init_digest"] == newest[r["init"], r["set"]]]
 
 
 def cells(records: Sequence[Record]) -> list[str]:

@@ -1,10 +1,11 @@
 """The promises of the tool under attack: kills, full disks, damage, hostile and dirty files.
 
-    python benchmarks/reliability.py WORK [--only kills] [--scale 1.0] -o results/reliability.json
+    python benchmarks/reliability.py run WORK [--only kills] [--scale 1.0] [-o FILE]
+    python benchmarks/reliability.py table [FILE] [--readme benchmarks/README.md]
 
-Prints a line for each kind of attack: how often it was tried, how often the promise held, and what
-went wrong first. Exit 1 where anything went wrong. A scale of 1 is the whole campaign; smaller ones
-try less often, with the same seeds.
+Prints a line for each kind of attack as it ends (how often it was tried, how often the promise
+held, what went wrong first), then the table of all. Exit 1 where anything went wrong. A scale of 1 is the
+whole campaign; smaller ones try less often, with the same seeds.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ from attacks.long import run_together, watch_training
 from attacks.pickles import read_gadgets, read_mutated
 from attacks.process import Tally, preload, run_verb
 from attacks.readers import feed_all
+from field_table import TABLE_HELP, row_line, show_table
 from rows import Row, show_rows
 
+RESULTS = Path(__file__).parent / "results" / "reliability.json"
+MARK = "reliability"
+COUNTS = ("tried", "held")
 FOLDERS = 1700  # of each of three formats
 STEPS = 1000
 UNRELIABLE = 5  # the exit code of times on a busy machine
@@ -200,26 +205,51 @@ def rows(campaign: Campaign, parts: Iterable[str]) -> Iterator[Row]:
             began = now
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("work", type=Path)
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--scale", type=float, default=1.0)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("-o", "--out", type=Path, default=None)
-    args = parser.parse_args()
+def table_lines(measured: Iterable[Row]) -> list[str]:
+    """The table in Markdown, with the sums below."""
+    found = list(measured)
+    lines = [row_line(["attack", "tried", "held"]), row_line(["---"] * 3)]
+    lines += [row_line([row["attack"], *(f"{row[k]:,}" for k in COUNTS)]) for row in found]
+    tried, held = (sum(row[key] for row in found) for key in COUNTS)
+    minutes = sum(row["seconds"] for row in found) / 60
+    return [*lines, "", f"{held:,} of {tried:,} in {minutes:.0f} minutes."]
+
+
+def run(args: argparse.Namespace) -> None:
+    """Attacks, and prints what held."""
     campaign = Campaign(work=args.work.resolve(), scale=args.scale, seed=args.seed)
     preload()
     prepare(campaign.prepared)
-    failed: list[Row] = []
+    measured: list[Row] = []
 
-    def watched() -> Iterator[Row]:
+    def kept() -> Iterator[Row]:
         for row in rows(campaign, args.only):
-            failed.extend([row] if row["held"] < row["tried"] else [])
+            measured.append(row)
             yield row
 
-    show_rows(watched(), "reliability", args.out, scale=args.scale, seed=args.seed)
-    sys.exit(bool(failed))
+    show_rows(kept(), "reliability", args.out, scale=args.scale, seed=args.seed)
+    print("\n".join(table_lines(measured)))
+    sys.exit(any(row["held"] < row["tried"] for row in measured))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    campaign = verbs.add_parser("run")
+    campaign.add_argument("work", type=Path)
+    campaign.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    campaign.add_argument("--scale", type=float, default=1.0)
+    campaign.add_argument("--seed", type=int, default=0)
+    campaign.add_argument("-o", "--out", type=Path, default=None)
+    table = verbs.add_parser("table", help=TABLE_HELP)
+    table.add_argument("results", type=Path, nargs="?", default=RESULTS)
+    table.add_argument("--readme", type=Path, default=None, help="write it between its marks")
+    args = parser.parse_args()
+    if args.verb == "run":
+        run(args)
+        return
+    record = json.loads(args.results.read_text(encoding="utf-8"))
+    show_table(table_lines(record["rows"]), MARK, args.readme)
 
 
 if __name__ == "__main__":
