@@ -4,8 +4,8 @@
     python benchmarks/reliability.py table [FILE] [--readme benchmarks/README.md]
 
 Prints a line for each kind of attack as it ends (how often it was tried, how often the promise
-held, what went wrong first), then the table of all. Exit 1 where anything went wrong. A scale of 1 is the
-whole campaign; smaller ones try less often, with the same seeds.
+held, what went wrong first), then the table of all. Exit 1 where anything went wrong. A scale of 1
+is the whole campaign; smaller ones try less often, with the same seeds.
 """
 
 from __future__ import annotations
