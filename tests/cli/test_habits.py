@@ -67,7 +67,13 @@ def test_flags_of_other_tools_get_what_is_meant(verb: str, flag: str, hint: str)
             "model=a.onnx source=photos conf=0.3 project=drawn",
             "detkit predict a.onnx photos --conf 0.3 --out drawn",
         ),
+        (
+            "predict",
+            "source=photos conf=0.3 model=a.onnx",
+            "detkit predict a.onnx photos --conf 0.3 -o DIR",
+        ),
         ("export", "a.safetensors format=onnx", "detkit export a.safetensors --to onnx"),
+        ("export", "format=onnx", "detkit export CHECKPOINT --to onnx"),
         ("train", "'data=two words'", "detkit train 'two words'"),
     ],
 )

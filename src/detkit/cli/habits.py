@@ -116,6 +116,11 @@ class Taken:
     def program(self) -> str:
         return f"detkit {self.verb}"
 
+    @property
+    def arguments(self) -> list[str]:
+        """What its arguments are called, in the order of the usage line."""
+        return [flag.value.lower() for flag in self.flags if not flag.names]
+
     def spelling(self, word: str, value: str = "") -> str:
         """How a thing of this name is given here: a flag, an argument, --set; else nothing."""
         name = word.replace("_", "-")
@@ -163,18 +168,41 @@ def unknown_flag_hint(flag: str, taken: Taken) -> str:
 def refuse_assignments(args: Sequence[str], taken: Taken) -> None:
     """Raises UsageError where arguments are written as key=value, with the line to type."""
     groups = list(_groups(args, taken.flags))
-    if not any(map(_is_assignment, groups)):
-        return
-    words: list[str] = []
+    if any(map(_is_assignment, groups)):
+        line, unknown = _line_to_type(groups, taken)
+        missing = f", and nothing is called {', '.join(unknown)}" if unknown else ""
+        raise UsageError(f"values are given by flags here, not as key=value{missing}", hint=line)
+
+
+def _line_to_type(groups: Sequence[Sequence[str]], taken: Taken) -> tuple[str, list[str]]:
+    """The line that says the same, arguments as the usage line has them, and what it lacks.
+
+    Also the keys that mean nothing.
+    """
+    arguments = dict.fromkeys(taken.arguments, "")
+    bare: list[str] = []
+    flags: list[str] = []
     unknown: list[str] = []
     for group in groups:
         key, _, value = group[0].partition("=")
-        found = taken.meant(key, shlex.quote(value)) if _is_assignment(group) else shlex.join(group)
-        (words if found else unknown).append(found or key)
-    missing = f", and nothing is called {', '.join(unknown)}" if unknown else ""
-    # Arguments first, as the usage line has them.
-    line = " ".join([taken.program, *sorted(words, key=lambda word: word.startswith("-"))])
-    raise UsageError(f"values are given by flags here, not as key=value{missing}", hint=line)
+        if not _is_assignment(group):
+            (flags if group[0].startswith("-") else bare).append(shlex.join(group))
+        elif (place := taken.meant(key).lower()) in arguments:
+            arguments[place] = shlex.quote(value)
+        elif found := taken.meant(key, shlex.quote(value)):
+            flags.append(found)
+        else:
+            unknown.append(key)
+    free = [place for place, word in arguments.items() if not word]
+    arguments.update(zip(free, bare, strict=False))
+    given = {word.partition(" ")[0] for word in flags}
+    for flag in (flag for flag in taken.flags if flag.required):
+        if flag.names and given.isdisjoint(flag.names):
+            flags.append(f"{flag.names[0]} {flag.value}")
+        elif not flag.names:
+            arguments[flag.value.lower()] = arguments[flag.value.lower()] or flag.value
+    words = [*filter(None, arguments.values()), *bare[len(free) :], *flags]
+    return " ".join([taken.program, *words]), unknown
 
 
 def verb_hint(words: Sequence[str], verbs: Mapping[str, object]) -> str:
