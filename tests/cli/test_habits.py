@@ -73,6 +73,11 @@ def test_flags_of_other_tools_get_what_is_meant(verb: str, flag: str, hint: str)
             "detkit predict a.onnx photos --conf 0.3 -o DIR",
         ),
         ("export", "a.safetensors format=onnx", "detkit export a.safetensors --to onnx"),
+        (
+            "data convert",
+            "source=yolo format=yolo",
+            "detkit data convert yolo --from yolo -o DIR",
+        ),
         ("export", "format=onnx", "detkit export CHECKPOINT --to onnx"),
         ("train", "'data=two words'", "detkit train 'two words'"),
     ],
@@ -82,7 +87,9 @@ def test_key_value_arguments_get_the_line_to_type(verb: str, args: str, line: st
     with pytest.raises(UsageError, match="key=value") as raised:
         refuse_assignments(shlex.split(args), command.taken)
     assert raised.value.hint == line
-    context = command.make_context("detkit", shlex.split(line)[2:])  # typer understands it
+    context = command.make_context(
+        "detkit", shlex.split(line)[1 + len(verb.split()) :]
+    )  # typer understands it
     assert context.params
 
 

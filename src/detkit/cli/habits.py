@@ -140,7 +140,8 @@ class Taken:
     def meant(self, word: str, value: str = "") -> str:
         """How what another tool calls by a word is given here; else nothing."""
         key = word.replace("_", "-").lower()
-        for name in (key, *FLAGS_OF_OTHERS.get(key, ())):
+        names = (key, *FLAGS_OF_OTHERS.get(key, ()))
+        for name in sorted(names, key=lambda name: name not in self.arguments):
             if found := self.spelling(name, value):
                 return found
         return ""
