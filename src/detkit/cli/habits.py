@@ -43,9 +43,14 @@ VERBS_OF_OTHERS = {
 }
 # Flags of other tools: what may be meant, in the order it is looked for among what the verb takes.
 FLAGS_OF_OTHERS: dict[str, tuple[str, ...]] = {
+    "algo": ("searcher",),
+    "algorithm": ("searcher",),
     "arch": ("model",),
     "batch-size": ("batch",),
     "bs": ("batch",),
+    "calib": ("data",),
+    "calib-data": ("data",),
+    "calibration-data": ("data",),
     "cfg": ("model", "config"),
     "checkpoint": ("init", "model"),
     "conf-thres": ("conf", "score"),
@@ -76,6 +81,8 @@ FLAGS_OF_OTHERS: dict[str, tuple[str, ...]] = {
     "input": ("images", "file"),
     "input-size": ("imgsz", "size"),
     "iou-thres": ("iou",),
+    "iterations": ("runs",),
+    "iters": ("runs",),
     "learning-rate": ("lr",),
     "lr0": ("lr",),
     "lrf": ("final_lr",),
@@ -95,6 +102,7 @@ FLAGS_OF_OTHERS: dict[str, tuple[str, ...]] = {
     "size": ("imgsz",),
     "source": ("images", "src"),
     "src": ("src",),
+    "strategy": ("searcher",),
     "val": ("data",),
     "warmup": ("warmup_epochs",),
     "wd": ("weight_decay",),
