@@ -100,13 +100,13 @@ def victims(data: Path, checkpoint: Path, voc: Path) -> list[Victim]:
                 folder="out",
             )
             for name, begin, times in (
-                ("proxy", proxy, 30),
+                ("proxy", proxy, 15),
                 ("train", trained, 15),
                 ("supernet", shared, 15),
             )
         ),
         *(
-            Victim(name=name, begin=begin, again=[*begin, "--force"], result=_files, kills=32)
+            Victim(name=name, begin=begin, again=[*begin, "--force"], result=_files, kills=36)
             for name, begin in (("export", export), ("synth", synth), ("convert", convert))
         ),
     ]
