@@ -54,9 +54,16 @@ def test_auto_takes_the_starter_weights_of_the_architecture_and_says_so(
 ) -> None:
     found = begin(config, init="auto")
     path = starters / "yolo-nas-p.safetensors"
-    assert (found.init, found.weights_taken, found.classes_known) == ("yolo-nas-p", 1.0, 1)
-    assert found.parents[0].sha256 == sha256_of(path)
-    assert (found.origin.licence, found.origin.source) == ("Apache-2.0", "detkit starter weights")
+    assert (found.lineage.init, found.lineage.weights_taken, found.lineage.classes_known) == (
+        "yolo-nas-p",
+        1.0,
+        1,
+    )
+    assert found.lineage.parents[0].sha256 == sha256_of(path)
+    assert (found.lineage.origin.licence, found.lineage.origin.source) == (
+        "Apache-2.0",
+        "detkit starter weights",
+    )
     assert found.notes == (
         "starts from the starter weights yolo-nas-p (Apache-2.0): 100 % of the weights, 1 of 2"
         " classes new",
@@ -73,21 +80,24 @@ def test_none_is_from_scratch_and_draws_the_same_weights_as_ever(
 ) -> None:
     for init in ("none", ""):  # the latter in settings written before there were starter weights
         found = begin(config, init=init)
-        assert (found.init, found.parents, found.notes) == ("none", (), ())
-        assert (found.origin.licence, found.origin.source) == ("", "trained from scratch")
+        assert (found.lineage.init, found.lineage.parents, found.notes) == ("none", (), ())
+        assert (found.lineage.origin.licence, found.lineage.origin.source) == (
+            "",
+            "trained from scratch",
+        )
         fresh = new_detector(found.model.spec, config.seed).state_dict()
         assert all(torch.equal(t, fresh[n]) for n, t in found.model.state_dict().items())
-    assert begin(config, init="none", licence="MIT").origin.licence == "MIT"
+    assert begin(config, init="none", licence="MIT").lineage.origin.licence == "MIT"
 
 
 def test_auto_is_from_scratch_where_nothing_is_near_and_says_so(
     starters: Path, config: TrainConfig
 ) -> None:
     found = begin(config, init="auto", model="yolo-nas-n")
-    assert found.init == "none"
+    assert found.lineage.init == "none"
     assert found.notes == ("from scratch: no starter weights for yolo-nas-n",)
     (starters / "yolo-nas-p.safetensors").unlink()
-    assert begin(config, init="auto").init == "none"
+    assert begin(config, init="auto").lineage.init == "none"
 
 
 def test_auto_takes_a_near_architecture_s_and_says_the_share(
@@ -96,8 +106,8 @@ def test_auto_takes_a_near_architecture_s_and_says_the_share(
     spec = dataclasses.replace(ZOO["yolo-nas-p"], name="mine", stem=24)
     (tmp_path / "mine.json").write_text(to_json(spec))
     found = begin(config, init="auto", model=str(tmp_path / "mine.json"))
-    assert found.init == "yolo-nas-p"
-    assert 0.9 < found.weights_taken < 1
+    assert found.lineage.init == "yolo-nas-p"
+    assert 0.9 < found.lineage.weights_taken < 1
     assert "(Apache-2.0), the channels that both have: 99." in found.notes[0]
     assert found.model.spec.stem == 24
 
@@ -187,7 +197,7 @@ def test_a_yolox_gives_all_but_its_predictors_to_a_network_with_our_head(
     asked = dataclasses.replace(config, model="yolox-nano", imgsz="64")
     found = begin(asked, init=str(path))
     assert (found.model.spec.name, found.model.spec.family) == ("yolox-nano-dfl", "yolox-dfl")
-    assert (found.origin.licence, found.classes_known) == ("Apache-2.0", 0)
+    assert (found.lineage.origin.licence, found.lineage.classes_known) == ("Apache-2.0", 0)
     assert "trained with detkit's head, as yolox-nano-dfl" in found.notes[0]
     given, fresh = parent.state_dict(), begin(asked, init="none").model.state_dict()
     for name, tensor in found.model.state_dict().items():
@@ -196,4 +206,4 @@ def test_a_yolox_gives_all_but_its_predictors_to_a_network_with_our_head(
     trained = tmp_path / "trained.safetensors"
     save_checkpoint(trained, found.model, dataclasses.replace(manifest, arch=found.model.spec))
     again = begin(asked, init=str(trained))
-    assert (again.weights_taken, again.classes_known) == (1.0, 2)
+    assert (again.lineage.weights_taken, again.lineage.classes_known) == (1.0, 2)

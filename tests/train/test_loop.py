@@ -205,6 +205,28 @@ def test_a_resumed_run_may_be_longer_but_not_another(config: TrainConfig, tmp_pa
     assert all(name in raised.value.hint for name in MAY_CHANGE)
 
 
+def test_a_run_goes_on_without_the_weights_it_began_from(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    train(config, tmp_path / "first")
+    first = tmp_path / "first" / "last.safetensors"
+    config = dataclasses.replace(config, init=str(first), model="", epochs=1)
+    train(config, tmp_path / "run")
+    shutil.copytree(tmp_path / "run", tmp_path / "other")
+    resumed = TrainRequest(flags={"epochs": 2}, resume=True)
+    train(resolve_config(resumed, tmp_path / "other"), tmp_path / "other", resumed)
+    first.unlink()
+    report = train(resolve_config(resumed, tmp_path / "run"), tmp_path / "run", resumed)
+    assert (report.init, report.weights_taken, report.epochs) == (str(first), 1.0, 2)
+    ways = [load_checkpoint(tmp_path / name / "last.safetensors") for name in ("run", "other")]
+    assert ways[0][1].parents == ways[1][1].parents != ()
+    states = (model.state_dict().values() for model, _ in ways)
+    assert all(torch.equal(a, b) for a, b in zip(*states, strict=True))
+    fresh = TrainRequest(flags={}, resume=False)
+    with pytest.raises(ArtifactError, match="no such file"):
+        train(config, tmp_path / "another", fresh)
+
+
 def test_a_run_killed_before_its_first_state_begins_again_and_one_with_a_lost_state_does_not(
     config: TrainConfig, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ import torch
 
 from detkit.config import TrainConfig
 from detkit.core.errors import ArtifactError, TrainingError, UsageError
+from detkit.core.serialization import from_json, to_json
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.train.run_inputs import (
     RunInputs,
@@ -131,13 +132,18 @@ def test_a_folder_that_moved_is_the_same_inputs_and_swapped_classes_are_not(
         check_inputs(before, inputs(config), last=tmp_path / "last.safetensors")
 
 
-def test_an_init_that_was_made_again_is_another_input(config: TrainConfig, tmp_path: Path) -> None:
+def test_the_first_weights_are_no_input_of_a_run_that_goes_on(
+    config: TrainConfig, tmp_path: Path
+) -> None:
     path = tmp_path / "first.safetensors"
     setup = build_setup(config)
     save_checkpoint(path, setup.model, setup.manifest(config, {}))
     config = dataclasses.replace(config, init=str(path), model="")
     before = inputs(config)
-    assert inputs(config) == before
-    save_checkpoint(path, setup.model, setup.manifest(config, {"ap": 0.5}))
-    with pytest.raises(TrainingError, match="the weights it starts from changed"):
-        check_inputs(before, inputs(config), last=tmp_path / "last.safetensors")
+    path.unlink()
+    lineage = from_json(RunInputs, to_json(before)).lineage
+    assert lineage == before.lineage
+    again = build_setup(config, lineage)
+    assert again.parents == lineage.parents != ()
+    now = inputs_of(again, config, torch.device("cpu"), fixed_settings(config))
+    check_inputs(before, now, last=None)

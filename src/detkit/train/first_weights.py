@@ -26,18 +26,27 @@ NEAR = 0.5  # share of the weights of two networks that both must have to be nea
 
 
 @dataclass(frozen=True, kw_only=True)
-class FirstWeights:
-    """A network with its first weights, and what is known of those.
+class Lineage:
+    """Of what network a run's first weights are, and where they come from.
 
+    Kept in the state of the run, which goes on from its own weights: the first ones may be gone.
     `init` is the setting as resolved, never auto: with it a later run starts from the same.
     """
 
-    model: Detector
+    arch: ArchSpec
     init: str
     origin: WeightsOrigin
     parents: tuple[Parent, ...] = ()
     weights_taken: float = 0.0  # share of the weights, class predictors aside
     classes_known: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstWeights:
+    """A network with its first weights, and what its user should read of them."""
+
+    model: Detector
+    lineage: Lineage
     notes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -65,16 +74,27 @@ def first_weights(config: TrainConfig, class_names: tuple[str, ...]) -> FirstWei
     return _from_file(Path(config.init), config, class_names)
 
 
+def going_on(lineage: Lineage, config: TrainConfig) -> FirstWeights:
+    """The network of a run that goes on: its weights are in its state."""
+    began = f", which began from {lineage.init}" if lineage.init != NO_INIT else ""
+    return FirstWeights(
+        model=new_detector(lineage.arch, config.seed),
+        lineage=lineage,
+        notes=(f"goes on from its own weights{began}",),
+    )
+
+
 def _fresh(
     config: TrainConfig, class_names: tuple[str, ...], notes: tuple[str, ...] = ()
 ) -> FirstWeights:
     asked = find_arch(config.model or DEFAULT_MODEL)
     if asked.family in TRAINED_AS:
         notes = (*notes, _head_note(asked))
+    spec = _task_spec(asked, config, class_names)
+    origin = WeightsOrigin(licence=config.licence, source=FROM_SCRATCH)
     return FirstWeights(
-        model=new_detector(_task_spec(asked, config, class_names), config.seed),
-        init=NO_INIT,
-        origin=WeightsOrigin(licence=config.licence, source=FROM_SCRATCH),
+        model=new_detector(spec, config.seed),
+        lineage=Lineage(arch=spec, init=NO_INIT, origin=origin),
         notes=notes,
     )
 
@@ -108,11 +128,14 @@ def _from_starter(
     )
     return FirstWeights(
         model=model,
-        init=name,
-        origin=inherited.origin,
-        parents=(parent_of(path),),
-        weights_taken=round(taken.share, 4),
-        classes_known=taken.classes,
+        lineage=Lineage(
+            arch=spec,
+            init=name,
+            origin=inherited.origin,
+            parents=(parent_of(path),),
+            weights_taken=round(taken.share, 4),
+            classes_known=taken.classes,
+        ),
         notes=(note, *(inherited.notes if config.licence else ())),
         warnings=inherited.warnings,
     )
@@ -129,11 +152,14 @@ def _from_file(path: Path, config: TrainConfig, class_names: tuple[str, ...]) ->
         note = f"weights of {path.name} but its predictors; {_head_note(parent.spec)}"
     return FirstWeights(
         model=model,
-        init=str(path),
-        origin=inherited.origin,
-        parents=(parent_of(path),),
-        weights_taken=round(taken.share, 4),
-        classes_known=taken.classes,
+        lineage=Lineage(
+            arch=model.spec,
+            init=str(path),
+            origin=inherited.origin,
+            parents=(parent_of(path),),
+            weights_taken=round(taken.share, 4),
+            classes_known=taken.classes,
+        ),
         notes=(note, *inherited.notes),
         warnings=inherited.warnings,
     )

@@ -304,7 +304,8 @@ class Trainer:
         self.on_progress(progress)
 
     def _finish(self, stopped_by: str) -> TrainReport:
-        best, start = self.out / "best.safetensors", self.setup.start
+        best = self.out / "best.safetensors"
+        lineage = self.setup.start.lineage if self.setup.start else None
         counts = {split.split: split for split in self.setup.folder.report.splits}["train"]
         report = TrainReport(
             checkpoint=str(best if best.is_file() else self.out / "last.safetensors"),
@@ -324,9 +325,9 @@ class Trainer:
             dropped_images=counts.dropped_images,
             dropped_boxes=counts.dropped_boxes,
             stopped_by=stopped_by,
-            init="" if start is None else start.init,
-            weights_taken=0.0 if start is None else start.weights_taken,
-            classes_known=0 if start is None else start.classes_known,
+            init=lineage.init if lineage else "",
+            weights_taken=lineage.weights_taken if lineage else 0.0,
+            classes_known=lineage.classes_known if lineage else 0,
             licence=self.setup.origin.licence,
             weights_source=self.setup.origin.source,
         )

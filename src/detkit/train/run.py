@@ -50,6 +50,7 @@ NAMES = {  # that are no paths
     "model": tuple(ZOO),
     "teacher_outputs": tuple(PRESETS),
 }
+FIRST = ("init", "model")  # settings of files that only the beginning of a run reads
 VERB = "train"  # that a run folder is made by
 RUN_FILES = (  # that a run writes into its folder
     CONFIG,
@@ -96,7 +97,9 @@ def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
         raise UsageError("no COCO folder to train on", hint="detkit train DIR")
     paths = paths_in(config, (*PATHS, "model"), NAMES)
     if saved:
-        check_still_there(paths, f"detkit train -o {out} --resume")
+        begun = out is not None and (out / STATE).is_file()
+        needed = {key: path for key, path in paths.items() if not (begun and key in FIRST)}
+        check_still_there(needed, f"detkit train -o {out} --resume")
     return with_paths(config, paths)
 
 
@@ -205,11 +208,14 @@ def _goes_on(
 
 def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow) -> PreparedRun:
     """Opens all that the run reads, and says what it is."""
+    lineage = None
     if resume:
-        check_settings(read_state(folder / STATE).inputs, fixed_settings(config), MAY_CHANGE)
-    setup = build_setup(config)
+        before = read_state(folder / STATE).inputs
+        check_settings(before, fixed_settings(config), MAY_CHANGE)
+        lineage = before.lineage
+    setup = build_setup(config, lineage)
     assert setup.start is not None
-    config = replace(config, init=setup.start.init)
+    config = replace(config, init=setup.start.lineage.init)
     config, notes = with_chosen_epochs(config, setup)
     check_batch_norms(setup.model, setup.train, config.batch)
     lines = (*describe_setup(setup, folder), *notes)

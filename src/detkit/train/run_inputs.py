@@ -21,6 +21,7 @@ from detkit.core.serialization import digest_of, from_plain, to_plain
 from detkit.data.coco.content import content_digest
 from detkit.data.coco.folder import CocoSplit
 from detkit.engines import TRAINING
+from detkit.train.first_weights import Lineage
 from detkit.train.setup import TrainSetup
 from detkit.train.step import uses_bfloat16
 
@@ -52,6 +53,7 @@ class RunInputs:
     Attributes:
         settings: those that make another run, by their keys.
         files: digests of what was read beside the data, by what it is for.
+        lineage: of the first weights of a training, which are not needed to go on.
         rounding: what the last bits depend on: threads, device, versions.
     """
 
@@ -61,6 +63,7 @@ class RunInputs:
     settings: dict[str, Any] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     rounding: dict[str, str] = field(default_factory=dict)
+    lineage: Lineage | None = None
 
 
 def paths_in(
@@ -114,6 +117,7 @@ def inputs_of(
         settings=dict(settings),
         files=_files(setup, config),
         rounding=_rounding(config, device),
+        lineage=setup.start.lineage if setup.start else None,
     )
 
 
@@ -199,7 +203,7 @@ def split_inputs(split: CocoSplit) -> SplitInputs:
 
 def _files(setup: TrainSetup, config: TrainConfig) -> dict[str, str]:
     files = {}
-    if setup.parents:
+    if setup.parents and setup.start is None:
         files["weights it starts from"] = digest_of([one.sha256 for one in setup.parents])
     if config.teacher:
         paths = [path for path in files_of(Path(config.teacher)) if path.is_file()]

@@ -27,7 +27,7 @@ from detkit.nn.detector import Detector, cost_metrics
 from detkit.spec.arch import STRIDES
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
-from detkit.train.first_weights import FirstWeights, first_weights
+from detkit.train.first_weights import FirstWeights, Lineage, first_weights, going_on
 from detkit.train.teacher import DenseTeacher, prepare_lesson
 
 EARLY_PARTS = ("stem", "stage1", "stage2")  # up to stride 8, in the backbone of every family
@@ -85,8 +85,11 @@ class TrainSetup:
         )
 
 
-def build_setup(config: TrainConfig) -> TrainSetup:
+def build_setup(config: TrainConfig, lineage: Lineage | None = None) -> TrainSetup:
     """Checks the folder, builds the network and loads what it starts from.
+
+    Args:
+        lineage: of a run that goes on; its first weights are not read again.
 
     Raises:
         DataError: no folder, no train or val split, or too much of it unusable.
@@ -95,7 +98,8 @@ def build_setup(config: TrainConfig) -> TrainSetup:
     """
     find_device(config.device)
     folder = open_splits(config)
-    start = first_weights(config, folder.splits["train"].class_names)
+    class_names = folder.splits["train"].class_names
+    start = going_on(lineage, config) if lineage else first_weights(config, class_names)
     freeze(start.model, config.freeze)
     lesson = prepare_lesson(config, folder, start.model)
     train = lesson.folder.splits["train"]
@@ -106,9 +110,9 @@ def build_setup(config: TrainConfig) -> TrainSetup:
         val=lesson.folder.splits["val"],
         model=start.model,
         preprocess=Preprocess.filling(start.model.spec.image_size),
-        parents=start.parents,
+        parents=start.lineage.parents,
         notes=(*start.notes, *lesson.notes),
-        origin=start.origin,
+        origin=start.lineage.origin,
         start=start,
         teacher=lesson.dense,
     )

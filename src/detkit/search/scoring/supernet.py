@@ -129,7 +129,7 @@ def supernet_setup(config: SearchConfig, settings: TrainConfig, space: SearchSpa
     origin = WeightsOrigin(licence=settings.licence, source=FROM_SCRATCH)
     if settings.init != NO_INIT:
         start = first_weights(settings, train.class_names)
-        parents, origin = start.parents, start.origin
+        parents, origin = start.lineage.parents, start.lineage.origin
         notes = (*start.notes, *start.warnings)
         warm_start(supernet, start.model, settings.init)
     size = supernet.spec.image_size
