@@ -27,7 +27,7 @@ NEAR = 0.5  # share of the weights of two networks that both must have to be nea
 
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """Of what network a run's first weights are, and where they come from.
+    """The network that a run's first weights are of, and where they come from.
 
     Kept in the state of the run, which goes on from its own weights: the first ones may be gone.
     `init` is the setting as resolved, never auto: with it a later run starts from the same.
@@ -75,7 +75,7 @@ def first_weights(config: TrainConfig, class_names: tuple[str, ...]) -> FirstWei
 
 
 def going_on(lineage: Lineage, config: TrainConfig) -> FirstWeights:
-    """The network of a run that goes on: its weights are in its state."""
+    """Makes the network of a run that goes on: its weights are in its state."""
     began = f", which began from {lineage.init}" if lineage.init != NO_INIT else ""
     return FirstWeights(
         model=new_detector(lineage.arch, config.seed),
