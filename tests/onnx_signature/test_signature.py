@@ -183,3 +183,32 @@ def test_outputs_may_be_named_where_their_order_differs() -> None:
     with pytest.raises(ArtifactError, match="no output 'out3'") as caught:
         sign(PATH, graph((1, 9, 2), (1, 9, 4)), OnnxDescription(outputs=lost))
     assert caught.value.hint.startswith("did you mean 'out")
+
+
+def typed(*outputs: tuple[str, str]) -> OnnxGraph:
+    """A graph of suppressed detections: name and type of each output."""
+    made = [
+        TensorInfo(name=name, dtype=dtype, shape=("n", 4) if name == "boxes" else ("n",))
+        for name, dtype in outputs
+    ]
+    return dataclasses.replace(graph(), outputs=tuple(made))
+
+
+BOXES = ("boxes", "float32")
+
+
+def test_scores_and_labels_are_told_apart_by_their_types() -> None:
+    preset = PRESETS["torchvision"]
+    labels_first = typed(BOXES, ("l", "int64"), ("s", "float32"))
+    scores_first = typed(BOXES, ("s", "float32"), ("l", "int64"))
+    wanted = {"boxes": "boxes", "labels": "l", "scores": "s"}
+    assert sign(PATH, labels_first, preset).tensors == wanted
+    assert sign(PATH, scores_first, preset).tensors == wanted
+    untyped = typed(BOXES, ("l", "float32"), ("s", "float32"))
+    assert sign(PATH, untyped, preset).tensors == wanted
+    named = OutputSpec(roles=("boxes", "labels", "scores"), names={"scores": "l", "labels": "s"})
+    with pytest.raises(ArtifactError, match="'l' is int64 and cannot be scores") as caught:
+        sign(PATH, scores_first, OnnxDescription(outputs=named))
+    assert caught.value.hint == '"names": {"scores": "s", "labels": "l"}'
+    with pytest.raises(ArtifactError, match="'s' is int32 and cannot be scores"):
+        sign(PATH, typed(BOXES, ("l", "int64"), ("s", "int32")), preset)

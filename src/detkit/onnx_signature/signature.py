@@ -121,8 +121,11 @@ def sign(path: Path, graph: OnnxGraph, spec: OnnxDescription) -> DescribedSignat
 def tensors_of(where: str, graph: OnnxGraph, spec: OutputSpec) -> dict[str, TensorInfo]:
     """The output of each role, by name where the description names it, else by order.
 
+    Scores and labels in the other order are known by their types: some detectors of torchvision
+    give the one first, some the other.
+
     Raises:
-        ArtifactError: it is not there.
+        ArtifactError: it is not there, or scores are whole numbers.
     """
     by_name = {tensor.name: tensor for tensor in graph.outputs}
     found: dict[str, TensorInfo] = {}
@@ -142,7 +145,25 @@ def tensors_of(where: str, graph: OnnxGraph, spec: OutputSpec) -> dict[str, Tens
                 f" {len(spec.roles)}: {', '.join(spec.roles)}",
                 hint=f"detkit info {where} lists the presets that fit",
             )
+    scores, labels = found.get("scores"), found.get("labels")
+    if scores and labels and is_whole(scores) and not is_whole(labels):
+        if not {"scores", "labels"}.isdisjoint(spec.names):
+            raise ArtifactError(
+                f"{where}: output '{scores.name}' is {scores.dtype} and cannot be scores",
+                hint=f'"names": {{"scores": "{labels.name}", "labels": "{scores.name}"}}',
+            )
+        found.update(scores=labels, labels=scores)
+    elif scores and is_whole(scores):
+        raise ArtifactError(
+            f"{where}: output '{scores.name}' is {scores.dtype} and cannot be scores",
+            hint=f"detkit info {where} lists the presets that fit",
+        )
     return found
+
+
+def is_whole(tensor: TensorInfo) -> bool:
+    """Whether a tensor holds whole numbers."""
+    return "int" in tensor.dtype
 
 
 # --- the input -----------------------------------------------------------------------------------
