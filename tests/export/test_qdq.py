@@ -160,6 +160,31 @@ def test_weights_become_int8_with_the_codes_of_torch(target: str, bits: int, las
     assert scale == pytest.approx(weight_scale(weight, bits).numpy())
 
 
+def test_biases_are_integers_in_steps_of_input_times_weight() -> None:
+    """As engines add them; ONNX Runtime 1.18, 1.20 and 1.22 fuse no convolution with float ones."""
+    layer = Layer()
+    model = for_engine(traced(layer, images()), "onnxruntime")
+    (conv,) = of_type(model, "Conv")
+    held, made_by = constants(model.graph), makers(model)
+    source, weight, bias = (made_by[name] for name in conv.input)
+    codes, scale = (held[name] for name in bias.input)
+    assert (bias.op_type, codes.dtype) == ("DequantizeLinear", np.int32)
+    assert scale == pytest.approx(held[source.input[1]] * held[weight.input[1]])
+    assert layer.conv.conv.bias is not None
+    off = codes * scale - layer.conv.conv.bias.detach().numpy()
+    assert np.abs(off / scale).max() <= 0.51
+
+
+def test_a_bias_that_no_integer_holds_stays_a_float() -> None:
+    layer = Layer()
+    with torch.no_grad():
+        assert layer.conv.conv.bias is not None
+        layer.conv.conv.bias[0] = 1e9
+    model = for_engine(traced(layer, images()), "onnxruntime")
+    (conv,) = of_type(model, "Conv")
+    assert constants(model.graph)[conv.input[2]].dtype == np.float32
+
+
 class Upsampling(nn.Module):
     """A transposed convolution as INT8 engines run it, its tensors rounded."""
 
