@@ -22,6 +22,7 @@ from pathlib import Path
 from attacks.kills import QUIET, TRAIN, fresh
 from attacks.process import Tally, files_below, preload, run_verb
 
+UNDO = "-journal"  # of SQLite, which takes back half a step by it when it opens the file again
 WHOLE_FILES = (".jpg", ".png", ".html", ".onnx", ".xml", ".bin", ".safetensors")
 SOURCE = Path(__file__).with_name("disk_full.c")
 
@@ -131,9 +132,13 @@ def _failure(is_clean: bool, stderr: str, folder: Path, whole: dict[str, bytes])
         return f"does not say why: {stderr[-200:]}"
     for path in files_below(folder):
         name = path.relative_to(folder).as_posix()
-        if name not in whole:
+        if name not in whole and not name.endswith(UNDO):
             return f"left behind: {name}"
-        if path.suffix in WHOLE_FILES and path.stat().st_size < 0.9 * len(whole[name]):
+        if (
+            name in whole
+            and path.suffix in WHOLE_FILES
+            and path.stat().st_size < 0.9 * len(whole[name])
+        ):
             return f"half a file: {name}"
     return ""
 

@@ -56,10 +56,10 @@ def watch_training(data: Path, work: Path, *, steps: int) -> Tally:
     return tally
 
 
-def run_together(prepared: Path, work: Path, *, times: int) -> Iterator[Tally]:
+def run_together(prepared: Path, work: Path, *, times: int, only: str = "") -> Iterator[Tally]:
     """Runs two of each verb at once with one output: one error at most, and a whole result."""
     for name, args in verbs(prepared).items():
-        if name in TOGETHER:
+        if name in TOGETHER and only in ("", name):
             yield _two_of(name, args, work / name.replace(" ", "-"), times)
 
 

@@ -132,6 +132,8 @@ def test_point_outside_the_space_is_refused(change: dict[str, Any], message: str
         ({"block": ("cps",)}, "unknown block"),
         ({"stem": tuple(range(1, 2000))}, "stem has 1999 values"),
         ({"stages.00.out": (16,)}, "no field '00'"),
+        ({"stages.2.hidden.concat": (False, True)}, "no field 'concat'"),
+        ({"family.x": ("a",)}, "no field 'x'"),
         ({"neck.*.out": ((8, 8, 8, 8),), "neck.1.out": (8,)}, "both vary neck.1.out"),
     ],
 )

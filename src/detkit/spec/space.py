@@ -223,7 +223,8 @@ def _key(plain: Any, key: str, where: str) -> Any:
         return key
     if isinstance(plain, list) and key in map(str, range(len(plain))):
         return int(key)
-    known = plain if isinstance(plain, dict) else map(str, range(len(plain or ())))
+    inside = range(len(plain)) if isinstance(plain, list) else plain
+    known = map(str, inside) if isinstance(inside, (dict, range)) else ()  # a number has no fields
     raise UsageError(f"{where}: no field '{key}' to vary", hint=did_you_mean(key, known))
 
 
