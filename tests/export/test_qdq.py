@@ -168,7 +168,8 @@ def test_biases_are_integers_in_steps_of_input_times_weight() -> None:
     held, made_by = constants(model.graph), makers(model)
     source, weight, bias = (made_by[name] for name in conv.input)
     codes, scale = (held[name] for name in bias.input)
-    assert (bias.op_type, codes.dtype) == ("DequantizeLinear", np.int32)
+    assert bias.op_type == "DequantizeLinear"
+    assert codes.dtype == np.int32
     assert scale == pytest.approx(held[source.input[1]] * held[weight.input[1]])
     assert layer.conv.conv.bias is not None
     off = codes * scale - layer.conv.conv.bias.detach().numpy()

@@ -142,6 +142,7 @@ def test_the_first_weights_are_no_input_of_a_run_that_goes_on(
     before = inputs(config)
     path.unlink()
     lineage = from_json(RunInputs, to_json(before)).lineage
+    assert lineage is not None
     assert lineage == before.lineage
     again = build_setup(config, lineage)
     assert again.parents == lineage.parents != ()
