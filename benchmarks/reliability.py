@@ -227,20 +227,15 @@ def run(args: argparse.Namespace) -> None:
     )
     preload()
     prepare(campaign.prepared)
-    measured: list[Row] = []
-
-    def kept() -> Iterator[Row]:
-        for row in rows(campaign, args.only):
-            measured.append(row)
-            yield row
-
-    before = json.loads(args.out.read_text("utf-8"))["rows"] if args.again else []
-    show_rows(kept(), "reliability", args.out, scale=args.scale, seed=args.seed)
-    if args.again:
-        record = json.loads(args.out.read_text("utf-8"))
-        newer = {row["attack"]: row for row in record["rows"]}
-        record["rows"] = [newer.get(row["attack"], row) for row in before]
-        args.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    earlier = json.loads(args.out.read_text("utf-8"))["rows"] if args.again else []
+    measured = show_rows(
+        rows(campaign, args.only),
+        "reliability",
+        args.out,
+        earlier=earlier,
+        scale=args.scale,
+        seed=args.seed,
+    )
     print("\n".join(table_lines(measured)))
     sys.exit(any(row["held"] < row["tried"] for row in measured))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,19 @@ def add_out_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--out", type=Path, default=None)
 
 
-def show_rows(rows: Iterable[Row], what: str, out: Path | None, **facts: object) -> None:
+def show_rows(
+    rows: Iterable[Row],
+    what: str,
+    out: Path | None,
+    *,
+    earlier: Sequence[Row] = (),
+    **facts: object,
+) -> list[Row]:
     """Prints each row when it is measured, and writes all of them where a file is named.
 
     Args:
         what: the measurement's name in the record.
+        earlier: rows of the record that stay but where the same attack was measured again.
         facts: what else the record says.
     """
     shown: list[Row] = []
@@ -32,11 +40,13 @@ def show_rows(rows: Iterable[Row], what: str, out: Path | None, **facts: object)
         print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         shown.append(row)
     if out:
+        newer = {row["attack"]: row for row in shown} if earlier else {}
         record = {
             "what": what,
             "date": time.strftime("%Y-%m-%d"),
             "machine": fingerprint(engine_packages()),
             **facts,
-            "rows": shown,
+            "rows": [newer.get(row["attack"], row) for row in earlier] or shown,
         }
         out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return shown

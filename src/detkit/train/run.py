@@ -12,7 +12,7 @@ from detkit.artifact.outputs import begin_folder, check_output_folder
 from detkit.artifact.writing import append_line, write_text
 from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve, to_toml
 from detkit.core.errors import UsageError
-from detkit.core.run_lock import LOCK, Holder, check_unlocked, killed_note, locked_folder
+from detkit.core.run_lock import Holder, check_unlocked, killed_note, locked_folder
 from detkit.core.safe_text import safe
 from detkit.data.training.sampling import ImageSampling
 from detkit.engines.torch.session import find_device
@@ -34,6 +34,7 @@ from detkit.train.run_inputs import (
     fixed_settings,
     inputs_of,
     paths_in,
+    saved_settings,
     with_paths,
 )
 from detkit.train.setup import TrainSetup, build_setup, check_batch_norms
@@ -84,7 +85,7 @@ def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
         UsageError: unknown or wrong settings, or no run to resume.
         ArtifactError: something that the run to resume reads is not where it was.
     """
-    saved = _saved_config(out) if request.resume else None
+    saved = saved_settings(out, CONFIG, "run") if request.resume else None
     flags = dict(request.flags)
     flags["data"] = flags.get("data") or flags.get("train_images")
     config = resolve(TrainConfig, base=saved, file=request.file, sets=request.sets, flags=flags)
@@ -101,17 +102,6 @@ def resolve_config(request: TrainRequest, out: Path | None) -> TrainConfig:
         needed = {key: path for key, path in paths.items() if not (begun and key in FIRST)}
         check_still_there(needed, f"detkit train -o {out} --resume")
     return with_paths(config, paths)
-
-
-def _saved_config(out: Path | None) -> Path | None:
-    """The settings of the run in `out`; None where it was killed before they were written."""
-    if out is None:
-        raise UsageError("--resume needs the folder of the run to continue", hint="-o DIR")
-    if (out / CONFIG).is_file():
-        return out / CONFIG
-    if not (out / LOCK).is_file():
-        raise UsageError(f"there is no run to resume in {out}", hint="leave out --resume")
-    return None
 
 
 def find_run_folder(out: Path | None, config: TrainConfig) -> Path:

@@ -17,6 +17,7 @@ import torch
 from detkit.artifact.artifact import files_of, sha256_of, versions
 from detkit.config import PATHS_OF_SPLITS, TrainConfig, settings_by_key
 from detkit.core.errors import ArtifactError, TrainingError, UsageError
+from detkit.core.run_lock import LOCK
 from detkit.core.serialization import digest_of, from_plain, to_plain
 from detkit.data.coco.content import content_digest
 from detkit.data.coco.folder import CocoSplit
@@ -94,6 +95,25 @@ def with_paths(config: C, paths: Mapping[str, Path]) -> C:
             table = table[section]
         table[name] = str(path)
     return from_plain(type(config), plain)
+
+
+def saved_settings(folder: Path | None, name: str, what: str) -> Path | None:
+    """The settings of the run in `folder`; None where it was killed before they were written.
+
+    Args:
+        name: of the file that holds them.
+        what: a run or a search, as its user calls it.
+
+    Raises:
+        UsageError: no folder, or nothing to resume in it.
+    """
+    if folder is None:
+        raise UsageError(f"--resume needs the folder of the {what} to continue", hint="-o DIR")
+    if (folder / name).is_file():
+        return folder / name
+    if not (folder / LOCK).is_file():
+        raise UsageError(f"there is no {what} to resume in {folder}", hint="leave out --resume")
+    return None
 
 
 def check_still_there(paths: Mapping[str, Path], command: str) -> None:

@@ -22,14 +22,20 @@ from detkit.config import (
     settings_by_key,
 )
 from detkit.core.errors import UsageError
-from detkit.core.run_lock import LOCK, Holder
+from detkit.core.run_lock import Holder
 from detkit.data.coco.folder import require_boxes
 from detkit.search.scoring.study_folder import VERB
 from detkit.search.study.journal import JOURNAL, has_trials
 from detkit.spec.onnx_description import PRESETS
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO
-from detkit.train.run_inputs import check_still_there, paths_in, split_inputs, with_paths
+from detkit.train.run_inputs import (
+    check_still_there,
+    paths_in,
+    saved_settings,
+    split_inputs,
+    with_paths,
+)
 from detkit.train.setup import open_splits
 
 CONFIG = "search.toml"
@@ -65,23 +71,12 @@ def resolve_search(
         UsageError: unknown or wrong settings, or no search to resume.
         ArtifactError: something that the search to resume reads is not where it was.
     """
-    saved = _saved(out) if resume else None
+    saved = saved_settings(out, CONFIG, "search") if resume else None
     config = resolve(SearchConfig, base=saved, file=file, sets=sets, flags=flags)
     paths = paths_in(config, PATHS, NAMES)
     if saved:
         check_still_there(paths, f"detkit search -o {out} --resume")
     return with_paths(config, paths)
-
-
-def _saved(folder: Path | None) -> Path | None:
-    """The settings of the search in `folder`; None where it was killed before they were written."""
-    if folder is None:
-        raise UsageError("--resume needs the folder of the search to continue", hint="-o DIR")
-    if (folder / CONFIG).is_file():
-        return folder / CONFIG
-    if not (folder / LOCK).is_file():
-        raise UsageError(f"there is no search to resume in {folder}", hint="leave out --resume")
-    return None
 
 
 def goes_on(
