@@ -52,7 +52,7 @@ OWNERS = {
     "numpy": ("api.py", "core/boxes.py", "data/", "evaluation/", "predict.py", "bench/", "timing/")
     + ("labelling/", "runtime/", "engines/", "train/", "export/", "quantize/", "profile/")
     + ("search/",),
-    "torch": ("nn/", "engines/", "data/training/labels.py", "data/training/loader.py")
+    "torch": ("nn/", "engines/", "data/training/")
     + ("importing/", "reparam.py", "train/", "export/", "quantize/", "search/scoring/"),
     "safetensors": ("nn/checkpoint.py", "train/state.py"),
     "pycocotools": ("evaluation/evaluate.py",),

@@ -57,7 +57,9 @@ def test_an_auxiliary_loss_is_added_to_the_total_and_to_the_gradients(
     found = []
     for auxiliary in (None, lambda images, outputs: outputs.logits.square().mean()):
         context.model.zero_grad()
-        parts = PlainStep(context, auxiliary).learn(batch.images, batch.labels, epoch=0, batch=0)
+        parts = PlainStep(context, auxiliary).learn(
+            batch.images_on(torch.device("cpu")), batch.labels, epoch=0, batch=0
+        )
         gradient = context.model.heads.head1.cls_pred.bias.grad
         found.append((float(parts.total.detach()), gradient.clone()))
     assert found[1][0] > found[0][0]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import sys
 from pathlib import Path
 
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "std::bad_alloc")
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+NEVER = 2**31 - 1  # bytes at the end of the heap that are given back
 
 
 def available_memory() -> int:
@@ -16,6 +21,18 @@ def available_memory() -> int:
     except (OSError, StopIteration):
         return 0
     return min(int(kib) << 10, _container_bytes())
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc to keep what is freed, from now on in this process; elsewhere nothing happens.
+
+    A training step frees and asks for the same large blocks again and again. By default each goes
+    back to the kernel, which clears it page by page when it is asked for the next time.
+    """
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # no glibc
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_MAX, 0)
+        mallopt(M_TRIM_THRESHOLD, NEVER)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -14,6 +14,8 @@ from typing import Protocol, cast, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from detkit.nn.memory_format import concatenate
+
 BN_EPS = 1e-3  # YOLO-NAS sets both on every batch-norm of the network
 BN_MOMENTUM = 0.03
 
@@ -193,7 +195,8 @@ class Bottleneck(nn.Module):
         self.alpha = nn.Parameter(torch.ones(1))
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.alpha * x + self.cv2(self.cv1(x))
+        # A number, unlike a tensor of one element, leaves a bfloat16 `x` as it is.
+        out: Tensor = self.alpha[0] * x + self.cv2(self.cv1(x))
         return out
 
 
@@ -239,7 +242,7 @@ class CSPLayer(QuantGroup):
         for bottleneck in self.bottlenecks:
             steps.append(bottleneck(steps[-1]))
         paths = steps if self.concat else steps[-1:]
-        out: Tensor = self.conv3(torch.cat([*paths, self.conv2(x)], dim=1))
+        out: Tensor = self.conv3(concatenate([*paths, self.conv2(x)]))
         return out
 
 
@@ -255,7 +258,7 @@ class SPP(QuantGroup):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.cv1(x)
-        out: Tensor = self.cv2(torch.cat([x, *(pool(x) for pool in self.pools)], dim=1))
+        out: Tensor = self.cv2(concatenate([x, *(pool(x) for pool in self.pools)]))
         return out
 
 
@@ -273,5 +276,5 @@ class SPPF(QuantGroup):
         steps = [self.cv1(x)]
         for _ in range(3):
             steps.append(self.pool(steps[-1]))
-        out: Tensor = self.cv2(torch.cat(steps, dim=1))
+        out: Tensor = self.cv2(concatenate(steps))
         return out

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-import torch
 from torch import Tensor, nn
 
 from detkit.nn.blocks import Bottleneck, Conv, QuantGroup
+from detkit.nn.memory_format import concatenate
 from detkit.nn.plain_blocks import block_maker, csp_layer
 from detkit.spec.arch import ArchSpec, NeckSpec
 
@@ -31,7 +31,7 @@ class UpStage(QuantGroup):
         reduced = self.conv(x)
         finer = self.downsample(self.reduce_skip2(skip2))
         paths = [self.upsample(reduced), self.reduce_skip1(skip1), finer]
-        return reduced, self.blocks(self.reduce_after_concat(torch.cat(paths, dim=1)))
+        return reduced, self.blocks(self.reduce_after_concat(concatenate(paths)))
 
 
 class DownStage(QuantGroup):
@@ -46,7 +46,7 @@ class DownStage(QuantGroup):
         self.blocks = csp_layer(half + skip, stage, spec, lambda c: Bottleneck(c, plain))
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        out: Tensor = self.blocks(torch.cat([self.conv(x), skip], dim=1))
+        out: Tensor = self.blocks(concatenate([self.conv(x), skip]))
         return out
 
 

@@ -10,10 +10,10 @@ Attributes are the names of tensors in checkpoints; of a CSP block `bypass` is t
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from detkit.nn.blocks import Conv, CSPLayer, MakeBlock, Step
+from detkit.nn.memory_format import concatenate
 from detkit.nn.qarep import REPARAM_BLOCKS
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 
@@ -52,7 +52,7 @@ class CSPBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         paths = [self.conv(self.reduce(x)), self.bypass(x)]
-        out: Tensor = self.mix(torch.cat(paths, dim=1))
+        out: Tensor = self.mix(concatenate(paths))
         return out
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from detkit.nn.blocks import ACTIVATIONS, ConvBN, FusedConv, batch_norm, bn_scale_shift
+from detkit.nn.memory_format import every_nth
 
 
 class PointConv(nn.Conv2d):
@@ -29,7 +30,7 @@ class PointConv(nn.Conv2d):
         self.step = stride
 
     def forward(self, x: Tensor) -> Tensor:
-        return super().forward(x if self.step == 1 else x[:, :, :: self.step, :: self.step])
+        return super().forward(x if self.step == 1 else every_nth(x, self.step))
 
 
 class QARepVGGBlock(nn.Module):

@@ -21,6 +21,7 @@ from detkit.config import OptimConfig, TrainConfig, to_toml
 from detkit.core.boxes import EVAL_NMS, Detections
 from detkit.core.content_digest import seal
 from detkit.core.errors import NonFiniteError, TrainingError
+from detkit.core.memory import keep_freed_memory
 from detkit.core.serialization import to_json
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.engines.torch.session import TorchSession, find_device
@@ -108,6 +109,7 @@ class Trainer:
         self.on_progress, self.stop, self.warn = on_progress, stop, warn
         self.open_session = open_session
         torch.set_num_threads(config.threads or torch.get_num_threads())
+        keep_freed_memory()
         self.device = find_device(config.device)
         self.model = setup.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, config.optim.ema)
@@ -213,7 +215,7 @@ class Trainer:
 
     def _step(self, batch: Batch) -> None:
         """Learns from one batch; updates the weights where an accumulation ends."""
-        images = batch.images.to(self.device, memory_format=torch.channels_last)
+        images = batch.images_on(self.device)
         labels = batch.labels.to(self.device)
         parts = self.strategy.learn(images, labels, epoch=self.state.epoch, batch=self.state.batch)
         losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl]).detach().cpu()

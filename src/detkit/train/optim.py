@@ -19,7 +19,7 @@ def make_optimizer(model: nn.Module, config: OptimConfig) -> torch.optim.AdamW:
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 
 def learning_rate(config: OptimConfig, step: int, steps_per_epoch: int, total_steps: int) -> float:
@@ -48,9 +48,10 @@ class Ema:
         """Moves the average towards `model` after one optimiser step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        current = model.state_dict()
-        for name, average in self.model.state_dict().items():
-            if average.is_floating_point():
-                average.lerp_(current[name], 1 - decay)
-            else:
-                average.copy_(current[name])
+        averages, current = self.model.state_dict(), model.state_dict()
+        moving = [name for name, average in averages.items() if average.is_floating_point()]
+        torch._foreach_lerp_(
+            [averages[name] for name in moving], [current[name] for name in moving], 1 - decay
+        )
+        for name in averages.keys() - set(moving):
+            averages[name].copy_(current[name])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from detkit.core.boxes import Detections
 from detkit.data.coco.folder import CocoSplit
@@ -21,10 +22,11 @@ SHOWN_CONFIDENCE = 0.35
 def draw_first_batch(out: Path, loader: TrainLoader, class_names: Sequence[str]) -> None:
     """Draws `train_batch.jpg`: the first augmented images with their targets."""
     batch = next(iter(loader.epoch(0, close=False)))
-    images = (batch.images[:NUM_IMAGES].permute(0, 2, 3, 1) * 255).byte().numpy()
+    images = batch.images_on(torch.device("cpu"))[:NUM_IMAGES]
+    pixels = (images.permute(0, 2, 3, 1) * 255).byte().numpy()
     rows = batch.labels.boxes.numpy()
     drawn = []
-    for index, image in enumerate(images):
+    for index, image in enumerate(pixels):
         mine = rows[rows[:, 0] == index]
         targets = Detections(
             mine[:, 2:], np.ones(len(mine), np.float32), mine[:, 1].astype(np.int64)

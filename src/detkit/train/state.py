@@ -149,7 +149,7 @@ def load_state(
         raise ArtifactError(f"{path}: cannot resume from it: {error}") from error
     for name, gradient in _part(tensors, "grad.").items():
         parameter = model.get_parameter(name)
-        parameter.grad = gradient.to(parameter.device)
+        parameter.grad = _laid_out_as(parameter, gradient)
     ema.updates = state.ema_updates
     return state
 
@@ -159,8 +159,20 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
     moments_at: dict[int, dict[str, Tensor]] = {}
     for name, tensor in moments.items():
         index, key = name.split(".")
-        moments_at.setdefault(int(index), {})[key] = tensor
+        moment = _laid_out_as(parameters[int(index)], tensor)
+        moments_at.setdefault(int(index), {})[key] = moment
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments_at})
+
+
+def _laid_out_as(parameter: Tensor, values: Tensor) -> Tensor:
+    """The values in the memory format of the parameter, on its device; a count stays as it is.
+
+    A fused optimiser reads both as rows of numbers, whatever their strides say.
+    """
+    if values.shape != parameter.shape:
+        return values
+    return torch.empty_like(parameter).copy_(values)

@@ -17,6 +17,7 @@ from detkit.config import AugmentConfig
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoSplit, open_folder
 from detkit.data.training.image_store import ImageStore
+from detkit.data.training.labels import certain
 from detkit.data.training.loader import Batch, TrainLoader
 from fixtures.processes import StartProcess
 
@@ -47,7 +48,9 @@ def make_loader(split: CocoSplit) -> Iterator[MakeLoader]:
 def same(a: list[Batch], b: list[Batch]) -> bool:
     pairs = list(zip(a, b, strict=True))
     return all(
-        torch.equal(x.images, y.images) and torch.equal(x.labels.boxes, y.labels.boxes)
+        torch.equal(x.pixels, y.pixels)
+        and torch.equal(x.colours, y.colours)
+        and torch.equal(x.labels.boxes, y.labels.boxes)
         for x, y in pairs
     )
 
@@ -57,25 +60,37 @@ def same(a: list[Batch], b: list[Batch]) -> bool:
 
 def test_batches_are_images_and_boxes_of_the_right_form(make_loader: MakeLoader) -> None:
     batch = next(make_loader(batch_size=4).epoch(0))
-    assert batch.images.shape == (4, 3, 64, 96)
-    assert batch.images.dtype == batch.labels.boxes.dtype == torch.float32
-    assert batch.images.is_contiguous()
-    assert 0 <= batch.images.min() < batch.images.max() <= 1
+    images = batch.images_on(torch.device("cpu"))
+    assert images.shape == (4, 3, 64, 96)
+    assert images.dtype == batch.labels.boxes.dtype == torch.float32
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert 0 <= images.min() < images.max() <= 1
     assert batch.labels.boxes.shape[1] == 6
     assert set(batch.labels.boxes[:, 0].tolist()) <= {0, 1, 2, 3}
     assert (batch.labels.boxes[:, 4:] > batch.labels.boxes[:, 2:4]).all()
 
 
+def test_colours_change_on_the_device_and_saturate() -> None:
+    pixels = torch.randint(0, 256, (2, 3, 4, 3), dtype=torch.uint8)
+    colours = torch.stack([torch.eye(3), torch.tensor([[0, 0, 1.5], [1, 0, 0], [0, -1, 0]])])
+    labels = certain(torch.zeros(0, 6))
+    images = Batch(pixels, colours, labels).images_on(torch.device("cpu"))
+    red, green, blue = pixels[1].float().unbind(-1)
+    assert torch.allclose(images[0], pixels[0].permute(2, 0, 1) / 255)
+    wanted = torch.stack([green, -blue, 1.5 * red]).clamp(0, 255) / 255
+    assert torch.allclose(images[1], wanted, atol=1e-6)
+
+
 def test_an_epoch_shows_every_image_at_most_once(make_loader: MakeLoader) -> None:
     loader = make_loader(augment=STILL, batch_size=3)
-    images = torch.cat([batch.images for batch in loader.epoch(0)])
+    images = torch.cat([batch.pixels for batch in loader.epoch(0)])
     assert loader.batches_per_epoch == 3  # 11 images: the last batch is not full
     assert len(torch.unique(images.flatten(1), dim=0)) == len(images) == 9
 
 
 def test_a_batch_larger_than_the_split_is_the_split(make_loader: MakeLoader) -> None:
     loader = make_loader(batch_size=64)
-    assert [len(batch.images) for batch in loader.epoch(0)] == [11]
+    assert [len(batch.pixels) for batch in loader.epoch(0)] == [11]
 
 
 def test_close_turns_the_mosaic_off(make_loader: MakeLoader, split: CocoSplit) -> None:
@@ -120,15 +135,15 @@ def test_kept_batches_are_not_written_over(make_loader: MakeLoader) -> None:
     loader = make_loader(workers=2, batch_size=1)
     kept = []
     for batch in loader.epoch(0):
-        kept.append((batch, batch.images.clone()))
+        kept.append((batch, batch.pixels.clone()))
         time.sleep(0.01)  # lets the workers run ahead
-    assert all(torch.equal(batch.images, copy) for batch, copy in kept)
+    assert all(torch.equal(batch.pixels, copy) for batch, copy in kept)
 
 
 def test_epochs_and_seeds_differ(make_loader: MakeLoader) -> None:
     first = next(make_loader().epoch(0))
-    assert not torch.equal(first.images, next(make_loader().epoch(1)).images)
-    assert not torch.equal(first.images, next(make_loader(seed=6).epoch(0)).images)
+    assert not torch.equal(first.pixels, next(make_loader().epoch(1)).pixels)
+    assert not torch.equal(first.pixels, next(make_loader(seed=6).epoch(0)).pixels)
 
 
 @pytest.mark.parametrize("workers", [0, 1])

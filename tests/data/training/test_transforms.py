@@ -7,17 +7,15 @@ import pytest
 
 from detkit.config import AugmentConfig
 from detkit.data.training.augment import augment_sample, sample_rng
-from detkit.data.training.mosaic import mosaic
+from detkit.data.training.canvas import alone, draw, mosaic, paint
 from detkit.data.training.transforms import (
     CELL,
     COMPLETE,
-    LUMA,
     Sample,
     blend,
     hue_rotation,
     random_affine,
     random_colour,
-    recolour,
     warp,
     warp_boxes,
     warp_sample,
@@ -128,7 +126,7 @@ def test_targets_too_small_or_hidden_are_dropped(box: tuple[float, ...], kept: b
 
 def test_mosaic_puts_four_images_around_its_centre() -> None:
     tiles = [np.full((20, 24, 3), level, np.uint8) for level in (10, 20, 30, 40)]
-    made = mosaic([sample(t, (2, 4, 10, 12)) for t in tiles], (30, 26), (32, 32), GRAY)
+    made = paint(mosaic([sample(t, (2, 4, 10, 12)) for t in tiles], (30, 26), (32, 32)), GRAY)
     assert made.image_hwc.shape == (64, 64, 3)
     corners = [made.image_hwc[y, x, 0] for y in (25, 26) for x in (29, 30)]
     assert corners == [10, 20, 30, 40]
@@ -142,7 +140,7 @@ def test_mosaic_puts_four_images_around_its_centre() -> None:
 
 def test_mosaic_cuts_boxes_with_their_image() -> None:
     tiles = [sample(noise(32, 32), (0, 0, 20, 32), (0, 0, 8, 8)) for _ in range(4)]
-    made = mosaic(tiles, (16, 40), (32, 32), GRAY)
+    made = paint(mosaic(tiles, (16, 40), (32, 32)), GRAY)
     first = made.boxes_xyxy[made.classes == 0][0]
     assert first.tolist() == [0, 8, 4, 40]
     assert made.shown[0] == pytest.approx(4 / 20)
@@ -151,11 +149,65 @@ def test_mosaic_cuts_boxes_with_their_image() -> None:
 
 def test_share_shown_counts_both_cuts() -> None:
     tiles = [sample(noise(32, 32), (0, 0, 20, 32)) for _ in range(4)]
-    made = mosaic(tiles, (16, 40), (32, 32), GRAY)
+    made = paint(mosaic(tiles, (16, 40), (32, 32)), GRAY)
     assert made.shown.tolist() == pytest.approx([4 / 20, 1, 4 / 20 * 24 / 32, 24 / 32])
     shifted = np.array([[1.0, 0, -1.9], [0, 1, 0]])
     moved = warp_sample(made, shifted, (64, 64), GRAY)
     assert moved.shown.tolist() == pytest.approx([2.1 / 20, 1, 24 / 32])
+
+
+# --- drawing without a canvas ---------------------------------------------------------------------
+
+SMOOTH = np.add.outer(np.arange(48) * 2, np.arange(64) * 2)[..., None].repeat(3, 2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_resized_tiles_differ_from_a_warped_canvas_by_less_than_a_pixel(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    tiles = [sample(SMOOTH, (4, 4, 40, 44), (30, 10, 60, 30)) for _ in range(4)]
+    canvas = mosaic(tiles, (int(rng.integers(20, 76)), int(rng.integers(20, 60))), (48, 64))
+    config = AugmentConfig(flip_vertical=0.5)
+    matrix = random_affine(rng, config, source=canvas.size, size=(48, 64))
+    resized = draw(canvas, matrix, (48, 64), GRAY)
+    warped = warp_sample(paint(canvas, GRAY), matrix, (48, 64), GRAY)
+    away = resized.image_hwc.astype(int) - warped.image_hwc
+    slope = 2 * 2 * 2 / abs(matrix[0, 0])  # levels a pixel, along both sides; twice for the edges
+    assert np.median(np.abs(away)) <= slope / 2
+    plainly_seen = (warped.shown > 0.2) & (np.diff(warped.boxes_xyxy[:, ::2]) > 4)[:, 0]
+    for box in warped.boxes_xyxy[plainly_seen]:
+        nearest = np.abs(resized.boxes_xyxy - box).max(axis=1).min()
+        assert nearest <= 1.5
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_boxes_are_where_the_resized_tiles_show_their_objects(seed: int) -> None:
+    image = np.zeros((48, 64, 3), np.uint8)
+    image[10:30, 20:40] = 255
+    rng = np.random.default_rng(seed)
+    matrix = random_affine(rng, AugmentConfig(), source=(48, 64), size=(96, 96))
+    made = draw(alone(sample(image, (20, 10, 40, 30))), matrix, (96, 96), 0)
+    rows, columns = np.nonzero(made.image_hwc[..., 0] > 127)
+    seen = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
+    assert np.abs(made.boxes_xyxy[0] - seen).max() <= 0.75
+
+
+@pytest.mark.parametrize("name", ["flip", "flip_vertical"])
+def test_a_mirrored_tile_is_the_mirrored_image(name: str) -> None:
+    config = AugmentConfig(**{**vars(STILL), name: 1.0})
+    matrix = random_affine(np.random.default_rng(0), config, source=(24, 32), size=(24, 32))
+    made = draw(alone(sample(noise(), (1, 2, 9, 13))), matrix, (24, 32), GRAY)
+    assert np.array_equal(made.image_hwc, np.flip(noise(), 1 if name == "flip" else 0))
+    mirrored = [23, 2, 31, 13] if name == "flip" else [1, 11, 9, 22]
+    assert made.boxes_xyxy.tolist() == [mirrored]
+
+
+def test_tiles_without_a_canvas_meet_where_they_meet_on_it() -> None:
+    tiles = [sample(np.full((20, 24, 3), level, np.uint8)) for level in (10, 20, 30, 40)]
+    shifted = np.array([[1.5, 0, -20.3], [0, 1.5, -14.2]])
+    made = draw(mosaic(tiles, (30, 26), (32, 32)), shifted, (32, 32), GRAY).image_hwc[..., 0]
+    x, y = round(1.5 * 30 - 20.3), round(1.5 * 26 - 14.2)
+    assert [made[j, i] for j in (y - 1, y) for i in (x - 1, x)] == [10, 20, 30, 40]
+    assert set(np.unique(made)) <= {10, 20, 30, 40, GRAY}
 
 
 # --- colour --------------------------------------------------------------------------------------
@@ -172,19 +224,8 @@ def test_a_third_of_the_colour_circle_turns_red_to_green() -> None:
     assert np.allclose(hue_rotation(2 * np.pi / 3) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
 
 
-def test_no_saturation_leaves_the_luma() -> None:
-    gray = np.outer(np.ones(3), LUMA)
-    image = recolour(np.full((1, 1, 3), (200, 100, 50), np.uint8), gray)
-    assert np.abs(image - (200, 100, 50) @ LUMA).max() <= 1
-
-
-def test_colours_saturate_instead_of_wrapping() -> None:
-    assert recolour(np.full((1, 1, 3), 200, np.uint8), 2 * np.eye(3)).tolist() == [[[255] * 3]]
-
-
 def test_no_colour_change_is_the_identity() -> None:
-    matrix = random_colour(np.random.default_rng(0), STILL)
-    assert np.array_equal(recolour(noise(), matrix), noise())
+    assert np.allclose(random_colour(np.random.default_rng(0), STILL), np.eye(3))
 
 
 def test_mixup_keeps_the_boxes_of_both() -> None:
@@ -199,7 +240,7 @@ def test_mixup_keeps_the_boxes_of_both() -> None:
 
 
 def make(config: AugmentConfig, *, index: int = 0, seed: int = 0, mosaic_on: bool = True) -> Sample:
-    return augment_sample(
+    made, _ = augment_sample(
         index,
         Source(5),
         config,
@@ -207,6 +248,7 @@ def make(config: AugmentConfig, *, index: int = 0, seed: int = 0, mosaic_on: boo
         rng=sample_rng(seed, 2, index),
         mosaic_on=mosaic_on,
     )
+    return made
 
 
 def test_a_sample_is_a_function_of_seed_epoch_and_index() -> None:
@@ -258,14 +300,14 @@ def test_a_mosaic_knows_of_each_place_which_labels_it_has() -> None:
         )
         for number in (1, 2, 3, 4)
     ]
-    placed = mosaic(tiles, (16, 16), (16, 16), GRAY)
-    assert placed.sets is not None
-    canvas = placed.image_hwc[..., 0]
-    assert np.array_equal(placed.sets[0], np.where(canvas == GRAY, COMPLETE, canvas))
-    config = AugmentConfig(degrees=30, shear=5)
-    for seed in range(5):
+    canvas = mosaic(tiles, (16, 16), (16, 16))
+    painted = paint(canvas, GRAY)
+    assert painted.sets is not None
+    shown = painted.image_hwc[..., 0]
+    assert np.array_equal(painted.sets[0], np.where(shown == GRAY, COMPLETE, shown))
+    for seed, config in enumerate([AugmentConfig(degrees=30, shear=5), AugmentConfig()] * 4):
         matrix = random_affine(np.random.default_rng(seed), config, source=(32, 32), size=(64, 64))
-        warped = warp_sample(placed, matrix, (64, 64), GRAY)
+        warped = draw(canvas, matrix, (64, 64), GRAY)
         assert warped.sets is not None
         assert warped.sets.shape == (1, 64 // CELL, 64 // CELL)
         middles = warped.image_hwc[CELL // 2 :: CELL, CELL // 2 :: CELL, 0]

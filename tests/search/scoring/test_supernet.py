@@ -167,15 +167,15 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(
     )
     twin = copy.deepcopy(trainer.model.train()).train()
     batch = next(iter(trainer.loader.epoch(0)))
-    trainer.strategy.learn(batch.images, batch.labels, epoch=0, batch=0)
+    trainer.strategy.learn(batch.images_on(torch.device("cpu")), batch.labels, epoch=0, batch=0)
     assert len(assigned) == 1
 
     loss = DetectionLoss(settings.loss, (64, 64))
-    logits, distances = twin(batch.images)
+    logits, distances = twin(batch.images_on(torch.device("cpu")))
     assignment = loss.assign(logits, distances, batch.labels)
     teacher = logits.detach(), distances.detach()
     total = loss.given(assignment, logits, distances).total
-    logits, distances = Elastic(twin)(batch.images, SMALL)
+    logits, distances = Elastic(twin)(batch.images_on(torch.device("cpu")), SMALL)
     total = total + loss.given(assignment, logits, distances).total
     total = total + distillation_loss(assignment, logits, distances, teacher)
     total.backward()

@@ -12,15 +12,8 @@ from typing import Protocol
 import numpy as np
 
 from detkit.config import AugmentConfig
-from detkit.data.training.mosaic import mosaic
-from detkit.data.training.transforms import (
-    Sample,
-    blend,
-    random_affine,
-    random_colour,
-    recolour,
-    warp_sample,
-)
+from detkit.data.training.canvas import alone, draw, mosaic
+from detkit.data.training.transforms import Matrix, Sample, blend, random_affine, random_colour
 
 PAD_VALUE = 114
 MIXUP_BETA = 32.0  # both parameters of the Beta distribution: blends near one half
@@ -53,8 +46,8 @@ def augment_sample(
     rng: np.random.Generator,
     mosaic_on: bool,
     pad_value: int = PAD_VALUE,
-) -> Sample:
-    """One image of `size` (height, width) with its labels.
+) -> tuple[Sample, Matrix]:
+    """One image of `size` (height, width) with its labels, and the colour matrix it is due.
 
     `mosaic_on` False leaves out mosaic and mixup, as the last epochs do.
     """
@@ -65,8 +58,7 @@ def augment_sample(
         (partner,) = images.partners(rng, 1)
         other = _composed(partner, images, config, size, rng, pad_value)
         sample = blend(sample, other, rng.beta(MIXUP_BETA, MIXUP_BETA))
-    image = recolour(sample.image_hwc, random_colour(rng, config))
-    return dataclasses.replace(sample, image_hwc=image)
+    return sample, random_colour(rng, config)
 
 
 def _composed(
@@ -84,9 +76,7 @@ def _composed(
             int(rng.integers(size[1] // 2, size[1] * 3 // 2)),
             int(rng.integers(size[0] // 2, size[0] * 3 // 2)),
         )
-        source = mosaic(samples, centre, size, pad_value)
+        canvas = mosaic(samples, centre, size)
     else:
-        source = images.sample(index)
-    height, width = source.image_hwc.shape[:2]
-    matrix = random_affine(rng, config, source=(height, width), size=size)
-    return warp_sample(source, matrix, size, pad_value)
+        canvas = alone(images.sample(index))
+    return draw(canvas, random_affine(rng, config, source=canvas.size, size=size), size, pad_value)

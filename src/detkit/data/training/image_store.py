@@ -96,7 +96,7 @@ class ImageStore:
         raw = self._paths[self._path_ends[index] : self._path_ends[index + 1]]
         image = read_image(Path(os.fsdecode(raw)), size_hint=(width, height))
         fitted_height, fitted_width = self._fitted[index].tolist()
-        return resize(image, (fitted_height, fitted_width))
+        return np.array(resize(image, (fitted_height, fitted_width)))  # torch wants it writable
 
     def _slot(self, block: Pixels, index: int) -> Pixels:
         height, width = self._fitted[index].tolist()

@@ -3,7 +3,8 @@
 The order of an epoch is a function of (seed, epoch), each sample of (seed, epoch, draw): starting
 an epoch at any batch gives what an uninterrupted epoch would have given from there. Workers write
 their images as bytes into a ring of shared memory made before they are forked, so nothing large
-passes through a pipe or /dev/shm; the parent turns them into floats.
+passes through a pipe or /dev/shm. They become floats, of the colours that the augmentation drew, on
+the device that learns from them.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from detkit.config import AugmentConfig
 from detkit.core.boxes import Array
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoSplit
-from detkit.data.image import Pixels, network_input
+from detkit.data.image import Pixels
 from detkit.data.training.augment import PAD_VALUE, augment_sample, sample_rng
 from detkit.data.training.image_store import ImageStore, shared_bytes
 from detkit.data.training.labels import Labels
 from detkit.data.training.sampling import ImageSampling
-from detkit.data.training.transforms import LabelSets, Sample
+from detkit.data.training.transforms import LabelSets, Matrix, Sample
 
 PREFETCH = 4  # batches under way in each worker
 PATIENCE_S = 5  # for a worker to end before it is killed
@@ -48,10 +49,27 @@ GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C and job schedulers rea
 
 @dataclass(frozen=True)
 class Batch:
-    """Images (B, 3, H, W) float32 0..1 RGB and their labels."""
+    """Images and their labels.
 
-    images: Tensor
+    pixels (B, H, W, 3) uint8 RGB; colours (B, 3, 3) float32 are what their RGB rows are multiplied
+    by.
+    """
+
+    pixels: Tensor
+    colours: Tensor
     labels: Labels
+
+    def images_on(self, device: torch.device) -> Tensor:
+        """The images (B, 3, H, W) float32 0..1 RGB on a device, in channels_last."""
+        pixels, colours = (t.to(device, non_blocking=True) for t in (self.pixels, self.colours))
+        batch, height, width, _ = pixels.shape
+        rows = torch.empty(batch, height * width, 3, device=device)
+        at_once = 1 if device.type == "cpu" else batch  # on the CPU an image stays in its cache
+        for start in range(0, batch, at_once):
+            some = slice(start, start + at_once)
+            shares = pixels[some].flatten(1, 2).float()
+            torch.bmm(shares, colours[some] / 255, out=rows[some]).clamp_(0, 1)
+        return rows.view(batch, height, width, 3).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -59,6 +77,7 @@ class _Made:
     """A batch as a worker hands it over: its images are in the ring."""
 
     slot: int
+    colours: Array  # (B, 3, 3)
     boxes_n6: Array
     scores: Array
     sets: LabelSets | None  # (B, L, h, w)
@@ -162,14 +181,14 @@ class TrainLoader:
     def _batch(self, made: _Made | DataError) -> Batch:
         if isinstance(made, DataError):
             raise made
-        images = network_input(self._ring_sbhwc[made.slot])
         labels = Labels(
             boxes=torch.from_numpy(made.boxes_n6),
             scores=torch.from_numpy(made.scores),
             sets=None if made.sets is None else torch.from_numpy(made.sets).long(),
             known=self._known,
         )
-        return Batch(torch.from_numpy(images), labels)
+        pixels = torch.from_numpy(self._ring_sbhwc[made.slot]).clone()
+        return Batch(pixels, torch.from_numpy(made.colours), labels)
 
 
 @dataclass
@@ -197,9 +216,10 @@ class _Samples(Dataset[_Made | DataError]):
 
     def __getitem__(self, task: _Task) -> _Made | DataError:
         try:
-            samples = [self._sample(task, draw) for draw in task.draws]
+            drawn = [self._sample(task, draw) for draw in task.draws]
         except DataError as error:
             return error
+        samples = [sample for sample, _ in drawn]
         for i, sample in enumerate(samples):
             self.ring_sbhwc[task.slot, i] = sample.image_hwc
         rows = [
@@ -208,12 +228,13 @@ class _Samples(Dataset[_Made | DataError]):
         ]
         return _Made(
             task.slot,
+            np.stack([colour.T for _, colour in drawn]).astype(np.float32),
             np.concatenate([np.zeros((0, 6)), *rows], dtype=np.float32),
             np.concatenate([np.zeros(0), *(sample.scores for sample in samples)], dtype=np.float32),
             stacked_sets([sample.sets for sample in samples]),
         )
 
-    def _sample(self, task: _Task, draw: int) -> Sample:
+    def _sample(self, task: _Task, draw: int) -> tuple[Sample, Matrix]:
         return augment_sample(
             self.store.sampling.image_of(draw),
             self.store,

@@ -1,8 +1,8 @@
 """The steps of training augmentation: one affine warp, one colour matrix, exact boxes.
 
 Matrices are (2, 3) float64 and map source pixels to output pixels: `x' = m[:, :2] @ x + m[:, 2]`.
-An image goes through Pillow once for all of zoom, shift, rotation, shear and flips, because the
-warp is the dearest step; flips in the matrix cost nothing and are exact to the pixel.
+An image is sampled once for all of zoom, shift, rotation, shear and flips, because that is the
+dearest step.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from PIL import Image
+from torch.nn import functional as F
 
 from detkit.config import AugmentConfig
-from detkit.core.boxes import Array, area_xyxy, clip_xyxy
+from detkit.core.boxes import Array, area_xyxy
 from detkit.data.image import Pixels
 
 Matrix = npt.NDArray[np.float64]
@@ -47,16 +49,6 @@ class Sample:
     scores: Array
     sets: LabelSets | None = None
 
-    def replaced(self, boxes_xyxy: Array, shown: npt.NDArray[np.floating], keep: Mask) -> Sample:
-        """The sample with its boxes moved, and only those to `keep`."""
-        return dataclasses.replace(
-            self,
-            boxes_xyxy=boxes_xyxy[keep],
-            classes=self.classes[keep],
-            shown=shown[keep].astype(np.float32),
-            scores=self.scores[keep],
-        )
-
 
 # --- geometry ------------------------------------------------------------------------------------
 
@@ -83,6 +75,15 @@ def random_affine(
     return np.column_stack([linear, centre + shift - linear @ source_centre])
 
 
+def scaled(image_hwc: Pixels, size: tuple[int, int], *, mirrored: tuple[bool, bool]) -> Pixels:
+    """The image resized to (height, width), antialiased bilinear; `mirrored` along y, along x."""
+    planes = torch.from_numpy(image_hwc)[None].permute(0, 3, 1, 2)  # channels_last: twice as fast
+    resized = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
+    axes = [axis for axis, is_mirrored in zip((2, 3), mirrored, strict=True) if is_mirrored]
+    pixels: Pixels = resized.flip(axes)[0].permute(1, 2, 0).numpy()
+    return pixels
+
+
 def warp(image_hwc: Pixels, matrix: Matrix, size: tuple[int, int], pad_value: int) -> Pixels:
     """The image under `matrix`, bilinear, as (*size, 3); what lies outside is `pad_value`."""
     linear = np.linalg.inv(matrix[:, :2])
@@ -106,15 +107,44 @@ def warp_boxes(boxes_xyxy: Array, matrix: Matrix) -> Array:
 
 def warp_sample(sample: Sample, matrix: Matrix, size: tuple[int, int], pad_value: int) -> Sample:
     """Image and boxes under `matrix`; boxes too small or too hidden are dropped."""
-    envelopes = warp_boxes(sample.boxes_xyxy, matrix)
-    boxes = clip_xyxy(envelopes, *size)
-    shown = sample.shown * area_xyxy(boxes) / np.maximum(area_xyxy(envelopes), 1e-9)
-    sides = boxes[:, 2:] - boxes[:, :2]
-    keep = (sides >= MIN_SIDE).all(axis=1) & (shown >= MIN_VISIBLE)
+    kept = cut(
+        sample,
+        warp_boxes(sample.boxes_xyxy, matrix),
+        (0, 0, size[1], size[0]),
+        least_side=MIN_SIDE,
+        least_shown=MIN_VISIBLE,
+    )
     image = warp(sample.image_hwc, matrix, size, pad_value)
     sets = None if sample.sets is None else warp_sets(sample.sets, matrix, size)
-    kept = sample.replaced(boxes, shown, keep)
     return dataclasses.replace(kept, image_hwc=image, sets=sets)
+
+
+def cut(
+    sample: Sample,
+    moved_xyxy: Array,
+    region: tuple[int, int, int, int],
+    *,
+    least_side: float = 0,
+    least_shown: float = 0,
+) -> Sample:
+    """The sample with its boxes moved and cut to a region (x1, y1, x2, y2), those seen at all.
+
+    Args:
+        least_side: pixels a side of a box that is kept.
+        least_shown: share of the area of a box that is kept, cuts of before included.
+    """
+    low, high = np.array(region[:2] * 2, np.float32), np.array(region[2:] * 2, np.float32)
+    boxes = np.clip(moved_xyxy, low, high)
+    shown = sample.shown * area_xyxy(boxes) / np.maximum(area_xyxy(moved_xyxy), 1e-9)
+    sides = boxes[:, 2:] - boxes[:, :2]
+    keep = (sides >= least_side).all(axis=1) & (shown >= least_shown) & (shown > 0)
+    return dataclasses.replace(
+        sample,
+        boxes_xyxy=boxes[keep],
+        classes=sample.classes[keep],
+        shown=shown[keep].astype(np.float32),
+        scores=sample.scores[keep],
+    )
 
 
 def warp_sets(sets_lhw: LabelSets, matrix: Matrix, size: tuple[int, int]) -> LabelSets:
@@ -152,12 +182,6 @@ def hue_rotation(angle: float) -> Matrix:
     outer = np.outer(axis, axis)
     rotation: Matrix = outer + math.cos(angle) * (np.eye(3) - outer) + math.sin(angle) * cross
     return rotation
-
-
-def recolour(image_hwc: Pixels, matrix: Matrix) -> Pixels:
-    """`matrix` (3, 3) applied to every RGB pixel, rounded and saturated."""
-    rows = np.column_stack([matrix, np.zeros(3)])
-    return np.asarray(Image.fromarray(image_hwc).convert("RGB", tuple(rows.ravel())))
 
 
 def blend(a: Sample, b: Sample, share: float) -> Sample:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-import torch
 from torch import Tensor, nn
 
 from detkit.nn.blocks import Conv, MakeBlock, QuantGroup, Step
+from detkit.nn.memory_format import concatenate
 from detkit.nn.plain_blocks import csp_layer
 from detkit.spec.arch import ArchSpec, NeckSpec
 
@@ -28,7 +28,7 @@ class UpMerge(QuantGroup):
 
     def forward(self, x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
         x = self.reduce(x)
-        return x, self.blocks(torch.cat([self.upsample(x), skip], dim=1))
+        return x, self.blocks(concatenate([self.upsample(x), skip]))
 
 
 class DownMerge(QuantGroup):
@@ -49,7 +49,7 @@ class DownMerge(QuantGroup):
         self.blocks = csp_layer(c_in + skip, stage, spec, step)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        out: Tensor = self.blocks(torch.cat([self.downsample(x), skip], dim=1))
+        out: Tensor = self.blocks(concatenate([self.downsample(x), skip]))
         return out
 
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 
 import functools
 
-import torch
 from torch import Tensor, nn
 
 from detkit.nn.backbone import Stem
 from detkit.nn.blocks import Conv, QuantGroup
 from detkit.nn.head import class_predictor, distance_predictor
+from detkit.nn.memory_format import concatenate
 from detkit.nn.plain_blocks import block_maker
 from detkit.spec.arch import ArchSpec, NeckSpec, StageSpec
 
@@ -47,7 +47,7 @@ class ELAN(QuantGroup):
         steps = [self.entry(x)]
         for conv in self.chain:
             steps.append(conv(steps[-1]))
-        out: Tensor = self.mix(torch.cat([*steps[:: self.every], self.bypass(x)], dim=1))
+        out: Tensor = self.mix(concatenate([*steps[:: self.every], self.bypass(x)]))
         return out
 
 
@@ -82,8 +82,8 @@ class CSPPooling(QuantGroup):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.before(x)
-        y = self.after(torch.cat([y, *(pool(y) for pool in self.pools)], dim=1))
-        out: Tensor = self.mix(torch.cat([y, self.bypass(x)], dim=1))
+        y = self.after(concatenate([y, *(pool(y) for pool in self.pools)]))
+        out: Tensor = self.mix(concatenate([y, self.bypass(x)]))
         return out
 
 
@@ -96,7 +96,7 @@ class Stage(QuantGroup):
         self.blocks = ELAN(2 * (c_in // 2), stage, spec)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.blocks(torch.cat(self.downsample(x), dim=1))
+        out: Tensor = self.blocks(concatenate(self.downsample(x)))
         return out
 
 
@@ -149,7 +149,7 @@ class UpMerge(QuantGroup):
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
         paths = [self.reduce_skip(skip), self.upsample(self.reduce(x))]
-        out: Tensor = self.blocks(torch.cat(paths, dim=1))
+        out: Tensor = self.blocks(concatenate(paths))
         return out
 
 
@@ -162,7 +162,7 @@ class DownMerge(QuantGroup):
         self.blocks = ELAN(2 * c_in + skip, stage, spec)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        out: Tensor = self.blocks(torch.cat([*self.downsample(x), skip], dim=1))
+        out: Tensor = self.blocks(concatenate([*self.downsample(x), skip]))
         return out
 
 

@@ -108,7 +108,7 @@ class SupernetRelaxation:
 
     def _loss_at(self, size: tuple[int, int], shares: Mapping[str, Tensor], batch: Batch) -> Tensor:
         images, labels = resized(
-            batch.images.to(self.device, memory_format=torch.channels_last),
+            batch.images_on(self.device),
             batch.labels.to(self.device),
             size,
         )
