@@ -104,20 +104,26 @@ class Peer:
         if mode == "train":
             fixed |= {"pretrained": False, "amp": False}
         words = [f"{key}={value}" for key, value in (fixed | settings).items()]
-        env = {
-            "YOLO_CONFIG_DIR": str(self.folder / "settings"),
-            "YOLO_OFFLINE": "true",
-            "YOLO_AUTOINSTALL": "false",
-            "MPLBACKEND": "agg",
-            "LD_LIBRARY_PATH": f"{self.home / 'stub'}:{os.environ.get('LD_LIBRARY_PATH', '')}",
-        }
-        (self.folder / "settings").mkdir(exist_ok=True)
+        env = peer_environment(self.home, self.folder)
         self.call(self.home / "ul" / "bin" / "yolo", "detect", mode, *words, env=env)
 
     @cached_property
     def _data_file(self) -> Path:
         """The folder in the layout that the tool reads; images are links."""
         return write_yolo_folder(self.data, self.folder / "data")
+
+
+def peer_environment(home: Path, folder: Path) -> dict[str, str]:
+    """What keeps the tool offline, with its settings in `folder`."""
+    settings = folder / "settings"
+    settings.mkdir(exist_ok=True)
+    return {
+        "YOLO_CONFIG_DIR": str(settings),
+        "YOLO_OFFLINE": "true",
+        "YOLO_AUTOINSTALL": "false",
+        "MPLBACKEND": "agg",
+        "LD_LIBRARY_PATH": f"{home / 'stub'}:{os.environ.get('LD_LIBRARY_PATH', '')}",
+    }
 
 
 def write_yolo_folder(data: Path, out: Path) -> Path:

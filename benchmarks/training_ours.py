@@ -1,0 +1,103 @@
+"""Our half of `training.py`: answers lines as `training_peer.py` does.
+
+    python training_ours.py DATA THREADS
+
+A step is the one that `detkit train` makes here by itself: mixed precision where it pays.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+
+import torch
+
+from detkit.config import AugmentConfig, TrainConfig
+from detkit.core.memory import keep_freed_memory
+from detkit.data.coco.folder import open_folder
+from detkit.data.training.loader import TrainLoader
+from detkit.nn.checkpoint import new_detector
+from detkit.spec.zoo import find_arch, with_task
+from detkit.train.optim import Ema, make_optimizer
+from detkit.train.step import PlainStep, StepContext, uses_bfloat16
+
+ROUNDS, LOADER_EPOCHS = 2, 2
+CPU = torch.device("cpu")
+
+
+@cache
+def loader(imgsz: int, batch: int, workers: int) -> TrainLoader:
+    split = open_folder(Path(sys.argv[1]), splits=("train",)).splits["train"]
+    made = TrainLoader(
+        split,
+        size=(imgsz, imgsz),
+        augment=AugmentConfig(),
+        seed=0,
+        batch_size=batch,
+        workers=workers,
+        cache="on",
+    )
+    list(made.epoch(0))
+    return made
+
+
+def load(imgsz: int, batch: int, workers: int) -> int:
+    """Batches as a step takes them: floats of the colours that were drawn."""
+    made = loader(imgsz, batch, workers)
+    return sum(
+        len(found.images_on(CPU)) for epoch in range(LOADER_EPOCHS) for found in made.epoch(epoch)
+    )
+
+
+@cache
+def stepping(name: str, imgsz: int, batch: int) -> Callable[[], int]:
+    found = next(iter(loader(imgsz, batch, 0).epoch(0)))
+    images = found.images_on(CPU)
+    config = TrainConfig(batch=batch)
+    classes = int(found.labels.boxes[:, 1].max()) + 1
+    spec = with_task(find_arch(name), classes, (imgsz, imgsz))
+    model = new_detector(spec, 0).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer, average = make_optimizer(model, config.optim), Ema(model, config.optim.ema)
+    strategy = PlainStep(
+        StepContext(
+            model=model,
+            config=config,
+            device=CPU,
+            mixed_precision=uses_bfloat16("auto", CPU),
+            class_weights=torch.ones(classes),
+        )
+    )
+
+    def step() -> int:
+        strategy.learn(images, found.labels, epoch=0, batch=0)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        average.update(model)
+        return len(images)
+
+    step()
+    return step
+
+
+def main() -> None:
+    torch.set_num_threads(int(sys.argv[2]))
+    keep_freed_memory()
+    for line in sys.stdin:
+        what, *words = line.split()
+        run: Callable[[], int]
+        if what == "step":
+            run = stepping(words[0], int(words[1]), int(words[2]))
+        else:
+            run = partial(load, *map(int, words))
+            loader(*map(int, words))
+        began = time.perf_counter()
+        images = sum(run() for _ in range(ROUNDS))
+        print("images/s", images / (time.perf_counter() - began), flush=True)
+
+
+if __name__ == "__main__":
+    main()
