@@ -14,15 +14,12 @@ from functools import cache, partial
 from pathlib import Path
 
 import torch
+from stepping import training_step
 
-from detkit.config import AugmentConfig, TrainConfig
+from detkit.config import AugmentConfig
 from detkit.core.memory import keep_freed_memory
 from detkit.data.coco.folder import open_folder
 from detkit.data.training.loader import TrainLoader
-from detkit.nn.checkpoint import new_detector
-from detkit.spec.zoo import find_arch, with_task
-from detkit.train.optim import Ema, make_optimizer
-from detkit.train.step import PlainStep, StepContext, uses_bfloat16
 
 ROUNDS, LOADER_EPOCHS = 2, 2
 CPU = torch.device("cpu")
@@ -55,30 +52,8 @@ def load(imgsz: int, batch: int, workers: int) -> int:
 @cache
 def stepping(name: str, imgsz: int, batch: int) -> Callable[[], int]:
     found = next(iter(loader(imgsz, batch, 0).epoch(0)))
-    images = found.images_on(CPU)
-    config = TrainConfig(batch=batch)
     classes = int(found.labels.boxes[:, 1].max()) + 1
-    spec = with_task(find_arch(name), classes, (imgsz, imgsz))
-    model = new_detector(spec, 0).train().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer, average = make_optimizer(model, config.optim), Ema(model, config.optim.ema)
-    strategy = PlainStep(
-        StepContext(
-            model=model,
-            config=config,
-            device=CPU,
-            mixed_precision=uses_bfloat16("auto", CPU),
-            class_weights=torch.ones(classes),
-        )
-    )
-
-    def step() -> int:
-        strategy.learn(images, found.labels, epoch=0, batch=0)
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.optim.clip_norm)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        average.update(model)
-        return len(images)
-
+    step = training_step(name, found.images_on(CPU), found.labels, classes=classes)
     step()
     return step
 
