@@ -149,7 +149,7 @@ def test_of_epochs_that_find_nothing_the_last_one_is_kept(
     config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = dataclasses.replace(EVAL_NMS, score_threshold=0.999)
-    monkeypatch.setattr("detkit.train.loop.EVAL_NMS", nothing)
+    monkeypatch.setattr("detkit.train.validation.EVAL_NMS", nothing)
     seen: list[TrainProgress] = []
     report = train(config, tmp_path / "run", seen=seen)
     assert (report.ap, report.best_epoch) == (0.0, 2)

@@ -1,13 +1,13 @@
 """The loop over epochs: step, validate, keep the best, save so that a kill costs nothing.
 
 What lives here: the order of things and what is written when. What does not: what a step learns
-(`train.step`), the images (`data.training`), the metric (`evaluation`), and all printing (`cli`).
+(`train.step`), the images (`data.training`), the metric (`train.validation`), the files
+(`train.run_writer`), and all printing (`cli`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,49 +15,23 @@ from typing import Any
 
 import torch
 
-from detkit.artifact.artifact import Manifest
-from detkit.artifact.writing import append_line, write_text
-from detkit.config import OptimConfig, TrainConfig, to_toml
-from detkit.core.boxes import EVAL_NMS, Detections
-from detkit.core.content_digest import seal
+from detkit.config import OptimConfig, TrainConfig
 from detkit.core.errors import NonFiniteError, TrainingError
 from detkit.core.memory import keep_freed_memory
-from detkit.core.serialization import to_json
 from detkit.data.training.loader import Batch, TrainLoader
-from detkit.engines.torch.session import TorchSession, find_device
-from detkit.evaluation.evaluate import coco_figures, detect
-from detkit.nn.checkpoint import save_checkpoint
-from detkit.nn.detector import Detector, fuse
-from detkit.report import Figures, TrainReport
-from detkit.runtime.session import Session, SessionOptions
+from detkit.engines.torch.session import find_device
+from detkit.report import TrainReport
 from detkit.train.class_weights import class_weights
 from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.progress import TrainProgress
-from detkit.train.run_images import draw_first_batch, draw_validation
 from detkit.train.run_inputs import check_inputs, fixed_settings, inputs_of, rounding_changes
+from detkit.train.run_writer import RunWriter
 from detkit.train.setup import TrainSetup, check_batch_norms, frozen_parts
-from detkit.train.state import (
-    CONFIG,
-    LAST,
-    METRICS,
-    STATE,
-    TrainState,
-    load_state,
-    read_state,
-    save_state,
-    trim_metrics,
-)
+from detkit.train.state import LAST, STATE, TrainState, load_state, read_state
 from detkit.train.step import MakeStrategy, PlainStep, StepContext, uses_bfloat16
 from detkit.train.stop import StopSignal
 from detkit.train.stopwatch import Stopwatch
-
-
-def open_fused(model: Detector, manifest: Manifest, device: str) -> Session:
-    """The network as validation runs it by default: fused, in torch."""
-    return TorchSession(fuse(model), manifest, SessionOptions(device=device))
-
-
-OpenSession = Callable[[Detector, Manifest, str], Session]
+from detkit.train.validation import OpenSession, Validation, is_finite, open_fused, validate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,14 +43,6 @@ class UserWords:
 
 
 TRAIN_WORDS = UserWords(lr="optim.lr", has_init=True)
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Validation:
-    """The COCO figures of one validation, and the detections that they are of."""
-
-    figures: Figures
-    detections: list[Detections]
 
 
 class Trainer:
@@ -108,6 +74,7 @@ class Trainer:
         self.config, self.setup, self.out, self.words = config, setup, out, words
         self.on_progress, self.stop, self.warn = on_progress, stop, warn
         self.open_session = open_session
+        self.writer = RunWriter(out, config, setup)
         torch.set_num_threads(config.threads or torch.get_num_threads())
         keep_freed_memory()
         self.device = find_device(config.device)
@@ -130,8 +97,6 @@ class Trainer:
         fixed = fixed_settings(config) if settings is None else settings
         self.state = TrainState(inputs=inputs_of(setup, config, self.device, fixed))
         self.stopwatch = Stopwatch(limit_s=config.time_limit * 60)
-        self.rate: float | None = None  # of the last epoch that trained
-        self.wait_share: float | None = None
         self.losses = torch.zeros(4)  # sums of the epoch: total, cls, iou, dfl
 
     def _context(self) -> StepContext:
@@ -156,15 +121,14 @@ class Trainer:
         """
         if resume:
             self._resume()
-        write_text(self.out / CONFIG, to_toml(self.config))
-        if not resume:
-            draw_first_batch(self.out, self.loader, self.setup.train.class_names)
+        else:
+            self.writer.begin(self.loader)
         self.stopwatch.start(spent_s=self.state.seconds)
         try:
             stopped_by = self._epochs()
         finally:
             self.loader.close()
-        return self._finish(stopped_by)
+        return self.writer.report(self.state, self.stopwatch, stopped_by)
 
     def _resume(self) -> None:
         """Takes up the state in the folder, if it is of the same inputs."""
@@ -175,13 +139,13 @@ class Trainer:
         state = load_state(self.out / STATE, self.model, self.ema, self.optimizer)
         self.state = dataclasses.replace(state, inputs=now)
         self.losses = torch.tensor(state.loss_sums)
-        trim_metrics(self.out / METRICS, state.epoch)
+        self.writer.go_on(self.state)
 
     def _epochs(self) -> str:
         """Runs epochs until one of them is the last; returns the reason."""
         while self.state.epoch < self.config.epochs:
             if not self._train_epoch():
-                self._save_checkpoint("last", {})
+                self.writer.checkpoint(LAST, self.ema.model, {})
                 self._save_state()
                 return "signal"
             self._end_epoch(self._validate())
@@ -203,7 +167,7 @@ class Trainer:
         )
         for batch in self.stopwatch.time_batches(batches, self.config.batch):
             self._step(batch)
-            self.rate, self.wait_share = self.stopwatch.images_per_s, self.stopwatch.data_wait_share
+            self.stopwatch.note_step()
             if self.stop.signal:
                 return False
             self.on_progress(self._progress())
@@ -242,7 +206,7 @@ class Trainer:
     def _give_up(self, losses: torch.Tensor) -> None:
         """Saves the weights from before the bad step and says so."""
         if is_finite(self.ema.model):
-            self._save_checkpoint("last", {})
+            self.writer.checkpoint(LAST, self.ema.model, {})
         shown = dict(zip(("loss", "cls", "iou", "dfl"), losses.tolist(), strict=True))
         where = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"
         raise self._diverged(f"the loss or its gradient is not finite at {where}: {shown}")
@@ -269,16 +233,13 @@ class Trainer:
         self.strategy.before_validation(self.ema.model)
         manifest = self.setup.manifest(self.config, {})
         session = self.open_session(self.ema.model, manifest, str(self.device))
-        val = self.setup.val
         try:
-            detections = detect(session, val.records, batch_size=self.config.batch, nms=EVAL_NMS)
+            return validate(session, self.setup.val, batch_size=self.config.batch)
         except NonFiniteError as error:
             raise self._diverged(what) from error
-        figures = coco_figures(val.records, val.class_names, detections)
-        return Validation(figures, detections)
 
     def _end_epoch(self, validation: Validation) -> None:
-        """Writes the epoch's metrics, checkpoints and state; moves on to the next epoch."""
+        """Has the epoch written down; moves on to the next one and saves the state."""
         figures, state = validation.figures, self.state
         ap, ap50 = figures.ap, figures.ap50
         is_best = ap is not None and (not state.best_ap or ap > state.best_ap)  # of none, the last
@@ -289,52 +250,15 @@ class Trainer:
             detections=sum(map(len, validation.detections)),
             is_best=is_best,
         )
-        metrics = {"ap": ap, "ap50": ap50, "epoch": float(state.epoch + 1)}
-        known = {key: value for key, value in metrics.items() if value is not None}
-        self._save_checkpoint("last", known)
-        if is_best or ap is None:
-            draw_validation(self.out, self.setup.val, validation.detections)
+        self.writer.epoch(progress, validation, self.ema, spent_s=self.stopwatch.seconds)
         if is_best:
-            self._save_checkpoint("best", known)
             state = dataclasses.replace(state, best_ap=ap, best_ap50=ap50, best_epoch=state.epoch)
-        append_metrics(self.out / METRICS, progress, figures, self.stopwatch.seconds)
         self.state = dataclasses.replace(
             state, epoch=state.epoch + 1, batch=0, loss_sums=(0.0,) * 4
         )
         self.losses = torch.zeros(4)
         self._save_state()
         self.on_progress(progress)
-
-    def _finish(self, stopped_by: str) -> TrainReport:
-        best = self.out / "best.safetensors"
-        lineage = self.setup.start.lineage if self.setup.start else None
-        counts = {split.split: split for split in self.setup.folder.report.splits}["train"]
-        report = TrainReport(
-            checkpoint=str(best if best.is_file() else self.out / "last.safetensors"),
-            model=self.model.spec.name,
-            arch_digest=self.model.spec.digest,
-            data=self.config.data,
-            data_digest=self.setup.folder.report.digest,
-            epochs=self.state.epoch,
-            best_epoch=None if self.state.best_epoch is None else self.state.best_epoch + 1,
-            ap=self.state.best_ap,
-            ap50=self.state.best_ap50,
-            seconds=round(self.stopwatch.seconds, 3),
-            images_per_s=None if self.rate is None else round(self.rate, 3),
-            data_wait_share=None if self.wait_share is None else round(self.wait_share, 4),
-            images=counts.images,
-            boxes=counts.boxes,
-            dropped_images=counts.dropped_images,
-            dropped_boxes=counts.dropped_boxes,
-            stopped_by=stopped_by,
-            init=lineage.init if lineage else "",
-            weights_taken=lineage.weights_taken if lineage else 0.0,
-            classes_known=lineage.classes_known if lineage else 0,
-            licence=self.setup.origin.licence,
-            weights_source=self.setup.origin.source,
-        )
-        write_text(self.out / "report.json", to_json(report) + "\n")
-        return report
 
     def _lr(self) -> float:
         """The learning rate, by the steps done or by the time gone where the limit comes first."""
@@ -366,15 +290,10 @@ class Trainer:
             loss_iou=iou,
             loss_dfl=dfl,
             lr=float(self.optimizer.param_groups[0]["lr"]),
-            images_per_s=self.rate,
-            data_wait_share=self.wait_share,
+            images_per_s=self.stopwatch.images_per_s,
+            data_wait_share=self.stopwatch.data_wait_share,
             eta_s=max(eta, 0.0),
         )
-
-    def _save_checkpoint(self, name: str, metrics: dict[str, float]) -> Path:
-        path = self.out / f"{name}.safetensors"
-        save_checkpoint(path, self.ema.model, self.setup.manifest(self.config, metrics))
-        return path
 
     def _save_state(self) -> None:
         self.state = dataclasses.replace(
@@ -383,18 +302,5 @@ class Trainer:
             ema_updates=self.ema.updates,
             loss_sums=tuple(self.losses.tolist()),
         )
-        save_state(self.out / STATE, self.state, self.model, self.ema, self.optimizer)
+        self.writer.state(self.state, self.model, self.ema, self.optimizer)
         self.stopwatch.note_saved()
-
-
-def is_finite(model: Detector) -> bool:
-    """Whether every weight and statistic is a number."""
-    return all(bool(torch.isfinite(tensor).all()) for tensor in model.state_dict().values())
-
-
-def append_metrics(path: Path, progress: TrainProgress, figures: Figures, seconds: float) -> None:
-    """Adds the epoch's line to `metrics.jsonl`."""
-    kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
-    per_class = {name: score.ap for name, score in figures.per_class.items()}
-    line = json.dumps(seal({**kept, "per_class": per_class, "seconds": round(seconds, 3)}))
-    append_line(path, line)

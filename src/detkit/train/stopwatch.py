@@ -17,6 +17,8 @@ class Stopwatch:
         self._began = self._saved = self._epoch_began = time.monotonic()
         self._waited_s = 0.0
         self._images = 0
+        self.images_per_s: float | None = None  # of the last epoch that trained
+        self.data_wait_share: float | None = None  # of its time
 
     def start(self, *, spent_s: float) -> None:
         """Starts anew at `spent_s`, the seconds of the run before it was resumed."""
@@ -42,15 +44,11 @@ class Stopwatch:
             yield batch
             asked = time.monotonic()
 
-    @property
-    def images_per_s(self) -> float:
-        """Images per second of the current epoch, the batch in progress counted as done."""
-        return self._images / max(time.monotonic() - self._epoch_began, 1e-9)
-
-    @property
-    def data_wait_share(self) -> float:
-        """Share of the current epoch's time spent waiting for data."""
-        return self._waited_s / max(time.monotonic() - self._epoch_began, 1e-9)
+    def note_step(self) -> None:
+        """Takes the rates of the current epoch, the batch in progress counted as done."""
+        spent_s = max(time.monotonic() - self._epoch_began, 1e-9)
+        self.images_per_s = self._images / spent_s
+        self.data_wait_share = self._waited_s / spent_s
 
     def note_saved(self) -> None:
         self._saved = time.monotonic()

@@ -23,8 +23,8 @@ from detkit.search.scoring.recalibrate import plain_batches, recalibrate
 from detkit.spec.arch import ArchSpec
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
-from detkit.train.loop import open_fused
 from detkit.train.setup import TrainSetup, open_splits
+from detkit.train.validation import open_fused
 
 
 class SupernetWeights:
