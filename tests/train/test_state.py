@@ -21,7 +21,7 @@ def parts() -> tuple[Any, Any, torch.optim.Optimizer]:
 
 def test_a_state_reads_back_and_no_flipped_bit_of_it_is_resumed(tmp_path: Path) -> None:
     path, saved = tmp_path / "state.safetensors", parts()
-    save_state(path, TrainState(epoch=3, ema_updates=7), *saved)
+    save_state(path, TrainState(epoch=3, ema_updates=7), *saved, gradients=[])
     model, ema, optimizer = parts()
     assert load_state(path, model, ema, optimizer).epoch == 3
     assert torch.equal(model.weight, saved[0].weight)

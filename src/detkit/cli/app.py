@@ -14,6 +14,7 @@ from types import FrameType
 from detkit.cli import console, streams
 from detkit.cli.verb_table import VERBS
 from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
+from detkit.core.launch import find_launch
 from detkit.core.lazy_import import install_hint
 from detkit.core.memory import is_out_of_memory
 from detkit.core.version import VERSION
@@ -57,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one verb and returns the exit code of the process. Never raises for what a user did."""
     _prepare_process()
     try:
+        if not find_launch().is_first:
+            console.be_silent()
         code = _dispatch(list(sys.argv[1:] if argv is None else argv))
         streams.write("")  # delivers what a library wrote
         return code
@@ -99,6 +102,7 @@ def _dispatch(args: list[str]) -> int:
         return 0
     if name == "bench":
         _check_moved(rest)
+    _check_launch(name)
     from detkit.cli.command import run
 
     return run(name, VERBS[name], rest)
@@ -129,6 +133,17 @@ def _find_verb(args: list[str]) -> tuple[str, list[str]]:
     if second in ("-h", "--help"):
         return "", []
     raise UsageError(f"unknown verb '{first} {second}'", hint=did_you_mean(second, group))
+
+
+def _check_launch(name: str) -> None:
+    """Raises UsageError where several processes were launched for a verb that is done by one."""
+    launch = find_launch()
+    if launch.processes > 1 and not VERBS[name].shared:
+        able = " and ".join(verb for verb, known in VERBS.items() if known.shared)
+        raise UsageError(
+            f"detkit {name} is done by one process, and torchrun launched {launch.processes}",
+            hint=f"run it without torchrun, which is for {able}",
+        )
 
 
 def _check_moved(words: list[str]) -> None:

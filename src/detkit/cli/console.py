@@ -24,6 +24,7 @@ class _Volume:
 
     quiet: bool = False
     verbose: bool = False
+    silent: bool = False
 
 
 _volume = _Volume()
@@ -32,6 +33,16 @@ _volume = _Volume()
 def setup(quiet: bool, verbose: bool) -> None:
     """`-q` silences the log and the bars, not warnings; `-v` adds details and tracebacks."""
     _volume.quiet, _volume.verbose = quiet, verbose
+
+
+def be_silent() -> None:
+    """Says nothing at all from here on: another process of the same run speaks for this one."""
+    _volume.silent = True
+
+
+def speak() -> None:
+    """Says again what there is to say."""
+    _volume.silent = False
 
 
 def is_verbose() -> bool:
@@ -70,6 +81,8 @@ def traceback_lines(text: str) -> None:
 
 
 def _to_stderr(text: str) -> None:
+    if _volume.silent:
+        return
     streams.tell("".join(f"{safe(line)}\n" for line in text.split("\n")))
 
 
@@ -83,6 +96,8 @@ def emit(report: Any, *, json: bool, lines: Sequence[str]) -> None:
     """
     from detkit.core.serialization import to_json
 
+    if _volume.silent:
+        return
     text = to_json(report) + "\n" if json else "".join(f"{safe(line)}\n" for line in lines)
     streams.write(text)
 
@@ -130,7 +145,12 @@ class _Silent:
 @contextmanager
 def progress(total: int | None, label: str) -> Iterator[Progress]:
     """A bar on stderr while the block runs, if stderr is a terminal and -q was not given."""
-    if _volume.quiet or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if (
+        _volume.quiet
+        or _volume.silent
+        or not sys.stderr.isatty()
+        or os.environ.get("TERM") == "dumb"
+    ):
         yield _Silent()
         return
     with _bar(total, label) as bar:

@@ -6,14 +6,20 @@ from typing import NamedTuple
 
 
 class Verb(NamedTuple):
-    """One verb: its function as "module:function", imported when it is called, and its help."""
+    """One verb: its function as "module:function", imported when it is called, and its help.
+
+    `shared` says whether processes that torchrun launches do it together.
+    """
 
     target: str
     help: str
+    shared: bool = False
 
 
 VERBS = {
-    "train": Verb("detkit.cli.verbs.train:train", "Train a detector on a COCO folder."),
+    "train": Verb(
+        "detkit.cli.verbs.train:train", "Train a detector on a COCO folder.", shared=True
+    ),
     "eval": Verb(
         "detkit.cli.verbs.eval:eval_",
         "Score a model on a COCO folder: the 12 figures, per class, gates.",
@@ -22,7 +28,9 @@ VERBS = {
         "detkit.cli.verbs.reparam:reparam", "Fuse a checkpoint's branches for deployment."
     ),
     "quantize": Verb(
-        "detkit.cli.verbs.quantize:quantize", "Make a checkpoint INT8, its loss of AP measured."
+        "detkit.cli.verbs.quantize:quantize",
+        "Make a checkpoint INT8, its loss of AP measured.",
+        shared=True,
     ),
     "export": Verb(
         "detkit.cli.verbs.export:export",
@@ -43,7 +51,9 @@ VERBS = {
         "detkit.cli.verbs.profile:profile",
         "Measure a search space on this device, for searches elsewhere.",
     ),
-    "search": Verb("detkit.cli.verbs.search:search", "Search architectures for this machine."),
+    "search": Verb(
+        "detkit.cli.verbs.search:search", "Search architectures for this machine.", shared=True
+    ),
     "predict": Verb("detkit.cli.verbs.predict:predict", "Draw a model's boxes on images."),
     "import": Verb(
         "detkit.cli.verbs.import_:import_",

@@ -139,17 +139,24 @@ class TrainConfig(Settings):
     epochs: int = setting(
         0, "epochs at most; 0 chooses by the number of images", least=0, most=1_000_000
     )
-    batch: int = setting(8, "images a batch", least=1, most=65536)
+    batch: int = setting(8, "images a batch, of all processes together", least=1, most=65536)
     time_limit: float = setting(0.0, "minutes at most; 0 is no limit", least=0, most=1e9)
     patience: int = setting(
         0, "epochs without a better AP before stopping; 0 never stops", least=0, most=1_000_000
     )
     seed: int = setting(0, "seed of weights, order and augmentation", least=0, most=MAX_SEED)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    workers: int = setting(1, "processes that prepare images; 0 is in-process", least=0, most=1024)
-    threads: int = setting(0, "CPU threads; 0 is all cores", least=0, most=4096)
+    workers: int = setting(
+        1, "processes that prepare images, of each that trains; 0 is in-process", least=0, most=1024
+    )
+    threads: int = setting(0, "CPU threads of a process; 0 shares all cores", least=0, most=4096)
     amp: str = setting("auto", "mixed precision; auto is where it pays", choices=SWITCH)
     cache: str = setting("auto", "decoded images in memory; auto is when they fit", choices=SWITCH)
+    sync_bn: str = setting(
+        "auto",
+        "batch-norms over the images of all processes; auto is below 16 in each",
+        choices=SWITCH,
+    )
     checkpoint_minutes: float = setting(
         5.0, "minutes between states saved within an epoch", least=0, most=1e6
     )
@@ -179,7 +186,7 @@ class QatConfig(Settings):
     epochs: int = setting(
         3, "epochs; a tenth of those of the float training is usual", least=1, most=1_000_000
     )
-    batch: int = setting(8, "images a batch", least=1, most=65536)
+    batch: int = setting(8, "images a batch, of all processes together", least=1, most=65536)
     lr: float = setting(
         1e-5, "peak learning rate, a hundredth of the float training's", least=1e-12, most=10
     )

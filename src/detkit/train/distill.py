@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detkit.nn.detector import Detector, RawOutputs
+from detkit.train.ranks import normalizer
 
 RIDGE = 1e-2  # of the variance of a channel: keeps the map of features finite
 LEAST_DEVIATION = 1e-4  # of a channel; one that is flatter says nothing
@@ -111,7 +112,7 @@ class Distillation:
             mine, theirs = self.classes
             logits, teacher_logits = logits[..., mine], teacher_logits[..., theirs]
         weight_ba = teacher_logits.sigmoid().amax(dim=-1)
-        norm = weight_ba.sum().clamp(min=1)
+        norm = normalizer(weight_ba.sum())
         cls = score_divergence(logits, teacher_logits).sum() / norm
         distances = distance_divergence(outputs.distances.float(), said.distances.float())
         total: Tensor = self.cls * cls + self.box * (distances * weight_ba).sum() / norm

@@ -2,7 +2,8 @@
 
 What lives here: the order of things and what is written when. What does not: what a step learns
 (`train.step`), the images (`data.training`), the metric (`train.validation`), the files
-(`train.run_writer`), and all printing (`cli`).
+(`train.run_writer`), and all printing (`cli`). Several processes may do one run (`train.ranks`):
+each runs the same loop, and decides what to do next by what all of them know.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from detkit.core.memory import keep_freed_memory
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.engines.torch.session import find_device
 from detkit.report import TrainReport
+from detkit.train import ranks
 from detkit.train.class_weights import class_weights
 from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.progress import TrainProgress
+from detkit.train.replica import Replica, syncs_batch_norms
 from detkit.train.run_inputs import check_inputs, fixed_settings, inputs_of, rounding_changes
 from detkit.train.run_writer import RunWriter
 from detkit.train.setup import TrainSetup, check_batch_norms, frozen_parts
@@ -61,6 +64,7 @@ class Trainer:
         words: UserWords = TRAIN_WORDS,
         make_strategy: MakeStrategy = PlainStep,
         open_session: OpenSession = open_fused,
+        uses_all: bool = True,
     ) -> None:
         """Makes all that changes from step to step.
 
@@ -70,18 +74,23 @@ class Trainer:
             words: what hints can tell the user to type.
             make_strategy: what a step learns from a batch.
             open_session: how the averaged weights are run in validation.
+            uses_all: whether the last pass of every step uses all weights (see `train.replica`).
         """
         self.config, self.setup, self.out, self.words = config, setup, out, words
         self.on_progress, self.stop, self.warn = on_progress, stop, warn
         self.open_session = open_session
         self.writer = RunWriter(out, config, setup)
-        torch.set_num_threads(config.threads or torch.get_num_threads())
+        torch.set_num_threads(config.threads or ranks.threads_per_process())
         keep_freed_memory()
         self.device = find_device(config.device)
+        ranks.check_device(self.device)
         self.model = setup.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, config.optim.ema)
         self.optimizer = make_optimizer(self.model, config.optim)
-        check_batch_norms(self.model, setup.train, config.batch)
+        synced, share = syncs_batch_norms(config), (ranks.rank(), ranks.world())
+        parts = 1 if synced else ranks.world()
+        check_batch_norms(self.model, setup.train, config.batch, parts=parts)
+        self.replica = Replica(self.model, sync_norms=synced, uses_all=uses_all)
         self.strategy = make_strategy(self._context())
         self.loader = TrainLoader(
             setup.train,
@@ -91,6 +100,7 @@ class Trainer:
             batch_size=config.batch,
             workers=config.workers,
             cache=config.cache,
+            share=share,
         )
         batches = self.loader.batches_per_epoch
         self.steps_per_epoch = math.ceil(batches / config.optim.accumulate)
@@ -98,10 +108,13 @@ class Trainer:
         self.state = TrainState(inputs=inputs_of(setup, config, self.device, fixed))
         self.stopwatch = Stopwatch(limit_s=config.time_limit * 60)
         self.losses = torch.zeros(4)  # sums of the epoch: total, cls, iou, dfl
+        self.signal = 0  # that any process got
+        self.is_save_due = False
 
     def _context(self) -> StepContext:
         return StepContext(
             model=self.model,
+            replica=self.replica,
             config=self.config,
             device=self.device,
             mixed_precision=uses_bfloat16(self.config.amp, self.device),
@@ -124,6 +137,7 @@ class Trainer:
         else:
             self.writer.begin(self.loader)
         self.stopwatch.start(spent_s=self.state.seconds)
+        self._agree()
         try:
             stopped_by = self._epochs()
         finally:
@@ -149,7 +163,8 @@ class Trainer:
                 self._save_state()
                 return "signal"
             self._end_epoch(self._validate())
-            if self.stop.signal:
+            self._agree()
+            if self.signal:
                 return "signal"
             if 0 < self.config.patience <= self.state.epochs_without_rise:
                 return "patience"
@@ -168,25 +183,43 @@ class Trainer:
         for batch in self.stopwatch.time_batches(batches, self.config.batch):
             self._step(batch)
             self.stopwatch.note_step()
-            if self.stop.signal:
+            self._agree()
+            if self.signal:
                 return False
             self.on_progress(self._progress())
             if self.stopwatch.share_of_limit >= 1:
                 break
-            if self.stopwatch.seconds_since_saved > self.config.checkpoint_minutes * 60:
+            if self.is_save_due:
                 self._save_state()
         return True
+
+    def _agree(self) -> None:
+        """Takes signals of all processes and the clock of the first, so that all decide alike."""
+        is_due = self.stopwatch.seconds_since_saved > self.config.checkpoint_minutes * 60
+        mine = [float(self.stop.signal), self.stopwatch.seconds, float(is_due)]
+        signals, seconds, due = ranks.gather_rows(torch.tensor(mine, dtype=torch.float64)).unbind(1)
+        self.signal = int(signals.max())
+        if self.signal:
+            self.stop.signal = self.signal
+        if ranks.is_shared():
+            self.stopwatch.agree_on(float(seconds[0]))
+        self.is_save_due = bool(due[0])
 
     def _step(self, batch: Batch) -> None:
         """Learns from one batch; updates the weights where an accumulation ends."""
         images = batch.images_on(self.device)
         labels = batch.labels.to(self.device)
-        parts = self.strategy.learn(images, labels, epoch=self.state.epoch, batch=self.state.batch)
-        losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl]).detach().cpu()
+        epoch, number = self.state.epoch, self.state.batch
+        done = number + 1
+        is_last = done % self.config.optim.accumulate == 0 or done == self.loader.batches_per_epoch
+        with self.replica.summing(not is_last):
+            parts = self.strategy.learn(images, labels, epoch=epoch, batch=number)
+        self.replica.average_statistics()
+        losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl])
+        losses = ranks.gather_rows(losses).mean(0).float()
         if not torch.isfinite(losses).all():
             self._give_up(losses)
-        done = self.state.batch + 1
-        if done % self.config.optim.accumulate == 0 or done == self.loader.batches_per_epoch:
+        if is_last:
             self._update(losses)
         self.losses += losses
         self.state = dataclasses.replace(self.state, batch=done)
@@ -207,6 +240,7 @@ class Trainer:
         """Saves the weights from before the bad step and says so."""
         if is_finite(self.ema.model):
             self.writer.checkpoint(LAST, self.ema.model, {})
+        self._agree()  # it is written
         shown = dict(zip(("loss", "cls", "iou", "dfl"), losses.tolist(), strict=True))
         where = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"
         raise self._diverged(f"the loss or its gradient is not finite at {where}: {shown}")
@@ -302,5 +336,5 @@ class Trainer:
             ema_updates=self.ema.updates,
             loss_sums=tuple(self.losses.tolist()),
         )
-        self.writer.state(self.state, self.model, self.ema, self.optimizer)
+        self.writer.state(self.state, self.replica, self.ema, self.optimizer)
         self.stopwatch.note_saved()

@@ -19,6 +19,7 @@ from detkit.data.training.labels import Labels
 from detkit.nn.decode import anchor_points, boxes_from_distances
 from detkit.nn.head import expected_distances
 from detkit.train.assign import Assignment, assign
+from detkit.train.ranks import normalizer
 
 FOCAL_ALPHA, FOCAL_GAMMA = 0.75, 2.0
 GIOU_EPS = 1e-10
@@ -27,7 +28,10 @@ BIN_MARGIN = 0.01  # targets stay this far below the last bin
 
 @dataclass(frozen=True)
 class LossParts:
-    """The loss and its parts: scalars, weighted and divided by the sum of the soft targets."""
+    """The loss and its parts: scalars, weighted and divided by the sum of the soft targets.
+
+    Where several processes share a batch, their mean is that of all its images.
+    """
 
     total: Tensor
     cls: Tensor
@@ -81,7 +85,7 @@ class DetectionLoss(nn.Module):
 
     def given(self, assignment: Assignment, logits_bac: Tensor, distances_bad: Tensor) -> LossParts:
         """The loss of raw outputs, of this network or another, under an assignment."""
-        norm = assignment.strength_p.sum().clamp(min=1)
+        norm = normalizer(assignment.strength_p.sum())
         cls = varifocal_loss(logits_bac, assignment, self.class_weights) * self.config.cls / norm
         iou, dfl = self._box_losses(distances_bad, assignment)
         iou, dfl = iou * self.config.iou / norm, dfl * self.config.dfl / norm

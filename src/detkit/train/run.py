@@ -14,16 +14,19 @@ from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, reso
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import Holder, check_unlocked, killed_note, locked_folder
 from detkit.core.safe_text import safe
+from detkit.data.training.loader import part_of
 from detkit.data.training.sampling import ImageSampling
 from detkit.engines.torch.session import find_device
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
 from detkit.spec.onnx_description import PRESETS
 from detkit.spec.zoo import ZOO
+from detkit.train import ranks
 from detkit.train.epochs import choose_epochs, epochs_note
 from detkit.train.first_weights import DEFAULT_MODEL
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
+from detkit.train.replica import syncs_batch_norms
 from detkit.train.run_inputs import (
     MAY_CHANGE,
     PATHS,
@@ -126,6 +129,9 @@ def run_training(
 ) -> TrainReport | None:
     """Trains in `folder`; None after a dry run.
 
+    Every process of a run calls it (see `train.ranks`); the folder is the first one's, the others
+    read in it where the run goes on.
+
     Args:
         warn: takes what nobody should overlook; else `log` does.
 
@@ -135,6 +141,8 @@ def run_training(
         DataError, TrainingError: see `setup.build_setup` and `loop.Trainer.run`.
     """
     follow = Follow(log=log, warn=warn or log, on_progress=on_progress, stop=stop)
+    if not ranks.is_first():
+        return None if dry_run else _take_part(config, folder, follow)
     if dry_run:
         check_unlocked(folder)
         resume = _goes_on(folder, config, request, None)
@@ -143,17 +151,32 @@ def run_training(
             check_inputs(read_state(folder / STATE).inputs, prepared.inputs, last=folder / LAST)
         return None
     with locked_folder(folder) as killed:
-        resume = _goes_on(folder, config, request, killed)
+        resume = ranks.first(lambda: _goes_on(folder, config, request, killed))
         if killed:
             log(killed_note(killed))
         if request.resume and not resume:
             log("no state was saved before it ended: from the beginning")
-        prepared = _prepare(config, folder, resume=resume, follow=follow)
+        prepared = ranks.first_before_others(
+            lambda: _prepare(config, folder, resume=resume, follow=follow)
+        )
         begin_folder(folder, VERB, RUN_FILES, resume=resume)
         write_text(folder / CONFIG, to_toml(prepared.config))  # first, for --resume after a kill
         report = _train(prepared, folder, resume=resume, follow=follow)
         write_text(folder / "report.html", render_run(folder))
         return report
+
+
+def _take_part(config: TrainConfig, folder: Path, follow: Follow) -> TrainReport:
+    """What a process other than the first does of a run: no checks of the folder, no files."""
+    resume = ranks.first(_only_the_first)
+    prepared = ranks.first_before_others(
+        lambda: _prepare(config, folder, resume=resume, follow=follow)
+    )
+    return _trainer(prepared, folder, follow).run(resume=resume)
+
+
+def _only_the_first() -> bool:
+    raise AssertionError("the first process knows whether a run goes on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,7 +230,9 @@ def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow)
     assert setup.start is not None
     config = replace(config, init=setup.start.lineage.init)
     config, notes = with_chosen_epochs(config, setup)
-    check_batch_norms(setup.model, setup.train, config.batch)
+    part_of(config.batch, (ranks.rank(), ranks.world()))
+    parts = 1 if syncs_batch_norms(config) else ranks.world()
+    check_batch_norms(setup.model, setup.train, config.batch, parts=parts)
     lines = (*describe_setup(setup, folder), *notes)
     warnings = (*setup.warnings, *([] if setup.val.is_scorable else [NO_VALIDATION]))
     for line in lines:
@@ -232,17 +257,21 @@ def _train(run: PreparedRun, folder: Path, *, resume: bool, follow: Follow) -> T
 
     for line in (*run.lines, *(f"warning: {text}" for text in run.warnings)):
         append_line(log_file, safe(line))
+    logged = replace(follow, on_progress=log_progress, warn=warn)
+    return _trainer(run, folder, logged).run(resume=resume)
+
+
+def _trainer(run: PreparedRun, folder: Path, follow: Follow) -> Trainer:
     auxiliary = run.setup.teacher.as_loss(run.config) if run.setup.teacher else None
-    trainer = Trainer(
+    return Trainer(
         run.config,
         run.setup,
         folder,
-        on_progress=log_progress,
+        on_progress=follow.on_progress,
         stop=follow.stop,
-        warn=warn,
+        warn=follow.warn,
         make_strategy=functools.partial(PlainStep, auxiliary=auxiliary),
     )
-    return trainer.run(resume=resume)
 
 
 def _check_folder(

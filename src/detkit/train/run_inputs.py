@@ -22,7 +22,9 @@ from detkit.core.serialization import digest_of, from_plain, to_plain
 from detkit.data.coco.content import content_digest
 from detkit.data.coco.folder import CocoSplit
 from detkit.engines import TRAINING
+from detkit.train import ranks
 from detkit.train.first_weights import Lineage
+from detkit.train.replica import images_of_a_norm
 from detkit.train.setup import TrainSetup
 from detkit.train.step import uses_bfloat16
 
@@ -242,6 +244,8 @@ def _rounding(config: TrainConfig, device: torch.device) -> dict[str, str]:
     del found["python"]
     return {
         "threads": str(torch.get_num_threads()),
+        "processes": str(ranks.world()),
+        "images of a batch-norm": str(images_of_a_norm(config)),
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "mixed precision": "on" if uses_bfloat16(config.amp, device) else "off",

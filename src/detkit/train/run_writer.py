@@ -21,6 +21,8 @@ from detkit.nn.detector import Detector
 from detkit.report import Figures, TrainReport
 from detkit.train.optim import Ema
 from detkit.train.progress import TrainProgress
+from detkit.train.ranks import is_first
+from detkit.train.replica import Replica
 from detkit.train.run_images import draw_first_batch, draw_validation
 from detkit.train.setup import TrainSetup
 from detkit.train.state import CONFIG, LAST, METRICS, STATE, TrainState, save_state, trim_metrics
@@ -31,27 +33,34 @@ BEST = "best.safetensors"
 
 
 class RunWriter:
-    """Writes the files of the run folder `out`."""
+    """Writes the files of the run folder `out`; where several processes do a run, the first does.
+
+    In the others all is the same but that nothing is written.
+    """
 
     def __init__(self, out: Path, config: TrainConfig, setup: TrainSetup) -> None:
         self.out, self.config, self.setup = out, config, setup
+        self.writes = is_first()
 
     def begin(self, loader: TrainLoader) -> None:
         """Writes the settings of a run from the beginning, and what it is shown first."""
-        self._settings()
-        draw_first_batch(self.out, loader, self.setup.train.class_names)
+        if self.writes:
+            self._settings()
+            draw_first_batch(self.out, loader, self.setup.train.class_names)
 
     def go_on(self, state: TrainState) -> None:
         """Writes the settings of a resumed run; drops metrics of epochs that it will do again."""
-        trim_metrics(self.out / METRICS, state.epoch)
-        self._settings()
+        if self.writes:
+            trim_metrics(self.out / METRICS, state.epoch)
+            self._settings()
 
     def _settings(self) -> None:
         write_text(self.out / CONFIG, to_toml(self.config))
 
     def checkpoint(self, name: str, model: Detector, metrics: dict[str, float]) -> None:
         """Writes a checkpoint, whose manifest tells its metrics."""
-        save_checkpoint(self.out / name, model, self.setup.manifest(self.config, metrics))
+        if self.writes:
+            save_checkpoint(self.out / name, model, self.setup.manifest(self.config, metrics))
 
     def epoch(
         self, progress: TrainProgress, validation: Validation, ema: Ema, *, spent_s: float
@@ -61,6 +70,8 @@ class RunWriter:
         Args:
             spent_s: of the run so far.
         """
+        if not self.writes:
+            return
         figures = validation.figures
         metrics = {"ap": figures.ap, "ap50": figures.ap50, "epoch": float(progress.epoch)}
         known = {key: value for key, value in metrics.items() if value is not None}
@@ -72,15 +83,18 @@ class RunWriter:
         append_metrics(self.out / METRICS, progress, figures, spent_s)
 
     def state(
-        self, state: TrainState, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer
+        self, state: TrainState, replica: Replica, ema: Ema, optimizer: torch.optim.Optimizer
     ) -> None:
         """Writes what `--resume` goes on from."""
-        save_state(self.out / STATE, state, model, ema, optimizer)
+        gradients = replica.gradients()
+        if self.writes:
+            save_state(self.out / STATE, state, replica.model, ema, optimizer, gradients)
 
     def report(self, state: TrainState, stopwatch: Stopwatch, stopped_by: str) -> TrainReport:
         """Writes what became of the run, and returns it."""
         report = self._report_of(state, stopwatch, stopped_by)
-        write_text(self.out / "report.json", to_json(report) + "\n")
+        if self.writes:
+            write_text(self.out / "report.json", to_json(report) + "\n")
         return report
 
     def _report_of(self, state: TrainState, stopwatch: Stopwatch, stopped_by: str) -> TrainReport:

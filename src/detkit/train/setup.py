@@ -156,13 +156,17 @@ def named_files(config: TrainConfig) -> dict[str, tuple[Path, Path]]:
     }
 
 
-def check_batch_norms(model: Detector, train: CocoSplit, batch: int) -> None:
-    """Raises UsageError where batches leave batch-norms one value a channel: it has no variance."""
+def check_batch_norms(model: Detector, train: CocoSplit, batch: int, *, parts: int = 1) -> None:
+    """Raises UsageError where batches leave batch-norms one value a channel: it has no variance.
+
+    Args:
+        parts: of a batch, that have statistics of their own.
+    """
     height, width = model.spec.image_size
-    images = min(batch, len(train.records))
+    images = min(batch, len(train.records)) // parts
     values = images * (height // STRIDES[-1]) * (width // STRIDES[-1])
     if values == 1 and any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):
-        more = "--batch 2" if len(train.records) > 1 else "more training images"
+        more = f"--batch {2 * parts}" if len(train.records) > 1 else "more training images"
         raise UsageError(
             f"batches of one image of {height}x{width} leave batch-norms a single value",
             hint=f"{more}, or --imgsz {2 * STRIDES[-1]}",

@@ -7,7 +7,7 @@ kept. One file rather than several: a kill cannot leave halves of two different 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from detkit.inspection.run_folder import read_metrics
 from detkit.nn.detector import Detector
 from detkit.nn.tensor_file import write_tensors
 from detkit.train.optim import Ema
+from detkit.train.replica import load_gradients
 from detkit.train.run_inputs import RunInputs
 
 STATE = Path("state") / "state.safetensors"
@@ -59,14 +60,24 @@ class TrainState:
 
 
 def save_state(
-    path: Path, state: TrainState, model: Detector, ema: Ema, optimizer: torch.optim.Optimizer
+    path: Path,
+    state: TrainState,
+    model: Detector,
+    ema: Ema,
+    optimizer: torch.optim.Optimizer,
+    gradients: Sequence[Mapping[str, Tensor]],
 ) -> None:
-    """Writes the state of a run so that `load_state` continues bit for bit."""
+    """Writes the state of a run so that `load_state` continues bit for bit.
+
+    Args:
+        gradients: by name, of each process of the run; none where an update was made just before.
+    """
     tensors = {f"model.{n}": t for n, t in model.state_dict().items()}
     tensors |= {f"ema.{n}": t for n, t in ema.model.state_dict().items()}
     for index, moments in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer.{index}.{key}": value for key, value in moments.items()}
-    tensors |= {f"grad.{n}": p.grad for n, p in model.named_parameters() if p.grad is not None}
+    for number, mine in enumerate(gradients):
+        tensors |= {f"grad.{number}.{name}": gradient for name, gradient in mine.items()}
     saved = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     token = new_token()
     with atomic_path(path) as partial:
@@ -147,15 +158,20 @@ def load_state(
         _load_optimizer(optimizer, _part(tensors, "optimizer."))
     except (SafetensorError, DetkitError, RuntimeError, KeyError, TypeError) as error:
         raise ArtifactError(f"{path}: cannot resume from it: {error}") from error
-    for name, gradient in _part(tensors, "grad.").items():
-        parameter = model.get_parameter(name)
-        parameter.grad = _laid_out_as(parameter, gradient)
+    load_gradients(model, _gradients(tensors))
     ema.updates = state.ema_updates
     return state
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+
+def _gradients(tensors: dict[str, Tensor]) -> list[dict[str, Tensor]]:
+    """The gradients of each process that saved some."""
+    kept = _part(tensors, "grad.")
+    count = len({name.split(".", 1)[0] for name in kept})
+    return [_part(kept, f"{number}.") for number in range(count)]
 
 
 def _load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:

@@ -18,6 +18,7 @@ from detkit.config import TrainConfig
 from detkit.data.training.labels import Labels
 from detkit.nn.detector import Detector, RawOutputs
 from detkit.train.loss import DetectionLoss, LossParts
+from detkit.train.replica import Replica
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,6 +26,7 @@ class StepContext:
     """The network under training on its device, and how its passes are run."""
 
     model: Detector
+    replica: Replica  # what the passes of the model are run by
     config: TrainConfig
     device: torch.device
     mixed_precision: bool
@@ -44,6 +46,8 @@ class StepStrategy(Protocol):
 
     def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:
         """Adds the gradients of one batch, both on the device; returns what it cost.
+
+        Passes are run by the context's replica; all but the last one within its `summing`.
 
         It depends on the weights, the seed and the two counts alone, so that a resumed run ends in
         the same bits.
@@ -76,7 +80,7 @@ class PlainStep:
     def learn(self, images: Tensor, labels: Labels, *, epoch: int, batch: int) -> LossParts:
         del epoch, batch
         with self.context.autocast():
-            outputs = self.context.model.outputs(images)
+            outputs = self.context.replica(self.context.model.outputs, images)
         parts: LossParts = self.loss(outputs.logits, outputs.distances, labels)
         if self.auxiliary is not None:
             parts = parts.plus(self.auxiliary(images, outputs))

@@ -14,6 +14,7 @@ class Stopwatch:
 
     def __init__(self, *, limit_s: float) -> None:
         self._limit_s = limit_s
+        self._agreed_s: float | None = None
         self._began = self._saved = self._epoch_began = time.monotonic()
         self._waited_s = 0.0
         self._images = 0
@@ -24,6 +25,11 @@ class Stopwatch:
         """Starts anew at `spent_s`, the seconds of the run before it was resumed."""
         self._saved = self._epoch_began = time.monotonic()
         self._began = self._saved - spent_s
+        self._agreed_s = None
+
+    def agree_on(self, spent_s: float) -> None:
+        """Has the time limit reached by another process's clock, as last read."""
+        self._agreed_s = spent_s
 
     @property
     def seconds(self) -> float:
@@ -32,7 +38,8 @@ class Stopwatch:
     @property
     def share_of_limit(self) -> float:
         """Share of the time limit used: 1 when the time is up; 0 without a limit."""
-        return self.seconds / self._limit_s if self._limit_s else 0.0
+        spent_s = self.seconds if self._agreed_s is None else self._agreed_s
+        return spent_s / self._limit_s if self._limit_s else 0.0
 
     def time_batches(self, batches: Iterable[T], images: int) -> Iterator[T]:
         """Passes an epoch's batches on, noting how long each was waited for."""

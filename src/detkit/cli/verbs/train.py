@@ -128,11 +128,12 @@ def train(
 
 def _run(request: TrainRequest, out: Path | None, *, dry_run: bool, json: bool) -> None:
     """Trains and prints the result, or says what would be done."""
+    from detkit.train.ranks import joined
     from detkit.train.run import find_run_folder, resolve_config, run_training
 
-    settings = resolve_config(request, out)
-    folder = find_run_folder(out, settings)
-    with handle_signals() as stop:
+    with joined(console.speak), handle_signals() as stop:
+        settings = resolve_config(request, out)
+        folder = find_run_folder(out, settings)
         report = run_training(
             settings,
             folder,

@@ -30,7 +30,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detkit.config import AugmentConfig
 from detkit.core.boxes import Array
-from detkit.core.errors import DataError
+from detkit.core.errors import DataError, UsageError
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.image import Pixels
 from detkit.data.training.augment import PAD_VALUE, augment_sample, sample_rng
@@ -104,6 +104,8 @@ class TrainLoader:
         size: (height, width) of the training images.
         workers: processes that prepare batches; 0 prepares them when they are asked for.
         cache: auto, on or off: decoded images in shared memory (see `store`).
+        share: (n, of): this loader's part of every batch, n from 0. Loaders of all parts show
+            together what one of the whole does.
 
     Raises:
         DataError: no images, or one that cannot be read.
@@ -120,16 +122,19 @@ class TrainLoader:
         workers: int = 0,
         cache: str = "auto",
         pad_value: int = PAD_VALUE,
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         if not split.records:
             raise DataError(f"no images to train on in split '{split.name}'")
         self._seed = seed
         self._sampling = ImageSampling(split.records, threshold=augment.repeat_threshold)
         self._batch_size = min(batch_size, self._sampling.num_draws)
+        self._share = part_of(self._batch_size, share)
         workers = workers if "fork" in multiprocessing.get_all_start_methods() else 0
         slots = workers * PREFETCH + 2  # those under way, the one being read, one to spare
-        ring = shared_bytes(slots * self._batch_size * size[0] * size[1] * 3)
-        self._ring_sbhwc = ring.reshape(slots, self._batch_size, *size, 3)
+        images = self._share.stop - self._share.start
+        ring = shared_bytes(slots * images * size[0] * size[1] * 3)
+        self._ring_sbhwc = ring.reshape(slots, images, *size, 3)
         store = ImageStore(split.records, size=size, sampling=self._sampling, cache=cache)
         self.cache_bytes = store.cache_bytes
         self._plan = _Plan()
@@ -157,7 +162,7 @@ class TrainLoader:
         rows = order[: self.batches_per_epoch * self._batch_size].reshape(-1, self._batch_size)
         self._plan.tasks = [
             _Task(i % len(self._ring_sbhwc), epoch, not close, tuple(row))
-            for i, row in enumerate(rows[start:].tolist())
+            for i, row in enumerate(rows[start:, self._share].tolist())
         ]
         batches = _quietly_started(self._loader)
         if not self._is_watched:  # after torch's own farewell is registered, to run before it
@@ -189,6 +194,27 @@ class TrainLoader:
         )
         pixels = torch.from_numpy(self._ring_sbhwc[made.slot]).clone()
         return Batch(pixels, torch.from_numpy(made.colours), labels)
+
+
+def part_of(batch_size: int, share: tuple[int, int]) -> slice:
+    """The images of a batch that are one part's.
+
+    >>> part_of(8, (1, 2))
+    slice(4, 8, None)
+
+    Raises:
+        UsageError: they cannot be dealt out evenly.
+    """
+    number, parts = share
+    if batch_size % parts:
+        more = -(-batch_size // parts) * parts
+        counts = [str(n) for n in range(1, batch_size + 1) if batch_size % n == 0]
+        raise UsageError(
+            f"{parts} processes cannot share a batch of {batch_size} images evenly",
+            hint=f"--batch {more}, or a number of processes that divides it: {', '.join(counts)}",
+        )
+    images = batch_size // parts
+    return slice(number * images, (number + 1) * images)
 
 
 @dataclass

@@ -22,6 +22,7 @@ from detkit.core.errors import UsageError
 from detkit.nn.checkpoint import assign_strictly
 from detkit.nn.concatenation import FAMILY, segments_by_weight
 from detkit.nn.detector import Detector, build_detector
+from detkit.nn.synced_norm import is_synced, sync_batch_norms
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
 
@@ -62,7 +63,8 @@ class Elastic:
         tensors = self.subnet_tensors(spec)
         for name, _ in _skeleton(_sizeless(spec)).named_buffers():
             tensors[name] = tensors[name].clone()
-        skeleton = _skeleton(_sizeless(spec)).train(self.supernet.training)
+        synced = is_synced(self.supernet)
+        skeleton = _skeleton(_sizeless(spec), synced=synced).train(self.supernet.training)
         out: tuple[Tensor, Tensor] = functional_call(skeleton, tensors, (images,), strict=True)
         return out
 
@@ -120,9 +122,12 @@ def _sizeless(spec: ArchSpec) -> ArchSpec:
 
 
 @functools.lru_cache(maxsize=16)  # hundreds of modules each, and random networks do not come back
-def _skeleton(spec: ArchSpec) -> Detector:
-    """Builds the modules of a network without weights."""
-    return build_detector(spec, "training")
+def _skeleton(spec: ArchSpec, *, synced: bool = False) -> Detector:
+    """Builds the modules of a network without weights; `synced` as in `nn.synced_norm`."""
+    model = build_detector(spec, "training")
+    if synced:
+        sync_batch_norms(model)
+    return model
 
 
 def _check_within(spec: ArchSpec, supernet: Detector) -> None:

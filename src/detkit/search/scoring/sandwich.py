@@ -29,6 +29,7 @@ from detkit.spec.space import SearchSpace
 from detkit.train.assign import Assignment
 from detkit.train.distill import distance_divergence, score_divergence
 from detkit.train.loss import DetectionLoss, LossParts
+from detkit.train.ranks import normalizer
 from detkit.train.step import StepContext
 
 DISTILL_CLS, DISTILL_BOX = 1.0, 1.0  # weights of the loss against the largest network
@@ -58,18 +59,21 @@ class SandwichStep:
         sizes = image_sizes(self.space)
         images, labels = resized(images, labels, sizes[int(rng.integers(len(sizes)))])
         loss = self._loss_at((images.shape[2], images.shape[3]))
-        with self.context.autocast():
-            logits, distances = self.context.model(images)
-        assignment = loss.assign(logits, distances, labels)
-        parts = loss.given(assignment, logits, distances)
-        self.context.backward(parts.total)
-        teacher = logits.detach().float(), distances.detach().float()
-        for spec in self._subnets(epoch, rng):
+        replica, subnets = self.context.replica, list(self._subnets(epoch, rng))
+        with replica.summing(bool(subnets)):
             with self.context.autocast():
-                logits, distances = self.elastic(images, spec)
-            own = loss.given(assignment, logits, distances).total
-            distilled = distillation_loss(assignment, logits, distances, teacher)
-            self.context.backward(own + distilled)
+                logits, distances = replica(self.context.model, images)
+            assignment = loss.assign(logits, distances, labels)
+            parts = loss.given(assignment, logits, distances)
+            self.context.backward(parts.total)
+        teacher = logits.detach().float(), distances.detach().float()
+        for number, spec in enumerate(subnets, 1):
+            with replica.summing(number < len(subnets)):
+                with self.context.autocast():
+                    logits, distances = replica(self.elastic, images, spec)
+                own = loss.given(assignment, logits, distances).total
+                distilled = distillation_loss(assignment, logits, distances, teacher)
+                self.context.backward(own + distilled)
         return parts
 
     def before_validation(self, averaged: Detector) -> None:
@@ -98,7 +102,7 @@ def distillation_loss(
 ) -> Tensor:
     """Cross-entropy to the teacher's class scores, KL to its distances at the positives."""
     strength_p = assignment.strength_p
-    norm = strength_p.sum().clamp(min=1)
+    norm = normalizer(strength_p.sum())
     cls = score_divergence(logits.float(), teacher[0]).sum()
     at = assignment.image_p, assignment.anchor_p
     box = (distance_divergence(distances[at].float(), teacher[1][at]) * strength_p).sum()

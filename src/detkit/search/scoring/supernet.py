@@ -90,6 +90,7 @@ def train_supernet(
         warn=lambda text: log(f"warning: {text}"),
         words=UserWords(lr="train.optim.lr", has_init=False),
         make_strategy=make_strategy,
+        uses_all=False,
     )
     report = trainer.run(resume=resume)
     write_text(folder / "report.html", render_run(folder))
