@@ -30,6 +30,7 @@ from detkit.quantize.qat import (
     START,
     VERB,
     QatRun,
+    begin_run,
     goes_on,
     load_quantized,
     load_start,
@@ -135,6 +136,14 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
         scorer: Any = TorchScorer(manifest)
         stop = StopSignal()
         qat = QatConfig(epochs=EPOCHS, batch=2, lr=1e-3, learned_scales=learned_scales)
+        qat_run = QatRun(
+            folder=folder,
+            resume=resume,
+            on_progress=lambda progress: on_progress(progress, stop),
+            warn=lambda _: None,
+            stop=stop,
+        )
+        begin_run(model, manifest, qat_run)
         return train_quantized(
             model,
             manifest,
@@ -143,13 +152,7 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
             data=open_folder(labelled, splits=("train", "val")),
             config=QuantizeConfig(threads=1, qat=qat),
             scorer=scorer,
-            run=QatRun(
-                folder=folder,
-                resume=resume,
-                on_progress=lambda progress: on_progress(progress, stop),
-                warn=lambda _: None,
-                stop=stop,
-            ),
+            run=qat_run,
         )
 
     return run

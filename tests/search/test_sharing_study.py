@@ -64,13 +64,15 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> SearchConfig:
 
 def run(config: SearchConfig, out: Path, *, resume: bool = False, **callbacks: Any) -> SearchReport:
     LINES.clear()
-    return run_search(
+    report = run_search(
         config,
         out,
         resume=resume,
         force=False,
         callbacks=SearchCallbacks(log=LINES.append, **callbacks),
     )
+    assert report is not None
+    return report
 
 
 def points_of(out: Path) -> list[dict[str, Any]]:

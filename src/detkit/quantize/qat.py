@@ -33,6 +33,7 @@ from detkit.nn.detector import Detector
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.graph_scorer import GraphScorer
 from detkit.report import TrainReport
+from detkit.train import ranks
 from detkit.train.distill import Distillation
 from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
@@ -74,6 +75,8 @@ def train_quantized(
 ) -> TrainReport:
     """Trains a calibrated network in `run.folder`; its report names the best checkpoint.
 
+    Every process of a run calls it (see `train.ranks`), after `begin_run`.
+
     Raises:
         TrainingError: the loss became NaN or infinite.
     """
@@ -93,9 +96,6 @@ def train_quantized(
         form="deployed",
         quant=model.quant,
     )
-    if not run.resume:
-        begin_folder(run.folder, VERB, QAT_FILES)
-        save_checkpoint(run.folder / START, model, manifest)
     settings = training_config(config, str(data.root), manifest)
     distillation = Distillation(
         copy.deepcopy(teacher).to(device).eval(),
@@ -115,8 +115,17 @@ def train_quantized(
         open_session=lambda current, _manifest, _device: (
             scorer.export(current, config.target).session
         ),
+        uses_all=not model.quant.learned_scales,  # those of groups in float are not used
     )
     return trainer.run(resume=run.resume)
+
+
+def begin_run(model: QuantizedDetector, manifest: Manifest, run: QatRun) -> None:
+    """Writes the calibrated network, unless the run goes on; the other processes wait for it."""
+    if not run.resume:
+        begin_folder(run.folder, VERB, QAT_FILES)
+        save_checkpoint(run.folder / START, model, manifest)
+    ranks.tell_others(run.resume)
 
 
 def training_config(config: QuantizeConfig, data: str, manifest: Manifest) -> TrainConfig:

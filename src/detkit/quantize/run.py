@@ -31,12 +31,20 @@ from detkit.quantize.calibrate import (
 from detkit.quantize.graph_scorer import BATCH_SIZE, GraphScorer
 from detkit.quantize.image_content import ImageContent
 from detkit.quantize.mixed_precision import ms_text, search_mixed_precision, too_noisy
-from detkit.quantize.qat import QatRun, goes_on, load_quantized, load_start, train_quantized
+from detkit.quantize.qat import (
+    QatRun,
+    begin_run,
+    goes_on,
+    load_quantized,
+    load_start,
+    train_quantized,
+)
 from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
 from detkit.quantize.result import make_manifest, make_report, write_result
 from detkit.quantize.sensitivity import set_quietest_ranges, sqnr_by_group
 from detkit.report import QuantPoint, QuantReport
 from detkit.spec.quant import QuantSpec
+from detkit.train import ranks
 from detkit.train.progress import TrainProgress
 from detkit.train.stop import StopSignal
 
@@ -50,6 +58,8 @@ def quantize_checkpoint(
 ) -> QuantReport | None:
     """Writes `request.out` and its report; None where training was interrupted.
 
+    None as well in all processes of a run but the first (see `train.ranks`): they train with it.
+
     Args:
         warn: takes what nobody should overlook.
 
@@ -61,7 +71,15 @@ def quantize_checkpoint(
         BackendError: the target engine is not installed.
     """
     if not request.qat:
+        if ranks.is_shared():
+            raise UsageError(
+                f"{ranks.world()} processes of torchrun can share the training of --qat",
+                hint="run it without torchrun",
+            )
         return _quantize(request, None, log, warn)
+    if not ranks.is_first():
+        _take_part(request, stop)
+        return None
     with locked_folder(request.run_folder) as killed:
         resume = _goes_on(request, killed)
         if killed:
@@ -134,6 +152,37 @@ def _quantize(
     manifest = make_manifest(model, parent, request.checkpoint, report)
     write_result(request.out, model, manifest, report)
     return report
+
+
+def _take_part(request: QuantizeRequest, stop: StopSignal) -> None:
+    """What processes other than the first do: their part of the training, from the same network."""
+    config = request.config
+    resume = ranks.hear_first()
+    parent = open_parent(request)
+    model, start = load_start(request.run_folder)
+    split = parent.folder.splits[config.split]
+    run = QatRun(
+        folder=request.run_folder,
+        resume=resume,
+        on_progress=lambda _: None,
+        warn=lambda _: None,
+        stop=stop,
+    )
+    threads = config.threads or ranks.threads_per_process()
+    with GraphScorer(
+        parent.model, parent.manifest, split.records, split.class_names, threads=threads
+    ) as scorer:
+        train_quantized(
+            model.eval(),
+            start,
+            parent.model,
+            parent=request.checkpoint,
+            data=parent.folder,
+            config=config,
+            scorer=scorer,
+            run=run,
+        )
+    ranks.leave()
 
 
 def planned_steps(request: QuantizeRequest) -> list[str]:
@@ -229,6 +278,7 @@ def train_from(
     before = scorer.ap(scorer.export(model, config.target).session)
     log(f"calibrated: AP {before:.4f}; training {config.qat.epochs} epochs from there")
     start = make_manifest(model, parent, request.checkpoint, None)
+    begin_run(model, start, run)
     report = train_quantized(
         model,
         start,
@@ -239,6 +289,7 @@ def train_from(
         scorer=scorer,
         run=run,
     )
+    ranks.leave()  # what follows is done by one process
     if report.stopped_by == "signal":
         return None
     ap = report.ap or 0.0  # it is defined, as it was before training

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -236,28 +235,27 @@ def from_first(found: T | None) -> T:
 # --- what the first does alone -------------------------------------------------------------------
 
 
-def first(work: Callable[[], T]) -> T:
-    """What the work gives, which the first process does while the others wait, however long.
+def tell_others(said: bool) -> bool:
+    """Ends the wait of the other processes in `hear_first`; returns what was said."""
+    if is_shared():
+        _meeting.turns += 1
+        _meeting.store.set(f"{WORK}/{_meeting.turns}", "yes" if said else "no")
+    return said
 
-    All processes call it at the same point. It gives something that JSON can carry, or None.
+
+def hear_first() -> bool:
+    """Waits, however long, until the first process comes to the same point, for what it says there.
 
     Raises:
-        SystemExit: in a process that waited for one that failed.
+        SystemExit: a process failed before.
     """
-    if not is_shared():
-        return work()
     _meeting.turns += 1
     key, store = f"{WORK}/{_meeting.turns}", _meeting.store
-    if is_first():
-        done = work()
-        store.set(key, json.dumps(done))
-        return done
     while not store.check([key]):
         if int(store.add(FAILURE, 0)):
             raise SystemExit(1)
         time.sleep(ASK_AGAIN_S)
-    told: T = json.loads(store.get(key))
-    return told
+    return bool(store.get(key) == b"yes")
 
 
 def first_before_others(work: Callable[[], T]) -> T:
@@ -265,15 +263,9 @@ def first_before_others(work: Callable[[], T]) -> T:
 
     So that what it leaves in caches is there for them.
     """
-    if not is_shared():
-        return work()
     if not is_first():
-        first(_nothing)
+        hear_first()
         return work()
     done = work()
-    first(_nothing)
+    tell_others(True)
     return done
-
-
-def _nothing() -> None:
-    """Work that is done."""

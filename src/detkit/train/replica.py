@@ -63,6 +63,12 @@ class Replica:
             out: T = self._parallel(run, *inputs)
         return out
 
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradients of `loss` (scalar)."""
+        with warnings.catch_warnings():  # of 1x1 kernels, for which both strides mean the same
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view.*")
+            loss.backward()  # type: ignore[no-untyped-call]
+
     @contextlib.contextmanager
     def summing(self, yes: bool = True) -> Iterator[None]:
         """Passes within only add to the gradients of this process; the next one averages all."""

@@ -151,7 +151,7 @@ def run_training(
             check_inputs(read_state(folder / STATE).inputs, prepared.inputs, last=folder / LAST)
         return None
     with locked_folder(folder) as killed:
-        resume = ranks.first(lambda: _goes_on(folder, config, request, killed))
+        resume = ranks.tell_others(_goes_on(folder, config, request, killed))
         if killed:
             log(killed_note(killed))
         if request.resume and not resume:
@@ -168,15 +168,11 @@ def run_training(
 
 def _take_part(config: TrainConfig, folder: Path, follow: Follow) -> TrainReport:
     """What a process other than the first does of a run: no checks of the folder, no files."""
-    resume = ranks.first(_only_the_first)
+    resume = ranks.hear_first()
     prepared = ranks.first_before_others(
         lambda: _prepare(config, folder, resume=resume, follow=follow)
     )
     return _trainer(prepared, folder, follow).run(resume=resume)
-
-
-def _only_the_first() -> bool:
-    raise AssertionError("the first process knows whether a run goes on")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -65,9 +65,11 @@ def run(
 ) -> SearchReport:
     config = dataclasses.replace(CONFIG, **changes)
     callbacks = callbacks or SearchCallbacks()
-    return run_search(
+    report = run_search(
         config, out, resume=resume, force=False, callbacks=callbacks, measured=measured
     )
+    assert report is not None
+    return report
 
 
 def test_front_is_on_disk_as_architectures_that_can_be_trained(tmp_path: Path) -> None:

@@ -165,16 +165,19 @@ def _named(data: Path | None) -> Path:
 def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
     """Quantizes and prints the result, or says what would be done."""
     from detkit.quantize.run import planned_steps, quantize_checkpoint
+    from detkit.train.ranks import joined
 
     if dry_run:
         for line in planned_steps(request):
             console.log(line)
         return
-    with handle_signals() as stop:
+    with joined(console.speak), handle_signals() as stop:
         report = quantize_checkpoint(request, console.log, printer(), stop, console.warn)
-    if report is None:
+    if report is None and stop.signal:
         console.warn("interrupted; continue with the same command and --resume")
         raise typer.Exit(128 + stop.signal)
+    if report is None:  # another process of the same run has it
+        return
     _print_report(report, json=json)
     if not report.ap_float:
         console.warn("the float model has AP 0 on these images: that INT8 loses none says nothing")

@@ -120,19 +120,21 @@ def search(
     from detkit.search.study.progress import SearchCallbacks
     from detkit.search.study.settings import resolve_search
     from detkit.search.study.study import run_search
+    from detkit.train.ranks import joined
 
     flags = settings_given(SearchConfig, given)
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
-    settings = resolve_search(flags, file=config, sets=sets, resume=resume, out=out)
-    folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
-    with handle_signals() as stop:
+    with joined(console.speak), handle_signals() as stop:
+        settings = resolve_search(flags, file=config, sets=sets, resume=resume, out=out)
+        folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
         callbacks = SearchCallbacks(
             log=console.log, on_progress=line_printer(_is_last, first=True), stop=stop
         )
         report = run_search(
             settings, folder, resume=resume, force=force, callbacks=callbacks, measured=measured
         )
-    _print_front(report, folder, json=json)
+    if report is not None:
+        _print_front(report, folder, json=json)
     if stop.signal:
         console.warn(f"interrupted; continue with: detkit search -o {folder} --resume")
         raise typer.Exit(128 + stop.signal)

@@ -28,6 +28,7 @@ from detkit.search.scoring.supernet import FOLDER, WEIGHTS, is_trained, train_su
 from detkit.search.scoring.supernet_weights import SupernetWeights
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SearchSpace
+from detkit.train import ranks
 from detkit.train.run import TrainRequest, run_training
 from detkit.train.state import STATE
 from detkit.train.stop import StopSignal
@@ -144,6 +145,15 @@ def train_one(config: TrainConfig, run: Path, stop: StopSignal) -> Score | None:
     return Score(value=math.nan if ap is None else ap, ap=ap, checkpoint=report.checkpoint)
 
 
+def help_train_supernet(
+    config: SearchConfig, space: SearchSpace, folder: Path, stop: StopSignal
+) -> None:
+    """What processes other than the first do of a search: their part of training the supernet."""
+    if ranks.hear_first():
+        train_supernet(config, space, folder, log=lambda _: None, stop=stop)
+    ranks.leave()
+
+
 class SupernetEvaluator:
     """Scores by AP on the validation split, with weights from a supernet (see `scoring.supernet`).
 
@@ -160,10 +170,11 @@ class SupernetEvaluator:
         if self.config.supernet.trained:
             self.weights.check(space)
             log(f"supernet: {self.config.supernet.trained}, as it is")
-            return True
-        if is_trained(self.folder):
-            return True
-        return train_supernet(self.config, space, self.folder, log=log, stop=self.stop)
+        is_there = bool(self.config.supernet.trained) or is_trained(self.folder)
+        if ranks.tell_others(not is_there):
+            is_there = train_supernet(self.config, space, self.folder, log=log, stop=self.stop)
+        ranks.leave()  # a search is done by one process; Ray spreads it
+        return is_there
 
     @property
     def weights_path(self) -> Path:

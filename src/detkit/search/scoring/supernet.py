@@ -29,6 +29,7 @@ from detkit.search.scoring.sandwich import SandwichStep
 from detkit.search.scoring.study_folder import claim_in_study
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.space import SearchSpace
+from detkit.train import ranks
 from detkit.train.first_weights import first_weights
 from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
@@ -52,6 +53,8 @@ def train_supernet(
 ) -> bool:
     """Trains, or continues, in the folder `supernet` of a study; False where a signal came.
 
+    Every process of a run calls it (see `train.ranks`).
+
     Raises:
         UsageError: a space that cannot share weights, or an `init` that is not within it.
         DataError, TrainingError: see `train.loop`.
@@ -60,9 +63,12 @@ def train_supernet(
     folder = out / FOLDER
     settings = training_config(config, space)
     setup = supernet_setup(config, settings, space)
-    resume = (folder / STATE).is_file()
-    claim_in_study(out, f"{FOLDER}/")
-    begin_folder(folder, TRAIN_VERB, RUN_FILES, resume=resume)
+    if ranks.is_first():
+        resume = ranks.tell_others((folder / STATE).is_file())
+        claim_in_study(out, f"{FOLDER}/")
+        begin_folder(folder, TRAIN_VERB, RUN_FILES, resume=resume)
+    else:
+        resume = ranks.hear_first()
     spec, sharing = setup.model.spec, config.supernet
     for note in setup.notes:
         log(note)
@@ -93,7 +99,8 @@ def train_supernet(
         uses_all=False,
     )
     report = trainer.run(resume=resume)
-    write_text(folder / "report.html", render_run(folder))
+    if ranks.is_first():
+        write_text(folder / "report.html", render_run(folder))
     return report.stopped_by != "signal"
 
 

@@ -27,7 +27,13 @@ from detkit.pages.search_page import render_search
 from detkit.report import MeasuredFront, ParetoPoint, SearchReport
 from detkit.search.cluster.executor import Executor, LocalExecutor, Task, run_task
 from detkit.search.cluster.node import serialize_weights
-from detkit.search.scoring.evaluators import Evaluator, Score, SharingEvaluator, make_evaluator
+from detkit.search.scoring.evaluators import (
+    Evaluator,
+    Score,
+    SharingEvaluator,
+    help_train_supernet,
+    make_evaluator,
+)
 from detkit.search.scoring.latency import latency_text, open_predictor
 from detkit.search.scoring.objective import limits, objectives_of
 from detkit.search.scoring.relaxation import SupernetRelaxation
@@ -44,6 +50,7 @@ from detkit.search.study.progress import ProgressLogger, SearchCallbacks, Search
 from detkit.search.study.settings import CONFIG, evaluator_name, fixed_settings, goes_on
 from detkit.spec.arch import ArchSpec, parse_image_size
 from detkit.spec.space import SearchSpace, find_space
+from detkit.train import ranks
 from detkit.train.stop import Stopped
 
 
@@ -296,8 +303,10 @@ def run_search(
     force: bool,
     callbacks: SearchCallbacks,
     measured: Path | None = None,
-) -> SearchReport:
+) -> SearchReport | None:
     """Searches in the folder `out`, where `resume` continues an earlier search.
+
+    None in all processes of a run but the first (see `train.ranks`): they train with it.
 
     Args:
         measured: latencies of the front of this study, to be taken into it first.
@@ -311,6 +320,15 @@ def run_search(
     measured_front = None if measured is None else read_measured(measured, config)
     if measured_front and not resume:
         raise UsageError("--measured is for a search that is resumed", hint="--resume")
+    if ranks.is_shared() and config.evaluator != "supernet":
+        raise UsageError(
+            f"{ranks.world()} processes of torchrun can share the training of --evaluator supernet,"
+            f" not {config.evaluator}",
+            hint="--ray spreads the candidates of a search over a cluster",
+        )
+    if not ranks.is_first():
+        help_train_supernet(config, space, out, callbacks.stop)
+        return None
     with locked_folder(out) as killed:
         resume = goes_on(out, config, resume=resume, force=force, killed=killed)
         if killed:
