@@ -67,7 +67,7 @@ class Replica:
         """Adds the gradients of `loss` (scalar)."""
         with warnings.catch_warnings():  # of 1x1 kernels, for which both strides mean the same
             warnings.filterwarnings("ignore", message="Grad strides do not match bucket view.*")
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
 
     @contextlib.contextmanager
     def summing(self, yes: bool = True) -> Iterator[None]:
@@ -114,7 +114,6 @@ def _parallel(model: nn.Module, *, uses_all: bool) -> DistributedDataParallel:
         DistributedDataParallel,
         _Passes(model),
         find_unused_parameters=not uses_all,
-        gradient_as_bucket_view=True,
     )
     if "forward_sync_buffers" in inspect.signature(DistributedDataParallel).parameters:
         return make(forward_sync_buffers=False)
@@ -129,4 +128,4 @@ def load_gradients(model: nn.Module, saved: list[dict[str, Tensor]]) -> None:
     for name in own[0]:
         gradient = torch.stack([one[name] for one in own]).mean(0)
         parameter = model.get_parameter(name)
-        parameter.grad = gradient.to(parameter.device)
+        parameter.grad = torch.empty_like(parameter).copy_(gradient)  # laid out as it is

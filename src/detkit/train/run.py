@@ -140,6 +140,7 @@ def run_training(
             resumed would have other settings.
         DataError, TrainingError: see `setup.build_setup` and `loop.Trainer.run`.
     """
+    part_of(config.batch, (ranks.rank(), ranks.world()))
     follow = Follow(log=log, warn=warn or log, on_progress=on_progress, stop=stop)
     if not ranks.is_first():
         return None if dry_run else _take_part(config, folder, follow)
@@ -226,7 +227,6 @@ def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow)
     assert setup.start is not None
     config = replace(config, init=setup.start.lineage.init)
     config, notes = with_chosen_epochs(config, setup)
-    part_of(config.batch, (ranks.rank(), ranks.world()))
     parts = 1 if syncs_batch_norms(config) else ranks.world()
     check_batch_norms(setup.model, setup.train, config.batch, parts=parts)
     lines = (*describe_setup(setup, folder), *notes)
