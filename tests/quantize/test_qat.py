@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import types
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,9 +40,11 @@ from detkit.quantize.qat import (
 )
 from detkit.report import TrainReport
 from detkit.runtime.session import SessionOptions
+from detkit.train import ranks
 from detkit.train.distill import Distillation
 from detkit.train.progress import TrainProgress
 from detkit.train.stop import StopSignal
+from fixtures.several_ranks import in_ranks
 
 EPOCHS = 2  # of four batches
 
@@ -143,7 +146,10 @@ def train(settled: Callable[..., Path], int8: Callable[..., Path], labelled: Pat
             warn=lambda _: None,
             stop=stop,
         )
-        begin_run(model, manifest, qat_run)
+        if ranks.is_first():
+            begin_run(model, manifest, qat_run)
+        else:
+            ranks.hear_first()
         return train_quantized(
             model,
             manifest,
@@ -204,6 +210,20 @@ def test_learned_ranges_do(train: Train, tmp_path: Path) -> None:
     moved = {key for key in before if not torch.equal(before[key], after[key])}
     assert "backbone.stem.conv.quantizer.log_scale" in moved
     assert not any("zero_point" in key for key in moved)
+
+
+def test_two_processes_train_what_one_does(train: Train, whole: Path, tmp_path: Path) -> None:
+    first, second = in_ranks(2, lambda: train(tmp_path / "run").ap)
+    assert first == second
+    lines = [(run / "metrics.jsonl").read_text().splitlines() for run in (whole, tmp_path / "run")]
+    for one, two in zip(*lines, strict=True):
+        assert json.loads(two)["loss"] == pytest.approx(json.loads(one)["loss"], rel=0.02)
+    start = weights(whole / START)
+    for run in (whole, tmp_path / "run"):
+        assert not torch.equal(
+            start["backbone.stem.conv.conv.weight"],
+            weights(run / "last.safetensors")["backbone.stem.conv.conv.weight"],
+        )
 
 
 def test_a_run_that_was_asked_to_stop_ends_in_the_same_weights(

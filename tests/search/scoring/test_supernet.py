@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from detkit.artifact.artifact import read_manifest
 from detkit.config import AugmentConfig, SearchConfig, SupernetConfig, TrainConfig
@@ -38,6 +38,7 @@ from detkit.spec.zoo import ZOO
 from detkit.train.loop import Trainer
 from detkit.train.loss import DetectionLoss
 from detkit.train.stop import StopSignal
+from fixtures.several_ranks import in_ranks
 
 COST = Cost(parameters=1, macs=1)
 SPACE = SearchSpace(
@@ -182,6 +183,44 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(
     for name, parameter in twin.named_parameters():
         found = trainer.model.get_parameter(name).grad
         torch.testing.assert_close(found, parameter.grad, rtol=1e-3, atol=1e-4)
+
+
+def test_two_processes_learn_the_sandwich_of_the_doubled_batch(
+    config: SearchConfig, tmp_path: Path
+) -> None:
+    """The last pass leaves weights out; those of the passes before it count all the same."""
+
+    def learnt() -> dict[str, Tensor]:
+        settings = training_config(config, SPACE)
+        setup = supernet_setup(config, settings, SPACE)
+        make_strategy = functools.partial(
+            SandwichStep,
+            space=SPACE.for_task(6, (64, 64)),
+            settings=SupernetConfig(largest_first=0, random_nets=1),
+            records=setup.train.records,
+        )
+        trainer = Trainer(
+            settings,
+            setup,
+            tmp_path,
+            on_progress=lambda _: None,
+            stop=StopSignal(),
+            warn=lambda _: None,
+            make_strategy=make_strategy,
+            uses_all=False,
+        )
+        trainer.model.train()
+        batch = next(iter(trainer.loader.epoch(0)))
+        trainer.strategy.learn(batch.images, batch.labels, epoch=0, batch=0)
+        named = trainer.model.named_parameters()
+        return {name: p.grad.clone() for name, p in named if p.grad is not None}
+
+    expected = learnt()
+    whole = torch.cat([gradient.flatten() for gradient in expected.values()])
+    for found in in_ranks(2, learnt):
+        assert found.keys() == expected.keys()
+        parts = torch.cat([found[name].flatten() for name in expected])
+        assert (parts - whole).norm() < 0.02 * whole.norm()
 
 
 def test_opinion_is_nothing_where_both_agree(config: SearchConfig) -> None:
