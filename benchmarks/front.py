@@ -80,7 +80,9 @@ def found(config: SearchConfig, out: Path) -> SearchReport:
         log=lambda line: print(line, flush=True),
         on_progress=lambda status: print(status.line(), flush=True),
     )
-    return run_search(config, out, resume=resume, force=False, callbacks=callbacks)
+    report = run_search(config, out, resume=resume, force=False, callbacks=callbacks)
+    assert report is not None  # this is the one process that searches
+    return report
 
 
 def best_within(front: Sequence[ParetoPoint], limit_ms: float) -> ParetoPoint:

@@ -57,7 +57,7 @@ def trainer(args: argparse.Namespace) -> Trainer:
 
 
 def serve(args: argparse.Namespace) -> None:
-    """Trains as many steps as each line of stdin says; the first rank answers with their seconds."""
+    """Trains as many steps as each line of stdin says; the first rank answers with seconds."""
     with ranks.joined():
         run = trainer(args)
         run.model.train()

@@ -1,1 +1,1 @@
-"""The `train` verb: assignment, loss, optimiser, exact resume and the loop over epochs."""
+"""The `train` verb: assignment, loss, optimiser, exact resume, the loop over epochs, several processes."""
