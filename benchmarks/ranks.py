@@ -149,9 +149,6 @@ def main() -> None:
     parser.add_argument("--amp", default="off")
     parser.add_argument("--data", default="")
     parser.add_argument("--serve", action="store_true")
-    parser.add_argument(
-        "--talk", action="store_true", help="under torchrun: time what is exchanged"
-    )
     args = parser.parse_args()
     serving = args.serve
     del args.serve
