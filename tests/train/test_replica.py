@@ -36,7 +36,7 @@ def learnt(config: TrainConfig, out: Path, *, frozen: bool) -> tuple[dict[str, T
         if frozen and isinstance(module, nn.BatchNorm2d):
             module.eval()
     batch = next(iter(one.loader.epoch(0)))
-    parts = one.strategy.learn(batch.images, batch.labels, epoch=0, batch=0)
+    parts = one.strategy.learn(batch.images_on(torch.device("cpu")), batch.labels, epoch=0, batch=0)
     losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl])
     named = one.model.named_parameters()
     return (

@@ -55,6 +55,15 @@ def handle_signals() -> Iterator[StopSignal]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def shared_run() -> Iterator[StopSignal]:
+    """Handles signals, and meets the other processes that torchrun launched for the same run."""
+    from detkit.train.ranks import joined
+
+    with joined(console.speak), handle_signals() as stop:
+        yield stop
+
+
 def line_printer(is_due: Callable[[L], bool], *, first: bool = False) -> Callable[[L], None]:
     """Prints a line every ten seconds, and where it is due.
 

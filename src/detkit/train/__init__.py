@@ -1,1 +1,1 @@
-"""The `train` verb: assignment, loss, optimiser, resume, the loop over epochs, several processes."""
+"""The `train` verb: assignment, loss, optimiser, resume, the loop over epochs, many processes."""

@@ -91,7 +91,7 @@ class Replica:
         ranks.average(buffer for buffer in found if buffer is not None)
 
     def gradients(self) -> list[dict[str, Tensor]]:
-        """Those of every process by name, on the first; between updates they differ."""
+        """Gathers the gradients of every process, by name, in the first one: they differ by now."""
         mine = {n: p.grad for n, p in self.model.named_parameters() if p.grad is not None}
         if not ranks.is_shared():
             return [mine]

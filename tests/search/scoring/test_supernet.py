@@ -211,7 +211,7 @@ def test_two_processes_learn_the_sandwich_of_the_doubled_batch(
         )
         trainer.model.train()
         batch = next(iter(trainer.loader.epoch(0)))
-        trainer.strategy.learn(batch.images, batch.labels, epoch=0, batch=0)
+        trainer.strategy.learn(batch.images_on(trainer.device), batch.labels, epoch=0, batch=0)
         named = trainer.model.named_parameters()
         return {name: p.grad.clone() for name, p in named if p.grad is not None}
 

@@ -26,7 +26,7 @@ from detkit.cli.options import (
     settings_given,
 )
 from detkit.cli.report_output import check_report_file
-from detkit.cli.training_output import check_resume, handle_signals, printer
+from detkit.cli.training_output import check_resume, printer, shared_run
 from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.engines import measuring_engines
@@ -165,13 +165,12 @@ def _named(data: Path | None) -> Path:
 def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
     """Quantizes and prints the result, or says what would be done."""
     from detkit.quantize.run import planned_steps, quantize_checkpoint
-    from detkit.train.ranks import joined
 
     if dry_run:
         for line in planned_steps(request):
             console.log(line)
         return
-    with joined(console.speak), handle_signals() as stop:
+    with shared_run() as stop:
         report = quantize_checkpoint(request, console.log, printer(), stop, console.warn)
     if report is None and stop.signal:
         console.warn("interrupted; continue with the same command and --resume")

@@ -24,7 +24,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import check_resume, handle_signals, line_printer
+from detkit.cli.training_output import check_resume, line_printer, shared_run
 from detkit.config import SearchConfig
 from detkit.search.strategies import SEARCHERS
 from detkit.spec.space import SPACES
@@ -120,11 +120,10 @@ def search(
     from detkit.search.study.progress import SearchCallbacks
     from detkit.search.study.settings import resolve_search
     from detkit.search.study.study import run_search
-    from detkit.train.ranks import joined
 
     flags = settings_given(SearchConfig, given)
     sets = [*(sets or []), *([f"ray.address={ray}"] if ray else [])]
-    with joined(console.speak), handle_signals() as stop:
+    with shared_run() as stop:
         settings = resolve_search(flags, file=config, sets=sets, resume=resume, out=out)
         folder = out or Path("runs") / f"search-{Path(settings.space).stem}"
         callbacks = SearchCallbacks(

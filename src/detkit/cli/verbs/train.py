@@ -25,7 +25,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import check_resume, handle_signals, printer
+from detkit.cli.training_output import check_resume, printer, shared_run
 from detkit.config import TrainConfig
 from detkit.spec.zoo import ZOO
 
@@ -128,10 +128,9 @@ def train(
 
 def _run(request: TrainRequest, out: Path | None, *, dry_run: bool, json: bool) -> None:
     """Trains and prints the result, or says what would be done."""
-    from detkit.train.ranks import joined
     from detkit.train.run import find_run_folder, resolve_config, run_training
 
-    with joined(console.speak), handle_signals() as stop:
+    with shared_run() as stop:
         settings = resolve_config(request, out)
         folder = find_run_folder(out, settings)
         report = run_training(
