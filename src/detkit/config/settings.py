@@ -146,15 +146,13 @@ class TrainConfig(Settings):
     )
     seed: int = setting(0, "seed of weights, order and augmentation", least=0, most=MAX_SEED)
     device: str = setting("auto", "auto, cpu, cuda or cuda:N")
-    workers: int = setting(
-        1, "processes that prepare images, of each that trains; 0 is in-process", least=0, most=1024
-    )
+    workers: int = setting(1, "processes that prepare images; 0 is in-process", least=0, most=1024)
     threads: int = setting(0, "CPU threads of a process; 0 shares all cores", least=0, most=4096)
     amp: str = setting("auto", "mixed precision; auto is where it pays", choices=SWITCH)
     cache: str = setting("auto", "decoded images in memory; auto is when they fit", choices=SWITCH)
     sync_bn: str = setting(
         "auto",
-        "batch-norms over the images of all processes; auto is below 16 in each",
+        "batch-norms across processes; auto: few images",
         choices=SWITCH,
     )
     checkpoint_minutes: float = setting(
