@@ -41,9 +41,11 @@ from detkit.spec.arch import ArchSpec, check_image_size
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 
-SCHEMA_VERSION = 2  # since 2: licence, weights_source, weights_dtype
+SCHEMA_VERSION = 3  # since 2: licence, weights_source, weights_dtype; 3: score_thresholds,
+# class_scope
 METADATA_KEY = "detkit"
 WEIGHTS_DTYPES = ("float32", "float16")
+CLASS_SCOPES = ("all", "some", "one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,10 @@ class Signature:
 
     `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
     deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
-    where verbs look for real images to compare with; it may be gone.
+    where verbs look for real images to compare with; it may be gone. `class_scope` is how the
+    classes stand to those of that data: all of them, some, or one that all became.
+    `score_thresholds` are the least scores, one a class, of detections to act on: those of the best
+    F1 in validation; none are there where that was not measured.
     """
 
     kind: str
@@ -80,6 +85,8 @@ class Signature:
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     data: str = ""
+    class_scope: str = "all"
+    score_thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +116,16 @@ class Manifest(Signature):
             raise UsageError(
                 f"manifest: {len(self.class_names)} class names for {self.arch.num_classes} classes"
             )
+        if len(self.score_thresholds) not in (0, self.arch.num_classes):
+            raise UsageError(
+                f"manifest: {len(self.score_thresholds)} score thresholds for"
+                f" {self.arch.num_classes} classes"
+            )
         check_image_size(self.preprocess.size)
         if not self.preprocess.is_native:
             raise UsageError("manifest: inputs are letterboxed RGB scaled by 1/255, nothing else")
+        if self.class_scope not in CLASS_SCOPES:
+            raise UsageError(f"manifest: unknown class_scope '{self.class_scope}'")
         if self.weights_dtype not in WEIGHTS_DTYPES:
             raise UsageError(f"manifest: unknown weights_dtype '{self.weights_dtype}'")
 

@@ -125,6 +125,16 @@ class TrainConfig(Settings):
     val_json: str = setting("", "the same for validation")
     val_images: str = setting("", "the same for validation")
     max_dropped: float = setting(0.01, "share of a split that may be unusable", least=0, most=1)
+    classes: str = setting("", "classes to learn, separated by commas; else all of the data")
+    other_images: str = setting(
+        "keep",
+        "images with boxes of other classes alone: negatives, or left out",
+        choices=("keep", "drop"),
+    )
+    single_cls: bool = setting(False, "learn all classes as one, named object")
+    fraction: float = setting(
+        1.0, "share of the training images, drawn by the seed", least=1e-6, most=1
+    )
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
     init: str = setting(AUTO_INIT, "checkpoint, starter weights by name, none or auto: what fits")
     licence: str = setting("", "licence of the weights made; what init is under is added")

@@ -52,6 +52,9 @@ ValJsonFlag = Annotated[Path | None, typer.Option("--val-json", help="The same f
 ValImagesFlag = Annotated[
     Path | None, typer.Option("--val-images", help="The same for validation.")
 ]
+ClassesFlag = Annotated[str | None, field_option(TrainConfig, "classes", metavar="NAMES")]
+SingleClsFlag = Annotated[bool | None, field_option(TrainConfig, "single_cls")]
+FractionFlag = Annotated[float | None, field_option(TrainConfig, "fraction")]
 ModelFlag = Annotated[
     str | None,
     field_option(TrainConfig, "model", words=ZOO),
@@ -82,6 +85,9 @@ def train(
     train_images: TrainImagesFlag = None,
     val_json: ValJsonFlag = None,
     val_images: ValImagesFlag = None,
+    classes: ClassesFlag = None,
+    single_cls: SingleClsFlag = None,
+    fraction: FractionFlag = None,
     model: ModelFlag = None,
     init: InitFlag = None,
     teacher: TeacherFlag = None,
