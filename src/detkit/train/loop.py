@@ -159,7 +159,7 @@ class Trainer:
         """Runs epochs until one of them is the last; returns the reason."""
         while self.state.epoch < self.config.epochs:
             if not self._train_epoch():
-                self.writer.checkpoint(LAST, self.ema.model, {})
+                self.writer.checkpoint(LAST, self.ema.model, None)
                 self._save_state()
                 return "signal"
             self._end_epoch(self._validate())
@@ -239,7 +239,7 @@ class Trainer:
     def _give_up(self, losses: torch.Tensor) -> None:
         """Saves the weights from before the bad step and says so."""
         if is_finite(self.ema.model):
-            self.writer.checkpoint(LAST, self.ema.model, {})
+            self.writer.checkpoint(LAST, self.ema.model, None)
         self._agree()  # it is written
         shown = dict(zip(("loss", "cls", "iou", "dfl"), losses.tolist(), strict=True))
         where = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"

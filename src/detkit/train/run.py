@@ -27,6 +27,7 @@ from detkit.train.first_weights import DEFAULT_MODEL
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
 from detkit.train.replica import syncs_batch_norms
+from detkit.train.results_csv import RESULTS
 from detkit.train.run_inputs import (
     MAY_CHANGE,
     PATHS,
@@ -59,6 +60,7 @@ VERB = "train"  # that a run folder is made by
 RUN_FILES = (  # that a run writes into its folder
     CONFIG,
     METRICS,
+    RESULTS,
     "best.safetensors",
     LAST,
     "report.json",
