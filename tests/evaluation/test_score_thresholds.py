@@ -13,14 +13,15 @@ from detkit.report import ClassScore, Figures
 @pytest.mark.parametrize(
     ("confidence", "boxes", "expected"),
     [
-        (0.6124, 10, 0.612),  # its own
-        (0.6124, 9, 0.299),  # of too few boxes: that of all classes, strictly below
+        (0.6124, 0, 0.299),  # nothing speaks for its own: the shared one, strictly below
+        (0.6, 100, 0.449),  # half way
+        (0.6124, 10**9, 0.612),
         (None, 50, 0.299),  # nothing found
-        (0.0004, 50, 0.0),
-        (1.0, 50, 0.999),
+        (0.0004, 10**9, 0.0),
+        (1.0, 10**9, 0.999),
     ],
 )
-def test_a_class_has_its_own_threshold_where_it_has_enough_boxes(
+def test_a_class_has_its_own_threshold_as_far_as_its_boxes_speak_for_it(
     sample: Callable[..., Any], confidence: float | None, boxes: int, expected: float
 ) -> None:
     score = dataclasses.replace(sample(ClassScore), confidence=confidence, boxes=boxes)

@@ -351,7 +351,7 @@ def test_a_checkpoint_holds_the_thresholds_of_its_own_validation(
         return dataclasses.replace(figures, ap=0.5, confidence=next(confidences))
 
     monkeypatch.setattr("detkit.train.validation.coco_figures", score)
-    monkeypatch.setattr("detkit.evaluation.score_thresholds.LEAST_BOXES", 1000)
+    monkeypatch.setattr("detkit.evaluation.score_thresholds.PRIOR_BOXES", 10**9)
     train(config, tmp_path / "run")
     found = [read_manifest(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "last")]
     assert [set(manifest.score_thresholds) for manifest in found] == [{0.499}, {0.249}]
