@@ -167,6 +167,7 @@ class TrainConfig(Settings):
         "batch-norms over the images of all processes; auto is below 16 in each",
         choices=SWITCH,
     )
+    loggers: str = setting("", "also to: tensorboard, mlflow; several separated by commas")
     checkpoint_minutes: float = setting(
         5.0, "minutes between states saved within an epoch", least=0, most=1e6
     )

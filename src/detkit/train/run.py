@@ -24,6 +24,7 @@ from detkit.spec.zoo import ZOO
 from detkit.train import ranks
 from detkit.train.epochs import choose_epochs, epochs_note
 from detkit.train.first_weights import DEFAULT_MODEL
+from detkit.train.loggers import EVENT_FILE, TRACKED_RUN, LoggedRun, RunLoggers, logger_names
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
 from detkit.train.replica import syncs_batch_norms
@@ -69,6 +70,8 @@ RUN_FILES = (  # that a run writes into its folder
     "train_batch.jpg",
     "val_detections.jpg",
     STATE.as_posix(),
+    EVENT_FILE,
+    TRACKED_RUN,
 )
 
 
@@ -220,6 +223,7 @@ def _goes_on(
 
 def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow) -> PreparedRun:
     """Opens all that the run reads, and says what it is."""
+    logger_names(config.loggers)  # before minutes of work, not after
     lineage = None
     if resume:
         before = read_state(folder / STATE).inputs
@@ -244,19 +248,26 @@ def _train(run: PreparedRun, folder: Path, *, resume: bool, follow: Follow) -> T
     """Trains, with the lines and warnings in `log.txt`, too."""
     log_file = folder / "log.txt"
 
-    def log_progress(progress: TrainProgress) -> None:
-        if progress.is_validated:
-            append_line(log_file, progress.line())
-        follow.on_progress(progress)
-
     def warn(text: str) -> None:
         append_line(log_file, f"warning: {safe(text)}")
         follow.warn(text)
 
     for line in (*run.lines, *(f"warning: {text}" for text in run.warnings)):
         append_line(log_file, safe(line))
-    logged = replace(follow, on_progress=log_progress, warn=warn)
-    return _trainer(run, folder, logged).run(resume=resume)
+    loggers = RunLoggers(LoggedRun(folder=folder, config=run.config, resumed=resume), warn)
+
+    def log_progress(progress: TrainProgress) -> None:
+        if progress.is_validated:
+            append_line(log_file, progress.line())
+            loggers.update()
+        follow.on_progress(progress)
+
+    logged, report = replace(follow, on_progress=log_progress, warn=warn), None
+    try:
+        report = _trainer(run, folder, logged).run(resume=resume)
+    finally:
+        loggers.close(report)
+    return report
 
 
 def _trainer(run: PreparedRun, folder: Path, follow: Follow) -> Trainer:

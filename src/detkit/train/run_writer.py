@@ -33,6 +33,7 @@ from detkit.train.validation import Validation
 
 BEST = "best.safetensors"
 FIGURES = ("ap75", "ap_small", "ap_medium", "ap_large", "precision", "recall")
+NO_THRESHOLDS: tuple[float, ...] = ()
 
 
 class RunWriter:
@@ -67,7 +68,7 @@ class RunWriter:
         """Writes a checkpoint, whose manifest tells its figures, if it was validated, and more."""
         if not self.writes:
             return
-        metrics, thresholds = dict(more), ()
+        metrics, thresholds = dict(more), NO_THRESHOLDS
         if figures is not None:
             known = {"ap": figures.ap, "ap50": figures.ap50}
             metrics |= {key: value for key, value in known.items() if value is not None}

@@ -74,6 +74,7 @@ EpochsFlag = Annotated[int | None, field_option(TrainConfig, "epochs")]
 BatchFlag = Annotated[int | None, field_option(TrainConfig, "batch")]
 TimeLimitFlag = Annotated[float | None, field_option(TrainConfig, "time_limit")]
 PatienceFlag = Annotated[int | None, field_option(TrainConfig, "patience")]
+LoggersFlag = Annotated[str | None, field_option(TrainConfig, "loggers", metavar="NAMES")]
 ResumeFlag = Annotated[
     bool, typer.Option("--resume", help="Continue the run in -o where it stopped, bit for bit.")
 ]
@@ -99,6 +100,7 @@ def train(
     batch: BatchFlag = None,
     time_limit: TimeLimitFlag = None,
     patience: PatienceFlag = None,
+    loggers: LoggersFlag = None,
     out: Out = None,
     resume: ResumeFlag = False,
     config: Config = None,
