@@ -268,9 +268,26 @@ class Trainer:
         manifest = self.setup.manifest(self.config, {})
         session = self.open_session(self.ema.model, manifest, str(self.device))
         try:
-            return validate(session, self.setup.val, batch_size=self.config.batch)
+            return validate(
+                session,
+                self.setup.val,
+                batch_size=self.config.batch,
+                on_progress=self._tell_scored(),
+            )
         except NonFiniteError as error:
             raise self._diverged(what) from error
+
+    def _tell_scored(self) -> Callable[[int], None]:
+        """Tells how far a validation is, as it is told of images that are done."""
+        progress, total = self._progress(), len(self.setup.val.records)
+        scored = 0
+
+        def tell(images: int) -> None:
+            nonlocal scored
+            scored = min(scored + images, total)
+            self.on_progress(dataclasses.replace(progress, scored=scored, to_score=total))
+
+        return tell
 
     def _end_epoch(self, validation: Validation) -> None:
         """Has the epoch written down; moves on to the next one and saves the state."""

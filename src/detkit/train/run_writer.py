@@ -33,6 +33,7 @@ from detkit.train.validation import Validation
 
 BEST = "best.safetensors"
 FIGURES = ("ap75", "ap_small", "ap_medium", "ap_large", "precision", "recall")
+UNSAVED = ("eta_s", "is_best", "scored", "to_score")  # of the progress
 NO_THRESHOLDS: tuple[float, ...] = ()
 
 
@@ -87,11 +88,11 @@ class RunWriter:
         if not self.writes:
             return
         figures = validation.figures
-        self.checkpoint(LAST, ema.model, figures, epoch=progress.epoch)
+        self.checkpoint(LAST, ema.model, figures, epoch=float(progress.epoch))
         if progress.is_best or figures.ap is None:
             draw_validation(self.out, self.setup.val, validation.detections)
         if progress.is_best:
-            self.checkpoint(BEST, ema.model, figures, epoch=progress.epoch)
+            self.checkpoint(BEST, ema.model, figures, epoch=float(progress.epoch))
         append_metrics(self.out / METRICS, progress, figures, spent_s)
         write_results(self.out / METRICS)
 
@@ -143,7 +144,7 @@ class RunWriter:
 
 def append_metrics(path: Path, progress: TrainProgress, figures: Figures, seconds: float) -> None:
     """Adds the epoch's line to `metrics.jsonl`: what was told of it, and more of its figures."""
-    kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
+    kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in UNSAVED}
     more = {name: getattr(figures, name) for name in FIGURES}
     per_class = {name: score.ap for name, score in figures.per_class.items()}
     plain = {**kept, **more, "per_class": per_class, "seconds": round(seconds, 3)}

@@ -25,7 +25,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import check_resume, handle_signals, printer
+from detkit.cli.training_output import check_resume, handle_signals, training_progress
 from detkit.config import TrainConfig
 from detkit.spec.zoo import ZOO
 
@@ -139,7 +139,11 @@ def _run(request: TrainRequest, out: Path | None, *, dry_run: bool, json: bool) 
     from detkit.train.ranks import joined
     from detkit.train.run import find_run_folder, resolve_config, run_training
 
-    with joined(console.speak), handle_signals() as stop:
+    with (
+        joined(console.speak),
+        handle_signals() as stop,
+        training_progress() as on_progress,
+    ):
         settings = resolve_config(request, out)
         folder = find_run_folder(out, settings)
         report = run_training(
@@ -148,7 +152,7 @@ def _run(request: TrainRequest, out: Path | None, *, dry_run: bool, json: bool) 
             request,
             dry_run=dry_run,
             log=console.log,
-            on_progress=printer(),
+            on_progress=on_progress,
             stop=stop,
             warn=console.warn,
         )
