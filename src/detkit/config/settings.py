@@ -56,6 +56,14 @@ class OptimConfig(Settings):
     accumulate: int = setting(
         1, "batches whose gradients are summed for one step", least=1, most=1_000_000
     )
+    nominal_batch: int = setting(
+        0, "images for one step, by summing smaller batches; 0 is off", least=0, most=1_000_000
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nominal_batch and self.accumulate > 1:
+            raise UsageError("optim.accumulate and optim.nominal_batch: one of them, not both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +102,7 @@ class DistillConfig(Settings):
     )
 
 
+MAX_AVERAGED = 10
 AUTO_INIT, NO_INIT = "auto", "none"  # beside files and names of starter weights
 MAX_LICENCE_LENGTH = 200
 
@@ -167,6 +176,12 @@ class TrainConfig(Settings):
         "batch-norms over the images of all processes; auto is below 16 in each",
         choices=SWITCH,
     )
+    average_best: int = setting(
+        0,
+        "best epochs whose mean weights are tried at the end; 0 is off",
+        least=0,
+        most=MAX_AVERAGED,
+    )
     loggers: str = setting("", "also to: tensorboard, mlflow; several separated by commas")
     checkpoint_minutes: float = setting(
         5.0, "minutes between states saved within an epoch", least=0, most=1e6
@@ -175,6 +190,12 @@ class TrainConfig(Settings):
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step of the optimiser."""
+        nominal = self.optim.nominal_batch
+        return max(1, round(nominal / self.batch)) if nominal else self.optim.accumulate
 
     def __post_init__(self) -> None:
         super().__post_init__()

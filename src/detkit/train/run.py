@@ -10,7 +10,15 @@ from typing import Any
 
 from detkit.artifact.outputs import begin_folder, check_output_folder
 from detkit.artifact.writing import append_line, write_text
-from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve, to_toml
+from detkit.config import (
+    AUTO_INIT,
+    NO_INIT,
+    PATHS_OF_SPLITS,
+    TrainConfig,
+    read_toml,
+    resolve,
+    to_toml,
+)
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import Holder, check_unlocked, killed_note, locked_folder
 from detkit.core.safe_text import safe
@@ -22,7 +30,8 @@ from detkit.report import TrainReport
 from detkit.spec.onnx_description import PRESETS
 from detkit.spec.zoo import ZOO
 from detkit.train import ranks
-from detkit.train.epochs import choose_epochs, epochs_note
+from detkit.train.averaging import KEPT_FILES
+from detkit.train.epochs import choose_epochs, epochs_note, other_length_note
 from detkit.train.first_weights import DEFAULT_MODEL
 from detkit.train.loggers import EVENT_FILE, TRACKED_RUN, LoggedRun, RunLoggers, logger_names
 from detkit.train.loop import Trainer
@@ -70,6 +79,7 @@ RUN_FILES = (  # that a run writes into its folder
     "train_batch.jpg",
     "val_detections.jpg",
     STATE.as_posix(),
+    *KEPT_FILES,
     EVENT_FILE,
     TRACKED_RUN,
 )
@@ -224,15 +234,15 @@ def _goes_on(
 def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow) -> PreparedRun:
     """Opens all that the run reads, and says what it is."""
     logger_names(config.loggers)  # before minutes of work, not after
-    lineage = None
-    if resume:
-        before = read_state(folder / STATE).inputs
-        check_settings(before, fixed_settings(config), MAY_CHANGE)
-        lineage = before.lineage
-    setup = build_setup(config, lineage)
+    state = read_state(folder / STATE) if resume else None
+    if state:
+        check_settings(state.inputs, fixed_settings(config), MAY_CHANGE)
+    setup = build_setup(config, state.inputs.lineage if state else None)
     assert setup.start is not None
     config = replace(config, init=setup.start.lineage.init)
     config, notes = with_chosen_epochs(config, setup)
+    if state and config.epochs != (before := epochs_before(folder, config)):
+        notes = (*notes, other_length_note(before, state, config))
     parts = 1 if syncs_batch_norms(config) else ranks.world()
     check_batch_norms(setup.model, setup.train, config.batch, parts=parts)
     lines = (*describe_setup(setup, folder), *notes)
@@ -265,6 +275,9 @@ def _train(run: PreparedRun, folder: Path, *, resume: bool, follow: Follow) -> T
     logged, report = replace(follow, on_progress=log_progress, warn=warn), None
     try:
         report = _trainer(run, folder, logged).run(resume=resume)
+        if report.averaged:
+            append_line(log_file, report.averaged.line)
+            follow.log(report.averaged.line)
     finally:
         loggers.close(report)
     return report
@@ -306,10 +319,19 @@ def with_chosen_epochs(
     shown = ImageSampling(records, threshold=threshold).num_draws
     repeats = f"an epoch shows {shown} images, those of rare classes more than once"
     notes = (repeats,) if shown > len(records) else ()
+    if config.optim.nominal_batch and config.batches_per_step > 1:
+        images = config.batch * config.batches_per_step
+        notes = (*notes, f"a step of the optimiser is made of {images} images in batches")
     if config.epochs:
         return config, notes
     epochs = choose_epochs(shown, config, from_weights=bool(setup.parents))
     return replace(config, epochs=epochs), (*notes, epochs_note(shown, epochs, config))
+
+
+def epochs_before(folder: Path, config: TrainConfig) -> int:
+    """The epochs that the run in the folder was to have until now."""
+    found = read_toml(folder / CONFIG).get("epochs") if (folder / CONFIG).is_file() else None
+    return found if isinstance(found, int) and found else config.epochs
 
 
 def describe_setup(setup: TrainSetup, folder: Path) -> list[str]:

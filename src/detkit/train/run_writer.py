@@ -139,6 +139,7 @@ class RunWriter:
             classes_known=lineage.classes_known if lineage else 0,
             licence=setup.origin.licence,
             weights_source=setup.origin.source,
+            averaged=state.averaged,
         )
 
 

@@ -124,6 +124,7 @@ def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:
         imgsz=f"{height}x{width}",
         epochs=config.supernet.epochs,
         seed=config.seed,
+        average_best=0,  # the mean of a supernet's weights is that of no subnet
     )
 
 
