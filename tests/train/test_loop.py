@@ -86,7 +86,9 @@ def test_a_run_leaves_its_whole_folder(config: TrainConfig, tmp_path: Path) -> N
     best = read_manifest(Path(report.checkpoint))
     assert best.metrics["epoch"] == report.best_epoch
     assert best.data == config.data
-    assert [p.batch for p in seen if p.ap is None] == [1, 2, 3, 4] * 2
+    batches = [p.batch for p in seen if p.ap is None and p.scored is None]
+    assert batches == [1, 2, 3, 4] * 2
+    assert [(p.scored, p.to_score) for p in seen if p.scored is not None] == [(4, 4)] * 2
     line = seen[-1].line()
     for word in ("loss", "cls", "iou", "dfl", "lr", "img/s", "data", "eta", "AP"):
         assert word in line
