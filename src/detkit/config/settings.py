@@ -142,7 +142,7 @@ class TrainConfig(Settings):
     )
     single_cls: bool = setting(False, "learn all classes as one, named object")
     fraction: float = setting(
-        1.0, "share of the training images, drawn by the seed", least=1e-6, most=1
+        1.0, "share of the training images, drawn by the seed", least=1e-4, most=1
     )
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
     init: str = setting(AUTO_INIT, "checkpoint, starter weights by name, none or auto: what fits")
@@ -182,7 +182,7 @@ class TrainConfig(Settings):
         least=0,
         most=MAX_AVERAGED,
     )
-    loggers: str = setting("", "also to: tensorboard, mlflow; several separated by commas")
+    loggers: str = setting("", "trackers to follow the run with: tensorboard, mlflow")
     checkpoint_minutes: float = setting(
         5.0, "minutes between states saved within an epoch", least=0, most=1e6
     )

@@ -116,7 +116,7 @@ def train(
 ) -> None:
     """Train a detector on a COCO folder; prints the path of the best checkpoint.
 
-    The run folder (-o, by default runs/DATA-MODEL) gets config.toml, metrics.jsonl,
+    The run folder (-o, by default runs/DATA-MODEL) gets config.toml, metrics.jsonl, results.csv,
     best.safetensors, last.safetensors, report.json, report.html, log.txt and the state to resume
     from. Each epoch is scored by the COCO metric on the validation split; the best AP wins.
 
