@@ -137,7 +137,7 @@ class TrainConfig(Settings):
     classes: str = setting("", "classes to learn, separated by commas; else all of the data")
     other_images: str = setting(
         "keep",
-        "images with boxes of other classes alone: negatives, or left out",
+        "images of other classes alone: negatives, or out",
         choices=("keep", "drop"),
     )
     single_cls: bool = setting(False, "learn all classes as one, named object")
@@ -178,7 +178,7 @@ class TrainConfig(Settings):
     )
     average_best: int = setting(
         0,
-        "best epochs whose mean weights are tried at the end; 0 is off",
+        "best epochs whose mean is tried at the end; 0 is off",
         least=0,
         most=MAX_AVERAGED,
     )
