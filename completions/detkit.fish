@@ -116,7 +116,7 @@ complete -c detkit -n '__detkit_is export' -l to -x -a 'onnx openvino tensorrt t
 complete -c detkit -n '__detkit_is export' -l imgsz -x -d 'Input size, N or HEIGHTxWIDTH; else the checkpoint\'s.'
 complete -c detkit -n '__detkit_is export' -l uint8 -d 'uint8 (B,H,W,3) input, scaled in the graph.'
 complete -c detkit -n '__detkit_is export' -l nms -d 'Suppress in the graph: num_dets, det_boxes, ...'
-complete -c detkit -n '__detkit_is export' -l conf -x -d 'Least score, with --nms. (default: 0.25)'
+complete -c detkit -n '__detkit_is export' -l conf -x -d 'Least score, with --nms; else the model\'s lowest, up to 0.25.'
 complete -c detkit -n '__detkit_is export' -l iou -x -d 'NMS IoU, with --nms. (default: 0.7)'
 complete -c detkit -n '__detkit_is export' -l half -d 'float16: OpenVINO\'s weights, or a TensorRT engine.'
 complete -c detkit -n '__detkit_is export' -l batches -x -d 'Of an engine: least, best, most. (default: 1:1:8)'

@@ -324,7 +324,8 @@ class Trainer:
         """Scores the mean weights of the best epochs; where they are better, they are the best."""
         state = self.state
         epochs = tuple(sorted(kept.epoch for kept in state.kept))
-        if state.best_ap is None or (state.averaged and state.averaged.epochs == epochs):
+        is_done = state.averaged is not None and state.averaged.epochs == epochs
+        if not self.config.average_best or state.best_ap is None or is_done:
             return
         mean = mean_of(self.ema.model, state.kept, self.out)
         if mean is None:
