@@ -190,3 +190,4 @@ def test_comparison_that_is_written_is_read(
     report = sample(REPORTS["comparison report"])
     assert isinstance(report, Report)
     assert from_json(type(report), to_json(report)) == report
+    assert "AP 0.25 in epoch 7" in run("info", folder / "results.csv")[1]
