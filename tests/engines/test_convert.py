@@ -9,13 +9,15 @@ from detkit.artifact.artifact import read_manifest
 from detkit.engines.exporting import ExportOptions
 from detkit.engines.onnxruntime.export import export
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
+from detkit.spec.class_scope import ClassScope
 
 
 def test_thresholds_and_class_scope_travel_with_the_graph(checkpoint: Path, tmp_path: Path) -> None:
     model, manifest = load_checkpoint(checkpoint)
-    told = dataclasses.replace(manifest, score_thresholds=(0.1, 0.25, 0.5), class_scope="some")
+    scope = ClassScope(kind="one", names=("x",))
+    told = dataclasses.replace(manifest, score_thresholds=(0.1, 0.25, 0.5), class_scope=scope)
     save_checkpoint(tmp_path / "m.safetensors", model, told)
     export(tmp_path / "m.safetensors", tmp_path / "m.onnx", ExportOptions())
     exported = read_manifest(tmp_path / "m.onnx")
     assert exported.score_thresholds == told.score_thresholds
-    assert exported.class_scope == "some"
+    assert exported.class_scope == told.class_scope

@@ -14,6 +14,7 @@ from detkit.data.synthetic.synth import synthesize
 from detkit.engines import default_engine
 from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from detkit.quantize.request import QuantizeRequest, open_parent
+from detkit.spec.class_scope import ClassScope
 
 
 def test_a_model_of_some_classes_is_calibrated_on_data_with_more(
@@ -23,8 +24,10 @@ def test_a_model_of_some_classes_is_calibrated_on_data_with_more(
     names = open_folder(tmp_path / "coco", verify_pixels=False).split("val").class_names
     model, manifest = load_checkpoint(checkpoint)
 
-    def opened(scope: str) -> tuple[str, ...]:
-        told = dataclasses.replace(manifest, class_names=names[1:4], class_scope=scope)
+    def opened(kind: str) -> tuple[str, ...]:
+        told = dataclasses.replace(
+            manifest, class_names=names[1:4], class_scope=ClassScope(kind=kind)
+        )
         save_checkpoint(tmp_path / "m.safetensors", model, told)
         request = QuantizeRequest(
             checkpoint=tmp_path / "m.safetensors",

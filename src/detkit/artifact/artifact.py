@@ -38,6 +38,7 @@ from detkit.core.reading import open_file
 from detkit.core.serialization import from_json, to_json, to_plain
 from detkit.core.version import VERSION
 from detkit.spec.arch import ArchSpec, check_image_size
+from detkit.spec.class_scope import ALL_CLASSES, ClassScope
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 
@@ -45,7 +46,6 @@ SCHEMA_VERSION = 3  # since 2: licence, weights_source, weights_dtype; 3: score_
 # class_scope
 METADATA_KEY = "detkit"
 WEIGHTS_DTYPES = ("float32", "float16")
-CLASS_SCOPES = ("all", "some", "one")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +71,9 @@ class Signature:
 
     `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
     deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
-    where verbs look for real images to compare with; it may be gone. `class_scope` is how the
-    classes stand to those of that data: all of them, some, or one that all became.
-    `score_thresholds` are the least scores, one a class, of detections to act on: those of the best
-    F1 in validation; none are there where that was not measured.
+    where verbs look for real images to compare with; it may be gone. `score_thresholds` are the
+    least scores, one a class, of detections to act on: those of the best F1 in validation; none are
+    there where that was not measured.
     """
 
     kind: str
@@ -85,7 +84,7 @@ class Signature:
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     data: str = ""
-    class_scope: str = "all"
+    class_scope: ClassScope = ALL_CLASSES
     score_thresholds: tuple[float, ...] = ()
 
 
@@ -124,8 +123,6 @@ class Manifest(Signature):
         check_image_size(self.preprocess.size)
         if not self.preprocess.is_native:
             raise UsageError("manifest: inputs are letterboxed RGB scaled by 1/255, nothing else")
-        if self.class_scope not in CLASS_SCOPES:
-            raise UsageError(f"manifest: unknown class_scope '{self.class_scope}'")
         if self.weights_dtype not in WEIGHTS_DTYPES:
             raise UsageError(f"manifest: unknown weights_dtype '{self.weights_dtype}'")
 

@@ -26,6 +26,7 @@ from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import input_output
 from detkit.nn.detector import Detector, cost_metrics
 from detkit.spec.arch import STRIDES
+from detkit.spec.class_scope import ALL_CLASSES, ClassScope
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.train.first_weights import FirstWeights, Lineage, first_weights, going_on
@@ -48,7 +49,7 @@ class TrainSetup:
     teacher: DenseTeacher | None = None
     origin: WeightsOrigin
     start: FirstWeights | None = None  # None where a verb other than train made the weights
-    class_scope: str = "all"
+    class_scope: ClassScope = ALL_CLASSES
     form: str = "training"
     quant: QuantSpec | None = None
 

@@ -9,6 +9,7 @@ import pytest
 
 from detkit.artifact.artifact import Signature
 from detkit.core.errors import DataError, UsageError
+from detkit.data.coco.content import content_digest
 from detkit.data.coco.folder import CocoFolder, open_folder
 from detkit.data.coco.selection import (
     Selection,
@@ -18,6 +19,7 @@ from detkit.data.coco.selection import (
     select,
 )
 from detkit.data.synthetic.synth import synthesize
+from detkit.spec.class_scope import ClassScope
 from detkit.spec.preprocess import Preprocess
 
 
@@ -125,15 +127,24 @@ def test_a_fraction_takes_training_images_alone_and_grows_by_more(folder: CocoFo
     assert half == drawn(0.5) != drawn(0.5, seed=1)
 
 
-@pytest.mark.parametrize(("scope", "expected"), [("all", 0), ("some", 2), ("one", 1)])
-def test_a_model_is_scored_on_the_classes_it_was_trained_on(
-    folder: CocoFolder, scope: str, expected: int
+@pytest.mark.parametrize("num_classes", [0, 2])
+@pytest.mark.parametrize("single", [False, True])
+def test_a_model_is_scored_on_what_it_was_trained_on(
+    folder: CocoFolder, num_classes: int, single: bool
 ) -> None:
     val = folder.splits["val"]
+    chosen = Selection(classes=val.class_names[:num_classes], single_class=single)
+    trained = select(folder, chosen)[0].splits["val"]
     facts = Signature(
         kind="onnx",
-        class_names=val.class_names[: expected or None],
-        class_scope=scope,
+        class_names=trained.class_names,
+        class_scope=chosen.class_scope,
         preprocess=Preprocess(size=(64, 64), fit=(64, 64)),
     )
-    assert as_trained(val, facts).class_names == facts.class_names
+    assert content_digest(as_trained(val, facts)) == content_digest(trained)
+
+
+def test_an_unknown_scope_is_refused() -> None:
+    with pytest.raises(UsageError, match="unknown kind 'few'"):
+        ClassScope(kind="few")
+    assert str(ClassScope(kind="one", names=("car", "bus"))) == "car, bus as one"

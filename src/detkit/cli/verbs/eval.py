@@ -160,12 +160,12 @@ def _as_trained(split: CocoSplit, facts: Signature) -> CocoSplit:
     from detkit.data.coco.selection import as_trained
 
     part = as_trained(split, facts)
-    if facts.class_scope == "some":
+    if facts.class_scope.kind == "some":
         names = ", ".join(part.class_names[:3]) + (", ..." if part.class_names[3:] else "")
         of = f"{len(part.class_names)} of {len(split.class_names)} classes"
         console.log(f"scored on {of}, as trained: {names}")
-    elif facts.class_scope == "one":
-        console.log(f"scored with all classes as one, as trained: {facts.class_names[0]}")
+    elif facts.class_scope.kind == "one":
+        console.log(f"scored with {facts.class_scope}, as trained: {facts.class_names[0]}")
     return part
 
 

@@ -28,11 +28,6 @@ EXAMPLES = {
 }
 CLASSES_SHOWN = 12
 TEXT_SHOWN = 80
-SCOPES = {  # by `class_scope` of a manifest
-    "all": "",
-    "some": "some of the classes of its data",
-    "one": "all classes of its data as one",
-}
 Rows = list[tuple[str, str]]
 
 
@@ -111,7 +106,7 @@ def _manifest_rows(manifest: Manifest) -> Rows:
         ("arch", f"{manifest.arch.name} (digest {manifest.arch.digest})"),
         ("input", _input_text(manifest)),
         ("classes", _class_text(manifest.class_names)),
-        ("class scope", SCOPES[manifest.class_scope]),
+        ("class scope", str(manifest.class_scope)),
         ("least scores", _threshold_text(manifest)),
         ("parameters", _cost(figures, "parameters", 1e6, "M")),
         ("MACs", _cost(figures, "macs", 1e9, "G")),

@@ -19,6 +19,7 @@ from detkit.data.coco.classes import of_classes
 from detkit.data.coco.folder import CocoFolder, CocoSplit
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.report import SplitReport
+from detkit.spec.class_scope import ClassScope
 
 ONE_CLASS = "object"  # what a single class is called
 DRAW_KEY = 0x66726163  # sets the draw of images apart from all else that a seed decides
@@ -43,9 +44,11 @@ class Selection:
     seed: int = 0
 
     @property
-    def class_scope(self) -> str:
+    def class_scope(self) -> ClassScope:
         """How the classes of a model stand to those of the folder, as its manifest says it."""
-        return "one" if self.single_class else "some" if self.classes else "all"
+        if self.single_class:
+            return ClassScope(kind="one", names=self.classes)
+        return ClassScope(kind="some" if self.classes else "all")
 
 
 def parse_class_names(text: str) -> tuple[str, ...]:
@@ -89,14 +92,16 @@ def select(folder: CocoFolder, selection: Selection) -> tuple[CocoFolder, tuple[
 
 
 def as_trained(split: CocoSplit, facts: Signature) -> CocoSplit:
-    """The split with the classes that a model was trained on: some of the data's, or all as one.
+    """The split with the classes that a model was trained on: some of the data's, or as one.
 
     Raises:
         DataError: it has none of the model's classes.
     """
-    if facts.class_scope == "one":
-        return as_one_class(split, facts.class_names[0])
-    return of_classes(split, facts.class_names) if facts.class_scope == "some" else split
+    scope = facts.class_scope
+    if scope.kind == "one":
+        part = of_classes(split, scope.names) if scope.names else split
+        return as_one_class(part, facts.class_names[0])
+    return of_classes(split, facts.class_names) if scope.kind == "some" else split
 
 
 def as_one_class(split: CocoSplit, name: str = ONE_CLASS) -> CocoSplit:
