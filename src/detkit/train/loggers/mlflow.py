@@ -37,7 +37,7 @@ ARTIFACTS = ("config.toml", "results.csv", "report.json")  # that are copied at 
 MAX_PARAM = 500  # characters that every store takes
 MAX_BATCH = 100  # parameters a request
 ODD = re.compile(r"[^\w\-. :/]")  # characters that no metric may have in its name
-NEEDED_FIRST = "loss"  # a figure that every epoch has
+LOSS = "train/loss"  # a figure that every epoch has
 
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
@@ -100,7 +100,7 @@ class MlflowLogger:
 
     def _last_epoch(self) -> int:
         """The last epoch that the store has."""
-        history = self._client.get_metric_history(self._tracked.run_id, f"train/{NEEDED_FIRST}")
+        history = self._client.get_metric_history(self._tracked.run_id, LOSS)
         return max((metric.step for metric in history), default=0)
 
     def _metrics_of(self, epoch: Epoch) -> list[Metric]:
