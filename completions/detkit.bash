@@ -63,18 +63,15 @@ _detkit() {
     'data label -c'|'data label --config'|\
     'data synth -o'|'data synth --out'|\
     'report -o'|'report --out') compopt -o default; return ;;
-    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l yolox-nano yolox-tiny yolox-s yolox-m yolox-l yolox-x' -- "$cur")); return ;;
-    'train --outputs'|\
-    'eval --outputs'|\
-    'bench --outputs'|\
-    'predict --outputs'|\
-    'data label --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms yolox yolox-decoded detr rt-detr torchvision nms raw' -- "$cur")); return ;;
+    'train --classes'|\
+    'train --fraction'|\
     'train --licence'|\
     'train --imgsz'|\
     'train --epochs'|\
     'train --batch'|\
     'train --time-limit'|\
     'train --patience'|\
+    'train --loggers'|\
     'train --set'|\
     'train --seed'|\
     'train --threads'|\
@@ -148,6 +145,12 @@ _detkit() {
     'data synth --size'|\
     'data synth --classes'|\
     'data synth --seed') return ;;
+    'train --model') COMPREPLY=($(compgen -W 'yolo-nas-p yolo-nas-n yolo-nas-s yolo-nas-m yolo-nas-l yolov5-s yolov5-m yolov5-l yolov7 yolov7-x yolov8-n yolov8-s yolov8-m yolov8-l yolox-nano yolox-tiny yolox-s yolox-m yolox-l yolox-x' -- "$cur")); return ;;
+    'train --outputs'|\
+    'eval --outputs'|\
+    'bench --outputs'|\
+    'predict --outputs'|\
+    'data label --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms yolox yolox-decoded detr rt-detr torchvision nms raw' -- "$cur")); return ;;
     'train --freeze') COMPREPLY=($(compgen -W 'early backbone backbone+neck' -- "$cur")); return ;;
     'train --device'|\
     'eval --device'|\
@@ -190,7 +193,7 @@ _detkit() {
         return
     fi
     case $verb in
-    'train') flags='--train-json --train-images --val-json --val-images --model --init --teacher --outputs --licence --freeze --imgsz --epochs --batch --time-limit --patience --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
+    'train') flags='--train-json --train-images --val-json --val-images --classes --single-cls --fraction --model --init --teacher --outputs --licence --freeze --imgsz --epochs --batch --time-limit --patience --loggers --out --resume --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;
     'eval') flags='--split --annotations --shared-classes --scorer --batch --min-ap --min-ap50 --outputs --runtime --device --threads --out --force --json --quiet --verbose --help' ;;
     'reparam') flags='--data --out --force --json --quiet --verbose --help' ;;
     'quantize') flags='--data --int8 --qat --epochs --max-drop --pick --target --images --calibrator --weight-bits --resume --out --config --set --seed --device --threads --force --dry-run --json --quiet --verbose --help' ;;

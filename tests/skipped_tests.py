@@ -15,6 +15,8 @@ REMEDIES = {  # what a reason speaks of -> what to do about it; the first that m
     r"tensorrt.?rtx": f"{DEV}  (x86-64 Linux only)",
     r"tensorrt": "a machine with an NVIDIA GPU, and: pip install 'detkit[tensorrt]'",
     r"\bopenvino\b": DEV,
+    r"tensorboard": "pip install 'detkit[tensorboard]'",
+    r"mlflow": "pip install 'detkit[mlflow]'",
     r"\bray\b": f"{DEV}  (Ray is not there for the newest Python)",
     r"there is a gpu here": "a machine without a GPU; on this one run examples/gpu_check.sh",
     r"\bgpu\b": "a machine with an NVIDIA GPU: run examples/gpu_check.sh",

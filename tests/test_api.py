@@ -232,3 +232,16 @@ def detkit_cli() -> Detkit:
         return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
     return run
+
+
+@pytest.mark.parametrize("form", ["raw", "nms"])
+def test_the_thresholds_of_a_model_are_its_default_confidence(
+    cell_model: Callable[..., Path], cell_folder: Path, form: str
+) -> None:
+    model = detkit.load(cell_model(nms=form == "nms", score_thresholds=(0.1, 0.81)))
+    image = cell_folder / "images" / "a.png"
+    assert model.facts.score_thresholds == (0.1, 0.81)
+    assert model.predict(image).names == ("red",)
+    assert model.predict(image, conf=0.25).names == ("red", "green")
+    report = detkit.evaluate(model, cell_folder)  # scoring takes every score
+    assert report.ap == 1.0

@@ -67,6 +67,8 @@ OWNERS = {
     "pycuda": ("engines/tensorrt/device.py",),
     "cuda": ("engines/tensorrt/device.py",),
     "ray": ("search/cluster/ray.py",),
+    "tensorboard": ("train/loggers/tensorboard.py",),
+    "mlflow": ("train/loggers/mlflow.py",),
     "tomli": ("config/resolve.py",),
 }
 

@@ -13,7 +13,6 @@ It is for models as files, so it needs no torch unless the file is a checkpoint.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from detkit.artifact.artifact import Signature, parent_of
-from detkit.core.boxes import EVAL_NMS, PREDICT_NMS, Array, Detections, Indices, NmsConfig
+from detkit.core.boxes import EVAL_NMS, Array, Detections, Indices, NmsConfig
 from detkit.core.errors import DataError, UsageError
 from detkit.core.paths import PATH_TYPES, StrPath
 from detkit.data.coco.classes import with_class_names
@@ -34,7 +33,7 @@ from detkit.data.draw import draw_detections, save_image
 from detkit.data.image import PillowImage, Pixels, read_image, upright_pixels
 from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import score_split
-from detkit.predict import detect_in_images
+from detkit.predict import detect_in_images, nms_of
 from detkit.report import EvalReport
 from detkit.runtime.session import Session, SessionOptions, SuppressingSession
 from detkit.spec.onnx_description import OnnxDescription, read_description
@@ -117,7 +116,12 @@ class Model:
 
     @overload  # a str is an iterable of str, too: this one is meant
     def predict(  # type: ignore[overload-overlap]
-        self, images: ImageLike, *, conf: float = ..., iou: float | None = ..., batch: int = ...
+        self,
+        images: ImageLike,
+        *,
+        conf: float | None = ...,
+        iou: float | None = ...,
+        batch: int = ...,
     ) -> Result: ...
 
     @overload
@@ -125,7 +129,7 @@ class Model:
         self,
         images: Iterable[ImageLike],
         *,
-        conf: float = ...,
+        conf: float | None = ...,
         iou: float | None = ...,
         batch: int = ...,
     ) -> list[Result]: ...
@@ -134,7 +138,7 @@ class Model:
         self,
         images: ImageLike | Iterable[ImageLike],
         *,
-        conf: float = PREDICT_NMS.score_threshold,
+        conf: float | None = None,
         iou: float | None = None,
         batch: int = 8,
     ) -> Result | list[Result]:
@@ -143,7 +147,8 @@ class Model:
         Args:
             images: a path, an array (H, W, 3) uint8 RGB, a PIL image, or several of these in a
                 list, tuple or any other iterable.
-            conf: least score of a detection, 0..1.
+            conf: least score of a detection, 0..1; by default the model's own of each class
+                (`facts.score_thresholds`), and 0.25 where it has none.
             iou: overlap with a better box of the same class from which on a box is dropped; by
                 default 0.7, or what is in the graph.
             batch: of several images, how many the engine runs at once.
@@ -178,16 +183,14 @@ class Model:
             results += self._look_at(chosen, nms)
         return results
 
-    def _nms(self, conf: float, iou: float | None) -> NmsConfig:
+    def _nms(self, conf: float | None, iou: float | None) -> NmsConfig:
         """Raises UsageError where `predict` says so."""
         for name, value in (("conf", conf), ("iou", iou)):
             if value is not None and not 0 <= value <= 1:
                 raise UsageError(f"{name} {value}: expected a number from 0 to 1")
-        if iou is None:
-            return dataclasses.replace(PREDICT_NMS, score_threshold=conf)
-        if isinstance(self.session, SuppressingSession):
+        if iou is not None and isinstance(self.session, SuppressingSession):
             raise UsageError(f"iou: {self.path} has its NMS in the graph, where the IoU is fixed")
-        return dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou)
+        return nms_of(self.facts, conf=conf, iou=iou)
 
     def _look_at(self, images: Sequence[ImageLike], nms: NmsConfig) -> list[Result]:
         pixels = [pixels_of(image) for image in images]

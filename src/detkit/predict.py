@@ -6,12 +6,14 @@ pycocotools' `loadRes` reads, and `images.json`, the images and classes its ids 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from detkit.artifact.artifact import Signature
 from detkit.artifact.outputs import begin_folder, made_files
 from detkit.artifact.writing import write_text
 from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig, xywh_from_xyxy
@@ -39,6 +41,21 @@ def images_apart(paths: Iterable[Path], out: Path) -> list[Path]:
         if path.resolve().is_relative_to(home):
             raise UsageError(f"{path} lies in {out}", hint="-o a folder without images of yours")
     return kept
+
+
+def nms_of(facts: Signature, *, conf: float | None, iou: float | None) -> NmsConfig:
+    """What becomes of raw predictions; None takes the model's own thresholds, and the usual IoU.
+
+    >>> from detkit.artifact.artifact import read_manifest
+    >>> nms_of(read_manifest("best.onnx"), conf=None, iou=0.6).score_threshold
+    0.25
+    """
+    return dataclasses.replace(
+        PREDICT_NMS,
+        score_threshold=PREDICT_NMS.score_threshold if conf is None else conf,
+        class_thresholds=facts.score_thresholds if conf is None else (),
+        iou_threshold=PREDICT_NMS.iou_threshold if iou is None else iou,
+    )
 
 
 @dataclass(frozen=True)

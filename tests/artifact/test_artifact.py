@@ -158,7 +158,7 @@ def test_verification_may_be_skipped(tmp_path: Path, manifest: Manifest, suffix:
         ("x.safetensors", safetensors_bytes("[" * 99_999), "unreadable manifest"),
         ("x.safetensors", safetensors_bytes('{"schema_version": "x"}'), "unreadable manifest"),
         ("x.safetensors", safetensors_bytes('{"schema_version": 1}'), "unreadable manifest"),
-        ("x.safetensors", safetensors_bytes('{"schema_version": 3}'), "made by a newer detkit"),
+        ("x.safetensors", safetensors_bytes('{"schema_version": 4}'), "made by a newer detkit"),
         ("x.onnx", b"", "is empty"),
         ("x.onnx", bytes_field(7, b""), "carries no detkit manifest"),
         ("x.onnx", b"\x08", "not an ONNX file, or is cut short"),

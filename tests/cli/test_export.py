@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import onnx
 import pytest
 
 from detkit.artifact.artifact import read_manifest, size_of
+from detkit.cli.verbs.export import _nms_config
+from detkit.nn.checkpoint import load_checkpoint, save_checkpoint
 from fixtures.command_line import Detkit
 
 needs_openvino = pytest.mark.skipif(
@@ -83,3 +86,21 @@ def test_what_cannot_be_is_a_usage_error(
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert [item.name for item in tmp_path.iterdir()] == ["taken.bin"]
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "conf", "least"),
+    [((), None, 0.25), ((0.4, 0.3, 0.5), None, 0.25), ((0.4, 0.1, 0.5), None, 0.1), ((), 0.6, 0.6)],
+)
+def test_nms_keeps_what_predict_may_take(
+    checkpoint: Path,
+    tmp_path: Path,
+    thresholds: tuple[float, ...],
+    conf: float | None,
+    least: float,
+) -> None:
+    model, manifest = load_checkpoint(checkpoint)
+    told = dataclasses.replace(manifest, score_thresholds=thresholds)
+    save_checkpoint(tmp_path / "m.safetensors", model, told)
+    found = _nms_config(tmp_path / "m.safetensors", conf, 0.6)
+    assert (found.score_threshold, found.iou_threshold, found.class_thresholds) == (least, 0.6, ())

@@ -105,3 +105,16 @@ def test_ids_are_those_of_the_annotations(
     for entry in found:
         assert entry["image_id"] == numbers[entry["file_name"]]
         assert (entry["category_id"], entry["category_name"]) == (7, "green")
+
+
+def test_without_a_confidence_each_class_has_the_threshold_of_the_model(
+    detkit: Detkit, cell_model: Callable[..., Path], cell_folder: Path, tmp_path: Path
+) -> None:
+    model = cell_model(score_thresholds=(0.999, 0.81))  # red scores 1, green 0.80
+    args = ("predict", str(model), str(cell_folder / "images"), "--json")
+    own = detkit(*args, "-o", str(tmp_path / "a"))
+    assert from_json(PredictReport, own.stdout).detections == 3
+    assert "least scores, of the best F1 in validation: red 0.999, green 0.81; --conf" in own.stderr
+    given = detkit(*args, "-o", str(tmp_path / "b"), "--conf", "0.25")
+    assert from_json(PredictReport, given.stdout).detections == 5
+    assert "least scores" not in given.stderr

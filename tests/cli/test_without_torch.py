@@ -28,7 +28,7 @@ else:
 # What a light install lacks: the modules of everything that pyproject.toml has in an extra.
 OPTIONAL = (
     *("torch", "onnx", "onnxscript", "onnxsim", "onnxslim", "safetensors", "ray"),
-    *("openvino", "tensorrt", "tensorrt_rtx", "cuda", "pycuda"),
+    *("openvino", "tensorrt", "tensorrt_rtx", "cuda", "pycuda", "tensorboard", "mlflow"),
 )
 MODULE_OF = {"tensorrt-rtx-cu13": "tensorrt_rtx", "cuda-bindings": "cuda"}  # else it is the name
 ABSENT = (*OPTIONAL, "rich")

@@ -134,3 +134,15 @@ def test_clipped_boxes_lie_in_the_image_and_inverted_ones_have_no_area() -> None
     wild = np.array([[-5, -5, 50, 70], [90, 10, 120, 20]], np.float32)
     assert clip_xyxy(wild, 60, 100).tolist() == [[0, 0, 50, 60], [90, 10, 100, 20]]
     assert area_xyxy(np.array([[3, 3, 1, 9]], np.float32)).tolist() == [0]
+
+
+@pytest.mark.parametrize("multi_label", [True, False])
+def test_thresholds_of_classes_stand_in_the_place_of_the_common_one(multi_label: bool) -> None:
+    boxes = np.array([[0, 0, 9, 9], [20, 0, 29, 9], [40, 0, 49, 9]], np.float32)
+    scores = np.array([[0.6, 0.3], [0.4, 0.1], [0.2, 0.35]], np.float32)
+    config = NmsConfig(score_threshold=0.9, class_thresholds=(0.5, 0.32), multi_label=multi_label)
+    found = nms(boxes, scores, config)
+    assert list(zip(found.classes.tolist(), found.scores.round(2).tolist(), strict=True)) == [
+        (0, pytest.approx(0.6)),
+        (1, pytest.approx(0.35)),
+    ]

@@ -13,7 +13,7 @@ import pytest
 from detkit.cli import app
 from detkit.core.content_digest import seal
 from detkit.core.serialization import from_json, to_json
-from detkit.inspection.run_folder import REPORTS
+from detkit.inspection.run_folder import REPORTS, RESULTS_COLUMNS
 from detkit.report import Report, report_classes
 from detkit.spec.space import SPACES
 from detkit.spec.zoo import ZOO
@@ -138,14 +138,20 @@ def test_what_a_training_leaves_is_known(
     folder.mkdir()
     (folder / "config.toml").write_text("epochs = 3\n")
     (folder / "metrics.jsonl").write_text(json.dumps(seal({"epoch": 1, "ap": 0.1})) + "\n")
+    table = (RESULTS_COLUMNS, ("7", *("0.25",) * (len(RESULTS_COLUMNS) - 1)))
+    (folder / "results.csv").write_text("".join(f"{','.join(row)}\n" for row in table))
+    (folder / "mlflow.json").write_text('{"tracking_uri": "sqlite:///a.db", "run_id": "1f"}')
     for name, kind in {
         "": "run folder",
         "config.toml": "settings",
         "metrics.jsonl": "metrics",
+        "results.csv": "results of a run",
+        "mlflow.json": "run in MLflow",
     }.items():
         code, stdout, stderr = run("info", folder / name)
         assert code == 0, stderr
         assert kind in stdout
+    assert "AP 0.25 in epoch 7" in run("info", folder / "results.csv")[1]
     qat = shutil.copytree(folder, tmp_path / "m.qat")
     assert "run folder" in run("info", qat)[1]
 

@@ -17,7 +17,7 @@ from detkit.core.content_digest import seal
 from detkit.core.errors import ArtifactError
 from detkit.core.serialization import to_json
 from detkit.pages.run_page import IMAGES, render_run
-from detkit.report import BenchReport, ConversionReport, EvalReport, TrainReport
+from detkit.report import Averaged, BenchReport, ConversionReport, EvalReport, TrainReport
 
 HOSTILE = "<script>alert(1)</script>'\"><img src=https://evil.example/x onerror=x>\x1b\x00"
 VOID = {"meta", "img", "br"}
@@ -111,6 +111,9 @@ def test_page_says_what_the_weights_started_from_and_are_under(
     text = words(**started, licence="<b>mine</b>", weights_source="there")
     assert "Started from yolo-nas-n: 87.5% of the weights and 2 classes taken." in text
     assert "Licence of the weights: <b>mine</b> (from: there)." in text
+    mean = Averaged(epochs=(7, 9), ap=0.51, ap_of_best=0.5, kept=True)
+    sentence = "Mean weights of epochs 7, 9: AP 0.5100, and 0.5000 of the best one: kept as the"
+    assert sentence in words(averaged=mean)
     text = words(init="none", licence="", weights_source="trained from scratch")
     assert "Started from" not in text
     assert "not stated (from: trained from scratch)" in text

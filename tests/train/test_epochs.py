@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from detkit.config import TrainConfig
-from detkit.train.epochs import choose_epochs
+from detkit.config import OptimConfig, TrainConfig
+from detkit.core.errors import UsageError
+from detkit.train.epochs import choose_epochs, other_length_note
 from detkit.train.run import TrainRequest, resolve_config, run_training
+from detkit.train.state import TrainState
 from detkit.train.stop import StopSignal
 
 
@@ -59,3 +61,32 @@ def test_the_chosen_number_is_said_and_kept_in_the_run_folder(
     assert "1 epochs, chosen for" in (out / "log.txt").read_text()
     again = resolve_config(TrainRequest(flags={}, resume=True), out)
     assert again.epochs == 1
+
+
+@pytest.mark.parametrize(("batch", "batches"), [(8, 8), (16, 4), (24, 3), (64, 1), (128, 1)])
+def test_a_nominal_batch_is_made_of_smaller_ones(batch: int, batches: int) -> None:
+    config = TrainConfig(batch=batch, optim=OptimConfig(nominal_batch=64))
+    assert config.batches_per_step == batches
+    assert TrainConfig(batch=batch).batches_per_step == 1
+
+
+def test_a_nominal_batch_and_a_number_of_batches_are_not_both_taken() -> None:
+    with pytest.raises(UsageError, match="one of them, not both"):
+        OptimConfig(nominal_batch=64, accumulate=2)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        (30, ": 3.9e-04 after 30 epochs, where it was 5.0e-05"),
+        (0, "a run of 50"),
+        (50, "a run of 50"),
+    ],
+)
+def test_a_resumed_run_of_another_length_says_what_rate_it_goes_on_with(
+    epoch: int, expected: str
+) -> None:
+    state = TrainState(epoch=epoch, step=10 * epoch)
+    note = other_length_note(30, state, TrainConfig(epochs=50))
+    assert note.startswith("50 epochs instead of 30: from here on learning rate and augmentation")
+    assert note.endswith(expected)

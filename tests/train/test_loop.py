@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import shutil
@@ -18,9 +19,11 @@ from detkit.core.errors import ArtifactError, TrainingError, UsageError
 from detkit.core.run_lock import LOCK
 from detkit.core.serialization import from_json
 from detkit.data.training.labels import Labels
+from detkit.evaluation.evaluate import coco_figures
+from detkit.inspection.run_folder import RESULTS_COLUMNS, read_results_table
 from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector
-from detkit.report import TrainReport
+from detkit.report import Figures, TrainReport
 from detkit.train.loss import DetectionLoss, LossParts
 from detkit.train.optim import Ema
 from detkit.train.progress import TrainProgress
@@ -63,6 +66,7 @@ def test_a_run_leaves_its_whole_folder(config: TrainConfig, tmp_path: Path) -> N
         MARKER,
         "config.toml",
         "metrics.jsonl",
+        "results.csv",
         "best.safetensors",
         "last.safetensors",
         "report.json",
@@ -82,7 +86,9 @@ def test_a_run_leaves_its_whole_folder(config: TrainConfig, tmp_path: Path) -> N
     best = read_manifest(Path(report.checkpoint))
     assert best.metrics["epoch"] == report.best_epoch
     assert best.data == config.data
-    assert [p.batch for p in seen if p.ap is None] == [1, 2, 3, 4] * 2
+    batches = [p.batch for p in seen if p.ap is None and p.scored is None]
+    assert batches == [1, 2, 3, 4] * 2
+    assert [(p.scored, p.to_score) for p in seen if p.scored is not None] == [(4, 4)] * 2
     line = seen[-1].line()
     for word in ("loss", "cls", "iou", "dfl", "lr", "img/s", "data", "eta", "AP"):
         assert word in line
@@ -315,3 +321,40 @@ def test_a_full_folder_is_refused_and_force_removes_only_what_is_ours(
     train(short, out, TrainRequest(flags={}, force=True))
     assert (out / "notes.txt").read_text() == "mine"
     read_manifest(out / "best.safetensors")
+
+
+def test_the_table_of_results_is_that_of_the_metrics(config: TrainConfig, tmp_path: Path) -> None:
+    report = train(config, tmp_path / "run")
+    table = tmp_path / "run" / "results.csv"
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == RESULTS_COLUMNS
+    for row, line in zip(rows, lines, strict=True):
+        plain = json.loads(line)
+        for name, cell in row.items():
+            assert cell == ("" if plain[name] is None else f"{plain[name]:.6g}"), name
+    assert read_results_table(table).facts["epochs"] == "2"
+    kept = table.read_bytes()
+    (tmp_path / "run" / "metrics.jsonl").write_text("\n".join([*lines, lines[1][:20]]))
+    table.unlink()
+    done = train(config, tmp_path / "run", dataclasses.replace(REQUEST, resume=True))
+    assert done.epochs == report.epochs
+    assert table.read_bytes() == kept
+
+
+def test_a_checkpoint_holds_the_thresholds_of_its_own_validation(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    confidences = iter((0.5, 0.25))
+
+    def score(*args: object, **more: object) -> Figures:
+        figures = coco_figures(*args, **more)  # type: ignore[arg-type]
+        return dataclasses.replace(figures, ap=0.5, confidence=next(confidences))
+
+    monkeypatch.setattr("detkit.train.validation.coco_figures", score)
+    monkeypatch.setattr("detkit.evaluation.score_thresholds.PRIOR_BOXES", 10**9)
+    train(config, tmp_path / "run")
+    found = [read_manifest(tmp_path / "run" / f"{name}.safetensors") for name in ("best", "last")]
+    assert [set(manifest.score_thresholds) for manifest in found] == [{0.499}, {0.249}]
+    assert [len(manifest.score_thresholds) for manifest in found] == [6, 6]

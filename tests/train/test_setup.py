@@ -13,6 +13,7 @@ from detkit.config import TrainConfig
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError
 from detkit.nn.checkpoint import new_detector, save_checkpoint
 from detkit.nn.detector import Detector, fuse
+from detkit.spec.class_scope import ClassScope
 from detkit.spec.zoo import ZOO
 from detkit.train.setup import build_setup, freeze
 
@@ -102,3 +103,21 @@ def test_more_than_a_little_loss_of_data_is_refused_unless_allowed(
     setup = build_setup(dataclasses.replace(damaged, max_dropped=0.5))
     assert len(setup.train.records) == 15
     assert setup.folder.report.splits[0].dropped_images == 1
+
+
+def test_a_part_of_the_data_is_what_a_run_is_about(config: TrainConfig) -> None:
+    whole = build_setup(config)
+    first, second = whole.train.class_names[:2]
+    part = build_setup(dataclasses.replace(config, classes=f"{second},{first}", fraction=0.5))
+    assert part.train.class_names == part.val.class_names == (first, second)
+    assert part.model.spec.num_classes == 2
+    assert (len(part.train.records), len(part.val.records)) == (8, len(whole.val.records))
+    assert part.folder.report.splits[0].images == 8
+    assert part.notes[0].startswith("train: taken are 2 of 6 classes, 8 of 16 images, ")
+    manifest = part.manifest(config, {}, (0.1, 0.2))
+    assert (manifest.class_scope.kind, manifest.score_thresholds) == ("some", (0.1, 0.2))
+    one = build_setup(dataclasses.replace(config, single_cls=True, classes=second))
+    assert one.manifest(config, {}).class_names == ("object",)
+    assert one.manifest(config, {}).class_scope == ClassScope(kind="one", names=(second,))
+    boxes = [len(record.classes) for record in one.val.records]
+    assert boxes == [int((record.classes == 1).sum()) for record in whole.val.records]

@@ -38,10 +38,12 @@ from detkit.core.reading import open_file
 from detkit.core.serialization import from_json, to_json, to_plain
 from detkit.core.version import VERSION
 from detkit.spec.arch import ArchSpec, check_image_size
+from detkit.spec.class_scope import ALL_CLASSES, ClassScope
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 
-SCHEMA_VERSION = 2  # since 2: licence, weights_source, weights_dtype
+SCHEMA_VERSION = 3  # since 2: licence, weights_source, weights_dtype; 3: score_thresholds,
+# class_scope
 METADATA_KEY = "detkit"
 WEIGHTS_DTYPES = ("float32", "float16")
 
@@ -69,7 +71,9 @@ class Signature:
 
     `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
     deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
-    where verbs look for real images to compare with; it may be gone.
+    where verbs look for real images to compare with; it may be gone. `score_thresholds` are the
+    least scores, one a class, of detections to act on: those of the best F1 in validation; none are
+    there where that was not measured.
     """
 
     kind: str
@@ -80,6 +84,8 @@ class Signature:
     inputs: tuple[TensorInfo, ...] = ()
     outputs: tuple[TensorInfo, ...] = ()
     data: str = ""
+    class_scope: ClassScope = ALL_CLASSES
+    score_thresholds: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +114,11 @@ class Manifest(Signature):
         if len(self.class_names) != self.arch.num_classes:
             raise UsageError(
                 f"manifest: {len(self.class_names)} class names for {self.arch.num_classes} classes"
+            )
+        if len(self.score_thresholds) not in (0, self.arch.num_classes):
+            raise UsageError(
+                f"manifest: {len(self.score_thresholds)} score thresholds for"
+                f" {self.arch.num_classes} classes"
             )
         check_image_size(self.preprocess.size)
         if not self.preprocess.is_native:

@@ -64,7 +64,11 @@ def append_line(path: Path, line: str) -> None:
     Raises:
         ArtifactError: the disk is full, or the file cannot be written to.
     """
-    data = f"{line}\n".encode("utf-8", "backslashreplace")
+    append_bytes(path, f"{line}\n".encode("utf-8", "backslashreplace"))
+
+
+def append_bytes(path: Path, data: bytes) -> None:
+    """Adds to a growing file, as `append_line` does."""
     with _telling(path):
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:

@@ -142,15 +142,17 @@ class _Silent:
         pass
 
 
+def shows_bars() -> bool:
+    """Whether a line on stderr can be drawn anew: on a terminal, without -q, and not in CI."""
+    plain = os.environ.get("TERM") == "dumb" or bool(os.environ.get("CI"))
+    silent = _volume.quiet or _volume.silent
+    return not (silent or plain) and sys.stderr.isatty()
+
+
 @contextmanager
 def progress(total: int | None, label: str) -> Iterator[Progress]:
-    """A bar on stderr while the block runs, if stderr is a terminal and -q was not given."""
-    if (
-        _volume.quiet
-        or _volume.silent
-        or not sys.stderr.isatty()
-        or os.environ.get("TERM") == "dumb"
-    ):
+    """A bar on stderr while the block runs, where bars are shown."""
+    if not shows_bars():
         yield _Silent()
         return
     with _bar(total, label) as bar:
@@ -185,3 +187,57 @@ def _bar(total: int | None, label: str) -> Iterator[Progress]:
 
     with rich:
         yield Bar()
+
+
+class EpochBar:
+    """One line at the bottom of the terminal, about the epoch in progress; as wide as that is.
+
+    It is drawn when it is told something, by no thread of its own, so that processes can be forked
+    beside it. Lines that are logged meanwhile stand above it.
+    """
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
+
+        def text(template: str) -> TextColumn:
+            return TextColumn(template, table_column=Column(no_wrap=True), markup=False)
+
+        self._rich = Progress(
+            text("{task.description}"),
+            BarColumn(bar_width=None),
+            text("{task.fields[text]}"),
+            console=Console(stderr=True),
+            transient=True,
+            auto_refresh=False,
+            expand=True,
+            redirect_stdout=False,
+        )
+        self._task = self._rich.add_task("", total=None, text="", visible=False)
+
+    @property
+    def width(self) -> int:
+        """Columns of the terminal."""
+        return self._rich.console.width
+
+    def show(self, label: str, done: int, total: int, text: str) -> None:
+        """Draws the line: `label`, a bar of `done` in `total`, and `text` behind it."""
+        self._rich.start()
+        self._rich.update(
+            self._task,
+            description=safe(label),
+            completed=done,
+            total=total,
+            text=safe(text),
+            visible=True,
+            refresh=True,
+        )
+
+    def clear(self) -> None:
+        """Takes the line away until it is shown again."""
+        self._rich.update(self._task, visible=False, refresh=True)
+
+    def close(self) -> None:
+        """Leaves the terminal as it was."""
+        self._rich.stop()

@@ -88,7 +88,7 @@ FLAGS_OF_OTHERS: dict[str, tuple[str, ...]] = {
     "lrf": ("final_lr",),
     "max-det": ("max_boxes",),
     "name": ("out",),
-    "num-classes": ("classes",),
+    "nbs": ("nominal_batch",),
     "num-epochs": ("epochs",),
     "num-workers": ("workers",),
     "output": ("out",),

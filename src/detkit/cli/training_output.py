@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from detkit.train.stop import StopSignal
 
 SECONDS_BETWEEN_LINES = 10
+SECONDS_BETWEEN_DRAWINGS = 0.1  # of a bar
 
 
 def check_resume(resume: bool, force: bool) -> None:
@@ -81,6 +82,34 @@ def line_printer(is_due: Callable[[L], bool], *, first: bool = False) -> Callabl
     return show
 
 
-def printer() -> Callable[[TrainProgress], None]:
-    """Prints every epoch's result, and in between a line every ten seconds."""
-    return line_printer(lambda progress: progress.is_validated)
+@contextmanager
+def training_progress() -> Iterator[Callable[[TrainProgress], None]]:
+    """Shows a training: on a terminal a bar for the epoch in progress and a line for each before.
+
+    Elsewhere a line for each epoch's result, and in between one every ten seconds.
+    """
+    if not console.shows_bars():
+        yield line_printer(lambda progress: progress.is_validated)
+        return
+    bar = console.EpochBar()
+    try:
+        yield _bar_shower(bar)
+    finally:
+        bar.close()
+
+
+def _bar_shower(bar: console.EpochBar) -> Callable[[TrainProgress], None]:
+    drawn, last_total = 0.0, 0
+
+    def show(progress: TrainProgress) -> None:
+        nonlocal drawn, last_total
+        done, total = progress.part_done
+        if progress.is_validated:
+            line = progress.line()
+            bar.clear()
+            console.log(line if len(line) <= bar.width else progress.short_line())
+        elif total != last_total or time.monotonic() - drawn >= SECONDS_BETWEEN_DRAWINGS:
+            bar.show(f"epoch {progress.epoch}/{progress.epochs}", done, total, progress.bar_text())
+            drawn, last_total = time.monotonic(), total
+
+    return show

@@ -56,6 +56,14 @@ class OptimConfig(Settings):
     accumulate: int = setting(
         1, "batches whose gradients are summed for one step", least=1, most=1_000_000
     )
+    nominal_batch: int = setting(
+        0, "images for one step, by summing smaller batches; 0 is off", least=0, most=1_000_000
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.nominal_batch and self.accumulate > 1:
+            raise UsageError("optim.accumulate and optim.nominal_batch: one of them, not both")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +102,7 @@ class DistillConfig(Settings):
     )
 
 
+MAX_AVERAGED = 10
 AUTO_INIT, NO_INIT = "auto", "none"  # beside files and names of starter weights
 MAX_LICENCE_LENGTH = 200
 
@@ -125,6 +134,16 @@ class TrainConfig(Settings):
     val_json: str = setting("", "the same for validation")
     val_images: str = setting("", "the same for validation")
     max_dropped: float = setting(0.01, "share of a split that may be unusable", least=0, most=1)
+    classes: str = setting("", "classes to learn, separated by commas; else all of the data")
+    other_images: str = setting(
+        "keep",
+        "images of other classes alone: negatives, or out",
+        choices=("keep", "drop"),
+    )
+    single_cls: bool = setting(False, "learn all classes as one, named object")
+    fraction: float = setting(
+        1.0, "share of the training images, drawn by the seed", least=1e-4, most=1
+    )
     model: str = setting("", "architecture name or ArchSpec JSON; else that of init, yolo-nas-s")
     init: str = setting(AUTO_INIT, "checkpoint, starter weights by name, none or auto: what fits")
     licence: str = setting("", "licence of the weights made; what init is under is added")
@@ -155,6 +174,13 @@ class TrainConfig(Settings):
         "batch-norms across processes; auto: few images",
         choices=SWITCH,
     )
+    average_best: int = setting(
+        0,
+        "best epochs whose mean is tried at the end; 0 is off",
+        least=0,
+        most=MAX_AVERAGED,
+    )
+    loggers: str = setting("", "trackers to follow the run with: tensorboard, mlflow")
     checkpoint_minutes: float = setting(
         5.0, "minutes between states saved within an epoch", least=0, most=1e6
     )
@@ -162,6 +188,12 @@ class TrainConfig(Settings):
     optim: OptimConfig = field(default_factory=OptimConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     distill: DistillConfig = field(default_factory=DistillConfig)
+
+    @property
+    def batches_per_step(self) -> int:
+        """Batches whose gradients make one step of the optimiser."""
+        nominal = self.optim.nominal_batch
+        return max(1, round(nominal / self.batch)) if nominal else self.optim.accumulate
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -20,14 +20,29 @@ TILE = 64  # rows of the IoU matrix at a time: small enough for the second-level
 
 @dataclass(frozen=True, kw_only=True)
 class NmsConfig:
-    """Which raw predictions become detections. The defaults are YOLO-NAS' for evaluation."""
+    """Which raw predictions become detections. The defaults are YOLO-NAS' for evaluation.
+
+    `class_thresholds` holds one score a class in the place of `score_threshold`, where there are
+    any.
+    """
 
     score_threshold: float = 0.01
+    class_thresholds: tuple[float, ...] = ()
     iou_threshold: float = 0.7
     max_candidates: int = 1000  # before suppression
     max_detections: int = 300
     multi_label: bool = True  # every (anchor, class) pair, or only the best class of an anchor
     class_agnostic: bool = False
+
+    @property
+    def thresholds(self) -> Array:
+        """What scores (..., C) are held against: a scalar (), or one score a class (C,)."""
+        return np.array(self.class_thresholds or self.score_threshold, np.float32)
+
+    def thresholds_of(self, classes: Indices) -> Array:
+        """The threshold of each of these classes (N,)."""
+        each = self.thresholds
+        return each[classes] if each.ndim else np.broadcast_to(each, classes.shape)
 
 
 EVAL_NMS = NmsConfig()
@@ -155,13 +170,13 @@ def _candidates(scores_ac: Array, config: NmsConfig) -> tuple[Indices, Indices, 
     """Anchor, class and score of the best `max_candidates` above the threshold, best first."""
     if config.multi_label:
         scores = scores_ac.reshape(-1)
-        pairs = np.flatnonzero(scores > config.score_threshold)
+        pairs = np.flatnonzero(scores_ac > config.thresholds)
         pairs = pairs[_best_first(scores[pairs], config.max_candidates)]
         anchors, classes = np.divmod(pairs, scores_ac.shape[1])
         return anchors, classes, scores[pairs]
     classes = scores_ac.argmax(axis=1)
     scores = scores_ac[np.arange(len(scores_ac)), classes]
-    anchors = np.flatnonzero(scores >= config.score_threshold)
+    anchors = np.flatnonzero(scores >= config.thresholds_of(classes))
     anchors = anchors[_best_first(scores[anchors], config.max_candidates)]
     return anchors, classes[anchors], scores[anchors]
 

@@ -239,6 +239,8 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
         parents=(parent_of(checkpoint),),
         command=command_line("export"),
         data=parent.data,
+        class_scope=parent.class_scope,
+        score_thresholds=parent.score_thresholds,
         licence=parent.licence,
         weights_source=parent.weights_source,
         versions=versions(TRAINING.package, "onnx", "onnxsim", "onnxslim"),

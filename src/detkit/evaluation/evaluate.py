@@ -26,6 +26,7 @@ from detkit.core.errors import ArtifactError, BackendError, DataError, UsageErro
 from detkit.core.lazy_import import install_hint
 from detkit.data.coco.classes import match_classes
 from detkit.data.coco.folder import CocoSplit
+from detkit.data.coco.selection import as_trained
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
 from detkit.data.image import in_image
@@ -51,6 +52,8 @@ def score_split(
 ) -> EvalReport:
     """Scores a model on a split: on the classes of the data, of which the model may have more.
 
+    One that was trained on some classes of its data, or on all as one, is scored likewise.
+
     Args:
         model, data: the artifact file and the folder, as the report names them.
         on_progress: called with the number of images just done.
@@ -64,6 +67,7 @@ def score_split(
     _load_scorer(scorer)  # before minutes of work, not after
     if not split.records:
         raise DataError(f"split '{split.name}' of {data} has no images")
+    split = as_trained(split, session.manifest)
     data_class = match_classes(session.manifest.class_names, split.class_names)
     detections = [
         _in_data(found, data_class)

@@ -22,8 +22,10 @@ from detkit.inspection.other_files import (
 from detkit.inspection.run_folder import (
     JsonContent,
     TrainingRun,
+    is_results_table,
     read_json_file,
     read_metrics,
+    read_results_table,
     read_run_folder,
 )
 from detkit.onnx_signature.onnx_graph import OnnxGraph, read_graph
@@ -112,6 +114,8 @@ def _read(path: Path) -> tuple[str, Manifest | OnnxGraph | JsonContent]:
         return "metrics of a run", Listing(facts=facts)
     if path.suffix == ".toml":
         return "settings", read_settings(path)
+    if path.suffix == ".csv" and is_results_table(path):
+        return "results of a run", read_results_table(path)
     if path.suffix == ".csv":
         return "list of doubtful images", read_doubtful_list(path)
     if path.suffix == ".sqlite":

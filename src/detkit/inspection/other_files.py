@@ -122,6 +122,8 @@ def shape_of(path: Path, plain: Any) -> tuple[str, Listing] | None:
     if {"name", "base", "knobs"} <= set(plain) and isinstance(plain["knobs"], Mapping):
         knobs = {str(key): json.dumps(values) for key, values in plain["knobs"].items()}
         return "search space", Listing(facts={"name": str(plain["name"])} | knobs)
+    if set(plain) == {"tracking_uri", "run_id"}:
+        return "run in MLflow", Listing(facts={key: str(value) for key, value in plain.items()})
     if {"images", "categories", "annotations"} <= set(plain) and not plain["annotations"]:
         counts = {key: str(len(plain[key])) for key in ("images", "categories")}
         return "image list", Listing(facts=counts)

@@ -6,7 +6,9 @@ artifacts (see `artifact`), and writing any of this (see `train`).
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import json
 import math
 from collections.abc import Mapping
@@ -28,6 +30,11 @@ JsonContent = ArchSpec | Report | Listing
 ARCHITECTURE = "architecture"  # written by people too, so it carries no kind
 REPORTS: dict[str, type[Report]] = {kind_of_class(cls): cls for cls in report_classes()}
 MAX_JSON_BYTES = 64 << 20
+RESULTS_COLUMNS = (  # of `results.csv`; they are there in every run, in this order
+    *("epoch", "seconds", "loss", "loss_cls", "loss_iou", "loss_dfl"),
+    *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large", "precision", "recall"),
+    *("lr", "images_per_s", "data_wait_share"),
+)
 RUN_FILES = ("config.toml", "metrics.jsonl")  # either makes a folder a run folder
 
 
@@ -194,6 +201,20 @@ def read_metrics(path: Path) -> list[tuple[str, Epoch]]:
                 break
             raise ArtifactError(f"{path}, line {number}: not the record of an epoch") from error
     return found
+
+
+def is_results_table(path: Path) -> bool:
+    """Whether it is the `results.csv` of a run, by its columns."""
+    return read_text(path).partition("\n")[0] == ",".join(RESULTS_COLUMNS)
+
+
+def read_results_table(path: Path) -> Listing:
+    """How many epochs a `results.csv` holds, and in which of them AP was best."""
+    rows = list(csv.DictReader(io.StringIO(read_text(path), newline="")))
+    scored = [row for row in rows if row["ap"]]
+    best = max(scored, key=lambda row: float(row["ap"]), default=None)
+    told = {"best": f"AP {best['ap']} in epoch {best['epoch']}"} if best else {}
+    return Listing(facts={"epochs": str(len(rows)), **told})
 
 
 def _begins_whole(line: str) -> bool:

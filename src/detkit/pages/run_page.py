@@ -62,7 +62,7 @@ def _state(run: TrainingRun) -> str:
 
 
 def _origin(run: TrainingRun) -> list[str]:
-    """What the weights started from, and what they are under; nothing of older or unended runs."""
+    """What the weights started from, are under, and are a mean of; nothing of unended runs."""
     report = run.train_report
     if report is None:
         return []
@@ -75,6 +75,9 @@ def _origin(run: TrainingRun) -> list[str]:
     if report.weights_source:
         licence = report.licence or "not stated"
         lines.append(f"Licence of the weights: {licence} (from: {report.weights_source}).")
+    if report.averaged:
+        line = report.averaged.line
+        lines.append(f"{line[0].upper()}{line[1:]}.")
     return lines
 
 

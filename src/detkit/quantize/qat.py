@@ -93,6 +93,7 @@ def train_quantized(
         parents=(parent_of(parent),),
         notes=(),
         origin=manifest.origin,
+        class_scope=manifest.class_scope,
         form="deployed",
         quant=model.quant,
     )

@@ -12,6 +12,7 @@ from detkit.core.errors import ArtifactError, BackendError, UsageError, did_you_
 from detkit.core.lazy_import import install_hint
 from detkit.data.coco.classes import in_class_order
 from detkit.data.coco.folder import CocoFolder, open_folder, require_usable
+from detkit.data.coco.selection import as_trained
 from detkit.engines import AUTO, ENGINES, default_engine, measuring_engines
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import load_checkpoint
@@ -90,6 +91,7 @@ def open_parent(request: QuantizeRequest) -> FloatParent:
         )
     folder = open_folder(request.data, splits=("train", request.config.split))
     require_usable(folder, max_dropped_share=request.config.max_dropped)
-    folder = in_class_order(folder, manifest.class_names)
+    parts = {name: as_trained(split, manifest) for name, split in folder.splits.items()}
+    folder = in_class_order(dataclasses.replace(folder, splits=parts), manifest.class_names)
     fused = fuse(model.eval()) if manifest.form == "training" else model.eval()
     return FloatParent(manifest=manifest, model=fused.requires_grad_(False), folder=folder)

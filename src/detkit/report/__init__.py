@@ -26,10 +26,11 @@ from detkit.report.speed import (
     ReferenceTimes,
     Throughput,
 )
-from detkit.report.training import TrainReport
+from detkit.report.training import Averaged, TrainReport
 
 __all__ = [
     "AdviceReport",
+    "Averaged",
     "BaselineComparison",
     "BenchReport",
     "Change",

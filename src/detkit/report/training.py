@@ -15,6 +15,26 @@ ENDINGS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class Averaged:
+    """The mean weights of the best epochs, scored; `kept` where they became the best checkpoint."""
+
+    epochs: tuple[int, ...]  # counted from 1
+    ap: float
+    ap_of_best: float  # of a single epoch
+    kept: bool
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        named = ", ".join(map(str, self.epochs))
+        verdict = "kept as the best" if self.kept else "not kept"
+        return (
+            f"mean weights of epochs {named}: AP {self.ap:.4f}, and {self.ap_of_best:.4f} of the"
+            f" best one: {verdict}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainReport(Report):
     """What a run made, from what weights, and how fast.
 
@@ -48,6 +68,7 @@ class TrainReport(Report):
     classes_known: int = 0
     licence: str = ""  # of the weights, as in the manifest
     weights_source: str = ""
+    averaged: Averaged | None = None  # None where none were
 
     @property
     def ending(self) -> str:

@@ -101,8 +101,9 @@ class SuppressedOutputs:
     def _image(self, index: int, config: NmsConfig) -> Detections:
         scores = self.scores[index, : self.counts[index]]
         best = np.argsort(-scores, kind="stable")
-        keep = best[scores[best] > config.score_threshold][: config.max_detections]
-        return Detections(self.boxes[index][keep], scores[keep], self.classes[index][keep])
+        classes = self.classes[index]
+        keep = best[scores[best] > config.thresholds_of(classes[best])][: config.max_detections]
+        return Detections(self.boxes[index][keep], scores[keep], classes[keep])
 
 
 def _check_finite(*arrays: Array) -> None:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 
 from detkit.config import TrainConfig
+from detkit.train.optim import learning_rate
+from detkit.train.state import TrainState
 
 
 @dataclass(frozen=True)
@@ -38,9 +40,28 @@ def choose_epochs(num_images: int, config: TrainConfig, *, from_weights: bool) -
     if config.time_limit:
         return budget.most_epochs
     batches = max(num_images // config.batch, 1)
-    steps_per_epoch = math.ceil(batches / config.optim.accumulate)
+    steps_per_epoch = math.ceil(batches / config.batches_per_step)
     wanted = math.ceil(budget.steps / steps_per_epoch)
     return min(max(wanted, budget.least_epochs), budget.most_epochs)
+
+
+def other_length_note(before: int, state: TrainState, config: TrainConfig) -> str:
+    """The line that says what it means that a resumed run is to be of another number of epochs.
+
+    Args:
+        before: epochs that it was to have until now.
+    """
+    note = (
+        f"{config.epochs} epochs instead of {before}: from here on learning rate and augmentation"
+        f" are those of a run of {config.epochs}"
+    )
+    if config.time_limit or not state.epoch or state.epoch >= config.epochs:
+        return note
+    an_epoch = max(1, round(state.step / state.epoch))
+    step = min(state.step, before * an_epoch - 1)
+    was = learning_rate(config.optim, step, an_epoch, before * an_epoch)
+    now = learning_rate(config.optim, state.step, an_epoch, config.epochs * an_epoch)
+    return f"{note}: {now:.1e} after {state.epoch} epochs, where it was {was:.1e}"
 
 
 def epochs_note(num_images: int, epochs: int, config: TrainConfig) -> str:

@@ -21,16 +21,18 @@ from detkit.core.errors import NonFiniteError, TrainingError
 from detkit.core.memory import keep_freed_memory
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.engines.torch.session import find_device
-from detkit.report import TrainReport
+from detkit.nn.detector import Detector
+from detkit.report import Averaged, TrainReport
 from detkit.train import ranks
+from detkit.train.averaging import KEPT_FILES, mean_of, slot_for
 from detkit.train.class_weights import class_weights
 from detkit.train.optim import Ema, learning_rate, make_optimizer
 from detkit.train.progress import TrainProgress
 from detkit.train.replica import Replica, syncs_batch_norms
 from detkit.train.run_inputs import check_inputs, fixed_settings, inputs_of, rounding_changes
-from detkit.train.run_writer import RunWriter
+from detkit.train.run_writer import BEST, RunWriter
 from detkit.train.setup import TrainSetup, check_batch_norms, frozen_parts
-from detkit.train.state import LAST, STATE, TrainState, load_state, read_state
+from detkit.train.state import LAST, STATE, KeptEpoch, TrainState, load_state, read_state
 from detkit.train.step import MakeStrategy, PlainStep, StepContext, uses_bfloat16
 from detkit.train.stop import StopSignal
 from detkit.train.stopwatch import Stopwatch
@@ -103,7 +105,7 @@ class Trainer:
             share=share,
         )
         batches = self.loader.batches_per_epoch
-        self.steps_per_epoch = math.ceil(batches / config.optim.accumulate)
+        self.steps_per_epoch = math.ceil(batches / config.batches_per_step)
         fixed = fixed_settings(config) if settings is None else settings
         self.state = TrainState(inputs=inputs_of(setup, config, self.device, fixed))
         self.stopwatch = Stopwatch(limit_s=config.time_limit * 60)
@@ -142,6 +144,8 @@ class Trainer:
             stopped_by = self._epochs()
         finally:
             self.loader.close()
+        if stopped_by != "signal":
+            self._try_mean()
         return self.writer.report(self.state, self.stopwatch, stopped_by)
 
     def _resume(self) -> None:
@@ -159,10 +163,10 @@ class Trainer:
         """Runs epochs until one of them is the last; returns the reason."""
         while self.state.epoch < self.config.epochs:
             if not self._train_epoch():
-                self.writer.checkpoint(LAST, self.ema.model, {})
+                self.writer.checkpoint(LAST, self.ema.model, None)
                 self._save_state()
                 return "signal"
-            self._end_epoch(self._validate())
+            self._end_epoch(self._validate(self.ema.model))
             self._agree()
             if self.signal:
                 return "signal"
@@ -211,7 +215,7 @@ class Trainer:
         labels = batch.labels.to(self.device)
         epoch, number = self.state.epoch, self.state.batch
         done = number + 1
-        is_last = done % self.config.optim.accumulate == 0 or done == self.loader.batches_per_epoch
+        is_last = done % self.config.batches_per_step == 0 or done == self.loader.batches_per_epoch
         with self.replica.summing(not is_last):
             parts = self.strategy.learn(images, labels, epoch=epoch, batch=number)
         self.replica.average_statistics()
@@ -239,7 +243,7 @@ class Trainer:
     def _give_up(self, losses: torch.Tensor) -> None:
         """Saves the weights from before the bad step and says so."""
         if is_finite(self.ema.model):
-            self.writer.checkpoint(LAST, self.ema.model, {})
+            self.writer.checkpoint(LAST, self.ema.model, None)
         self._agree()  # it is written
         shown = dict(zip(("loss", "cls", "iou", "dfl"), losses.tolist(), strict=True))
         where = f"epoch {self.state.epoch + 1}, batch {self.state.batch + 1}"
@@ -255,22 +259,38 @@ class Trainer:
             f" --set {self.words.lr}={lower:.1e}",
         )
 
-    def _validate(self) -> Validation:
-        """Scores the averaged weights on the whole validation split.
+    def _validate(self, model: Detector) -> Validation:
+        """Scores weights on the whole validation split.
 
         Raises:
             TrainingError: they, or what they give, are not finite.
         """
         what = f"the weights give NaN or Inf after epoch {self.state.epoch + 1}"
-        if not is_finite(self.ema.model):
+        if not is_finite(model):
             raise self._diverged(what)
-        self.strategy.before_validation(self.ema.model)
-        manifest = self.setup.manifest(self.config, {})
-        session = self.open_session(self.ema.model, manifest, str(self.device))
+        self.strategy.before_validation(model)
+        session = self.open_session(model, self.setup.manifest(self.config, {}), str(self.device))
         try:
-            return validate(session, self.setup.val, batch_size=self.config.batch)
+            return validate(
+                session,
+                self.setup.val,
+                batch_size=self.config.batch,
+                on_progress=self._tell_scored(),
+            )
         except NonFiniteError as error:
             raise self._diverged(what) from error
+
+    def _tell_scored(self) -> Callable[[int], None]:
+        """Tells how far a validation is, as it is told of images that are done."""
+        progress, total = self._progress(), len(self.setup.val.records)
+        scored = 0
+
+        def tell(images: int) -> None:
+            nonlocal scored
+            scored = min(scored + images, total)
+            self.on_progress(dataclasses.replace(progress, scored=scored, to_score=total))
+
+        return tell
 
     def _end_epoch(self, validation: Validation) -> None:
         """Has the epoch written down; moves on to the next one and saves the state."""
@@ -285,6 +305,12 @@ class Trainer:
             is_best=is_best,
         )
         self.writer.epoch(progress, validation, self.ema, spent_s=self.stopwatch.seconds)
+        if ap and (slot := slot_for(state.kept, ap, most=self.config.average_best)) is not None:
+            self.writer.checkpoint(
+                KEPT_FILES[slot], self.ema.model, figures, epoch=float(progress.epoch)
+            )
+            kept = (*state.kept[:slot], KeptEpoch(epoch=progress.epoch, ap=ap))
+            state = dataclasses.replace(state, kept=(*kept, *state.kept[slot + 1 :]))
         if is_best:
             state = dataclasses.replace(state, best_ap=ap, best_ap50=ap50, best_epoch=state.epoch)
         self.state = dataclasses.replace(
@@ -293,6 +319,29 @@ class Trainer:
         self.losses = torch.zeros(4)
         self._save_state()
         self.on_progress(progress)
+
+    def _try_mean(self) -> None:
+        """Scores the mean weights of the best epochs; where they are better, they are the best."""
+        state = self.state
+        epochs = tuple(sorted(kept.epoch for kept in state.kept))
+        is_done = state.averaged is not None and state.averaged.epochs == epochs
+        if not self.config.average_best or state.best_ap is None or is_done:
+            return
+        mean = mean_of(self.ema.model, state.kept, self.out)
+        if mean is None:
+            return
+        figures = self._validate(mean.to(self.device)).figures
+        assert figures.ap is not None  # there are boxes
+        is_better = figures.ap > state.best_ap
+        averaged = Averaged(
+            epochs=epochs, ap=figures.ap, ap_of_best=max(k.ap for k in state.kept), kept=is_better
+        )
+        if is_better:
+            at = max(state.kept, key=lambda kept: kept.ap).epoch
+            self.writer.checkpoint(BEST, mean, figures, epoch=float(at), averaged=len(epochs))
+            state = dataclasses.replace(state, best_ap=figures.ap, best_ap50=figures.ap50)
+        self.state = dataclasses.replace(state, averaged=averaged)
+        self._save_state()
 
     def _lr(self) -> float:
         """The learning rate, by the steps done or by the time gone where the limit comes first."""

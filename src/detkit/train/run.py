@@ -10,7 +10,15 @@ from typing import Any
 
 from detkit.artifact.outputs import begin_folder, check_output_folder
 from detkit.artifact.writing import append_line, write_text
-from detkit.config import AUTO_INIT, NO_INIT, PATHS_OF_SPLITS, TrainConfig, resolve, to_toml
+from detkit.config import (
+    AUTO_INIT,
+    NO_INIT,
+    PATHS_OF_SPLITS,
+    TrainConfig,
+    read_toml,
+    resolve,
+    to_toml,
+)
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import Holder, check_unlocked, killed_note, locked_folder
 from detkit.core.safe_text import safe
@@ -22,11 +30,14 @@ from detkit.report import TrainReport
 from detkit.spec.onnx_description import PRESETS
 from detkit.spec.zoo import ZOO
 from detkit.train import ranks
-from detkit.train.epochs import choose_epochs, epochs_note
+from detkit.train.averaging import KEPT_FILES
+from detkit.train.epochs import choose_epochs, epochs_note, other_length_note
 from detkit.train.first_weights import DEFAULT_MODEL
+from detkit.train.loggers import EVENT_FILE, TRACKED_RUN, LoggedRun, RunLoggers, logger_names
 from detkit.train.loop import Trainer
 from detkit.train.progress import TrainProgress
 from detkit.train.replica import syncs_batch_norms
+from detkit.train.results_csv import RESULTS
 from detkit.train.run_inputs import (
     MAY_CHANGE,
     PATHS,
@@ -59,6 +70,7 @@ VERB = "train"  # that a run folder is made by
 RUN_FILES = (  # that a run writes into its folder
     CONFIG,
     METRICS,
+    RESULTS,
     "best.safetensors",
     LAST,
     "report.json",
@@ -67,6 +79,9 @@ RUN_FILES = (  # that a run writes into its folder
     "train_batch.jpg",
     "val_detections.jpg",
     STATE.as_posix(),
+    *KEPT_FILES,
+    EVENT_FILE,
+    TRACKED_RUN,
 )
 
 
@@ -218,15 +233,16 @@ def _goes_on(
 
 def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow) -> PreparedRun:
     """Opens all that the run reads, and says what it is."""
-    lineage = None
-    if resume:
-        before = read_state(folder / STATE).inputs
-        check_settings(before, fixed_settings(config), MAY_CHANGE)
-        lineage = before.lineage
-    setup = build_setup(config, lineage)
+    logger_names(config.loggers)  # before minutes of work, not after
+    state = read_state(folder / STATE) if resume else None
+    if state:
+        check_settings(state.inputs, fixed_settings(config), MAY_CHANGE)
+    setup = build_setup(config, state.inputs.lineage if state else None)
     assert setup.start is not None
     config = replace(config, init=setup.start.lineage.init)
     config, notes = with_chosen_epochs(config, setup)
+    if state and config.epochs != (before := epochs_before(folder, config)):
+        notes = (*notes, other_length_note(before, state, config))
     parts = 1 if syncs_batch_norms(config) else ranks.world()
     check_batch_norms(setup.model, setup.train, config.batch, parts=parts)
     lines = (*describe_setup(setup, folder), *notes)
@@ -242,19 +258,29 @@ def _train(run: PreparedRun, folder: Path, *, resume: bool, follow: Follow) -> T
     """Trains, with the lines and warnings in `log.txt`, too."""
     log_file = folder / "log.txt"
 
-    def log_progress(progress: TrainProgress) -> None:
-        if progress.is_validated:
-            append_line(log_file, progress.line())
-        follow.on_progress(progress)
-
     def warn(text: str) -> None:
         append_line(log_file, f"warning: {safe(text)}")
         follow.warn(text)
 
     for line in (*run.lines, *(f"warning: {text}" for text in run.warnings)):
         append_line(log_file, safe(line))
-    logged = replace(follow, on_progress=log_progress, warn=warn)
-    return _trainer(run, folder, logged).run(resume=resume)
+    loggers = RunLoggers(LoggedRun(folder=folder, config=run.config, resumed=resume), warn)
+
+    def log_progress(progress: TrainProgress) -> None:
+        if progress.is_validated:
+            append_line(log_file, progress.line())
+            loggers.update()
+        follow.on_progress(progress)
+
+    logged, report = replace(follow, on_progress=log_progress, warn=warn), None
+    try:
+        report = _trainer(run, folder, logged).run(resume=resume)
+        if report.averaged:
+            append_line(log_file, report.averaged.line)
+            follow.log(report.averaged.line)
+    finally:
+        loggers.close(report)
+    return report
 
 
 def _trainer(run: PreparedRun, folder: Path, follow: Follow) -> Trainer:
@@ -293,10 +319,19 @@ def with_chosen_epochs(
     shown = ImageSampling(records, threshold=threshold).num_draws
     repeats = f"an epoch shows {shown} images, those of rare classes more than once"
     notes = (repeats,) if shown > len(records) else ()
+    if config.optim.nominal_batch and config.batches_per_step > 1:
+        images = config.batch * config.batches_per_step
+        notes = (*notes, f"a step of the optimiser is made of {images} images in batches")
     if config.epochs:
         return config, notes
     epochs = choose_epochs(shown, config, from_weights=bool(setup.parents))
     return replace(config, epochs=epochs), (*notes, epochs_note(shown, epochs, config))
+
+
+def epochs_before(folder: Path, config: TrainConfig) -> int:
+    """The epochs that the run in the folder was to have until now."""
+    found = read_toml(folder / CONFIG).get("epochs") if (folder / CONFIG).is_file() else None
+    return found if isinstance(found, int) and found else config.epochs
 
 
 def describe_setup(setup: TrainSetup, folder: Path) -> list[str]:

@@ -31,7 +31,7 @@ from detkit.train.step import uses_bfloat16
 PATHS = ("data", "init", "teacher", "teacher_outputs", *PATHS_OF_SPLITS)
 MAY_CHANGE = (
     *("epochs", "time_limit", "patience", "device", "workers", "threads", "cache"),
-    *("checkpoint_minutes", "max_dropped"),
+    *("checkpoint_minutes", "max_dropped", "loggers", "average_best"),
 )
 NAMES_SHOWN = 5
 C = TypeVar("C")

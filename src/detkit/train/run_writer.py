@@ -16,6 +16,7 @@ from detkit.config import TrainConfig, to_toml
 from detkit.core.content_digest import seal
 from detkit.core.serialization import to_json
 from detkit.data.training.loader import TrainLoader
+from detkit.evaluation.score_thresholds import score_thresholds
 from detkit.nn.checkpoint import save_checkpoint
 from detkit.nn.detector import Detector
 from detkit.report import Figures, TrainReport
@@ -23,6 +24,7 @@ from detkit.train.optim import Ema
 from detkit.train.progress import TrainProgress
 from detkit.train.ranks import is_first
 from detkit.train.replica import Replica
+from detkit.train.results_csv import write_results
 from detkit.train.run_images import draw_first_batch, draw_validation
 from detkit.train.setup import TrainSetup
 from detkit.train.state import CONFIG, LAST, METRICS, STATE, TrainState, save_state, trim_metrics
@@ -30,6 +32,9 @@ from detkit.train.stopwatch import Stopwatch
 from detkit.train.validation import Validation
 
 BEST = "best.safetensors"
+FIGURES = ("ap75", "ap_small", "ap_medium", "ap_large", "precision", "recall")
+UNSAVED = ("eta_s", "is_best", "scored", "to_score")  # of the progress
+NO_THRESHOLDS: tuple[float, ...] = ()
 
 
 class RunWriter:
@@ -52,15 +57,25 @@ class RunWriter:
         """Writes the settings of a resumed run; drops metrics of epochs that it will do again."""
         if self.writes:
             trim_metrics(self.out / METRICS, state.epoch)
+            write_results(self.out / METRICS)
             self._settings()
 
     def _settings(self) -> None:
         write_text(self.out / CONFIG, to_toml(self.config))
 
-    def checkpoint(self, name: str, model: Detector, metrics: dict[str, float]) -> None:
-        """Writes a checkpoint, whose manifest tells its metrics."""
-        if self.writes:
-            save_checkpoint(self.out / name, model, self.setup.manifest(self.config, metrics))
+    def checkpoint(
+        self, name: str, model: Detector, figures: Figures | None, **more: float
+    ) -> None:
+        """Writes a checkpoint, whose manifest tells its figures, if it was validated, and more."""
+        if not self.writes:
+            return
+        metrics, thresholds = dict(more), NO_THRESHOLDS
+        if figures is not None:
+            known = {"ap": figures.ap, "ap50": figures.ap50}
+            metrics |= {key: value for key, value in known.items() if value is not None}
+            thresholds = score_thresholds(figures)
+        manifest = self.setup.manifest(self.config, metrics, thresholds)
+        save_checkpoint(self.out / name, model, manifest)
 
     def epoch(
         self, progress: TrainProgress, validation: Validation, ema: Ema, *, spent_s: float
@@ -73,14 +88,13 @@ class RunWriter:
         if not self.writes:
             return
         figures = validation.figures
-        metrics = {"ap": figures.ap, "ap50": figures.ap50, "epoch": float(progress.epoch)}
-        known = {key: value for key, value in metrics.items() if value is not None}
-        self.checkpoint(LAST, ema.model, known)
+        self.checkpoint(LAST, ema.model, figures, epoch=float(progress.epoch))
         if progress.is_best or figures.ap is None:
             draw_validation(self.out, self.setup.val, validation.detections)
         if progress.is_best:
-            self.checkpoint(BEST, ema.model, known)
+            self.checkpoint(BEST, ema.model, figures, epoch=float(progress.epoch))
         append_metrics(self.out / METRICS, progress, figures, spent_s)
+        write_results(self.out / METRICS)
 
     def state(
         self, state: TrainState, replica: Replica, ema: Ema, optimizer: torch.optim.Optimizer
@@ -125,12 +139,14 @@ class RunWriter:
             classes_known=lineage.classes_known if lineage else 0,
             licence=setup.origin.licence,
             weights_source=setup.origin.source,
+            averaged=state.averaged,
         )
 
 
 def append_metrics(path: Path, progress: TrainProgress, figures: Figures, seconds: float) -> None:
-    """Adds the epoch's line to `metrics.jsonl`."""
-    kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in ("eta_s", "is_best")}
+    """Adds the epoch's line to `metrics.jsonl`: what was told of it, and more of its figures."""
+    kept = {k: v for k, v in dataclasses.asdict(progress).items() if k not in UNSAVED}
+    more = {name: getattr(figures, name) for name in FIGURES}
     per_class = {name: score.ap for name, score in figures.per_class.items()}
-    line = json.dumps(seal({**kept, "per_class": per_class, "seconds": round(seconds, 3)}))
-    append_line(path, line)
+    plain = {**kept, **more, "per_class": per_class, "seconds": round(seconds, 3)}
+    append_line(path, json.dumps(seal(plain)))

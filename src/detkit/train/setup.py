@@ -20,11 +20,13 @@ from detkit.data.coco.folder import (
     require_usable,
     with_sizes_suspected,
 )
+from detkit.data.coco.selection import Selection, parse_class_names, select
 from detkit.engines import TRAINING
 from detkit.engines.torch.session import find_device
 from detkit.nn.checkpoint import input_output
 from detkit.nn.detector import Detector, cost_metrics
 from detkit.spec.arch import STRIDES
+from detkit.spec.class_scope import ALL_CLASSES, ClassScope
 from detkit.spec.preprocess import Preprocess
 from detkit.spec.quant import QuantSpec
 from detkit.train.first_weights import FirstWeights, Lineage, first_weights, going_on
@@ -47,6 +49,7 @@ class TrainSetup:
     teacher: DenseTeacher | None = None
     origin: WeightsOrigin
     start: FirstWeights | None = None  # None where a verb other than train made the weights
+    class_scope: ClassScope = ALL_CLASSES
     form: str = "training"
     quant: QuantSpec | None = None
 
@@ -61,8 +64,13 @@ class TrainSetup:
         """Parameters and multiply-adds; counted once, as it takes longer than saving."""
         return cost_metrics(self.model.spec)
 
-    def manifest(self, config: TrainConfig, metrics: dict[str, float]) -> Manifest:
-        """The manifest of a checkpoint of this run."""
+    def manifest(
+        self,
+        config: TrainConfig,
+        metrics: dict[str, float],
+        score_thresholds: tuple[float, ...] = (),
+    ) -> Manifest:
+        """The manifest of a checkpoint of this run, with what its validation found."""
         spec = self.model.spec
         inputs, outputs = input_output(spec)
         return Manifest(
@@ -78,6 +86,8 @@ class TrainSetup:
             parents=self.parents,
             command=command_line("train"),
             data=config.data,
+            class_scope=self.class_scope,
+            score_thresholds=score_thresholds,
             licence=self.origin.licence,
             weights_source=self.origin.source,
             versions=versions(TRAINING.package, "numpy", "pillow"),
@@ -97,7 +107,7 @@ def build_setup(config: TrainConfig, lineage: Lineage | None = None) -> TrainSet
         BackendError: no such device on this machine.
     """
     find_device(config.device)
-    folder = open_splits(config)
+    folder, selected = open_selected(config)
     class_names = folder.splits["train"].class_names
     start = going_on(lineage, config) if lineage else first_weights(config, class_names)
     freeze(start.model, config.freeze)
@@ -111,7 +121,8 @@ def build_setup(config: TrainConfig, lineage: Lineage | None = None) -> TrainSet
         model=start.model,
         preprocess=Preprocess.filling(start.model.spec.image_size),
         parents=start.lineage.parents,
-        notes=(*start.notes, *lesson.notes),
+        notes=(*selected, *start.notes, *lesson.notes),
+        class_scope=selection_of(config).class_scope,
         origin=start.lineage.origin,
         start=start,
         teacher=lesson.dense,
@@ -133,17 +144,36 @@ def _check_objects(config: TrainConfig, folder: CocoFolder, train: CocoSplit) ->
 
 
 def open_splits(config: TrainConfig) -> CocoFolder:
-    """Opens the folder and checks its train and val splits.
+    """Opens the folder, see `open_selected`."""
+    return open_selected(config)[0]
+
+
+def open_selected(config: TrainConfig) -> tuple[CocoFolder, tuple[str, ...]]:
+    """Opens the train and val splits, checks them, and takes the part that the settings choose.
+
+    With lines that say what was left out.
 
     Raises:
-        DataError: no folder, a split that is missing, or too much unusable.
+        DataError: no folder, a split that is missing, too much unusable, or nothing left.
+        UsageError: a class that the data does not have.
     """
     folder = open_folder(Path(config.data), files=named_files(config), splits=("train", "val"))
     require_usable(folder, max_dropped_share=config.max_dropped)
     for name in ("train", "val"):
         if name not in folder.splits:
             raise DataError(f"{config.data} has no {name} split", hint="detkit data check DIR")
-    return folder
+    return select(folder, selection_of(config))
+
+
+def selection_of(config: TrainConfig) -> Selection:
+    """The part of the folder that a run learns from."""
+    return Selection(
+        classes=parse_class_names(config.classes),
+        other_images=config.other_images,
+        single_class=config.single_cls,
+        fraction=config.fraction,
+        seed=config.seed,
+    )
 
 
 def named_files(config: TrainConfig) -> dict[str, tuple[Path, Path]]:

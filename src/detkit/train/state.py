@@ -26,6 +26,7 @@ from detkit.core.serialization import from_json, to_json
 from detkit.inspection.run_folder import read_metrics
 from detkit.nn.detector import Detector
 from detkit.nn.tensor_file import write_tensors
+from detkit.report import Averaged
 from detkit.train.optim import Ema
 from detkit.train.replica import load_gradients
 from detkit.train.run_inputs import RunInputs
@@ -34,6 +35,14 @@ STATE = Path("state") / "state.safetensors"
 CONFIG, METRICS, LAST = "config.toml", "metrics.jsonl", "last.safetensors"
 
 DIGEST = "digest"  # key in the metadata
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeptEpoch:
+    """An epoch, counted from 1, whose weights are kept to be averaged; and its AP."""
+
+    epoch: int
+    ap: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +59,8 @@ class TrainState:
     seconds: float = 0.0
     ema_updates: int = 0
     loss_sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # of the epoch: total, cls, iou, dfl
+    kept: tuple[KeptEpoch, ...] = ()  # by slot
+    averaged: Averaged | None = None  # at the last end of the run
 
     @property
     def epochs_without_rise(self) -> int:

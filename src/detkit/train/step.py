@@ -38,7 +38,7 @@ class StepContext:
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of `loss`, as a share of the batches that make one update."""
-        self.replica.backward(loss / self.config.optim.accumulate)
+        self.replica.backward(loss / self.config.batches_per_step)
 
 
 class StepStrategy(Protocol):

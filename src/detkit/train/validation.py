@@ -37,17 +37,34 @@ class Validation:
     detections: list[Detections]
 
 
-def validate(session: Session, val: CocoSplit, *, batch_size: int) -> Validation:
+def validate(
+    session: Session,
+    val: CocoSplit,
+    *,
+    batch_size: int,
+    on_progress: Callable[[int], None] = lambda _: None,
+) -> Validation:
     """Runs a network on a split and scores what it finds.
 
     The processes of a run deal out the batches, which are those of one process, so that the figures
     are, too; the first one scores, and tells the figures to the others.
 
+    Args:
+        on_progress: called with the number of images just done, by all processes if as fast.
+
     Raises:
         NonFiniteError: it gives NaN or Inf.
     """
     mine = dealt_out(val.records, batch_size, ranks.rank(), ranks.world())
-    found = ranks.to_first(detect(session, mine, batch_size=batch_size, nms=EVAL_NMS))
+    found = ranks.to_first(
+        detect(
+            session,
+            mine,
+            batch_size=batch_size,
+            nms=EVAL_NMS,
+            on_progress=lambda images: on_progress(images * ranks.world()),
+        )
+    )
     if not ranks.is_first():
         return Validation(ranks.from_first(None), found[0])
     detections = in_order(found, batch_size)

@@ -14,6 +14,7 @@ from detkit.cli.report_output import check_report_file, emit_report
 from detkit.core.errors import GateError
 
 if TYPE_CHECKING:
+    from detkit.artifact.artifact import Signature
     from detkit.data.coco.folder import CocoSplit
     from detkit.report import EvalReport
 
@@ -95,6 +96,7 @@ def eval_(
         split=split,
     )
     chosen = _read_split(data, split, annotations, session.manifest.preprocess.size)
+    chosen = _as_trained(chosen, session.manifest)
     chosen = _of_model(chosen, session.manifest.class_names, shared_only=shared_classes)
     with console.progress(len(chosen.records), f"eval {split}") as bar:
         report = score_split(
@@ -151,6 +153,20 @@ def _read_split(
     for suspicion in folder.report.suspicions:
         console.warn(suspicion.line)
     return folder.split(split)
+
+
+def _as_trained(split: CocoSplit, facts: Signature) -> CocoSplit:
+    """The split with the classes that the model was trained on, and a line where they are fewer."""
+    from detkit.data.coco.selection import as_trained
+
+    part = as_trained(split, facts)
+    if facts.class_scope.kind == "some":
+        names = ", ".join(part.class_names[:3]) + (", ..." if part.class_names[3:] else "")
+        of = f"{len(part.class_names)} of {len(split.class_names)} classes"
+        console.log(f"scored on {of}, as trained: {names}")
+    elif facts.class_scope.kind == "one":
+        console.log(f"scored with {facts.class_scope}, as trained: {facts.class_names[0]}")
+    return part
 
 
 def _of_model(split: CocoSplit, names: tuple[str, ...], *, shared_only: bool) -> CocoSplit:

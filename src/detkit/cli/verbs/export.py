@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from detkit.cli import console
 from detkit.cli.conversion_output import emit_conversion, output_path
 from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
 from detkit.engines import default_engine, exporters, int8_engines
+
+if TYPE_CHECKING:
+    from detkit.core.boxes import NmsConfig
 
 EXAMPLES = {
     "export": (
@@ -49,7 +52,12 @@ Uint8Flag = Annotated[
 NmsFlag = Annotated[
     bool, typer.Option("--nms", help="Suppress in the graph: num_dets, det_boxes, ...")
 ]
-ConfFlag = Annotated[float, typer.Option("--conf", min=0, max=1, help="Least score, with --nms.")]
+ConfFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--conf", min=0, max=1, help="Least score, with --nms; else the model's lowest, up to 0.25."
+    ),
+]
 IouFlag = Annotated[float, typer.Option("--iou", min=0, max=1, help="NMS IoU, with --nms.")]
 HalfFlag = Annotated[
     bool, typer.Option("--half", help="float16: OpenVINO's weights, or a TensorRT engine.")
@@ -78,7 +86,7 @@ def export(
     imgsz: ImgszFlag = "",
     uint8: Uint8Flag = False,
     nms: NmsFlag = False,
-    conf: ConfFlag = 0.25,
+    conf: ConfFlag = None,
     iou: IouFlag = 0.7,
     half: HalfFlag = False,
     batches: BatchesFlag = "1:1:8",
@@ -100,8 +108,6 @@ def export(
     tensorrt-rtx needs none to build, and then its engine is compared with nothing.
     """
     console.setup(quiet, verbose)
-    import dataclasses
-
     from detkit.core.boxes import PREDICT_NMS
     from detkit.core.errors import UsageError, did_you_mean
     from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
@@ -121,7 +127,7 @@ def export(
         image_size=parse_image_size(imgsz) if imgsz else (0, 0),
         uint8=uint8,
         nms=nms,
-        nms_config=dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou),
+        nms_config=_nms_config(checkpoint, conf, iou) if nms else PREDICT_NMS,
         half=half,
         batches=_parse_batches(batches),
         exporter=exporter,
@@ -131,3 +137,17 @@ def export(
     )
     path = output_path(out, checkpoint, file_engine.suffix, force=force, read=data)
     emit_conversion(load_exporter(to)(checkpoint, path, options), json=json)
+
+
+def _nms_config(checkpoint: Path, conf: float | None, iou: float) -> NmsConfig:
+    """What the graph keeps: without a --conf all that `predict` may take of any class."""
+    import dataclasses
+
+    from detkit.artifact.artifact import read_manifest
+    from detkit.core.boxes import PREDICT_NMS
+
+    least = PREDICT_NMS.score_threshold
+    if conf is None:
+        own = read_manifest(checkpoint, verify=False).score_thresholds
+        conf = min(least, *own) if own else least
+    return dataclasses.replace(PREDICT_NMS, score_threshold=conf, iou_threshold=iou)

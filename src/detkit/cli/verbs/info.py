@@ -106,6 +106,8 @@ def _manifest_rows(manifest: Manifest) -> Rows:
         ("arch", f"{manifest.arch.name} (digest {manifest.arch.digest})"),
         ("input", _input_text(manifest)),
         ("classes", _class_text(manifest.class_names)),
+        ("class scope", str(manifest.class_scope)),
+        ("least scores", _threshold_text(manifest)),
         ("parameters", _cost(figures, "parameters", 1e6, "M")),
         ("MACs", _cost(figures, "macs", 1e9, "G")),
         ("FLOPs", _cost(figures, "flops", 1e9, "G")),
@@ -173,6 +175,14 @@ def _class_text(names: tuple[str, ...]) -> str:
     rest = len(names) - CLASSES_SHOWN
     more = f", and {rest} more (--json)" if rest > 0 else ""
     return f"{len(names)}: {', '.join(names[:CLASSES_SHOWN])}{more}"
+
+
+def _threshold_text(manifest: Manifest) -> str:
+    """The scores that `predict` leaves out what is below, class by class."""
+    pairs = list(zip(manifest.class_names, manifest.score_thresholds, strict=False))
+    more = f", and {len(pairs) - CLASSES_SHOWN} more (--json)" if pairs[CLASSES_SHOWN:] else ""
+    shown = ", ".join(f"{name} {least:g}" for name, least in pairs[:CLASSES_SHOWN])
+    return f"{shown}{more} (best F1 in validation)" if pairs else ""
 
 
 def _tensor_text(tensor: TensorInfo) -> str:

@@ -26,7 +26,7 @@ EXAMPLES = {
         "detkit predict best.safetensors val/ -o found --annotations instances_val.json",
     ),
 }
-
+SHOWN = 5  # classes named in a line
 
 ModelArgument = Annotated[Path, typer.Argument(help="Checkpoint or exported model.")]
 ImagesArgument = Annotated[list[Path], typer.Argument(help="Images, or folders of them.")]
@@ -35,7 +35,12 @@ AnnotationsFlag = Annotated[
     Path | None,
     typer.Option("--annotations", help="COCO file whose ids of images and classes are to be used."),
 ]
-ConfFlag = Annotated[float, typer.Option("--conf", min=0, max=1, help="Least score.")]
+ConfFlag = Annotated[
+    float | None,
+    typer.Option(
+        "--conf", min=0, max=1, help="Least score; else the model's own of each class, or 0.25."
+    ),
+]
 IouFlag = Annotated[
     float | None,
     typer.Option("--iou", min=0, max=1, help="NMS IoU: 0.7, or what is in the graph."),
@@ -47,7 +52,7 @@ def predict(
     images: ImagesArgument,
     out: OutFlag,
     annotations: AnnotationsFlag = None,
-    conf: ConfFlag = 0.25,
+    conf: ConfFlag = None,
     iou: IouFlag = None,
     outputs: Outputs = "",
     engine: Runtime = "",
@@ -65,23 +70,18 @@ def predict(
     Images that cannot be read are left out, and the exit code is 1.
     """
     console.setup(quiet, verbose)
-    import dataclasses
-
     from detkit.artifact.outputs import check_output_folder
-    from detkit.core.boxes import PREDICT_NMS
     from detkit.data.find_images import find_images, names_below_common_folder
-    from detkit.predict import VERB, images_apart, predict_images, write_predictions
+    from detkit.predict import VERB, images_apart, nms_of, predict_images, write_predictions
 
     check_output_folder(out, VERB, force=force)
     paths = images_apart(find_images(images), out)
     session = open_model(model, outputs=outputs, engine=engine, device=device, threads=threads)
     check_names_classes(session, model)
     _check_iou(session, model, iou)
-    nms = dataclasses.replace(
-        PREDICT_NMS,
-        score_threshold=conf,
-        iou_threshold=PREDICT_NMS.iou_threshold if iou is None else iou,
-    )
+    nms = nms_of(session.manifest, conf=conf, iou=iou)
+    if nms.class_thresholds:
+        console.log(_thresholds_line(nms.class_thresholds, session.manifest.class_names))
     names = names_below_common_folder(images, paths)
     ids = _ids(annotations, names, session.manifest.class_names, paths)
     with console.progress(len(paths), "predict") as bar:
@@ -95,6 +95,14 @@ def predict(
         )
     console.emit(report, json=json, lines=[report.detections_file, *report.drawn])
     _tell(report, annotations, len(paths))
+
+
+def _thresholds_line(thresholds: tuple[float, ...], class_names: tuple[str, ...]) -> str:
+    """Says what is left out, and where that comes from."""
+    named = zip(class_names, thresholds, strict=True)
+    shown = ", ".join(f"{name} {least:g}" for name, least in list(named)[:SHOWN])
+    more = f" and {len(thresholds) - SHOWN} more" if len(thresholds) > SHOWN else ""
+    return f"least scores, of the best F1 in validation: {shown}{more}; --conf says otherwise"
 
 
 def _tell(report: PredictReport, annotations: Path | None, num_paths: int) -> None:

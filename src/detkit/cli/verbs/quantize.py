@@ -26,7 +26,7 @@ from detkit.cli.options import (
     settings_given,
 )
 from detkit.cli.report_output import check_report_file
-from detkit.cli.training_output import check_resume, printer, shared_run
+from detkit.cli.training_output import check_resume, shared_run, training_progress
 from detkit.config import QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.engines import measuring_engines
@@ -170,8 +170,8 @@ def _run(request: QuantizeRequest, *, dry_run: bool, json: bool) -> None:
         for line in planned_steps(request):
             console.log(line)
         return
-    with shared_run() as stop:
-        report = quantize_checkpoint(request, console.log, printer(), stop, console.warn)
+    with shared_run() as stop, training_progress() as on_progress:
+        report = quantize_checkpoint(request, console.log, on_progress, stop, console.warn)
     if report is None and stop.signal:
         console.warn("interrupted; continue with the same command and --resume")
         raise typer.Exit(128 + stop.signal)

@@ -25,7 +25,7 @@ from detkit.cli.options import (
     field_option,
     settings_given,
 )
-from detkit.cli.training_output import check_resume, printer, shared_run
+from detkit.cli.training_output import check_resume, shared_run, training_progress
 from detkit.config import TrainConfig
 from detkit.spec.zoo import ZOO
 
@@ -52,6 +52,9 @@ ValJsonFlag = Annotated[Path | None, typer.Option("--val-json", help="The same f
 ValImagesFlag = Annotated[
     Path | None, typer.Option("--val-images", help="The same for validation.")
 ]
+ClassesFlag = Annotated[str | None, field_option(TrainConfig, "classes", metavar="NAMES")]
+SingleClsFlag = Annotated[bool | None, field_option(TrainConfig, "single_cls")]
+FractionFlag = Annotated[float | None, field_option(TrainConfig, "fraction")]
 ModelFlag = Annotated[
     str | None,
     field_option(TrainConfig, "model", words=ZOO),
@@ -71,6 +74,7 @@ EpochsFlag = Annotated[int | None, field_option(TrainConfig, "epochs")]
 BatchFlag = Annotated[int | None, field_option(TrainConfig, "batch")]
 TimeLimitFlag = Annotated[float | None, field_option(TrainConfig, "time_limit")]
 PatienceFlag = Annotated[int | None, field_option(TrainConfig, "patience")]
+LoggersFlag = Annotated[str | None, field_option(TrainConfig, "loggers", metavar="NAMES")]
 ResumeFlag = Annotated[
     bool, typer.Option("--resume", help="Continue the run in -o where it stopped, bit for bit.")
 ]
@@ -82,6 +86,9 @@ def train(
     train_images: TrainImagesFlag = None,
     val_json: ValJsonFlag = None,
     val_images: ValImagesFlag = None,
+    classes: ClassesFlag = None,
+    single_cls: SingleClsFlag = None,
+    fraction: FractionFlag = None,
     model: ModelFlag = None,
     init: InitFlag = None,
     teacher: TeacherFlag = None,
@@ -93,6 +100,7 @@ def train(
     batch: BatchFlag = None,
     time_limit: TimeLimitFlag = None,
     patience: PatienceFlag = None,
+    loggers: LoggersFlag = None,
     out: Out = None,
     resume: ResumeFlag = False,
     config: Config = None,
@@ -108,7 +116,7 @@ def train(
 ) -> None:
     """Train a detector on a COCO folder; prints the path of the best checkpoint.
 
-    The run folder (-o, by default runs/DATA-MODEL) gets config.toml, metrics.jsonl,
+    The run folder (-o, by default runs/DATA-MODEL) gets config.toml, metrics.jsonl, results.csv,
     best.safetensors, last.safetensors, report.json, report.html, log.txt and the state to resume
     from. Each epoch is scored by the COCO metric on the validation split; the best AP wins.
 
@@ -130,7 +138,7 @@ def _run(request: TrainRequest, out: Path | None, *, dry_run: bool, json: bool) 
     """Trains and prints the result, or says what would be done."""
     from detkit.train.run import find_run_folder, resolve_config, run_training
 
-    with shared_run() as stop:
+    with shared_run() as stop, training_progress() as on_progress:
         settings = resolve_config(request, out)
         folder = find_run_folder(out, settings)
         report = run_training(
@@ -139,7 +147,7 @@ def _run(request: TrainRequest, out: Path | None, *, dry_run: bool, json: bool) 
             request,
             dry_run=dry_run,
             log=console.log,
-            on_progress=printer(),
+            on_progress=on_progress,
             stop=stop,
             warn=console.warn,
         )

@@ -35,7 +35,7 @@ from detkit.train.loop import Trainer, UserWords
 from detkit.train.progress import TrainProgress
 from detkit.train.run import RUN_FILES
 from detkit.train.run import VERB as TRAIN_VERB
-from detkit.train.setup import TrainSetup, open_splits
+from detkit.train.setup import TrainSetup, open_splits, selection_of
 from detkit.train.state import STATE
 from detkit.train.stop import StopSignal
 
@@ -124,6 +124,7 @@ def training_config(config: SearchConfig, space: SearchSpace) -> TrainConfig:
         imgsz=f"{height}x{width}",
         epochs=config.supernet.epochs,
         seed=config.seed,
+        average_best=0,  # the mean of a supernet's weights is that of no subnet
     )
 
 
@@ -150,6 +151,7 @@ def supernet_setup(config: SearchConfig, settings: TrainConfig, space: SearchSpa
         parents=parents,
         notes=notes,
         origin=origin,
+        class_scope=selection_of(settings).class_scope,
     )
 
 

@@ -93,6 +93,7 @@ class SupernetWeights:
             parents=(self._parent,),
             notes=(),
             origin=self.manifest.origin,
+            class_scope=self.manifest.class_scope,
         )
 
     @functools.cached_property
