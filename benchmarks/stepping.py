@@ -11,7 +11,9 @@ from detkit.data.training.labels import Labels, certain
 from detkit.nn.checkpoint import new_detector
 from detkit.spec.zoo import find_arch, with_task
 from detkit.train.optim import Ema, make_optimizer
-from detkit.train.step import PlainStep, StepContext, uses_bfloat16
+from detkit.train.precision import LossScaler, half_type
+from detkit.train.replica import Replica
+from detkit.train.step import PlainStep, StepContext
 
 BOXES_AN_IMAGE = 15
 
@@ -48,9 +50,10 @@ def training_step(
     strategy = PlainStep(
         StepContext(
             model=model,
+            replica=Replica(model, sync_norms=False),
             config=config,
             device=device,
-            mixed_precision=uses_bfloat16(amp, device),
+            scaler=LossScaler(half_type(amp, device), device),
             class_weights=torch.ones(classes),
         )
     )

@@ -61,7 +61,8 @@ class FileCache:
         path = self._path()
         try:
             plain = json.loads(bytes_of(path)) if path else {}
-            if not path or plain["head"] != dict(self.head):
+            asked = json.loads(json.dumps(dict(self.head)))  # tuples are lists there
+            if not path or plain["head"] != asked:
                 return {}
             check_seal(plain, str(path))
             return dict(plain["files"].items())

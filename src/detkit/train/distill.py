@@ -79,7 +79,7 @@ class Distillation:
         box: float = 0.0,
         features: float = 0.0,
         classes: tuple[list[int], list[int]] | None = None,
-        bfloat16: bool = False,
+        half: torch.dtype | None = None,
     ) -> None:
         """Takes the teacher as it is, in evaluation mode and on the student's device.
 
@@ -87,16 +87,16 @@ class Distillation:
             cls, box, features: weights of the three parts.
             classes: indices (K,) of the student's classes and of the teacher's for the same thing;
                 all, in the same order, where it is None.
-            bfloat16: whether the teacher runs in mixed precision.
+            half: the type that the teacher runs in by mixed precision, if it does.
         """
         self.teacher = teacher.requires_grad_(False)
         self.cls, self.box, self.features = cls, box, features
-        self.classes, self.bfloat16 = classes, bfloat16
+        self.classes, self.half = classes, half
 
     def __call__(self, images: Tensor, outputs: RawOutputs) -> Tensor:
         with (
             torch.no_grad(),
-            torch.autocast(images.device.type, torch.bfloat16, enabled=self.bfloat16),
+            torch.autocast(images.device.type, self.half, enabled=self.half is not None),
         ):
             said = self.teacher.outputs(images)
         loss = images.new_zeros(())

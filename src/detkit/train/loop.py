@@ -18,22 +18,23 @@ import torch
 
 from detkit.config import OptimConfig, TrainConfig
 from detkit.core.errors import NonFiniteError, TrainingError
-from detkit.core.memory import keep_freed_memory
 from detkit.data.training.loader import Batch, TrainLoader
 from detkit.engines.torch.session import find_device
 from detkit.nn.detector import Detector
 from detkit.report import Averaged, TrainReport
 from detkit.train import ranks
 from detkit.train.averaging import KEPT_FILES, mean_of, slot_for
+from detkit.train.batch_memory import does_not_fit
 from detkit.train.class_weights import class_weights
 from detkit.train.optim import Ema, learning_rate, make_optimizer
+from detkit.train.precision import LossScaler, half_type
 from detkit.train.progress import TrainProgress
 from detkit.train.replica import Replica, syncs_batch_norms
 from detkit.train.run_inputs import check_inputs, fixed_settings, inputs_of, rounding_changes
 from detkit.train.run_writer import BEST, RunWriter
 from detkit.train.setup import TrainSetup, check_batch_norms, frozen_parts
 from detkit.train.state import LAST, STATE, KeptEpoch, TrainState, load_state, read_state
-from detkit.train.step import MakeStrategy, PlainStep, StepContext, uses_bfloat16
+from detkit.train.step import MakeStrategy, PlainStep, StepContext
 from detkit.train.stop import StopSignal
 from detkit.train.stopwatch import Stopwatch
 from detkit.train.validation import OpenSession, Validation, is_finite, open_fused, validate
@@ -82,13 +83,13 @@ class Trainer:
         self.on_progress, self.stop, self.warn = on_progress, stop, warn
         self.open_session = open_session
         self.writer = RunWriter(out, config, setup)
-        torch.set_num_threads(config.threads or ranks.threads_per_process())
-        keep_freed_memory()
+        ranks.use_machine(config.threads)
         self.device = find_device(config.device)
         ranks.check_device(self.device)
         self.model = setup.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.ema = Ema(self.model, config.optim.ema)
         self.optimizer = make_optimizer(self.model, config.optim)
+        self.scaler = LossScaler(half_type(config.amp, self.device), self.device)
         synced, share = syncs_batch_norms(config), (ranks.rank(), ranks.world())
         parts = 1 if synced else ranks.world()
         check_batch_norms(self.model, setup.train, config.batch, parts=parts)
@@ -103,6 +104,7 @@ class Trainer:
             workers=config.workers,
             cache=config.cache,
             share=share,
+            pin=self.device.type == "cuda",
         )
         batches = self.loader.batches_per_epoch
         self.steps_per_epoch = math.ceil(batches / config.batches_per_step)
@@ -119,7 +121,7 @@ class Trainer:
             replica=self.replica,
             config=self.config,
             device=self.device,
-            mixed_precision=uses_bfloat16(self.config.amp, self.device),
+            scaler=self.scaler,
             class_weights=class_weights(
                 self.setup.train.records,
                 self.model.spec.num_classes,
@@ -157,6 +159,7 @@ class Trainer:
         state = load_state(self.out / STATE, self.model, self.ema, self.optimizer)
         self.state = dataclasses.replace(state, inputs=now)
         self.losses = torch.tensor(state.loss_sums)
+        self.scaler.recall(state.loss_scale)
         self.writer.go_on(self.state)
 
     def _epochs(self) -> str:
@@ -217,7 +220,12 @@ class Trainer:
         done = number + 1
         is_last = done % self.config.batches_per_step == 0 or done == self.loader.batches_per_epoch
         with self.replica.summing(not is_last):
-            parts = self.strategy.learn(images, labels, epoch=epoch, batch=number)
+            try:
+                parts = self.strategy.learn(images, labels, epoch=epoch, batch=number)
+            except torch.OutOfMemoryError:
+                parts = None  # told below: what the pass holds on to is free then
+        if parts is None:
+            raise does_not_fit(self.strategy, images)
         self.replica.average_statistics()
         losses = torch.stack([parts.total, parts.cls, parts.iou, parts.dfl])
         losses = ranks.gather_rows(losses).mean(0).float()
@@ -232,10 +240,8 @@ class Trainer:
         """Makes one optimiser step with the gradients summed so far."""
         for group in self.optimizer.param_groups:
             group["lr"] = self._lr()
-        clip = self.config.optim.clip_norm
-        if not torch.isfinite(torch.nn.utils.clip_grad_norm_(self.model.parameters(), clip)):
+        if not self.scaler.make_step(self.optimizer, self.config.optim.clip_norm):
             self._give_up(losses)
-        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.ema.update(self.model)
         self.state = dataclasses.replace(self.state, step=self.state.step + 1)
@@ -384,6 +390,7 @@ class Trainer:
             seconds=self.stopwatch.seconds,
             ema_updates=self.ema.updates,
             loss_sums=tuple(self.losses.tolist()),
+            loss_scale=self.scaler.memory,
         )
         self.writer.state(self.state, self.replica, self.ema, self.optimizer)
         self.stopwatch.note_saved()

@@ -24,6 +24,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from detkit.core.errors import BackendError, DetkitError, TrainingError, UsageError
 from detkit.core.launch import find_launch
+from detkit.core.memory import keep_freed_memory
 from detkit.machine.fingerprint import usable_cpus
 
 T = TypeVar("T")
@@ -152,6 +153,13 @@ def threads_per_process() -> int:
     if together == 1 or os.environ.get("OMP_NUM_THREADS", "1") != "1":
         return torch.get_num_threads()
     return max(usable_cpus() // together, 1)
+
+
+def use_machine(threads: int) -> None:
+    """Has torch train with `threads` CPU threads, or this process's share of them for 0."""
+    torch.set_num_threads(threads or threads_per_process())
+    keep_freed_memory()
+    torch.backends.cudnn.benchmark = True  # shapes stay the same for the whole run
 
 
 def check_device(device: torch.device) -> None:

@@ -24,9 +24,9 @@ from detkit.data.coco.folder import CocoSplit
 from detkit.engines import TRAINING
 from detkit.train import ranks
 from detkit.train.first_weights import Lineage
+from detkit.train.precision import half_type
 from detkit.train.replica import images_of_a_norm
 from detkit.train.setup import TrainSetup
-from detkit.train.step import uses_bfloat16
 
 PATHS = ("data", "init", "teacher", "teacher_outputs", *PATHS_OF_SPLITS)
 MAY_CHANGE = (
@@ -248,6 +248,6 @@ def _rounding(config: TrainConfig, device: torch.device) -> dict[str, str]:
         "images of a batch-norm": str(images_of_a_norm(config)),
         "device": torch.cuda.get_device_name(device) if on_gpu else device.type,
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "mixed precision": "on" if uses_bfloat16(config.amp, device) else "off",
+        "mixed precision": str(half_type(config.amp, device) or "off").removeprefix("torch."),
         **found,
     }

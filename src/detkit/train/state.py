@@ -59,6 +59,7 @@ class TrainState:
     seconds: float = 0.0
     ema_updates: int = 0
     loss_sums: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  # of the epoch: total, cls, iou, dfl
+    loss_scale: tuple[float, int] = (0.0, 0)  # see `precision.LossScaler`
     kept: tuple[KeptEpoch, ...] = ()  # by slot
     averaged: Averaged | None = None  # at the last end of the run
 

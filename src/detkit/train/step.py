@@ -18,6 +18,7 @@ from detkit.config import TrainConfig
 from detkit.data.training.labels import Labels
 from detkit.nn.detector import Detector, RawOutputs
 from detkit.train.loss import DetectionLoss, LossParts
+from detkit.train.precision import LossScaler
 from detkit.train.replica import Replica
 
 
@@ -29,16 +30,18 @@ class StepContext:
     replica: Replica  # what the passes of the model are run by
     config: TrainConfig
     device: torch.device
-    mixed_precision: bool
+    scaler: LossScaler
     class_weights: Tensor  # (C,), in the class loss
 
     def autocast(self) -> torch.autocast:
         """The context that forward passes run in."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed_precision)
+        return torch.autocast(
+            self.device.type, self.scaler.half, enabled=self.scaler.half is not None
+        )
 
     def backward(self, loss: Tensor) -> None:
         """Adds the gradients of `loss`, as a share of the batches that make one update."""
-        self.replica.backward(loss / self.config.batches_per_step)
+        self.replica.backward(self.scaler.scale(loss / self.config.batches_per_step))
 
 
 class StepStrategy(Protocol):
@@ -89,12 +92,3 @@ class PlainStep:
 
     def before_validation(self, averaged: Detector) -> None:
         del averaged
-
-
-def uses_bfloat16(setting: str, device: torch.device) -> bool:
-    """Whether to run mixed precision: `auto` says yes where bfloat16 has its own hardware."""
-    if setting != "auto":
-        return setting == "on"
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

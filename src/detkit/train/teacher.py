@@ -39,7 +39,7 @@ from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import TRAINED_AS
 from detkit.spec.onnx_description import read_description
 from detkit.train.distill import Distillation
-from detkit.train.step import uses_bfloat16
+from detkit.train.precision import half_type
 
 FLOOR = NmsConfig(score_threshold=0.05, iou_threshold=0.6, max_detections=100)  # of what is kept
 SAME_OBJECT = 0.5  # IoU with a label of the same class from which a box says nothing new
@@ -76,7 +76,7 @@ class DenseTeacher:
             box=config.distill.box if self.by_outputs else 0.0,
             features=config.distill.features,
             classes=self.classes,
-            bfloat16=uses_bfloat16(config.amp, device),
+            half=half_type(config.amp, device),
         )
 
 

@@ -106,6 +106,7 @@ class TrainLoader:
         cache: auto, on or off: decoded images in shared memory (see `store`).
         share: (n, of): this loader's part of every batch, n from 0. Loaders of all parts show
             together what one of the whole does.
+        pin: whether pixels are in page-locked memory, which a GPU copies while others compute.
 
     Raises:
         DataError: no images, or one that cannot be read.
@@ -123,10 +124,11 @@ class TrainLoader:
         cache: str = "auto",
         pad_value: int = PAD_VALUE,
         share: tuple[int, int] = (0, 1),
+        pin: bool = False,
     ) -> None:
         if not split.records:
             raise DataError(f"no images to train on in split '{split.name}'")
-        self._seed = seed
+        self._seed, self._pin = seed, pin
         self._sampling = ImageSampling(split.records, threshold=augment.repeat_threshold)
         self._batch_size = min(batch_size, self._sampling.num_draws)
         self._share = part_of(self._batch_size, share)
@@ -192,7 +194,8 @@ class TrainLoader:
             sets=None if made.sets is None else torch.from_numpy(made.sets).long(),
             known=self._known,
         )
-        pixels = torch.from_numpy(self._ring_sbhwc[made.slot]).clone()
+        pixels = torch.from_numpy(self._ring_sbhwc[made.slot])
+        pixels = pixels.pin_memory() if self._pin else pixels.clone()
         return Batch(pixels, torch.from_numpy(made.colours), labels)
 
 
