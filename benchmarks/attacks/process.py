@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import resource
@@ -68,6 +69,7 @@ def preload() -> None:
     import detkit.train.run  # noqa: F401
 
     torch.set_num_threads(1)
+    gc.freeze()  # else each fork's first collection copies all of it
 
 
 class Started:

@@ -7,23 +7,27 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fixtures.command_line import Detkit
+
+Rows = list[dict[str, Any]]
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+FIND_ATTACKS = "import sys; sys.path.insert(0, sys.argv[2])\n"
 KILLS = """
-import json, sys
-from dataclasses import asdict
+import dataclasses, json, sys
 from pathlib import Path
 from attacks.kills import kill_all, victims
-from attacks.process import preload
 
 work = Path(sys.argv[1])
-preload()
-chosen = [v for v in victims(work, work, work) if v.name == "synth"]
-print(json.dumps([asdict(row) for row in kill_all(chosen, work, scale=0.1, seed=0)]))
+(synth,) = [v for v in victims(work, work, work) if v.name == "synth"]
+fewer = [{"60": "12", "20": "4"}.get(word, word) for word in synth.begin]
+synth = dataclasses.replace(synth, begin=fewer, again=[*fewer, "--force"])
+print(json.dumps([dataclasses.asdict(row) for row in kill_all([synth], work, scale=0.1, seed=0)]))
 """
 FOLDERS = """
 import json, sys
@@ -85,22 +89,29 @@ print(json.dumps([asdict(row) for row in found]))
 """
 
 
-def rows(command: list[str], **environment: str) -> list[dict[str, Any]]:
-    """The lines of the table that a process prints as JSON."""
-    search = os.pathsep.join([str(BENCHMARKS), *sys.path])
-    env = {**os.environ, "PYTHONPATH": search, **environment}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+def read_rows(done: subprocess.CompletedProcess[str]) -> Rows:
+    """The lines of the table that a process printed as JSON."""
     assert done.returncode == 0, done.stderr
-    found: list[dict[str, Any]] = json.loads(done.stdout)
+    found: Rows = json.loads(done.stdout)
     return found
 
 
-def held(found: list[dict[str, Any]]) -> bool:
+@pytest.fixture
+def attack(fork: Detkit, tmp_path: Path) -> Callable[[str], Rows]:
+    """`attack(SCRIPT)`: the lines of the table that the script prints, in a process of its own."""
+
+    def run(script: str) -> Rows:
+        return read_rows(fork(str(tmp_path), str(BENCHMARKS), script=FIND_ATTACKS + script))
+
+    return run
+
+
+def held(found: Rows) -> bool:
     return all(row["tried"] and row["held"] == row["tried"] for row in found)
 
 
-def test_killed_verbs_end_as_undisturbed_ones(tmp_path: Path) -> None:
-    found = rows([sys.executable, "-c", KILLS, str(tmp_path)])
+def test_killed_verbs_end_as_undisturbed_ones(attack: Callable[[str], Rows]) -> None:
+    found = attack(KILLS)
     assert len(found) == 1
     assert held(found), [row["failures"] for row in found if row["failures"]]
 
@@ -112,32 +123,38 @@ def test_a_full_disk_is_one_error_and_leaves_nothing_half(tmp_path: Path) -> Non
     subprocess.run(["cc", "-shared", "-fPIC", "-o", shim, source, "-ldl"], check=True)
     command = [sys.executable, "-m", "attacks.disk", str(tmp_path), str(tmp_path / "work")]
     command += ["4", "data synth"]
-    (row,) = rows(command, LD_PRELOAD=str(shim))
+    search = os.pathsep.join([str(BENCHMARKS), *sys.path])
+    env = {**os.environ, "PYTHONPATH": search, "LD_PRELOAD": str(shim)}
+    (row,) = read_rows(subprocess.run(command, env=env, capture_output=True, text=True))
     assert row["tried"] == 4
     assert held([row]), row
 
 
-def test_images_and_labels_of_dirty_folders_add_up(tmp_path: Path) -> None:
-    found = rows([sys.executable, "-c", FOLDERS, str(tmp_path)])
+def test_images_and_labels_of_dirty_folders_add_up(attack: Callable[[str], Rows]) -> None:
+    found = attack(FOLDERS)
     assert len(found) == 3
     assert held(found), [row["failures"] for row in found if row["failures"]]
     assert all(min(row["notes"]["read"], row["notes"]["refused"]) > 0 for row in found)
 
 
-def test_hostile_pickles_and_odd_texts_are_values_or_one_error(tmp_path: Path) -> None:
-    found = rows([sys.executable, "-c", HOSTILE, str(tmp_path)])
+def test_hostile_pickles_and_odd_texts_are_values_or_one_error(
+    attack: Callable[[str], Rows],
+) -> None:
+    found = attack(HOSTILE)
     assert len(found) == 7
     assert held(found), [row["failures"] for row in found if row["failures"]]
     assert all(row["notes"]["read"] > 0 for row in found)
 
 
-def test_a_call_that_gets_through_is_noticed(tmp_path: Path) -> None:
+def test_a_call_that_gets_through_is_noticed(attack: Callable[[str], Rows]) -> None:
     """Python's own unpickler in the place of ours executes gadgets."""
-    (row,) = rows([sys.executable, "-c", UNSAFE, str(tmp_path)])
+    (row,) = attack(UNSAFE)
     assert row["held"] < row["tried"] / 2
     assert any(failure.startswith("executed: ") for failure in row["failures"])
 
 
-def test_flipped_bits_are_noticed_and_what_ignores_them_is_too(tmp_path: Path) -> None:
-    found = rows([sys.executable, "-c", FLIPS, str(tmp_path)])
+def test_flipped_bits_are_noticed_and_what_ignores_them_is_too(
+    attack: Callable[[str], Rows],
+) -> None:
+    found = attack(FLIPS)
     assert [row["held"] for row in found] == [40, 0]

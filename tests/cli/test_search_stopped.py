@@ -15,8 +15,8 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.search.scoring.supernet import train_supernet
 from detkit.search.study.study import space_of
 from detkit.train.stop import StopSignal
+from fixtures.command_line import StartFork
 from fixtures.interrupted import PATIENCE_SECONDS, signal_within_an_epoch
-from fixtures.processes import DETKIT, StartProcess
 
 TRIALS = 2
 EPOCHS = 2
@@ -37,17 +37,17 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_signals_and_a_kill_within_an_epoch_lose_nothing(
-    start_process: StartProcess, coco: Path, tmp_path: Path
+    start_fork: StartFork, coco: Path, tmp_path: Path
 ) -> None:
     out, more = tmp_path / "out", ("-o", str(tmp_path / "out"), "--resume")
-    driver = start_process(*DETKIT, "search", str(coco), *SETTINGS, "-o", str(out))
+    driver = start_fork("search", str(coco), *SETTINGS, "-o", str(out))
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)):
         stdout, stderr = signal_within_an_epoch(driver, out / "supernet", number)
         assert not any(line for line in stdout.splitlines() if "pareto.json" not in line)
         assert "Traceback" not in stderr
         assert driver.returncode == code, stderr
         assert ("interrupted; continue with: detkit search" in stderr) == (code > 0)
-        driver = start_process(*DETKIT, "search", *more)
+        driver = start_fork("search", *more)
     stdout, stderr = driver.communicate(timeout=PATIENCE_SECONDS)
     assert (driver.returncode, stdout) == (0, f"{out}/pareto.json\n"), stderr
     report = json.loads((out / "report.json").read_text())

@@ -6,7 +6,7 @@ import pytest
 from detkit.profile.features import features_of
 from detkit.profile.fit import fit_latency, ridge, spearman
 from detkit.profile.predict import predict_ms
-from detkit.profile.sampling import choose_networks
+from detkit.profile.sampling import draw
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
 
@@ -15,7 +15,9 @@ TINY = SPACES["tiny"].for_task(3, (64, 64))
 
 @pytest.fixture(scope="module")
 def networks() -> list[ArchSpec]:
-    return choose_networks(TINY, 24, seed=0)
+    rng = np.random.default_rng(0)
+    drawn = [draw(TINY, size, rng) for size in rng.permutation(np.linspace(0, 1, 48))]
+    return [*{spec.digest: spec for spec in drawn}.values()][:24]
 
 
 def true_ms(spec: ArchSpec) -> float:

@@ -9,9 +9,8 @@ import pytest
 import torch
 
 from detkit.nn.checkpoint import load_checkpoint
-from fixtures.command_line import Detkit
+from fixtures.command_line import Detkit, StartFork
 from fixtures.interrupted import PATIENCE_SECONDS, signal_within_an_epoch
-from fixtures.processes import DETKIT, StartProcess
 
 FLAGS = "--model yolo-nas-p --init none --imgsz 64 --epochs 3".split()
 FLAGS += "--batch 2 --threads 1 --device cpu".split()
@@ -34,16 +33,16 @@ def whole(fork: Detkit, shapes: Path, tmp_path: Path) -> Path:
 
 
 def test_kills_and_signals_within_an_epoch_lose_nothing(
-    start_process: StartProcess, shapes: Path, whole: Path, tmp_path: Path
+    start_fork: StartFork, shapes: Path, whole: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    process = start_process(*DETKIT, "train", str(shapes), *FLAGS, "-o", str(out))
+    process = start_fork("train", str(shapes), *FLAGS, "-o", str(out))
     for number, code in STOPS:
         stdout, stderr = signal_within_an_epoch(process, out, number)
         assert process.returncode == code, stderr
         assert stdout in ("", f"{out}/best.safetensors\n", f"{out}/last.safetensors\n")
         assert (f"detkit train -o {out} --resume" in stderr) == (code > 0)
-        process = start_process(*DETKIT, "train", "-o", str(out), "--resume")
+        process = start_fork("train", "-o", str(out), "--resume")
     stdout, stderr = process.communicate(timeout=PATIENCE_SECONDS)
     assert (process.returncode, stdout) == (0, f"{out}/best.safetensors\n"), stderr
     for name in ("best.safetensors", "last.safetensors"):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,19 @@ from detkit.runtime.session import RawOutputs, SuppressedOutputs, infer
 def random_images(count: int = 3, height: int = 64, width: int = 64) -> np.ndarray:
     levels = np.random.default_rng(0).integers(0, 256, (count, 3, height, width))
     return (levels / 255).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def exported(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """`exported(uint8=..., ...)`: the ONNX file exported with these options, once."""
+
+    @functools.cache
+    def make(**options: Any) -> Path:
+        path = tmp_path_factory.mktemp("exported") / "m.onnx"
+        export(checkpoint, path, ExportOptions(**options))
+        return path
+
+    return make
 
 
 def test_raw_export_keeps_the_contract(checkpoint: Path, tmp_path: Path) -> None:
@@ -54,9 +69,8 @@ def test_raw_export_keeps_the_contract(checkpoint: Path, tmp_path: Path) -> None
     assert manifest.class_names == ("a", "b", "c")
 
 
-def test_any_batch_gives_what_torch_gives(checkpoint: Path, tmp_path: Path) -> None:
-    export(checkpoint, tmp_path / "m.onnx", ExportOptions())
-    torch_session, onnx_session = open_session(checkpoint), open_session(tmp_path / "m.onnx")
+def test_any_batch_gives_what_torch_gives(checkpoint: Path, exported: Callable[..., Path]) -> None:
+    torch_session, onnx_session = open_session(checkpoint), open_session(exported(uint8=False))
     for count in (1, 2, 5):
         images = random_images(count)
         for a, b in zip(torch_session.run(images), onnx_session.run(images), strict=True):
@@ -64,9 +78,8 @@ def test_any_batch_gives_what_torch_gives(checkpoint: Path, tmp_path: Path) -> N
             assert np.abs(a - b).max() < 1e-2
 
 
-def test_plain_onnxruntime_reads_it_without_detkit(checkpoint: Path, tmp_path: Path) -> None:
-    export(checkpoint, tmp_path / "m.onnx", ExportOptions())
-    engine = ort.InferenceSession(tmp_path / "m.onnx", providers=["CPUExecutionProvider"])
+def test_plain_onnxruntime_reads_it_without_detkit(exported: Callable[..., Path]) -> None:
+    engine = ort.InferenceSession(exported(uint8=False), providers=["CPUExecutionProvider"])
     boxes, scores = engine.run(["boxes", "scores"], {"images": random_images(1)})
     assert boxes.shape == (1, 84, 4)
     assert scores.max() > 0.3
@@ -83,29 +96,25 @@ def test_another_input_size(checkpoint: Path, tmp_path: Path, size: tuple[int, i
     assert boxes.shape == (1, session.manifest.arch.num_anchors, 4)
 
 
-def test_uint8_input_is_scaled_in_the_graph(checkpoint: Path, tmp_path: Path) -> None:
-    export(checkpoint, tmp_path / "f.onnx", ExportOptions())
-    export(checkpoint, tmp_path / "u.onnx", ExportOptions(uint8=True))
-    engine = ort.InferenceSession(tmp_path / "u.onnx", providers=["CPUExecutionProvider"])
+def test_uint8_input_is_scaled_in_the_graph(exported: Callable[..., Path]) -> None:
+    engine = ort.InferenceSession(exported(uint8=True), providers=["CPUExecutionProvider"])
     images = random_images(2)
     pixels = np.ascontiguousarray((images * 255).round().astype(np.uint8).transpose(0, 2, 3, 1))
     boxes, scores = engine.run(["boxes", "scores"], {"images": pixels})
-    wanted_boxes, wanted_scores = open_session(tmp_path / "f.onnx").run(images)
+    wanted_boxes, wanted_scores = open_session(exported(uint8=False)).run(images)
     assert np.abs(boxes - wanted_boxes).max() < 1e-2
     assert np.abs(scores - wanted_scores).max() < 1e-4
-    types = [node.op_type for node in onnx.load(tmp_path / "u.onnx").graph.node]
+    types = [node.op_type for node in onnx.load(exported(uint8=True)).graph.node]
     assert types.index("Cast") < types.index("Transpose")  # TensorRT refuses the other order
 
 
 @pytest.mark.parametrize("uint8", [False, True])
-def test_nms_in_the_graph_is_our_nms(checkpoint: Path, tmp_path: Path, uint8: bool) -> None:
+def test_nms_in_the_graph_is_our_nms(exported: Callable[..., Path], uint8: bool) -> None:
     config = NmsConfig(score_threshold=0.3, iou_threshold=0.5, max_candidates=50, max_detections=20)
-    export(checkpoint, tmp_path / "raw.onnx", ExportOptions(uint8=uint8))
-    options = ExportOptions(uint8=uint8, nms=True, nms_config=config)
-    export(checkpoint, tmp_path / "nms.onnx", options)
     images = random_images(4)
-    raw = infer(open_session(tmp_path / "raw.onnx"), images)
-    found = infer(open_session(tmp_path / "nms.onnx"), images)
+    raw = infer(open_session(exported(uint8=uint8)), images)
+    suppressing = exported(uint8=uint8, nms=True, nms_config=config)
+    found = infer(open_session(suppressing), images)
     assert isinstance(raw, RawOutputs)
     assert isinstance(found, SuppressedOutputs)
     lengths = set()
@@ -151,7 +160,8 @@ def test_wrong_sizes_and_targets_are_usage_errors(checkpoint: Path, tmp_path: Pa
     assert all(load_exporter(name) for name in exporters())
 
 
-def test_an_exported_model_cannot_be_exported(checkpoint: Path, tmp_path: Path) -> None:
-    export(checkpoint, tmp_path / "m.onnx", ExportOptions())
+def test_an_exported_model_cannot_be_exported(
+    exported: Callable[..., Path], tmp_path: Path
+) -> None:
     with pytest.raises(ArtifactError, match="not a checkpoint but of kind 'onnx'"):
-        export(tmp_path / "m.onnx", tmp_path / "again.onnx", ExportOptions())
+        export(exported(uint8=False), tmp_path / "again.onnx", ExportOptions())

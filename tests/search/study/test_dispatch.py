@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import random
 import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,6 +24,7 @@ from detkit.search.study.progress import SearchCallbacks
 from detkit.spec.arch import ArchSpec
 from detkit.spec.space import SPACES
 from detkit.train.stop import StopSignal
+from fixtures.command_line import Detkit
 
 SPACE = SPACES["tiny"].for_task(3, (64, 64))
 CONFIG = SearchConfig(
@@ -223,11 +221,14 @@ def test_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
     assert (len(trials), pending) == (144, [])
 
 
-def test_killed_driver_resumes_without_losing_or_repeating_a_trial(tmp_path: Path) -> None:
+def test_killed_driver_resumes_without_losing_or_repeating_a_trial(
+    fork: Detkit, tmp_path: Path
+) -> None:
     """Each run of the driver kills itself while tasks are under way, but for the last."""
     script = (
         "import os, sys\n"
         "from pathlib import Path\n"
+        "sys.path.insert(0, sys.argv[3])\n"
         "from search.study.test_dispatch import Cluster, Driver\n"
         "folder, lifetime = Path(sys.argv[1]), int(sys.argv[2])\n"
         "driver = Driver(folder, Cluster(4, seed=lifetime))\n"
@@ -238,14 +239,9 @@ def test_killed_driver_resumes_without_losing_or_repeating_a_trial(tmp_path: Pat
         "driver.dispatcher.on_trial = told\n"
         "driver.run()\n"
     )
-    root, counts = Path(__file__).parents[3], []
+    tests, counts = str(Path(__file__).parents[2]), []
     for lifetime in (7, 5, 1000):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(tmp_path), str(lifetime)],
-            cwd=root,
-            env={**os.environ, "PYTHONPATH": f"{root}/tests:{os.environ.get('PYTHONPATH', '')}"},
-            timeout=60,
-        )
+        done = fork(str(tmp_path), str(lifetime), tests, script=script)
         assert done.returncode == (0 if lifetime == 1000 else -signal.SIGKILL)
         journal = Journal(tmp_path / "journal.sqlite", {})
         counts.append((len(journal.completed()), len(journal.pending())))
