@@ -18,9 +18,9 @@ ROOT = Path(detkit.__file__).parent
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 SETTING = re.compile(r"--set ([a-z_]+(?:\.[a-z_]+)*)=")
 LINE = re.compile(r"\bdetkit ((?:data )?[a-z]+)((?:(?!  )[^;`()])*)")
-# Of Python's tools, NVIDIA's, Ray and the trainers that other checkpoints come from.
+# Of Python's tools, NVIDIA's, Ray, torchrun and the trainers that other checkpoints come from.
 ELSEWHERE = {"--help", "--version", "--weights", "--include", "--lock-gpu-clocks"}
-ELSEWHERE |= {"--address", "--resources", "--head", "--include-dashboard"}
+ELSEWHERE |= {"--address", "--resources", "--head", "--include-dashboard", "--nproc-per-node"}
 PROSE = set(
     "and artifact cannot checkpoint did does embeds folder has install is itself json knows made"
     " manifest never of reads report run runs takes trains writes wrote".split()

@@ -75,11 +75,13 @@ def test_a_process_that_waits_for_one_that_failed_ends() -> None:
                 if ranks.is_first():
                     raise UsageError("that folder is taken")
                 ranks.hear_first()
-        except (UsageError, SystemExit) as error:
+        except (UsageError, SystemExit, TrainingError) as error:
             return type(error).__name__
         return "no error"
 
-    assert in_ranks(2, work, meet=False) == ["UsageError", "SystemExit"]
+    first, other = in_ranks(2, work, meet=False)
+    assert first == "UsageError"
+    assert other in ("SystemExit", "TrainingError")  # the store may have ended with the first
 
 
 def test_errors_of_libraries_that_lost_a_process_say_so() -> None:
