@@ -24,7 +24,6 @@ from detkit.data.training.transforms import (
     Sample,
     cut,
     scaled,
-    warp_boxes,
     warp_sample,
 )
 
@@ -73,7 +72,7 @@ def draw(canvas: Canvas, matrix: Matrix, size: tuple[int, int], pad_value: int) 
     image = np.full((*size, 3), pad_value, np.uint8)
     sets = _complete(canvas, (size[0] // CELL, size[1] // CELL))
     (zoom_x, _, shift_x), (_, zoom_y, shift_y) = matrix.tolist()
-    drawn = []
+    shown, maps = [], []
     for tile in canvas.tiles:
         tall, wide = tile.sample.image_hwc.shape[:2]
         x = span_of((tile.x, wide), (zoom_x, shift_x), ground=canvas.size[1], limit=size[1])
@@ -87,12 +86,20 @@ def draw(canvas: Canvas, matrix: Matrix, size: tuple[int, int], pad_value: int) 
         )
         if sets is not None and tile.sample.sets is not None:
             sets[:, y.cells, x.cells] = tile.sample.sets[:, :1, :1]
-        boxes = warp_boxes(
-            tile.sample.boxes_xyxy, np.array([[x.zoom, 0, x.shift], [0, y.zoom, y.shift]])
+        shown.append(tile.sample)
+        maps.append(
+            [(x.zoom, y.zoom), (x.shift, y.shift)]
+            + [(x.place.start, y.place.start), (x.place.stop, y.place.stop)]
         )
-        region = (x.place.start, y.place.start, x.place.stop, y.place.stop)
-        drawn.append(cut(tile.sample, boxes, region, least_side=MIN_SIDE, least_shown=MIN_VISIBLE))
-    return _joined(image, drawn, sets)
+    joined = _joined(image, shown, sets)
+    counts = [len(sample.classes) for sample in shown]
+    columns = np.array(maps, np.float64).reshape(-1, 4, 2).repeat(counts, axis=0)
+    zoom, shift, low, high = np.tile(columns, 2).swapaxes(0, 1)
+    ends = joined.boxes_xyxy * zoom + shift
+    moved = np.concatenate(
+        [np.minimum(ends[:, :2], ends[:, 2:]), np.maximum(ends[:, :2], ends[:, 2:])], axis=1
+    )
+    return cut(joined, moved, low=low, high=high, least_side=MIN_SIDE, least_shown=MIN_VISIBLE)
 
 
 def paint(canvas: Canvas, pad_value: int) -> Sample:
@@ -109,7 +116,8 @@ def paint(canvas: Canvas, pad_value: int) -> Sample:
         if sets is not None and sample.sets is not None:
             sets[:, y1:y2, x1:x2] = sample.sets[:, y1 - y : y2 - y, x1 - x : x2 - x]
         moved = sample.boxes_xyxy + np.array([x, y, x, y], np.float32)
-        painted.append(cut(sample, moved, (x1, y1, x2, y2)))
+        low, high = np.array([x1, y1] * 2, np.float64), np.array([x2, y2] * 2, np.float64)
+        painted.append(cut(sample, moved, low=low, high=high))
     return _joined(image, painted, sets)
 
 

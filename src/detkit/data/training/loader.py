@@ -10,6 +10,7 @@ the device that learns from them.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -65,11 +66,23 @@ class Batch:
         batch, height, width, _ = pixels.shape
         rows = torch.empty(batch, height * width, 3, device=device)
         at_once = 1 if device.type == "cpu" else batch  # on the CPU an image stays in its cache
-        for start in range(0, batch, at_once):
-            some = slice(start, start + at_once)
-            shares = pixels[some].flatten(1, 2).float()
-            torch.bmm(shares, colours[some] / 255, out=rows[some]).clamp_(0, 1)
+        with _one_thread():
+            for start in range(0, batch, at_once):
+                some = slice(start, start + at_once)
+                shares = pixels[some].flatten(1, 2).float()
+                torch.bmm(shares, colours[some] / 255, out=rows[some]).clamp_(0, 1)
         return rows.view(batch, height, width, 3).permute(0, 3, 1, 2)
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Computes in this thread alone: threads would wait for the cores that workers have."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

@@ -79,8 +79,9 @@ def scaled(image_hwc: Pixels, size: tuple[int, int], *, mirrored: tuple[bool, bo
     """The image resized to (height, width), antialiased bilinear; `mirrored` along y, along x."""
     planes = torch.from_numpy(image_hwc)[None].permute(0, 3, 1, 2)  # channels_last: twice as fast
     resized = F.interpolate(planes, size=size, mode="bilinear", antialias=True)
-    axes = [axis for axis, is_mirrored in zip((2, 3), mirrored, strict=True) if is_mirrored]
-    pixels: Pixels = resized.flip(axes)[0].permute(1, 2, 0).numpy()
+    if axes := [axis for axis, is_mirrored in zip((2, 3), mirrored, strict=True) if is_mirrored]:
+        resized = resized.flip(axes)
+    pixels: Pixels = resized[0].permute(1, 2, 0).numpy()
     return pixels
 
 
@@ -110,7 +111,8 @@ def warp_sample(sample: Sample, matrix: Matrix, size: tuple[int, int], pad_value
     kept = cut(
         sample,
         warp_boxes(sample.boxes_xyxy, matrix),
-        (0, 0, size[1], size[0]),
+        low=np.zeros(4),
+        high=np.array([size[1], size[0]] * 2),
         least_side=MIN_SIDE,
         least_shown=MIN_VISIBLE,
     )
@@ -122,19 +124,21 @@ def warp_sample(sample: Sample, matrix: Matrix, size: tuple[int, int], pad_value
 def cut(
     sample: Sample,
     moved_xyxy: Array,
-    region: tuple[int, int, int, int],
     *,
+    low: npt.NDArray[np.float64],
+    high: npt.NDArray[np.float64],
     least_side: float = 0,
     least_shown: float = 0,
 ) -> Sample:
-    """The sample with its boxes moved and cut to a region (x1, y1, x2, y2), those seen at all.
+    """The sample with its boxes moved and cut, those seen at all.
 
     Args:
+        low: the left, top, left, top of what shows them, (4,) for all or (N, 4).
+        high: the same of its right and bottom.
         least_side: pixels a side of a box that is kept.
         least_shown: share of the area of a box that is kept, cuts of before included.
     """
-    low, high = np.array(region[:2] * 2, np.float32), np.array(region[2:] * 2, np.float32)
-    boxes = np.clip(moved_xyxy, low, high)
+    boxes = np.clip(moved_xyxy, low, high, dtype=np.float32)
     shown = sample.shown * area_xyxy(boxes) / np.maximum(area_xyxy(moved_xyxy), 1e-9)
     sides = boxes[:, 2:] - boxes[:, :2]
     keep = (sides >= least_side).all(axis=1) & (shown >= least_shown) & (shown > 0)
