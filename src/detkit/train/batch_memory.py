@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from detkit.core.errors import TrainingError
-from detkit.data.training.labels import Labels
+from detkit.data.training.labels import Labels, certain
 from detkit.train import ranks
 from detkit.train.step import StepStrategy
 
@@ -103,7 +103,7 @@ def _peak(learn: Learn, images: int, image_size: tuple[int, int], device: torch.
     sides = torch.rand(count, 2, generator=generator) * size * 0.3 + 4
     row = torch.arange(images).repeat_interleave(OBJECTS)[:, None]
     boxes = torch.cat([row, torch.zeros_like(row), corners, corners + sides], dim=1).float()
-    labels = Labels(boxes=boxes, scores=torch.ones(count)).to(device)
+    labels = certain(boxes).to(device)
     batch = torch.rand(images, 3, height, width, generator=generator).to(device)
     torch.cuda.reset_peak_memory_stats(device)
     learn(batch.contiguous(memory_format=torch.channels_last), labels)

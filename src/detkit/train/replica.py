@@ -128,4 +128,14 @@ def load_gradients(model: nn.Module, saved: list[dict[str, Tensor]]) -> None:
     for name in own[0]:
         gradient = torch.stack([one[name] for one in own]).mean(0)
         parameter = model.get_parameter(name)
-        parameter.grad = torch.empty_like(parameter).copy_(gradient)  # laid out as it is
+        parameter.grad = laid_out_as(parameter, gradient)
+
+
+def laid_out_as(parameter: Tensor, values: Tensor) -> Tensor:
+    """The values in the memory format of the parameter, on its device; a count stays as it is.
+
+    A fused optimiser reads both as rows of numbers, whatever their strides say.
+    """
+    if values.shape != parameter.shape:
+        return values
+    return torch.empty_like(parameter).copy_(values)

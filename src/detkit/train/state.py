@@ -28,7 +28,7 @@ from detkit.nn.detector import Detector
 from detkit.nn.tensor_file import write_tensors
 from detkit.report import Averaged
 from detkit.train.optim import Ema
-from detkit.train.replica import load_gradients
+from detkit.train.replica import laid_out_as, load_gradients
 from detkit.train.run_inputs import RunInputs
 
 STATE = Path("state") / "state.safetensors"
@@ -191,16 +191,6 @@ def _load_optimizer(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]
     moments_at: dict[int, dict[str, Tensor]] = {}
     for name, tensor in moments.items():
         index, key = name.split(".")
-        moment = _laid_out_as(parameters[int(index)], tensor)
+        moment = laid_out_as(parameters[int(index)], tensor)
         moments_at.setdefault(int(index), {})[key] = moment
     optimizer.load_state_dict({**optimizer.state_dict(), "state": moments_at})
-
-
-def _laid_out_as(parameter: Tensor, values: Tensor) -> Tensor:
-    """The values in the memory format of the parameter, on its device; a count stays as it is.
-
-    A fused optimiser reads both as rows of numbers, whatever their strides say.
-    """
-    if values.shape != parameter.shape:
-        return values
-    return torch.empty_like(parameter).copy_(values)
