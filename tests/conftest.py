@@ -28,5 +28,9 @@ pytest_plugins = (
 # Threads that spin for work on a busy machine cost far more than they give on images this small.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# What the machine that runs the suite says of itself decides how verbs draw; tests say it anew.
+for name in ("CI", "COLUMNS", "FORCE_COLOR", "NO_COLOR"):
+    os.environ.pop(name, None)
+
 # A shell starts what it puts in the background with SIGINT ignored, and processes inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

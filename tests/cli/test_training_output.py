@@ -38,8 +38,6 @@ ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str, str]]:
     """What a terminal of 80 columns gets on stderr, and what stdout gets."""
     monkeypatch.setenv("TERM", "xterm-256color")
-    for name in ("CI", "COLUMNS", "FORCE_COLOR", "NO_COLOR"):
-        monkeypatch.delenv(name, raising=False)
 
     def run(*steps: dict[str, Any]) -> tuple[str, str]:
         import json
