@@ -18,7 +18,8 @@ import torch
 
 from detkit.config import OptimConfig, TrainConfig
 from detkit.core.errors import NonFiniteError, TrainingError
-from detkit.data.training.loader import Batch, TrainLoader
+from detkit.data.training.batch import Batch
+from detkit.data.training.loader import TrainLoader
 from detkit.engines.torch.session import find_device
 from detkit.nn.detector import Detector
 from detkit.report import Averaged, TrainReport

@@ -16,9 +16,10 @@ import torch
 from detkit.config import AugmentConfig
 from detkit.core.errors import DataError
 from detkit.data.coco.folder import CocoSplit, open_folder
+from detkit.data.training.batch import Batch
 from detkit.data.training.image_store import ImageStore
 from detkit.data.training.labels import certain
-from detkit.data.training.loader import Batch, TrainLoader
+from detkit.data.training.loader import TrainLoader
 from fixtures.processes import StartProcess
 
 MakeLoader = Callable[..., TrainLoader]

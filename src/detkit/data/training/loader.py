@@ -3,14 +3,12 @@
 The order of an epoch is a function of (seed, epoch), each sample of (seed, epoch, draw): starting
 an epoch at any batch gives what an uninterrupted epoch would have given from there. Workers write
 their images as bytes into a ring of shared memory made before they are forked, so nothing large
-passes through a pipe or /dev/shm. They become floats, of the colours that the augmentation drew, on
-the device that learns from them.
+passes through a pipe or /dev/shm.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import ctypes
 import multiprocessing
 import os
@@ -26,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from detkit.config import AugmentConfig
@@ -35,6 +32,7 @@ from detkit.core.errors import DataError, UsageError
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.image import Pixels
 from detkit.data.training.augment import PAD_VALUE, augment_sample, sample_rng
+from detkit.data.training.batch import Batch
 from detkit.data.training.image_store import ImageStore, shared_bytes
 from detkit.data.training.labels import Labels
 from detkit.data.training.sampling import ImageSampling
@@ -46,43 +44,6 @@ ASK_AGAIN_S = 0.2
 ORDER_INDEX = (1 << 32) - 1  # no image has this index: the key of an epoch's order
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 GROUP_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # Ctrl-C and job schedulers reach workers too
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Images and their labels.
-
-    pixels (B, H, W, 3) uint8 RGB; colours (B, 3, 3) float32 are what their RGB rows are multiplied
-    by.
-    """
-
-    pixels: Tensor
-    colours: Tensor
-    labels: Labels
-
-    def images_on(self, device: torch.device) -> Tensor:
-        """The images (B, 3, H, W) float32 0..1 RGB on a device, in channels_last."""
-        pixels, colours = (t.to(device, non_blocking=True) for t in (self.pixels, self.colours))
-        batch, height, width, _ = pixels.shape
-        rows = torch.empty(batch, height * width, 3, device=device)
-        at_once = 1 if device.type == "cpu" else batch  # on the CPU an image stays in its cache
-        with _one_thread():
-            for start in range(0, batch, at_once):
-                some = slice(start, start + at_once)
-                shares = pixels[some].flatten(1, 2).float()
-                torch.bmm(shares, colours[some] / 255, out=rows[some]).clamp_(0, 1)
-        return rows.view(batch, height, width, 3).permute(0, 3, 1, 2)
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Computes in this thread alone: threads would wait for the cores that workers have."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)

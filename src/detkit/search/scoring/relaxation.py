@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from detkit.config import SearchConfig
-from detkit.data.training.loader import Batch, TrainLoader
+from detkit.data.training.batch import Batch
+from detkit.data.training.loader import TrainLoader
 from detkit.nn.supernet.relaxed import Relaxed, require_relaxable
 from detkit.search.scoring.additive import CostTable, design, fit_table, measured
 from detkit.search.scoring.objective import find_scalarization, limits
