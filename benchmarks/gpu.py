@@ -31,7 +31,7 @@ from statistics import mean, median
 
 import torch
 from rows import Row, add_out_argument, show_rows
-from stepping import drawn_labels, training_step
+from stepping import training_step
 
 from detkit.config import AugmentConfig
 from detkit.data.coco.folder import open_folder
@@ -40,6 +40,7 @@ from detkit.data.training.loader import TrainLoader
 from detkit.nn.checkpoint import new_detector
 from detkit.nn.detector import fuse
 from detkit.spec.zoo import find_arch, with_task
+from detkit.train.batch_memory import drawn_labels
 
 CLASSES = 80
 SEEDS = (0, 1)
@@ -90,7 +91,7 @@ def steps(plan: Plan) -> Iterator[Row]:
         for called, amp, compiled in ways[: plan.ways]:
             images = torch.rand(plan.batch, 3, plan.imgsz, plan.imgsz, device=plan.device)
             images = images.contiguous(memory_format=torch.channels_last)
-            labels = drawn_labels(plan.batch, CLASSES, plan.imgsz)
+            labels = drawn_labels(plan.batch, CLASSES, (plan.imgsz, plan.imgsz))
             if plan.device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats()
             row: Row = {"what": "step", "model": name, "imgsz": plan.imgsz, "batch": plan.batch}

@@ -32,6 +32,7 @@ from pathlib import Path
 from statistics import median
 
 import numpy as np
+from answering import ANSWER
 from peers import peer_environment, write_yolo_folder
 from rows import Row, add_out_argument, show_rows
 
@@ -46,7 +47,6 @@ STEP_PAIRS = (("yolo-nas-n", "yolov8-n"), ("yolo-nas-s", "yolov8-s"))  # as both
 CLASSES, BATCH = 3, 16
 SIZES, WORKERS = (320, 640), (0, 2)
 POLL_S = 0.05
-ANSWER = "images/s "
 
 
 @dataclass

@@ -8,12 +8,12 @@ A step is the one that `detkit train` makes here by itself: mixed precision wher
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 import torch
+from answering import answer_lines
 from stepping import training_step
 
 from detkit.config import AugmentConfig
@@ -21,7 +21,7 @@ from detkit.core.memory import keep_freed_memory
 from detkit.data.coco.folder import open_folder
 from detkit.data.training.loader import TrainLoader
 
-ROUNDS, LOADER_EPOCHS = 2, 2
+LOADER_EPOCHS = 2
 CPU = torch.device("cpu")
 
 
@@ -41,10 +41,10 @@ def loader(imgsz: int, batch: int, workers: int) -> TrainLoader:
     return made
 
 
-def load(imgsz: int, batch: int, workers: int) -> int:
+def loading(imgsz: int, batch: int, workers: int) -> Callable[[], int]:
     """Batches as a step takes them: floats of the colours that were drawn."""
     made = loader(imgsz, batch, workers)
-    return sum(
+    return lambda: sum(
         len(found.images_on(CPU)) for epoch in range(LOADER_EPOCHS) for found in made.epoch(epoch)
     )
 
@@ -58,21 +58,7 @@ def stepping(name: str, imgsz: int, batch: int) -> Callable[[], int]:
     return step
 
 
-def main() -> None:
+if __name__ == "__main__":
     torch.set_num_threads(int(sys.argv[2]))
     keep_freed_memory()
-    for line in sys.stdin:
-        what, *words = line.split()
-        run: Callable[[], int]
-        if what == "step":
-            run = stepping(words[0], int(words[1]), int(words[2]))
-        else:
-            run = partial(load, *map(int, words))
-            loader(*map(int, words))
-        began = time.perf_counter()
-        images = sum(run() for _ in range(ROUNDS))
-        print("images/s", images / (time.perf_counter() - began), flush=True)
-
-
-if __name__ == "__main__":
-    main()
+    answer_lines({"step": stepping, "loader": loading})

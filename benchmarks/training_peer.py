@@ -2,28 +2,27 @@
 
     $PEERS/ul/bin/python training_peer.py DATA.yaml THREADS
 
-Each line of standard input asks for one measurement, `step MODEL IMGSZ BATCH` or
-`loader IMGSZ BATCH WORKERS`; `images/s N` on standard output answers it. As the
-peer trains on a CPU: no mixed precision, images decoded once and kept, its own augmentation.
+Answers `step MODEL IMGSZ BATCH` and `loader IMGSZ BATCH WORKERS` (see `answering`). As the peer
+trains on a CPU: no mixed precision, images decoded once and kept, its own augmentation.
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import torch
 import ultralytics.utils.torch_utils
+from answering import answer_lines
 from ultralytics.cfg import get_cfg
 from ultralytics.data import build_dataloader, build_yolo_dataset
 from ultralytics.data.utils import check_det_dataset
 from ultralytics.nn.tasks import DetectionModel
 from ultralytics.utils import DEFAULT_CFG
 
-ROUNDS, LOADER_EPOCHS = 2, 2
+LOADER_EPOCHS = 2
 
 
 def settings(imgsz: int) -> Any:
@@ -39,10 +38,12 @@ def loader(imgsz: int, batch: int, workers: int) -> Any:
     return made
 
 
-def load(imgsz: int, batch: int, workers: int) -> int:
+def loading(imgsz: int, batch: int, workers: int) -> Callable[[], int]:
     """Batches as its trainer takes them: floats from 0 to 1."""
     made = loader(imgsz, batch, workers)
-    return sum(len(found["img"].float() / 255) for _ in range(LOADER_EPOCHS) for found in made)
+    return lambda: sum(
+        len(found["img"].float() / 255) for _ in range(LOADER_EPOCHS) for found in made
+    )
 
 
 @cache
@@ -68,21 +69,6 @@ def stepping(name: str, imgsz: int, batch: int) -> Callable[[], int]:
     return step
 
 
-def main() -> None:
-    threads = int(sys.argv[2])
-    torch.set_num_threads(threads)
-    for line in sys.stdin:
-        what, *words = line.split()
-        run: Callable[[], int]
-        if what == "step":
-            run = stepping(words[0], int(words[1]), int(words[2]))
-        else:
-            run = partial(load, *map(int, words))
-            loader(*map(int, words))
-        began = time.perf_counter()
-        images = sum(run() for _ in range(ROUNDS))
-        print("images/s", images / (time.perf_counter() - began), flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    torch.set_num_threads(int(sys.argv[2]))
+    answer_lines({"step": stepping, "loader": loading})

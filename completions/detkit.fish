@@ -44,7 +44,7 @@ complete -c detkit -n '__detkit_is train' -l licence -x -d 'Licence of the weigh
 complete -c detkit -n '__detkit_is train' -l freeze -x -a 'early backbone backbone+neck' -d 'Parts kept as they are (early, backbone or backbone+neck).'
 complete -c detkit -n '__detkit_is train' -l imgsz -x -d 'Input size, N or HEIGHTxWIDTH; else the architecture\'s own.'
 complete -c detkit -n '__detkit_is train' -l epochs -x -d 'Epochs at most; 0 chooses by the number of images (from 0; default: 0).'
-complete -c detkit -n '__detkit_is train' -l batch -x -d 'Images a batch, of all processes together (from 1; default: 8).'
+complete -c detkit -n '__detkit_is train' -l batch -x -d 'Images a batch of all processes; 0: what the GPU holds (from 0; default: 8).'
 complete -c detkit -n '__detkit_is train' -l time-limit -x -d 'Minutes at most; 0 is no limit (from 0; default: 0.0).'
 complete -c detkit -n '__detkit_is train' -l patience -x -d 'Epochs without a better AP before stopping; 0 never stops (from 0; default: 0).'
 complete -c detkit -n '__detkit_is train' -l loggers -x -d 'Trackers to follow the run with: tensorboard, mlflow.'

@@ -11,26 +11,13 @@ from torch import Tensor, nn
 
 from detkit.config import TrainConfig
 from detkit.train import ranks
-from detkit.train.loop import Trainer
-from detkit.train.setup import build_setup
-from detkit.train.stop import StopSignal
 from fixtures.several_ranks import in_ranks
-
-
-def trainer(config: TrainConfig, out: Path) -> Trainer:
-    return Trainer(
-        config,
-        build_setup(config),
-        out,
-        on_progress=lambda _: None,
-        stop=StopSignal(),
-        warn=lambda _: None,
-    )
+from fixtures.trainers import make_trainer
 
 
 def learnt(config: TrainConfig, out: Path, *, frozen: bool) -> tuple[dict[str, Tensor], Tensor]:
     """The gradients of one batch, and its losses."""
-    one = trainer(config, out)
+    one = make_trainer(config, out)
     one.model.train()
     for module in one.model.modules():
         if frozen and isinstance(module, nn.BatchNorm2d):

@@ -10,23 +10,9 @@ from torch import Tensor
 from detkit.config import TrainConfig
 from detkit.data.training.labels import Labels
 from detkit.nn.detector import Detector
-from detkit.train.loop import Trainer
 from detkit.train.loss import LossParts
-from detkit.train.setup import build_setup
 from detkit.train.step import PlainStep
-from detkit.train.stop import StopSignal
-
-
-def make_trainer(config: TrainConfig, out: Path, strategy: type[PlainStep]) -> Trainer:
-    return Trainer(
-        config,
-        build_setup(config),
-        out,
-        on_progress=lambda _: None,
-        stop=StopSignal(),
-        warn=lambda _: None,
-        make_strategy=strategy,
-    )
+from fixtures.trainers import make_trainer
 
 
 def test_a_strategy_learns_each_batch_and_prepares_each_validation(
@@ -43,7 +29,7 @@ def test_a_strategy_learns_each_batch_and_prepares_each_validation(
             assert not averaged.training
             calls.append("validation")
 
-    make_trainer(config, tmp_path, Recorded).run(resume=False)
+    make_trainer(config, tmp_path, make_strategy=Recorded).run(resume=False)
     epochs = [[(epoch, batch) for batch in range(4)] for epoch in range(2)]
     assert calls == [*epochs[0], "validation", *epochs[1], "validation"]
 
@@ -51,7 +37,7 @@ def test_a_strategy_learns_each_batch_and_prepares_each_validation(
 def test_an_auxiliary_loss_is_added_to_the_total_and_to_the_gradients(
     config: TrainConfig, tmp_path: Path
 ) -> None:
-    trainer = make_trainer(config, tmp_path, PlainStep)
+    trainer = make_trainer(config, tmp_path, make_strategy=PlainStep)
     context = trainer.strategy.context  # type: ignore[attr-defined]
     batch = next(iter(trainer.loader.epoch(0)))
     found = []

@@ -3,6 +3,7 @@
 from detkit.config.labelling import LabelConfig
 from detkit.config.resolve import help_lines, read_toml, resolve, settings_by_key, to_toml
 from detkit.config.settings import (
+    AUTO_BATCH,
     AUTO_INIT,
     NO_INIT,
     PATHS_OF_SPLITS,
@@ -20,6 +21,7 @@ from detkit.config.settings import (
 )
 
 __all__ = [
+    "AUTO_BATCH",
     "AUTO_INIT",
     "NO_INIT",
     "PATHS_OF_SPLITS",

@@ -104,6 +104,7 @@ class DistillConfig(Settings):
 
 MAX_AVERAGED = 10
 AUTO_INIT, NO_INIT = "auto", "none"  # beside files and names of starter weights
+AUTO_BATCH = 0  # images a batch that nobody named
 MAX_LICENCE_LENGTH = 200
 
 
@@ -158,7 +159,12 @@ class TrainConfig(Settings):
     epochs: int = setting(
         0, "epochs at most; 0 chooses by the number of images", least=0, most=1_000_000
     )
-    batch: int = setting(8, "images a batch, of all processes together", least=1, most=65536)
+    batch: int = setting(
+        8,
+        "images a batch of all processes; 0: what the GPU holds",
+        least=0,
+        most=65536,
+    )
     time_limit: float = setting(0.0, "minutes at most; 0 is no limit", least=0, most=1e9)
     patience: int = setting(
         0, "epochs without a better AP before stopping; 0 never stops", least=0, most=1_000_000
@@ -216,7 +222,12 @@ class QatConfig(Settings):
     epochs: int = setting(
         3, "epochs; a tenth of those of the float training is usual", least=1, most=1_000_000
     )
-    batch: int = setting(8, "images a batch, of all processes together", least=1, most=65536)
+    batch: int = setting(
+        8,
+        "images a batch of all processes; 0: what the GPU holds",
+        least=0,
+        most=65536,
+    )
     lr: float = setting(
         1e-5, "peak learning rate, a hundredth of the float training's", least=1e-12, most=10
     )
@@ -351,3 +362,11 @@ class SearchConfig(Settings):
     ray: RayConfig = field(default_factory=RayConfig)
     supernet: SupernetConfig = field(default_factory=SupernetConfig)
     train: TrainConfig = field(default_factory=TrainConfig)  # all but what is said above
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.train.batch == AUTO_BATCH:
+            raise UsageError(
+                "train.batch: networks that are compared learn from batches of one size",
+                hint="--set train.batch=8",
+            )

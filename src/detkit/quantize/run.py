@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from detkit.artifact.artifact import Manifest
 from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
 from detkit.core.run_lock import Holder, check_unlocked, killed_note, locked_folder
@@ -42,7 +43,7 @@ from detkit.quantize.qat import (
 from detkit.quantize.request import FloatParent, QuantizeRequest, open_parent
 from detkit.quantize.result import make_manifest, make_report, write_result
 from detkit.quantize.sensitivity import set_quietest_ranges, sqnr_by_group
-from detkit.report import QuantPoint, QuantReport
+from detkit.report import QuantPoint, QuantReport, TrainReport
 from detkit.spec.quant import QuantSpec
 from detkit.train import ranks
 from detkit.train.progress import TrainProgress
@@ -172,17 +173,28 @@ def _take_part(request: QuantizeRequest, stop: StopSignal) -> None:
     with GraphScorer(
         parent.model, parent.manifest, split.records, split.class_names, threads=threads
     ) as scorer:
-        train_quantized(
-            model.eval(),
-            start,
-            parent.model,
-            parent=request.checkpoint,
-            data=parent.folder,
-            config=config,
-            scorer=scorer,
-            run=run,
-        )
+        _train(model.eval(), start, parent, request, scorer, run)
     ranks.leave()
+
+
+def _train(
+    model: QuantizedDetector,
+    start: Manifest,
+    parent: FloatParent,
+    request: QuantizeRequest,
+    scorer: GraphScorer,
+    run: QatRun,
+) -> TrainReport:
+    return train_quantized(
+        model,
+        start,
+        parent.model,
+        parent=request.checkpoint,
+        data=parent.folder,
+        config=request.config,
+        scorer=scorer,
+        run=run,
+    )
 
 
 def planned_steps(request: QuantizeRequest) -> list[str]:
@@ -279,16 +291,7 @@ def train_from(
     log(f"calibrated: AP {before:.4f}; training {config.qat.epochs} epochs from there")
     start = make_manifest(model, parent, request.checkpoint, None)
     begin_run(model, start, run)
-    report = train_quantized(
-        model,
-        start,
-        parent.model,
-        parent=request.checkpoint,
-        data=parent.folder,
-        config=config,
-        scorer=scorer,
-        run=run,
-    )
+    report = _train(model, start, parent, request, scorer, run)
     ranks.leave()  # what follows is done by one process
     if report.stopped_by == "signal":
         return None

@@ -7,6 +7,7 @@ image, so two peaks tell both. Only a GPU is asked: on a CPU the batch is a matt
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -67,13 +68,30 @@ def free_bytes(device: torch.device) -> int:
     return int(free) + torch.cuda.memory_reserved(device)
 
 
-def batch_that_fits(learn: Learn, image_size: tuple[int, int], device: torch.device) -> int:
-    """The batch to train with on a GPU, with some memory to spare; 0 where not even a few fit."""
+def batch_that_fits(
+    learn: Learn, image_size: tuple[int, int], device: torch.device, *, kept_free: int = 0
+) -> int:
+    """The batch to train with on a GPU, with some memory to spare; 0 where not even a few fit.
+
+    Args:
+        kept_free: bytes that a run takes and the steps tried do not.
+    """
     torch.cuda.empty_cache()
     with contextlib.suppress(torch.OutOfMemoryError):
         memory = measure_step(learn, image_size, device)
-        return min(memory.images_within(SHARE * free_bytes(device)), MOST)
+        return min(memory.images_within(SHARE * free_bytes(device) - kept_free), MOST)
     return 0
+
+
+def drawn_labels(images: int, classes: int, image_size: tuple[int, int]) -> Labels:
+    """Boxes anywhere in the (height, width) of each image of a batch."""
+    generator = torch.Generator().manual_seed(0)
+    count, size = images * OBJECTS, torch.tensor([image_size[1], image_size[0]])
+    corners = torch.rand(count, 2, generator=generator) * size * 0.7
+    sides = torch.rand(count, 2, generator=generator) * size * 0.25 + 4
+    row = torch.arange(images).repeat_interleave(OBJECTS)[:, None].float()
+    of_class = torch.randint(classes, (count, 1), generator=generator).float()
+    return certain(torch.cat([row, of_class, corners, corners + sides], dim=1))
 
 
 def does_not_fit(strategy: StepStrategy, images: torch.Tensor) -> TrainingError:
@@ -81,10 +99,7 @@ def does_not_fit(strategy: StepStrategy, images: torch.Tensor) -> TrainingError:
     batch, _, height, width = images.shape
     hint = "a smaller --batch for all processes together, or a smaller --imgsz"
     if not ranks.is_shared():  # alone, as others would wait for the passes tried
-
-        def learn(images: torch.Tensor, labels: Labels) -> None:
-            strategy.learn(images, labels, epoch=0, batch=0)
-
+        learn = functools.partial(strategy.learn, epoch=0, batch=0)
         fits = batch_that_fits(learn, (height, width), images.device)
         hint = f"--batch {fits} fits" if fits else "a smaller --imgsz, or a smaller model"
     return TrainingError(
@@ -96,15 +111,8 @@ def does_not_fit(strategy: StepStrategy, images: torch.Tensor) -> TrainingError:
 def _peak(learn: Learn, images: int, image_size: tuple[int, int], device: torch.device) -> int:
     """The most bytes that torch held on the GPU during one step."""
     height, width = image_size
-    generator = torch.Generator().manual_seed(0)
-    count = images * OBJECTS
-    size = torch.tensor([width, height])
-    corners = torch.rand(count, 2, generator=generator) * size * 0.7
-    sides = torch.rand(count, 2, generator=generator) * size * 0.3 + 4
-    row = torch.arange(images).repeat_interleave(OBJECTS)[:, None]
-    boxes = torch.cat([row, torch.zeros_like(row), corners, corners + sides], dim=1).float()
-    labels = certain(boxes).to(device)
-    batch = torch.rand(images, 3, height, width, generator=generator).to(device)
+    labels = drawn_labels(images, 1, image_size).to(device)
+    batch = torch.rand(images, 3, height, width, device=device)
     torch.cuda.reset_peak_memory_stats(device)
     learn(batch.contiguous(memory_format=torch.channels_last), labels)
     return int(torch.cuda.max_memory_allocated(device))

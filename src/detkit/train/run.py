@@ -31,6 +31,7 @@ from detkit.spec.onnx_description import PRESETS
 from detkit.spec.zoo import ZOO
 from detkit.train import ranks
 from detkit.train.averaging import KEPT_FILES
+from detkit.train.batch_choice import with_batch_of_before, with_chosen_batch
 from detkit.train.epochs import choose_epochs, epochs_note, other_length_note
 from detkit.train.first_weights import DEFAULT_MODEL
 from detkit.train.loggers import EVENT_FILE, TRACKED_RUN, LoggedRun, RunLoggers, logger_names
@@ -235,17 +236,19 @@ def _prepare(config: TrainConfig, folder: Path, *, resume: bool, follow: Follow)
     """Opens all that the run reads, and says what it is."""
     logger_names(config.loggers)  # before minutes of work, not after
     state = read_state(folder / STATE) if resume else None
+    config = with_batch_of_before(config, state)
     if state:
         check_settings(state.inputs, fixed_settings(config), MAY_CHANGE)
     setup = build_setup(config, state.inputs.lineage if state else None)
     assert setup.start is not None
     config = replace(config, init=setup.start.lineage.init)
+    config, batch_notes = with_chosen_batch(config, setup)
     config, notes = with_chosen_epochs(config, setup)
     if state and config.epochs != (before := epochs_before(folder, config)):
         notes = (*notes, other_length_note(before, state, config))
     parts = 1 if syncs_batch_norms(config) else ranks.world()
     check_batch_norms(setup.model, setup.train, config.batch, parts=parts)
-    lines = (*describe_setup(setup, folder), *notes)
+    lines = (*describe_setup(setup, folder), *batch_notes, *notes)
     warnings = (*setup.warnings, *([] if setup.val.is_scorable else [NO_VALIDATION]))
     for line in lines:
         follow.log(line)

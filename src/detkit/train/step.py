@@ -18,7 +18,7 @@ from detkit.config import TrainConfig
 from detkit.data.training.labels import Labels
 from detkit.nn.detector import Detector, RawOutputs
 from detkit.train.loss import DetectionLoss, LossParts
-from detkit.train.precision import LossScaler
+from detkit.train.precision import LossScaler, half_type
 from detkit.train.replica import Replica
 
 
@@ -32,6 +32,20 @@ class StepContext:
     device: torch.device
     scaler: LossScaler
     class_weights: Tensor  # (C,), in the class loss
+
+    @classmethod
+    def of_one_process(
+        cls, model: Detector, config: TrainConfig, device: torch.device
+    ) -> StepContext:
+        """A context of one process, for a network on its device; all classes are as important."""
+        return cls(
+            model=model,
+            replica=Replica(model, sync_norms=False),
+            config=config,
+            device=device,
+            scaler=LossScaler(half_type(config.amp, device), device),
+            class_weights=torch.ones(model.spec.num_classes),
+        )
 
     def autocast(self) -> torch.autocast:
         """The context that forward passes run in."""

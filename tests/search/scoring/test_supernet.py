@@ -39,6 +39,7 @@ from detkit.train.loop import Trainer
 from detkit.train.loss import DetectionLoss
 from detkit.train.stop import StopSignal
 from fixtures.several_ranks import in_ranks
+from fixtures.trainers import make_trainer
 
 COST = Cost(parameters=1, macs=1)
 SPACE = SearchSpace(
@@ -137,6 +138,19 @@ def test_training_cut_short_is_resumed_to_the_same_weights(
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
+def sandwich_trainer(config: SearchConfig, out: Path, *, random_nets: int) -> Trainer:
+    """One that shares weights from its first step on."""
+    settings = training_config(config, SPACE)
+    setup = supernet_setup(config, settings, SPACE)
+    make_strategy = functools.partial(
+        SandwichStep,
+        space=SPACE.for_task(6, (64, 64)),
+        settings=SupernetConfig(largest_first=0, random_nets=random_nets),
+        records=setup.train.records,
+    )
+    return make_trainer(settings, out, setup, make_strategy=make_strategy, uses_all=False)
+
+
 def test_gradient_of_a_step_is_the_sum_over_the_networks(
     config: SearchConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,29 +163,13 @@ def test_gradient_of_a_step_is_the_sum_over_the_networks(
         return whole_assign(*args)
 
     monkeypatch.setattr(DetectionLoss, "assign", assign)
-    settings = training_config(config, SPACE)
-    setup = supernet_setup(config, settings, SPACE)
-    make_strategy = functools.partial(
-        SandwichStep,
-        space=SPACE.for_task(6, (64, 64)),
-        settings=SupernetConfig(largest_first=0, random_nets=0),
-        records=setup.train.records,
-    )
-    trainer = Trainer(
-        settings,
-        setup,
-        tmp_path,
-        on_progress=lambda _: None,
-        stop=StopSignal(),
-        warn=lambda _: None,
-        make_strategy=make_strategy,
-    )
+    trainer = sandwich_trainer(config, tmp_path, random_nets=0)
     twin = copy.deepcopy(trainer.model.train()).train()
     batch = next(iter(trainer.loader.epoch(0)))
     trainer.strategy.learn(batch.images_on(torch.device("cpu")), batch.labels, epoch=0, batch=0)
     assert len(assigned) == 1
 
-    loss = DetectionLoss(settings.loss, (64, 64))
+    loss = DetectionLoss(trainer.config.loss, (64, 64))
     logits, distances = twin(batch.images_on(torch.device("cpu")))
     assignment = loss.assign(logits, distances, batch.labels)
     teacher = logits.detach(), distances.detach()
@@ -191,24 +189,7 @@ def test_two_processes_learn_the_sandwich_of_the_doubled_batch(
     """The last pass leaves weights out; those of the passes before it count all the same."""
 
     def learnt() -> dict[str, Tensor]:
-        settings = training_config(config, SPACE)
-        setup = supernet_setup(config, settings, SPACE)
-        make_strategy = functools.partial(
-            SandwichStep,
-            space=SPACE.for_task(6, (64, 64)),
-            settings=SupernetConfig(largest_first=0, random_nets=1),
-            records=setup.train.records,
-        )
-        trainer = Trainer(
-            settings,
-            setup,
-            tmp_path,
-            on_progress=lambda _: None,
-            stop=StopSignal(),
-            warn=lambda _: None,
-            make_strategy=make_strategy,
-            uses_all=False,
-        )
+        trainer = sandwich_trainer(config, tmp_path, random_nets=1)
         trainer.model.train()
         batch = next(iter(trainer.loader.epoch(0)))
         trainer.strategy.learn(batch.images_on(trainer.device), batch.labels, epoch=0, batch=0)

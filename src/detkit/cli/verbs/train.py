@@ -26,7 +26,7 @@ from detkit.cli.options import (
     settings_given,
 )
 from detkit.cli.training_output import check_resume, shared_run, training_progress
-from detkit.config import TrainConfig
+from detkit.config import AUTO_BATCH, TrainConfig
 from detkit.spec.zoo import ZOO
 
 if TYPE_CHECKING:
@@ -39,6 +39,14 @@ EXAMPLES = {
         "detkit train coco/ --model yolo-nas-n --teacher runs/b/best.safetensors -o runs/c",
     ),
 }
+
+
+def parse_batch(text: str) -> int:
+    """The number of images that `--batch` names; `auto` is 0, which leaves it to detkit."""
+    try:
+        return AUTO_BATCH if text == "auto" else int(text)
+    except ValueError:
+        raise typer.BadParameter(f"'{text}' is neither a number nor auto") from None
 
 
 SETTINGS = SettingsHelp(config="TrainConfig")
@@ -71,7 +79,9 @@ LicenceFlag = Annotated[str | None, field_option(TrainConfig, "licence")]
 FreezeFlag = Annotated[str | None, field_option(TrainConfig, "freeze")]
 ImgszFlag = Annotated[str | None, field_option(TrainConfig, "imgsz")]
 EpochsFlag = Annotated[int | None, field_option(TrainConfig, "epochs")]
-BatchFlag = Annotated[int | None, field_option(TrainConfig, "batch")]
+BatchFlag = Annotated[
+    int | None, field_option(TrainConfig, "batch", metavar="N|auto", parser=parse_batch)
+]
 TimeLimitFlag = Annotated[float | None, field_option(TrainConfig, "time_limit")]
 PatienceFlag = Annotated[int | None, field_option(TrainConfig, "patience")]
 LoggersFlag = Annotated[str | None, field_option(TrainConfig, "loggers", metavar="NAMES")]
