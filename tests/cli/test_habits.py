@@ -33,7 +33,7 @@ def command_of(verb: str) -> VerbCommand:
         ("train", "--data", "DATA is an argument, without a flag: detkit train DATA"),
         ("train", "--pretrained", "--init FILE|NAME"),
         ("train", "--weights", "--init FILE|NAME"),
-        ("train", "--batch-size", "--batch N"),
+        ("train", "--batch-size", "--batch N|auto"),
         ("train", "--img-size", "--imgsz TEXT"),
         ("train", "--project", "--out PATH"),
         ("train", "--exist-ok", "--force"),
