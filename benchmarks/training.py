@@ -19,7 +19,9 @@ The multiply-adds beside the step's figures are those of the deployed networks a
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -150,11 +152,11 @@ def commands(bench: Bench) -> Iterator[Row]:
     images = bench.args.data / "annotations" / "instances_train.json"
     count = images.read_text(encoding="utf-8").count('"file_name"')
     tools: dict[str, tuple[Callable[[int], list[str]], str, dict[str, str]]] = {
-        "ours": (lambda epochs: detkit_train(bench, epochs), rf"\b1/{count // BATCH}\b", {})
+        "ours": (lambda epochs: detkit_train(bench, epochs), rf"\b[1-9]\d*/{count // BATCH}\b", {})
     }
     if bench.yolo_data is not None:
         env = peer_environment(bench.args.peers, bench.args.work)
-        first = rf"\b1/{-(-count // BATCH)}\b"
+        first = rf"\b[1-9]\d*/{-(-count // BATCH)}\b"
         tools["peer"] = (lambda epochs: peer_train(bench, epochs), first, env)
     found: dict[str, list[Watched]] = {name: [] for name in tools}
     for _ in range(bench.args.rounds):
@@ -201,20 +203,22 @@ class Watched:
 
 def watch(command: list[str], first_step: str, env: dict[str, str]) -> Watched:
     """Runs a command; looks for the words of its first step and at the memory of its processes."""
-    began, first, peak = time.perf_counter(), 0.0, 0
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(
-            command, stdout=said, stderr=subprocess.STDOUT, env={**os.environ, **env}
-        )
+    began, first, peak, said = time.perf_counter(), 0.0, 0, ""
+    outer, inner = pty.openpty()  # bars are drawn on terminals alone
+    os.set_blocking(outer, False)
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", **env}
+    with subprocess.Popen(command, stdout=inner, stderr=inner, env=environment) as process:
+        os.close(inner)
         while process.poll() is None:
             time.sleep(POLL_S)
             peak = max(peak, sum(proportional_bytes(pid) for pid in family(process.pid)))
-            if not first:
-                text = os.pread(said.fileno(), 1 << 20, 0).decode(errors="replace")
-                first = time.perf_counter() - began if re.search(first_step, text) else 0.0
-        if process.returncode:
-            said.seek(0)
-            raise SystemExit(said.read().decode(errors="replace")[-2000:])
+            with contextlib.suppress(OSError):  # nothing new, or the terminal's other end closed
+                said += os.read(outer, 1 << 20).decode(errors="replace")
+            if not first and re.search(first_step, said):
+                first = time.perf_counter() - began
+    os.close(outer)
+    if process.returncode:
+        raise SystemExit(said[-2000:])
     return Watched(time.perf_counter() - began, first, peak)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -96,3 +98,18 @@ def test_published_state_dict_keys_without_placeholders() -> None:
     keys = build_detector(ZOO["yolo-nas-s"], "training").state_dict().keys()
     assert len(keys) == 921 - 74
     assert "backbone.stage3.blocks.bottlenecks.4.cv2.branch_1x1.bias" in keys
+
+
+def test_networks_without_weights_do_not_import_the_compiler() -> None:
+    """Torch's meta device imports it for arithmetic, which takes seconds."""
+    code = """
+import sys
+from detkit.nn.detector import build_detector, cost_metrics
+from detkit.spec.zoo import ZOO
+
+for spec in ZOO["yolo-nas-p"], ZOO["yolox-nano"]:
+    build_detector(spec, "deployed"), cost_metrics(spec)
+print(*{"torch._dynamo", "sympy"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stderr

@@ -35,7 +35,9 @@ Sides = int | tuple[int, int]  # of a kernel; two are height and width
 class Fusable(Protocol):
     """A block that can say what single convolution it equals in evaluation mode."""
 
-    def fuse(self) -> nn.Module: ...
+    act: nn.Module
+
+    def fuse(self) -> FusedConv: ...
 
 
 def fuse_inside(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> None:
@@ -48,10 +50,9 @@ def fuse_inside(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> N
 
 
 def fuse_shapes(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> None:
-    """Fuses a network without weights: leaves convolutions of the fused shape, nothing computed.
+    """Fuses a network without weights: nothing is computed, a block's largest kernel has the shape.
 
-    Those of the largest kernels, with a bias. The arithmetic of fusing, on the meta device, takes
-    four times as long.
+    The arithmetic of fusing, on the meta device, takes four times as long, and seconds to import.
     """
     for name, child in module.named_children():
         if not isinstance(child, kind):
@@ -59,16 +60,24 @@ def fuse_shapes(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> N
             continue
         inside = [part for part in child.modules() if isinstance(part, nn.Conv2d)]
         largest = max(inside, key=lambda conv: math.prod(conv.kernel_size))
-        if largest.bias is None:
-            largest.bias = nn.Parameter(largest.weight.new_empty(largest.out_channels))
-        setattr(module, name, largest)
+        bias = largest.weight.new_empty(largest.out_channels)
+        fused = FusedConv(
+            largest.weight,
+            bias,
+            stride=largest.stride[0],
+            act=cast(Fusable, child).act,
+            groups=largest.groups,
+        )
+        setattr(module, name, fused)
 
 
-def conv_macs(conv: nn.Conv2d | nn.ConvTranspose2d, x: Tensor, y: Tensor) -> int:
-    """Multiply-adds of a convolution that makes `y` (B, C, H, W) of `x`."""
+def conv_macs(
+    conv: nn.Conv2d | nn.ConvTranspose2d, before: tuple[int, int], after: tuple[int, int]
+) -> int:
+    """Multiply-adds of a convolution for one image, by (height, width) before and after it."""
     # A transposed convolution touches every input once for each weight of its kernel.
-    batch, _, height, width = (x if isinstance(conv, nn.ConvTranspose2d) else y).shape
-    products = batch * height * width * math.prod(conv.kernel_size)
+    height, width = before if isinstance(conv, nn.ConvTranspose2d) else after
+    products = height * width * math.prod(conv.kernel_size)
     return products * conv.in_channels * conv.out_channels // conv.groups
 
 

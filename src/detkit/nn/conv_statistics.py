@@ -1,7 +1,7 @@
 """The convolutions of a deployed network as numbers: what its latency is made of.
 
-Read from the network itself, run once on the meta device, so that it holds for every kind of block.
-A block that fuses into one convolution is counted as that.
+Read from the network itself, so that it holds for every kind of block. A block that fuses into one
+convolution is counted as that.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from detkit.nn.blocks import conv_macs, fuse_shapes
-from detkit.nn.detector import build_detector, on_convolutions
+from detkit.nn.blocks import conv_macs
+from detkit.nn.detector import Sides, build_detector, on_convolutions
 from detkit.spec.arch import ArchSpec
 
 
@@ -43,12 +41,11 @@ class ConvLayer:
 @functools.lru_cache(maxsize=1024)
 def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     """All convolutions of a deployed network, in the order they run."""
-    model = build_detector(spec, "training").eval()
-    fuse_shapes(model)
+    model = build_detector(spec, "deployed")
     found: list[ConvLayer] = []
 
-    def record(path: str, conv: Any, image: Tensor, output: Tensor) -> None:
-        height, width = output.shape[2:]
+    def record(path: str, conv: Any, before: Sides, after: Sides) -> None:
+        height, width = after
         layer = ConvLayer(
             path=path,
             level=round(spec.image_size[0] / height).bit_length() - 1,
@@ -56,7 +53,7 @@ def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
             c_in=conv.in_channels,
             c_out=conv.out_channels,
             cells=height * width,
-            macs=conv_macs(conv, image, output),
+            macs=conv_macs(conv, before, after),
         )
         found.append(layer)
 

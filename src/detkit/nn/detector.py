@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_inside, fuse_shapes
 from detkit.nn.families import FAMILIES
 from detkit.nn.head import Heads
 from detkit.nn.qarep import REPARAM_BLOCKS
-from detkit.spec.arch import ArchSpec
+from detkit.spec.arch import STRIDES, ArchSpec
 
 
 class RawOutputs(NamedTuple):
@@ -77,34 +78,60 @@ def build_detector(spec: ArchSpec, form: str) -> Detector:
     """A detector in `form` (training or deployed) with unset weights, on the meta device."""
     with torch.device("meta"):
         model = Detector(spec)
-    return fuse(model) if form == "deployed" else model
+    if form == "deployed":
+        fuse_shapes(model.eval())
+        model.requires_grad_(False)
+    return model
 
 
-class _SkipBatchNorm(TorchFunctionMode):
-    """Batch-norm gives its input: on the meta device its shape is all there is.
-
-    Torch takes it apart into many small steps there, which cost four times the rest of a network.
-    """
+class _ShapesOnly(TorchFunctionMode):
+    """Convolutions give zeros of the shape they would give, batch-norms their input."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        return args[0] if func is F.batch_norm else func(*args, **(kwargs or {}))
+        if func is F.batch_norm:
+            return args[0]
+        if func is F.conv2d:
+            x, weight, _, stride, padding, dilation, _ = args
+            form = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+            sides = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in form]
+            return x.new_zeros(1, weight.shape[0], *sides)
+        if func is F.conv_transpose2d:
+            x, weight, _, stride, padding, more, groups, dilation = args
+            form = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+            least = [(n - 1) * s - 2 * p + d * (k - 1) + 1 for n, k, s, p, d in form]
+            sides = list(map(operator.add, least, more))
+            return x.new_zeros(1, weight.shape[1] * groups, *sides)
+        return func(*args, **(kwargs or {}))
 
 
-def on_convolutions(
-    model: nn.Module, spec: ArchSpec, note: Callable[[str, Any, Tensor, Tensor], None]
-) -> None:
-    """Runs one image on the meta device; `note` gets each convolution's path, self, input, output.
+Sides = tuple[int, int]  # height, width
+NoteConvolution = Callable[[str, Any, Sides, Sides], None]  # path, itself, of input, of output
 
-    Works for every kind of block, as they are met in the order they run.
+
+def on_convolutions(model: nn.Module, spec: ArchSpec, note: NoteConvolution) -> None:
+    """Shows `note` each convolution and its sizes for one image, in the order they run.
+
+    Works for every kind of block, and for weights on the meta device. One cell of the largest
+    stride is run, of which every size is a multiple: torch's own meta device takes seconds to
+    import what it needs. The model is of no use afterwards.
     """
+    unset = {name: torch.empty(t.shape, dtype=t.dtype) for name, t in model.state_dict().items()}
+    model.load_state_dict(unset, assign=True)
+    side = STRIDES[-1]
+    rows, columns = (size // side for size in spec.image_size)
+
+    def size_of(maps: Tensor) -> Sides:
+        return maps.shape[2] * rows, maps.shape[3] * columns
+
     for path, module in model.named_modules():
         if isinstance(module, CONVOLUTIONS):
-            hook = functools.partial(note, path)
-            module.register_forward_hook(lambda m, x, y, hook=hook: hook(m, x[0], y))
-    with torch.no_grad(), _SkipBatchNorm():
-        model(torch.empty(1, 3, *spec.image_size, device="meta"))
+            module.register_forward_hook(
+                lambda m, x, y, path=path: note(path, m, size_of(x[0]), size_of(y))
+            )
+    with torch.no_grad(), _ShapesOnly():
+        model(torch.zeros(1, 3, side, side))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +159,7 @@ def cost_of(spec: ArchSpec, form: str = "deployed") -> Cost:
     if form == "deployed":
         fuse_shapes(model, tuple(REPARAM_BLOCKS.values()))
     counted: list[int] = []
-    on_convolutions(model, spec, lambda path, conv, x, y: counted.append(conv_macs(conv, x, y)))
+    on_convolutions(model, spec, lambda _, conv, x, y: counted.append(conv_macs(conv, x, y)))
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Cost(parameters=parameters, macs=sum(counted))
 
