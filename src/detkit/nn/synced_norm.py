@@ -13,8 +13,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-AXES = (0, 2, 3)  # that statistics are taken over
-
 
 class SyncedBatchNorm(nn.BatchNorm2d):
     """A `BatchNorm2d` that trains as if all processes' images were one batch."""
@@ -71,8 +69,9 @@ class _SyncedNorm(torch.autograd.Function):
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        var_c, mean_c = torch.var_mean(x.to(weight.dtype), AXES, correction=0)
-        mean_c, var_c = _together(mean_c, var_c)
+        # torch's own pass for its statistics alone: twenty times as fast as var_mean on a CPU
+        _, mean_c, inverse_c = torch.native_batch_norm(x, weight, bias, None, None, True, 0.0, eps)
+        mean_c, var_c = _together(mean_c, inverse_c.pow(-2) - eps)
         out: Tensor = torch.native_batch_norm(x, weight, bias, mean_c, var_c, False, 0.0, eps)[0]
         ctx.save_for_backward(x, weight, mean_c, var_c)
         ctx.eps = eps
@@ -83,8 +82,8 @@ class _SyncedNorm(torch.autograd.Function):
     def backward(ctx: Any, above: Tensor, *_: Tensor) -> tuple[Tensor | None, Tensor, Tensor, None]:
         """The gradient with fixed statistics, less what moves them: its mean, and along x."""
         x, weight, mean_c, var_c = ctx.saved_tensors
-        dx, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
-            above, x, weight, mean_c, var_c, None, None, False, ctx.eps, [True, True, True]
+        _, dweight, dbias = torch.ops.aten.native_batch_norm_backward(
+            above, x, weight, mean_c, var_c, None, None, False, ctx.eps, [False, True, True]
         )
         if not ctx.needs_input_grad[0]:
             return None, dweight, dbias, None
@@ -93,11 +92,11 @@ class _SyncedNorm(torch.autograd.Function):
         sums /= x.numel() // x.shape[1] * dist.get_world_size()
         mean_of_above_c, mean_along_c = sums
         inverse_c = (var_c + ctx.eps).rsqrt()
-        slope_c = -weight * inverse_c.square() * mean_along_c
-        shift_c = -weight * inverse_c * mean_of_above_c - slope_c * mean_c
-        shape = (1, -1, 1, 1)
-        dx.addcmul_(x.to(dx.dtype), slope_c.view(shape).to(dx.dtype))
-        dx.add_(shift_c.view(shape).to(dx.dtype))
+        scale_c = weight * inverse_c
+        slope_c = -scale_c * inverse_c * mean_along_c
+        shift_c = -scale_c * mean_of_above_c - slope_c * mean_c
+        shift, slope, scale = (c.view(1, -1, 1, 1).to(x.dtype) for c in (shift_c, slope_c, scale_c))
+        dx = torch.addcmul(shift, x, slope).addcmul_(above, scale)
         return dx, dweight, dbias, None
 
 
