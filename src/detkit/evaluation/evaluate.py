@@ -24,6 +24,7 @@ from detkit.artifact.artifact import Parent
 from detkit.core.boxes import EVAL_NMS, Detections, NmsConfig
 from detkit.core.errors import ArtifactError, BackendError, DataError, UsageError, did_you_mean
 from detkit.core.lazy_import import install_hint
+from detkit.core.memory import no_garbage_collection
 from detkit.data.coco.classes import match_classes
 from detkit.data.coco.folder import CocoSplit
 from detkit.data.coco.selection import as_trained
@@ -36,6 +37,7 @@ from detkit.runtime.session import Session, SuppressingSession, detections_of
 
 Floats = npt.NDArray[np.float64]
 
+NO_BOXES = np.zeros((0, 4), np.float32)
 SCORERS = {"fast": "faster-coco-eval", "pycocotools": "pycocotools"}  # -> distribution
 
 
@@ -241,7 +243,8 @@ def _run_scorer(
         coco.createIndex()
         return coco
 
-    with contextlib.redirect_stdout(io.StringIO()):  # both print as they go
+    # both print as they go, and make millions of objects that no collection would free
+    with contextlib.redirect_stdout(io.StringIO()), no_garbage_collection():
         coco_eval = scorer_class(
             index(_truth_entries(records)), index(_found_entries(detections)), "bbox"
         )
@@ -251,41 +254,37 @@ def _run_scorer(
 
 
 def _truth_entries(records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    for image_id, record in enumerate(records, 1):
-        columns = (
-            record.classes + 1,
-            coco_boxes(record.boxes_xyxy),
-            record.area,
-            record.crowd.astype(int),
-        )
-        for class_id, box, area, crowd in zip(*(c.tolist() for c in columns), strict=True):
-            entries.append(
-                {
-                    "id": len(entries) + 1,
-                    "image_id": image_id,
-                    "category_id": class_id,
-                    "bbox": box,
-                    "area": area,
-                    "iscrowd": crowd,
-                }
-            )
-    return entries
+    columns = (
+        _image_ids([len(record.classes) for record in records]),
+        np.concatenate([np.empty(0, np.int64), *(record.classes for record in records)]) + 1,
+        coco_boxes(np.concatenate([NO_BOXES, *(record.boxes_xyxy for record in records)])),
+        np.concatenate([np.empty(0), *(record.area for record in records)]),
+        np.concatenate([np.empty(0, int), *(record.crowd for record in records)]),
+    )
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        {"id": i, "image_id": image, "category_id": k, "bbox": box, "area": area, "iscrowd": crowd}
+        for i, (image, k, box, area, crowd) in enumerate(rows, 1)
+    ]
 
 
 def _found_entries(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    entries: list[dict[str, Any]] = []
-    for image_id, found in enumerate(detections, 1):
-        columns = found.classes + 1, coco_boxes(found.boxes_xyxy), found.scores
-        for class_id, box, score in zip(*(c.tolist() for c in columns), strict=True):
-            entries.append(
-                {
-                    "id": len(entries) + 1,
-                    "image_id": image_id,
-                    "category_id": class_id,
-                    "bbox": box,
-                    "area": box[2] * box[3],
-                    "score": score,
-                }
-            )
-    return entries
+    boxes = coco_boxes(np.concatenate([NO_BOXES, *(found.boxes_xyxy for found in detections)]))
+    columns = (
+        _image_ids([len(found) for found in detections]),
+        np.concatenate([np.empty(0, np.int64), *(found.classes for found in detections)]) + 1,
+        boxes,
+        boxes[:, 2] * boxes[:, 3],
+        np.concatenate([np.empty(0, np.float32), *(found.scores for found in detections)]),
+    )
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    return [
+        {"id": i, "image_id": image, "category_id": k, "bbox": box, "area": area, "score": score}
+        for i, (image, k, box, area, score) in enumerate(rows, 1)
+    ]
+
+
+def _image_ids(counts: Sequence[int]) -> npt.NDArray[np.int64]:
+    """The id, from 1, of the image of each box."""
+    ids: npt.NDArray[np.int64] = np.repeat(np.arange(1, len(counts) + 1), counts)
+    return ids

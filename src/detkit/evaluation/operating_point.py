@@ -3,12 +3,13 @@
 The 12 COCO figures come from pycocotools or its twin (see `evaluate`); neither gives the precision
 and recall of a confidence threshold, which is what somebody who deploys a model has to choose.
 
-Legend: D detections, G ground truths, K classes.
+Legend: D detections, G ground truths, P pairs of one and the other, K classes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from detkit.data.coco.split_reader import ImageRecord
 Floats = npt.NDArray[np.float64]
 
 MATCH_IOU = 0.5
+PAIRS_AT_ONCE = 1_000_000  # whose overlap is computed together
 MAX_PER_CLASS = 100  # detections of an image and class that count, as in COCO
 
 
@@ -92,55 +94,104 @@ def _matched(
     records: Sequence[ImageRecord], detections: Sequence[Detections]
 ) -> tuple[npt.NDArray[np.float32], Indices, npt.NDArray[np.bool_]]:
     """Scores, classes and hits (D,) of all images, without those matched to a crowd."""
-    scores = [np.empty(0, np.float32)]
-    classes = [np.empty(0, np.int64)]
-    hits = [np.empty(0, bool)]
-    for record, found in zip(records, detections, strict=True):
-        first = _first_of_class(found.classes)
-        state = _match_image(record, found, first)
-        counted = first & (state >= 0)
-        scores.append(found.scores[counted])
-        classes.append(found.classes[counted])
-        hits.append(state[counted] > 0)
-    return np.concatenate(scores), np.concatenate(classes), np.concatenate(hits)
+    found = _Boxes.of_all([(d.boxes_xyxy, d.classes) for d in detections])
+    truth = _Boxes.of_all([(r.boxes_xyxy, r.classes) for r in records])
+    scores = np.concatenate([np.empty(0, np.float32), *(d.scores for d in detections)])
+    crowd = np.concatenate([np.empty(0, np.bool_), *(r.crowd for r in records)])
+    state = _match(found, truth, crowd)
+    counted = _first_of_class(found) & (state >= 0)
+    return scores[counted], found.classes[counted], state[counted] > 0
 
 
-def _first_of_class(classes: Indices) -> npt.NDArray[np.bool_]:
-    """Whether each of (D,), best first, is among the first `MAX_PER_CLASS` of its class."""
-    order = np.argsort(classes, kind="stable")
-    ranked = classes[order]
-    rank = np.empty(len(classes), np.int64)
-    rank[order] = np.arange(len(classes)) - np.searchsorted(ranked, ranked, side="left")
+@dataclass(frozen=True)
+class _Boxes:
+    """Boxes (N, 4) xywh of all images, with the image and the class of each."""
+
+    xywh: Floats
+    images: Indices
+    classes: Indices
+
+    @classmethod
+    def of_all(cls, each: Sequence[tuple[npt.NDArray[np.float32], Indices]]) -> _Boxes:
+        """Those of image after image, in the order they are given."""
+        classes = np.concatenate([np.empty(0, np.int64), *(classes for _, classes in each)])
+        boxes = np.concatenate([np.empty((0, 4), np.float32), *(boxes for boxes, _ in each)])
+        images = np.repeat(np.arange(len(each)), [len(classes) for _, classes in each])
+        return cls(coco_boxes(boxes), images, classes)
+
+    def groups(self, classes: int) -> Indices:
+        """A number (N,) for the image and the class together; `classes` is more than any class."""
+        return self.images * classes + self.classes
+
+
+def _first_of_class(found: _Boxes) -> npt.NDArray[np.bool_]:
+    """Whether each of (D,), best first, is among the first `MAX_PER_CLASS` of image and class."""
+    groups = found.groups(_more_than_any(found))
+    order = np.argsort(groups, kind="stable")
+    ranked = groups[order]
+    rank = np.empty(len(groups), np.int64)
+    rank[order] = np.arange(len(groups)) - np.searchsorted(ranked, ranked, side="left")
     return rank < MAX_PER_CLASS
 
 
-def _match_image(
-    record: ImageRecord, found: Detections, first: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int8]:
+def _match(found: _Boxes, truth: _Boxes, crowd_g: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
     """Matches detections: (D,) 1 for a match to a ground truth, -1 to a crowd only, else 0."""
-    state = np.zeros(len(found), np.int8)
-    iou = _coco_iou(coco_boxes(found.boxes_xyxy), coco_boxes(record.boxes_xyxy), record.crowd)
-    same_class = found.classes[:, None] == record.classes
-    d, g = np.nonzero(same_class & (iou >= MATCH_IOU) & first[:, None])
+    d, g, iou = _near_pairs(found, truth, crowd_g)
     # as pycocotools: real ground truths before crowds, then the largest IoU, then the last one
-    order = np.lexsort((-g, -iou[d, g], record.crowd[g], d))
-    taken = record.crowd & False
+    order = np.lexsort((-g, -iou, crowd_g[g], d))
+    state, taken = [0] * len(found.images), [False] * len(truth.images)
+    crowd = crowd_g.tolist()
     for i, j in zip(d[order].tolist(), g[order].tolist(), strict=True):
-        if state[i] == 0 and record.crowd[j]:
+        if state[i] == 0 and crowd[j]:
             state[i] = -1
         elif state[i] == 0 and not taken[j]:
             state[i] = taken[j] = True
-    return state
+    return np.array(state, np.int8)
 
 
-def _coco_iou(found_d4: Floats, truth_g4: Floats, crowd_g: npt.NDArray[np.bool_]) -> Floats:
-    """IoU (D, G) of xywh boxes; for a crowd the union is the detection alone, as COCO has it."""
-    ends_d2, ends_g2 = found_d4[:, :2] + found_d4[:, 2:], truth_g4[:, :2] + truth_g4[:, 2:]
-    starts_d2, starts_g2 = found_d4[:, :2], truth_g4[:, :2]
-    sides = np.minimum(ends_d2[:, None], ends_g2) - np.maximum(starts_d2[:, None], starts_g2)
-    overlap: Floats = np.maximum(sides, 0).prod(axis=2)
-    area_d, area_g = found_d4[:, 2:].prod(axis=1), truth_g4[:, 2:].prod(axis=1)
-    union = np.where(crowd_g, area_d[:, None], area_d[:, None] + area_g - overlap)
+def _near_pairs(
+    found: _Boxes, truth: _Boxes, crowd_g: npt.NDArray[np.bool_]
+) -> tuple[Indices, Indices, Floats]:
+    """The pairs (d, g) of one image and class whose IoU is `MATCH_IOU` at least, and that IoU."""
+    classes = max(_more_than_any(found), _more_than_any(truth))
+    first = np.flatnonzero(_first_of_class(found))
+    wanted, groups = found.groups(classes)[first], truth.groups(classes)
+    order = np.argsort(groups, kind="stable")
+    ranked = groups[order]
+    starts = np.searchsorted(ranked, wanted, side="left")
+    counts = np.searchsorted(ranked, wanted, side="right") - starts
+    pairs = [(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))]
+    for part in _parts_of(counts, PAIRS_AT_ONCE):
+        many = counts[part]
+        d = first[part].repeat(many)
+        within = np.arange(many.sum()) - (np.cumsum(many) - many).repeat(many)
+        g = order[starts[part].repeat(many) + within]
+        iou = _coco_iou(found.xywh[d], truth.xywh[g], crowd_g[g])
+        near = iou >= MATCH_IOU
+        pairs.append((d[near], g[near], iou[near]))
+    d, g, iou = (np.concatenate(columns) for columns in zip(*pairs, strict=True))
+    return d, g, iou
+
+
+def _parts_of(counts: Indices, most: int) -> Iterator[slice]:
+    """Slices of `counts` whose sums are about `most`."""
+    parts = np.cumsum(counts) // most
+    bounds = [*np.flatnonzero(np.diff(parts, prepend=0)).tolist(), len(counts)]
+    for start, stop in itertools.pairwise([0, *bounds]):
+        yield slice(start, stop)
+
+
+def _more_than_any(boxes: _Boxes) -> int:
+    return int(boxes.classes.max(initial=0)) + 1
+
+
+def _coco_iou(found_p4: Floats, truth_p4: Floats, crowd_p: npt.NDArray[np.bool_]) -> Floats:
+    """IoU (P,) of pairs of xywh boxes; for a crowd the union is the detection alone, as in COCO."""
+    ends = np.minimum(found_p4[:, :2] + found_p4[:, 2:], truth_p4[:, :2] + truth_p4[:, 2:])
+    sides = ends - np.maximum(found_p4[:, :2], truth_p4[:, :2])
+    overlap: Floats = np.maximum(sides, 0).prod(axis=1)
+    area_found, area_truth = found_p4[:, 2:].prod(axis=1), truth_p4[:, 2:].prod(axis=1)
+    union = np.where(crowd_p, area_found, area_found + area_truth - overlap)
     np.divide(overlap, union, out=overlap, where=union > 0)
     return overlap
 
