@@ -168,8 +168,11 @@ class TrainLoader:
             sets=None if made.sets is None else torch.from_numpy(made.sets).long(),
             known=self._known,
         )
-        pixels = torch.from_numpy(self._ring_sbhwc[made.slot])
-        pixels = pixels.pin_memory() if self._pin else pixels.clone()
+        ring_bhwc = self._ring_sbhwc[made.slot]
+        if self._pin:
+            pixels = torch.from_numpy(ring_bhwc).pin_memory()
+        else:  # copied by numpy: threads of torch would wait for the cores that workers have
+            pixels = torch.from_numpy(ring_bhwc.copy())
         return Batch(pixels, torch.from_numpy(made.colours), labels)
 
 
