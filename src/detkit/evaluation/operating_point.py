@@ -113,7 +113,7 @@ class _Boxes:
 
     @classmethod
     def of_all(cls, each: Sequence[tuple[npt.NDArray[np.float32], Indices]]) -> _Boxes:
-        """Those of image after image, in the order they are given."""
+        """The boxes of image after image, in the order they are given."""
         classes = np.concatenate([np.empty(0, np.int64), *(classes for _, classes in each)])
         boxes = np.concatenate([np.empty((0, 4), np.float32), *(boxes for boxes, _ in each)])
         images = np.repeat(np.arange(len(each)), [len(classes) for _, classes in each])
