@@ -17,7 +17,7 @@ from torch import Tensor
 
 from detkit.artifact.artifact import read_manifest
 from detkit.artifact.outputs import MARKER, begin_folder
-from detkit.config import QatConfig, QuantizeConfig
+from detkit.config import AUTO_BATCH, QatConfig, QuantizeConfig
 from detkit.core.errors import UsageError
 from detkit.core.run_lock import Holder
 from detkit.data.coco.folder import open_folder
@@ -307,3 +307,8 @@ def test_a_run_is_not_resumed_with_other_settings(whole: Path) -> None:
     other = dataclasses.replace(config, qat=dataclasses.replace(config.qat, distill_cls=0.5))
     with pytest.raises(UsageError, match=r"cannot change qat.distill_cls, 1.0 when it began"):
         goes_on(whole, other, **elsewhere)  # type: ignore[arg-type]
+
+
+def test_nobody_chooses_the_batch_of_a_calibrated_network() -> None:
+    with pytest.raises(UsageError, match=r"qat\.batch: 0 is not within 1\.\.65536"):
+        QatConfig(batch=AUTO_BATCH)

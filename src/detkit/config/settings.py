@@ -222,12 +222,7 @@ class QatConfig(Settings):
     epochs: int = setting(
         3, "epochs; a tenth of those of the float training is usual", least=1, most=1_000_000
     )
-    batch: int = setting(
-        8,
-        "images a batch of all processes; 0: what the GPU holds",
-        least=0,
-        most=65536,
-    )
+    batch: int = setting(8, "images a batch, of all processes together", least=1, most=65536)
     lr: float = setting(
         1e-5, "peak learning rate, a hundredth of the float training's", least=1e-12, most=10
     )

@@ -31,13 +31,12 @@ from detkit.data.coco.selection import as_trained
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
 from detkit.data.image import in_image
-from detkit.evaluation.operating_point import best_f1, boxes_per_class, coco_boxes
+from detkit.evaluation.operating_point import AllBoxes, best_f1, boxes_per_class
 from detkit.report import ClassScore, EvalReport, Figures
 from detkit.runtime.session import Session, SuppressingSession, detections_of
 
 Floats = npt.NDArray[np.float64]
 
-NO_BOXES = np.zeros((0, 4), np.float32)
 SCORERS = {"fast": "faster-coco-eval", "pycocotools": "pycocotools"}  # -> distribution
 
 
@@ -254,13 +253,10 @@ def _run_scorer(
 
 
 def _truth_entries(records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
-    columns = (
-        _image_ids([len(record.classes) for record in records]),
-        np.concatenate([np.empty(0, np.int64), *(record.classes for record in records)]) + 1,
-        coco_boxes(np.concatenate([NO_BOXES, *(record.boxes_xyxy for record in records)])),
-        np.concatenate([np.empty(0), *(record.area for record in records)]),
-        np.concatenate([np.empty(0, int), *(record.crowd for record in records)]),
-    )
+    boxes = AllBoxes.of_all([(record.boxes_xyxy, record.classes) for record in records])
+    areas = np.concatenate([np.empty(0), *(record.area for record in records)])
+    crowds = np.concatenate([np.empty(0, int), *(record.crowd for record in records)])
+    columns = (boxes.images + 1, boxes.classes + 1, boxes.xywh, areas, crowds)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [
         {"id": i, "image_id": image, "category_id": k, "bbox": box, "area": area, "iscrowd": crowd}
@@ -269,22 +265,12 @@ def _truth_entries(records: Sequence[ImageRecord]) -> list[dict[str, Any]]:
 
 
 def _found_entries(detections: Sequence[Detections]) -> list[dict[str, Any]]:
-    boxes = coco_boxes(np.concatenate([NO_BOXES, *(found.boxes_xyxy for found in detections)]))
-    columns = (
-        _image_ids([len(found) for found in detections]),
-        np.concatenate([np.empty(0, np.int64), *(found.classes for found in detections)]) + 1,
-        boxes,
-        boxes[:, 2] * boxes[:, 3],
-        np.concatenate([np.empty(0, np.float32), *(found.scores for found in detections)]),
-    )
+    boxes = AllBoxes.of_all([(found.boxes_xyxy, found.classes) for found in detections])
+    areas = boxes.xywh[:, 2] * boxes.xywh[:, 3]
+    scores = np.concatenate([np.empty(0, np.float32), *(found.scores for found in detections)])
+    columns = (boxes.images + 1, boxes.classes + 1, boxes.xywh, areas, scores)
     rows = zip(*(column.tolist() for column in columns), strict=True)
     return [
         {"id": i, "image_id": image, "category_id": k, "bbox": box, "area": area, "score": score}
         for i, (image, k, box, area, score) in enumerate(rows, 1)
     ]
-
-
-def _image_ids(counts: Sequence[int]) -> npt.NDArray[np.int64]:
-    """The id, from 1, of the image of each box."""
-    ids: npt.NDArray[np.int64] = np.repeat(np.arange(1, len(counts) + 1), counts)
-    return ids

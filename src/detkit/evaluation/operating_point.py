@@ -94,17 +94,18 @@ def _matched(
     records: Sequence[ImageRecord], detections: Sequence[Detections]
 ) -> tuple[npt.NDArray[np.float32], Indices, npt.NDArray[np.bool_]]:
     """Scores, classes and hits (D,) of all images, without those matched to a crowd."""
-    found = _Boxes.of_all([(d.boxes_xyxy, d.classes) for d in detections])
-    truth = _Boxes.of_all([(r.boxes_xyxy, r.classes) for r in records])
+    found = AllBoxes.of_all([(d.boxes_xyxy, d.classes) for d in detections])
+    truth = AllBoxes.of_all([(r.boxes_xyxy, r.classes) for r in records])
     scores = np.concatenate([np.empty(0, np.float32), *(d.scores for d in detections)])
     crowd = np.concatenate([np.empty(0, np.bool_), *(r.crowd for r in records)])
-    state = _match(found, truth, crowd)
-    counted = _first_of_class(found) & (state >= 0)
+    first = _first_of_class(found)
+    state = _match(found, truth, crowd, first)
+    counted = first & (state >= 0)
     return scores[counted], found.classes[counted], state[counted] > 0
 
 
 @dataclass(frozen=True)
-class _Boxes:
+class AllBoxes:
     """Boxes (N, 4) xywh of all images, with the image and the class of each."""
 
     xywh: Floats
@@ -112,7 +113,7 @@ class _Boxes:
     classes: Indices
 
     @classmethod
-    def of_all(cls, each: Sequence[tuple[npt.NDArray[np.float32], Indices]]) -> _Boxes:
+    def of_all(cls, each: Sequence[tuple[npt.NDArray[np.float32], Indices]]) -> AllBoxes:
         """The boxes of image after image, in the order they are given."""
         classes = np.concatenate([np.empty(0, np.int64), *(classes for _, classes in each)])
         boxes = np.concatenate([np.empty((0, 4), np.float32), *(boxes for boxes, _ in each)])
@@ -124,7 +125,7 @@ class _Boxes:
         return self.images * classes + self.classes
 
 
-def _first_of_class(found: _Boxes) -> npt.NDArray[np.bool_]:
+def _first_of_class(found: AllBoxes) -> npt.NDArray[np.bool_]:
     """Whether each of (D,), best first, is among the first `MAX_PER_CLASS` of image and class."""
     groups = found.groups(_more_than_any(found))
     order = np.argsort(groups, kind="stable")
@@ -134,9 +135,14 @@ def _first_of_class(found: _Boxes) -> npt.NDArray[np.bool_]:
     return rank < MAX_PER_CLASS
 
 
-def _match(found: _Boxes, truth: _Boxes, crowd_g: npt.NDArray[np.bool_]) -> npt.NDArray[np.int8]:
+def _match(
+    found: AllBoxes,
+    truth: AllBoxes,
+    crowd_g: npt.NDArray[np.bool_],
+    first_d: npt.NDArray[np.bool_],
+) -> npt.NDArray[np.int8]:
     """Matches detections: (D,) 1 for a match to a ground truth, -1 to a crowd only, else 0."""
-    d, g, iou = _near_pairs(found, truth, crowd_g)
+    d, g, iou = _near_pairs(found, truth, crowd_g, first_d)
     # as pycocotools: real ground truths before crowds, then the largest IoU, then the last one
     order = np.lexsort((-g, -iou, crowd_g[g], d))
     state, taken = [0] * len(found.images), [False] * len(truth.images)
@@ -150,11 +156,14 @@ def _match(found: _Boxes, truth: _Boxes, crowd_g: npt.NDArray[np.bool_]) -> npt.
 
 
 def _near_pairs(
-    found: _Boxes, truth: _Boxes, crowd_g: npt.NDArray[np.bool_]
+    found: AllBoxes,
+    truth: AllBoxes,
+    crowd_g: npt.NDArray[np.bool_],
+    first_d: npt.NDArray[np.bool_],
 ) -> tuple[Indices, Indices, Floats]:
     """The pairs (d, g) of one image and class whose IoU is `MATCH_IOU` at least, and that IoU."""
     classes = max(_more_than_any(found), _more_than_any(truth))
-    first = np.flatnonzero(_first_of_class(found))
+    first = np.flatnonzero(first_d)
     wanted, groups = found.groups(classes)[first], truth.groups(classes)
     order = np.argsort(groups, kind="stable")
     ranked = groups[order]
@@ -181,7 +190,7 @@ def _parts_of(counts: Indices, most: int) -> Iterator[slice]:
         yield slice(start, stop)
 
 
-def _more_than_any(boxes: _Boxes) -> int:
+def _more_than_any(boxes: AllBoxes) -> int:
     return int(boxes.classes.max(initial=0)) + 1
 
 

@@ -29,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
 MakeBlock = Callable[[int, int], nn.Module]  # (in channels, out channels) -> a block of stride 1
 Step = Callable[[int], nn.Module]  # channels -> one step of a CSP layer's long path
 Sides = int | tuple[int, int]  # of a kernel; two are height and width
+MapSize = tuple[int, int]  # height and width of a map of features
 
 
 @runtime_checkable
@@ -71,10 +72,8 @@ def fuse_shapes(module: nn.Module, kind: type | tuple[type, ...] = Fusable) -> N
         setattr(module, name, fused)
 
 
-def conv_macs(
-    conv: nn.Conv2d | nn.ConvTranspose2d, before: tuple[int, int], after: tuple[int, int]
-) -> int:
-    """Multiply-adds of a convolution for one image, by (height, width) before and after it."""
+def conv_macs(conv: nn.Conv2d | nn.ConvTranspose2d, before: MapSize, after: MapSize) -> int:
+    """Multiply-adds of a convolution for one image, by the maps before and after it."""
     # A transposed convolution touches every input once for each weight of its kernel.
     height, width = before if isinstance(conv, nn.ConvTranspose2d) else after
     products = height * width * math.prod(conv.kernel_size)

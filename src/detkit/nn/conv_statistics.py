@@ -11,8 +11,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from detkit.nn.blocks import conv_macs
-from detkit.nn.detector import Sides, build_detector, on_convolutions
+from detkit.nn.blocks import MapSize, conv_macs
+from detkit.nn.detector import build_detector, on_convolutions
 from detkit.spec.arch import ArchSpec
 
 
@@ -44,7 +44,7 @@ def conv_layers(spec: ArchSpec) -> tuple[ConvLayer, ...]:
     model = build_detector(spec, "deployed")
     found: list[ConvLayer] = []
 
-    def record(path: str, conv: Any, before: Sides, after: Sides) -> None:
+    def record(path: str, conv: Any, before: MapSize, after: MapSize) -> None:
         height, width = after
         layer = ConvLayer(
             path=path,

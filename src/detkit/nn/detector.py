@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from detkit.nn.blocks import CONVOLUTIONS, conv_macs, fuse_inside, fuse_shapes
+from detkit.nn.blocks import CONVOLUTIONS, MapSize, conv_macs, fuse_inside, fuse_shapes
 from detkit.nn.families import FAMILIES
 from detkit.nn.head import Heads
 from detkit.nn.qarep import REPARAM_BLOCKS
@@ -106,8 +106,7 @@ class _ShapesOnly(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-Sides = tuple[int, int]  # height, width
-NoteConvolution = Callable[[str, Any, Sides, Sides], None]  # path, itself, of input, of output
+NoteConvolution = Callable[[str, Any, MapSize, MapSize], None]  # path, itself, of input, of output
 
 
 def on_convolutions(model: nn.Module, spec: ArchSpec, note: NoteConvolution) -> None:
@@ -122,7 +121,7 @@ def on_convolutions(model: nn.Module, spec: ArchSpec, note: NoteConvolution) -> 
     side = STRIDES[-1]
     rows, columns = (size // side for size in spec.image_size)
 
-    def size_of(maps: Tensor) -> Sides:
+    def size_of(maps: Tensor) -> MapSize:
         return maps.shape[2] * rows, maps.shape[3] * columns
 
     for path, module in model.named_modules():
