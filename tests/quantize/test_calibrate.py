@@ -70,6 +70,16 @@ def test_images_are_spread_over_all(records: Sequence[ImageRecord], count: int) 
         assert np.ptp(np.diff(places)) <= 1
 
 
+def test_other_seeds_draw_one_of_each_stretch(records: Sequence[ImageRecord]) -> None:
+    eight = records[:8]
+    drawn = [subsample_evenly(eight, 4, seed=seed) for seed in range(1, 9)]
+    places = [[eight.index(record) for record in chosen] for chosen in drawn]
+    assert any(other != places[0] for other in places)
+    assert all([place // 2 for place in chosen] == [0, 1, 2, 3] for chosen in places)
+    assert subsample_evenly(eight, 4, seed=1) == drawn[0]
+    assert subsample_evenly(eight, 8, seed=3) == tuple(eight)
+
+
 def test_more_than_there_are_is_all_of_them(records: Sequence[ImageRecord]) -> None:
     assert subsample_evenly(records, 1000) == tuple(records)
 

@@ -258,7 +258,7 @@ class QuantizeConfig(Settings):
     )
     max_dropped: float = setting(0.01, "share of a split that may be unusable", least=0, most=1)
     seed: int = setting(
-        0, "seed of the order and the augmentation of training", least=0, most=MAX_SEED
+        0, "which images calibrate (0: evenly spread); order of training", least=0, most=MAX_SEED
     )
     device: str = setting("cpu", "device of training: auto, cpu, cuda or cuda:N")
     threads: int = setting(0, "CPU threads; 0 is all", least=0, most=4096)

@@ -27,16 +27,26 @@ Hook = Callable[[nn.Module, tuple[Tensor, ...]], None]
 INPUT = "quantizer"  # the path of the input's: images are bytes, so its range is known
 
 
-def subsample_evenly(records: Sequence[ImageRecord], count: int) -> tuple[ImageRecord, ...]:
+def subsample_evenly(
+    records: Sequence[ImageRecord], count: int, *, seed: int = 0
+) -> tuple[ImageRecord, ...]:
     """Takes at most `count` records, evenly spread over all.
+
+    Args:
+        seed: other than 0: one is drawn of each of `count` equal stretches, in their order.
 
     Raises:
         DataError: there are none.
     """
     if not records:
         raise DataError("no images to calibrate on: the training split is empty")
-    indices = np.linspace(0, len(records) - 1, min(count, len(records)))
-    return tuple(records[int(index)] for index in indices.round())
+    count = min(count, len(records))
+    if seed and count < len(records):
+        edges = np.linspace(0, len(records), count + 1).astype(int)
+        indices = np.random.default_rng(seed).integers(edges[:-1], edges[1:])
+    else:
+        indices = np.linspace(0, len(records) - 1, count).round().astype(int)
+    return tuple(records[index] for index in indices)
 
 
 def images_digest(records: Sequence[ImageRecord]) -> str:

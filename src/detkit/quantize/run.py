@@ -254,7 +254,9 @@ def calibrated(
         DataError: images that no range can be taken from.
     """
     config = request.config
-    records = subsample_evenly(parent.folder.splits["train"].records, config.images)
+    records = subsample_evenly(
+        parent.folder.splits["train"].records, config.images, seed=config.seed
+    )
     log(f"calibrating on {len(records)} of the training images")
     quant = QuantSpec(
         weight_bits=config.weight_bits,

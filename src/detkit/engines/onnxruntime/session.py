@@ -112,7 +112,12 @@ def precision_of_convolutions(path: Path) -> dict[str, int]:
         options = _options(SessionOptions(threads=1))
         options.optimized_model_filepath = str(optimised)
         ort.InferenceSession(read_onnx(path), options, providers=[CPU])
-        operators = Counter(_operators(bytes_of(optimised)))
+        return convolutions_in(bytes_of(optimised))
+
+
+def convolutions_in(optimised: bytes) -> dict[str, int]:
+    """How many convolutions of a graph that ONNX Runtime optimised run in which precision."""
+    operators = Counter(_operators(optimised))
     counts: Counter[str] = Counter()
     for operator, precision in _CONVOLUTIONS.items():
         counts[precision] += operators[operator]
