@@ -130,7 +130,7 @@ def ours(
     asked = ("--images", CALIBRATION_IMAGES, "--threads", threads, "--seed", seed)
     report = json.loads(
         detkit("quantize", "--int8", subject.checkpoint, "--data", subject.data, *flags,
-               *map(str, asked), "--allow-slower", "-o", out, "--json")
+               *map(str, asked), "-o", out, "--json")
     )  # fmt: skip
     yield {
         "name": f"detkit {method} in torch",
