@@ -11,7 +11,7 @@ _detkit() {
         ((COMP_CWORD > 2)) && verb+=" ${COMP_WORDS[2]}" ;;
     esac
     if ((COMP_CWORD == 1)) || [[ $verb == help ]]; then
-        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench compare advise profile search predict import info report data help --help --version' -- "$cur"))
+        COMPREPLY=($(compgen -W 'train eval reparam quantize export bench compare advise profile search predict import info checks report data help --help --version' -- "$cur"))
         return
     fi
     if ((COMP_CWORD <= at)); then
@@ -210,6 +210,7 @@ _detkit() {
     'data label') flags='--model --out --annotations --classes --score --score-of --iou --max-boxes --unmapped --human-classes --split --val-share --link --sheets --outputs --runtime --device --threads --config --set --force --json --quiet --verbose --help' ;;
     'data synth') flags='--out --train --val --test --size --kind --classes --seed --force --quiet --verbose --help' ;;
     'info') flags='--accept-edits --json --help' ;;
+    'checks') flags='--json --help' ;;
     'report') flags='--out --help' ;;
     esac
     COMPREPLY=($(compgen -W "$flags" -- "$cur"))

@@ -21,10 +21,11 @@ complete -c detkit -n '__detkit_at 1' -a search -d 'Search architectures for thi
 complete -c detkit -n '__detkit_at 1' -a predict -d 'Draw a model\'s boxes on images.'
 complete -c detkit -n '__detkit_at 1' -a import -d 'Turn a YOLO-NAS or YOLOX file into a detkit checkpoint.'
 complete -c detkit -n '__detkit_at 1' -a info -d 'Say what a file is: its architecture, parents, figures.'
+complete -c detkit -n '__detkit_at 1' -a checks -d 'Say what this installation can do here.'
 complete -c detkit -n '__detkit_at 1' -a report -d 'Make one HTML page of a run folder.'
 complete -c detkit -n '__detkit_at 1' -a data -d 'check, convert, label, synth: see `detkit data`.'
 complete -c detkit -n '__detkit_at 1' -a help -d 'Show the help of a verb.'
-complete -c detkit -n '__detkit_is help; and __detkit_at 2' -a 'train eval reparam quantize export bench compare advise profile search predict import info report data help'
+complete -c detkit -n '__detkit_is help; and __detkit_at 2' -a 'train eval reparam quantize export bench compare advise profile search predict import info checks report data help'
 complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a check -d 'List every fault of a COCO folder.'
 complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a convert -d 'Make a COCO folder of VOC, YOLO or COCO labels.'
 complete -c detkit -n '__detkit_is data; and __detkit_at 2' -a label -d 'Make a COCO folder of the boxes a model finds.'
@@ -309,6 +310,8 @@ complete -c detkit -n '__detkit_is info' -l accept-edits -d 'Take a JSON file as
 complete -c detkit -n '__detkit_is info' -l json -d 'Print the report as one JSON object.'
 complete -c detkit -n '__detkit_is info' -s h -l help -d 'Show this text.'
 complete -c detkit -n '__detkit_is info' -F
+complete -c detkit -n '__detkit_is checks' -l json -d 'Print the report as one JSON object.'
+complete -c detkit -n '__detkit_is checks' -s h -l help -d 'Show this text.'
 complete -c detkit -n '__detkit_is report' -s o -l out -r -F -d 'Where to write; the name is yours.'
 complete -c detkit -n '__detkit_is report' -s h -l help -d 'Show this text.'
 complete -c detkit -n '__detkit_is report' -F

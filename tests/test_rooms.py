@@ -30,7 +30,7 @@ STEPS = (
     ("timing",),
     ("export", "inspection"),
     ("engines", "pages"),
-    ("bench", "evaluation", "importing", "labelling", "predict", "reparam"),
+    ("bench", "checks", "evaluation", "importing", "labelling", "predict", "reparam"),
     ("api",),
     ("train",),
     ("quantize",),

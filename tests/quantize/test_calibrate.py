@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from detkit.core.errors import DataError
+from detkit.core.errors import ArtifactError, DataError
 from detkit.data.coco.folder import open_folder
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.draw import save_image
@@ -22,6 +22,7 @@ from detkit.quantize.calibrate import (
     MAX_SAMPLE,
     CalibrationStats,
     _watching,
+    collapsed,
     collect_stats,
     correct_biases,
     images_digest,
@@ -30,6 +31,7 @@ from detkit.quantize.calibrate import (
     set_ranges,
     subsample_evenly,
 )
+from detkit.quantize.histogram import Histogram
 
 
 @pytest.fixture
@@ -217,3 +219,43 @@ def test_correcting_biases_brings_mean_outputs_nearer_to_float(
     before = mean_error()
     correct_biases(int8_model, found)
     assert mean_error() < before
+
+
+# --- what no range can be taken from -------------------------------------------------------------
+
+
+def seen(**values: float) -> CalibrationStats:
+    """Statistics of tensors that hold one value and zeros."""
+    found = CalibrationStats()
+    for path, value in values.items():
+        found.histograms[path] = histogram = Histogram()
+        sample = np.array([0, value], np.float32)
+        histogram.add(float(sample.min()), float(sample.max()), sample)
+    return found
+
+
+def test_tensors_of_zeros_are_named(int8_model: Any, batches: list[Any]) -> None:
+    assert collapsed(collect_stats(int8_model, batches)) == []
+    assert collapsed(seen(a=1, b=0, c=-2)) == ["b"]
+
+
+def test_a_network_that_gives_zeros_is_refused(int8_model: Any, batches: list[Any]) -> None:
+    with pytest.raises(ArtifactError, match=r"2 of 4 tensors are zero .* \(b, "):
+        collapsed(seen(a=1, b=0, c=-2, d=0))
+    for parameter in int8_model.parameters():
+        parameter.data.zero_()
+    with pytest.raises(ArtifactError, match="tensors are zero on all calibration images"):
+        collapsed(collect_stats(int8_model, batches))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_network_that_gives_no_numbers_is_refused(
+    int8_model: Any, batches: list[Any], value: float
+) -> None:
+    next(int8_model.parameters()).data.fill_(value)
+    with pytest.raises(ArtifactError, match="gives NaN or Inf at"):
+        collapsed(collect_stats(int8_model, batches))
+    found = seen(a=value)
+    found.histograms["a"].add(0.0, 1.0, np.array([0, 1], np.float32))
+    with pytest.raises(ArtifactError, match="gives NaN or Inf at 1 of 1 tensors"):
+        collapsed(found)

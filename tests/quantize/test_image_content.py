@@ -8,7 +8,6 @@ import pytest
 from PIL import Image
 
 from detkit.core.errors import DataError
-from detkit.data.coco.annotations import no_boxes
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.quantize.image_content import ImageContent
 from detkit.spec.preprocess import Preprocess
@@ -16,11 +15,15 @@ from detkit.spec.preprocess import Preprocess
 NATIVE = Preprocess(size=(64, 64), fit=(64, 64))
 
 
-def records(folder: Path, images: Sequence[np.ndarray]) -> list[ImageRecord]:
+def records(
+    folder: Path, images: Sequence[np.ndarray], *, boxes: Sequence[int] = ()
+) -> list[ImageRecord]:
+    """Writes images; each has one box, or as many as `boxes` says."""
     found = []
     for number, pixels in enumerate(images):
         path = folder / f"{number}.png"
         Image.fromarray(pixels).save(path)
+        count = boxes[number] if boxes else 1
         found.append(
             ImageRecord(
                 image_id=number,
@@ -28,17 +31,24 @@ def records(folder: Path, images: Sequence[np.ndarray]) -> list[ImageRecord]:
                 file_name=path.name,
                 width=pixels.shape[1],
                 height=pixels.shape[0],
-                **vars(no_boxes()),
+                boxes_xyxy=np.tile(np.array([2, 2, 20, 20], np.float32), (count, 1)),
+                classes=np.zeros(count, np.int64),
+                crowd=np.zeros(count, bool),
+                area=np.full(count, 324.0),
+                scores=np.ones(count, np.float32),
             )
         )
     return found
 
 
 def warnings(
-    folder: Path, images: Sequence[np.ndarray], preprocess: Preprocess = NATIVE
+    folder: Path,
+    images: Sequence[np.ndarray],
+    preprocess: Preprocess = NATIVE,
+    boxes: Sequence[int] = (),
 ) -> list[str]:
-    content = ImageContent(preprocess)
-    assert sum(len(batch) for batch in content.load(records(folder, images), 4)) == len(images)
+    content, found = ImageContent(preprocess), records(folder, images, boxes=boxes)
+    assert sum(len(batch) for batch in content.load(found, 4)) == len(images)
     return content.warnings()
 
 
@@ -70,3 +80,10 @@ def test_images_of_one_colour_alone_are_refused(tmp_path: Path) -> None:
 def test_copies_of_one_scene_and_few_images_are_told(tmp_path: Path) -> None:
     assert "12 calibration images show 1 different" in warnings(tmp_path, [scene(0)] * 12)[0]
     assert "from 1 different images" in warnings(tmp_path, [scene(0)])[0]
+
+
+def test_images_without_boxes_are_told_where_they_are_most(tmp_path: Path) -> None:
+    scenes = [scene(seed) for seed in range(8)]
+    assert warnings(tmp_path, scenes, boxes=[1, 0] * 4) == []
+    (text,) = warnings(tmp_path, scenes, boxes=[2, 0, 1, 0, 0, 0, 0, 1])
+    assert text.startswith("5 of 8 calibration images have no boxes")

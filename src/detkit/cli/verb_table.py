@@ -72,5 +72,6 @@ VERBS = {
     "info": Verb(
         "detkit.cli.verbs.info:info", "Say what a file is: its architecture, parents, figures."
     ),
+    "checks": Verb("detkit.cli.verbs.checks:checks", "Say what this installation can do here."),
     "report": Verb("detkit.cli.verbs.report:report", "Make one HTML page of a run folder."),
 }

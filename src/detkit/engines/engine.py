@@ -40,6 +40,8 @@ class Engine:
         int8_noise_share: how far its INT8 graph may stray, as a share of the noise of INT8 itself.
         concurrent: whether several sessions may run in threads beside each other.
         nms_of_int8_onnx: why an INT8 ONNX file with NMS is refused; empty where it is not.
+        measured: the oldest and the newest version that INT8 files were measured on.
+        caveats: version -> what is known to be slow or wrong with it.
     """
 
     name: str
@@ -61,6 +63,8 @@ class Engine:
     int8_noise_share: float = 2.0
     concurrent: bool = False
     nms_of_int8_onnx: str = ""
+    measured: tuple[str, str] | None = None
+    caveats: tuple[tuple[str, str], ...] = ()
 
     @property
     def package(self) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from detkit.artifact.artifact import sha256_of
 from detkit.core.boxes import Array
-from detkit.core.errors import DataError
+from detkit.core.errors import ArtifactError, DataError
 from detkit.core.serialization import digest_of
 from detkit.data.coco.split_reader import ImageRecord
 from detkit.data.eval_loader import eval_batches
@@ -95,6 +95,30 @@ def set_ranges(
         quantizer.set_range(low, high)
         methods[method] += 1
     return dict(methods)
+
+
+def collapsed(found: CalibrationStats) -> list[str]:
+    """Paths of the quantizers that saw nothing but zeros: no range can be taken from those.
+
+    Raises:
+        ArtifactError: that is at least half of them, or values are NaN or infinite.
+    """
+    bounds = {path: (seen.low, seen.high) for path, seen in found.histograms.items()}
+    endless = [path for path, pair in bounds.items() if not np.isfinite(pair).all()]
+    if endless:
+        raise ArtifactError(
+            f"the network gives NaN or Inf at {len(endless)} of {len(bounds)} tensors"
+            f" ({endless[0]}, ...)",
+            hint="detkit eval scores the float checkpoint",
+        )
+    zeros = [path for path, pair in bounds.items() if pair == (0.0, 0.0)]
+    if zeros and 2 * len(zeros) >= len(bounds):
+        raise ArtifactError(
+            f"{len(zeros)} of {len(bounds)} tensors are zero on all calibration images"
+            f" ({zeros[0]}, ...): the network sees nothing in them",
+            hint="detkit eval scores the float checkpoint",
+        )
+    return zeros
 
 
 def correct_biases(model: QuantizedDetector, found: CalibrationStats) -> None:

@@ -24,7 +24,10 @@ SMALLEST_SHARE = 0.2  # of the largest value, that a search goes down to
 
 
 class Histogram:
-    """Counts of values between -`reach` and `reach`, which doubles when a value lies beyond."""
+    """Counts of values between -`reach` and `reach`, which doubles when a value lies beyond.
+
+    `low` and `high` are NaN for good once a value was not finite.
+    """
 
     def __init__(self) -> None:
         self.low = self.high = 0.0
@@ -33,6 +36,9 @@ class Histogram:
 
     def add(self, low: float, high: float, sample: npt.NDArray[np.float32]) -> None:
         """Counts `sample` of a tensor whose true bounds are `low` and `high`."""
+        if not np.isfinite([low, high]).all():
+            self.low = self.high = np.nan
+            return
         self.low, self.high = min(self.low, low), max(self.high, high)
         largest = max(high, -low)
         if self.reach == 0:

@@ -1,4 +1,4 @@
-"""Whether images can be calibrated on: blank ones and copies of one another give no ranges."""
+"""Whether images can be calibrated on: blank ones, copies and mere backgrounds give no ranges."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class ImageContent:
         self._preprocess = preprocess
         self._thumbnails: list[Array] = []
         self._blank: list[str] = []
+        self._without_boxes = 0
 
     def load(self, records: Sequence[ImageRecord], batch_size: int) -> Iterator[Array]:
         """Yields the images as batches (B, 3, H, W) float32, as the network takes them."""
@@ -34,6 +35,7 @@ class ImageContent:
                 batch.images, batch.letterboxes, batch.records, strict=True
             ):
                 self._count(self._levels(image, box), record.file_name)
+                self._without_boxes += not len(record.boxes_xyxy)
             yield batch.images
 
     def warnings(self) -> list[str]:
@@ -60,6 +62,11 @@ class ImageContent:
         elif distinct < FEW:
             found.append(
                 f"ranges are taken from {distinct} different images; 100 and more are usual"
+            )
+        if 2 * self._without_boxes > total:
+            found.append(
+                f"{self._without_boxes} of {total} calibration images have no boxes: "
+                "ranges of objects are those of the others"
             )
         return found
 

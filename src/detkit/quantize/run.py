@@ -22,6 +22,7 @@ from detkit.machine.fingerprint import usable_cpus
 from detkit.nn.quantization.quantized import QuantizedDetector
 from detkit.quantize.calibrate import (
     CalibrationStats,
+    collapsed,
     collect_stats,
     correct_biases,
     images_digest,
@@ -252,6 +253,7 @@ def calibrated(
 
     Raises:
         DataError: images that no range can be taken from.
+        ArtifactError: a network that no range can be taken from.
     """
     config = request.config
     records = subsample_evenly(
@@ -270,6 +272,8 @@ def calibrated(
     stats = collect_stats(model, content.load(records, BATCH_SIZE))
     for text in content.warnings():
         warn(text)
+    if zeros := collapsed(stats):
+        warn(f"{len(zeros)} tensors are zero on all calibration images ({zeros[0]}, ...)")
     methods = set_ranges(model, stats, config.calibrator)
     if config.bias_correction:
         correct_biases(model, stats)

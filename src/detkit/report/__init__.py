@@ -6,6 +6,7 @@ The same record is printed with `--json` and written to disk. None means "not ap
 
 from detkit.report.accuracy import ClassScore, EvalReport, Figures
 from detkit.report.advice import AdviceReport, Variant
+from detkit.report.checks import ChecksReport, EngineCheck
 from detkit.report.comparison import ComparedFile, ComparedModel, CompareReport
 from detkit.report.conversion import ConversionReport, Difference
 from detkit.report.data import DataReport, Fault, SourceCounts, SplitReport, Suspicion
@@ -34,6 +35,7 @@ __all__ = [
     "BaselineComparison",
     "BenchReport",
     "Change",
+    "ChecksReport",
     "ClassScore",
     "CompareReport",
     "ComparedFile",
@@ -43,6 +45,7 @@ __all__ = [
     "Difference",
     "DoubtfulImage",
     "EndToEnd",
+    "EngineCheck",
     "EngineFigures",
     "EvalReport",
     "Fault",

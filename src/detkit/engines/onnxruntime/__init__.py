@@ -18,4 +18,6 @@ ENGINE = Engine(
     qdq_form="detkit.export.qdq:bytes_form",
     int8_engine="onnxruntime",
     concurrent=True,
+    measured=("1.18.1", "1.32.0"),
+    caveats=(("1.21.1", "its INT8 graphs give other sums than those of all other versions"),),
 )

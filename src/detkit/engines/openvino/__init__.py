@@ -18,5 +18,6 @@ ENGINE = Engine(
     qdq_form="detkit.export.qdq:traced_form",
     int8_engine="openvino",
     concurrent=True,
+    measured=("2024.6.0", "2026.4.1"),
     nms_of_int8_onnx=("OpenVINO 2026.4 gives other boxes when it reads an INT8 ONNX file with NMS"),
 )
