@@ -2,21 +2,20 @@
 
     python benchmarks/quantize.py speed [--models yolo-nas-n,yolo-nas-s] [--sizes 320,640] [-o F]
     python benchmarks/quantize.py accuracy CKPT DATA [CKPT DATA ...] [--seeds 0 1 2] [-o F]
-    python benchmarks/quantize.py rivals CKPT.int8 FILE... --imgsz 640 [-o F]
+    python benchmarks/quantize.py rivals MODEL FILE... --imgsz 640 [-o F]
 
 `speed` times networks with fresh weights on one thread, INT8 in turns with float, on ONNX Runtime
 and OpenVINO: the ratio of the fastest tenths of the runs, which a busy machine disturbs least,
 beside that of the medians. `accuracy` quantizes each checkpoint by `detkit quantize` with the
 calibration images of each seed, with `--epochs` also by training, scores every graph on the test
 and the validation split, and does the same with ONNX Runtime's own static quantization and with
-NNCF (where that is installed) from the same float ONNX. `rivals` times an INT8 checkpoint of ours
-on both engines in turns with other INT8 files (.xml or .onnx of any tool, one input of its size).
+NNCF (where that is installed) from the same float ONNX. `rivals` times a network of ours in INT8
+(fresh weights, 80 classes) on both engines in turns with INT8 files (.xml or .onnx) of other tools.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import functools
 import tempfile
 from collections.abc import Iterator
@@ -25,20 +24,17 @@ from typing import Any
 
 import numpy as np
 from in_turns import ONE_THREAD, Call, caller, ratios, time_in_turns
-from int8_files import fresh_files, manifest_of
+from int8_files import fresh_files
 from quantize_accuracy import accuracy, compiled, drop_table
 from rows import Row, add_out_argument, show_rows
 
 from detkit.data.coco.folder import synthetic_images
 from detkit.engines import measuring_engines
 from detkit.engines.coverage import coverage
-from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
 from detkit.engines.openvino.api import the_core
-from detkit.export.graph import build_graph, write_onnx
-from detkit.nn.checkpoint import load_checkpoint
 from detkit.spec.preprocess import Preprocess
-from detkit.spec.zoo import with_task
+from detkit.spec.zoo import ZOO
 
 ENGINES = measuring_engines()
 
@@ -85,27 +81,20 @@ def speed_of(name: str, size: int, *, rounds: int) -> Iterator[Row]:
 
 def rivals(args: argparse.Namespace) -> Iterator[Row]:
     """Ours on each engine, and each other file on OpenVINO (.xml) or both (.onnx)."""
-    size = (args.imgsz, args.imgsz)
-    model, manifest = load_checkpoint(args.checkpoint)
-    preprocess = manifest.preprocess.resized(size)
-    spec = with_task(manifest.arch, manifest.arch.num_classes, size)
-    manifest = dataclasses.replace(manifest_of(spec, preprocess), class_names=manifest.class_names)
-    images = synthetic_images(preprocess, 1)
+    images = synthetic_images(Preprocess.filling((args.imgsz, args.imgsz)), 1)
     calls: dict[str, Call] = {}
     with tempfile.TemporaryDirectory() as folder:
-        raw = build_graph(model.eval(), manifest)
-        for engine in ENGINES:
-            path = Path(folder) / f"{engine}.onnx"
-            write_onnx(for_engine(raw, engine), manifest, path)
+        files = fresh_files(args.model, args.imgsz, Path(folder))
+        for engine, path in files.int8.items():
             session = open_session(path, engine=engine, session_options=ONE_THREAD)
-            calls[f"{args.checkpoint.name} {engine}"] = caller(session, images)
+            calls[f"{args.model} {engine}"] = caller(session, images)
         for file in args.files:
             request = compiled(the_core().read_model(file)).create_infer_request()
             calls[f"{file.name} openvino"] = functools.partial(request.infer, [images])
             if file.suffix == ".onnx":
                 calls[f"{file.name} onnxruntime"] = plain_onnx(file, images)
         times = time_in_turns(calls, rounds=args.rounds)
-    best = min(np.percentile(times[f"{args.checkpoint.name} {e}"], 10) for e in ENGINES)
+    best = min(np.percentile(times[f"{args.model} {e}"], 10) for e in ENGINES)
     for name, taken in times.items():
         yield {
             "name": name,
@@ -140,7 +129,7 @@ def main() -> None:
     commands["accuracy"].add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     commands["accuracy"].add_argument("--epochs", type=int, default=0, help="of QAT; 0: without")
     commands["accuracy"].add_argument("--threads", type=int, default=0)
-    commands["rivals"].add_argument("checkpoint", type=Path)
+    commands["rivals"].add_argument("model", choices=ZOO)
     commands["rivals"].add_argument("files", type=Path, nargs="+")
     commands["rivals"].add_argument("--imgsz", type=int, default=640)
     for command in commands.values():
