@@ -173,6 +173,7 @@ _detkit() {
     'data label --runtime') COMPREPLY=($(compgen -W 'torch onnxruntime openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
     'quantize --target') COMPREPLY=($(compgen -W 'onnxruntime openvino' -- "$cur")); return ;;
     'export --to') COMPREPLY=($(compgen -W 'onnx openvino tensorrt tensorrt-rtx' -- "$cur")); return ;;
+    'export --nms') COMPREPLY=($(compgen -W 'batched flat' -- "$cur")); return ;;
     'export --target') COMPREPLY=($(compgen -W 'onnxruntime openvino tensorrt' -- "$cur")); return ;;
     'bench --scenario') COMPREPLY=($(compgen -W 'latency throughput' -- "$cur")); return ;;
     'profile --space'|\

@@ -116,7 +116,7 @@ complete -c detkit -n '__detkit_is quantize' -F
 complete -c detkit -n '__detkit_is export' -l to -x -a 'onnx openvino tensorrt tensorrt-rtx' -d 'onnx, openvino, tensorrt, tensorrt-rtx. (default: onnx)'
 complete -c detkit -n '__detkit_is export' -l imgsz -x -d 'Input size, N or HEIGHTxWIDTH; else the checkpoint\'s.'
 complete -c detkit -n '__detkit_is export' -l uint8 -d 'uint8 (B,H,W,3) input, scaled in the graph.'
-complete -c detkit -n '__detkit_is export' -l nms -d 'Suppress in the graph: num_dets, det_boxes, ...'
+complete -c detkit -n '__detkit_is export' -l nms -x -a 'batched flat' -d 'Suppress in the graph: batched (num_dets, det_boxes, ...) or flat (rows of 7).'
 complete -c detkit -n '__detkit_is export' -l conf -x -d 'Least score, with --nms; else the model\'s lowest, up to 0.25.'
 complete -c detkit -n '__detkit_is export' -l iou -x -d 'NMS IoU, with --nms. (default: 0.7)'
 complete -c detkit -n '__detkit_is export' -l half -d 'float16: OpenVINO\'s weights, or a TensorRT engine.'

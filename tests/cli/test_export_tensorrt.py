@@ -55,8 +55,11 @@ def test_an_engine_by_rtx_is_one_path_and_a_bench_of_it_needs_a_gpu(
         (("--batches", "1:2"), "'1:2' are no batch sizes"),
         (("--batches", "one"), "'one' are no batch sizes"),
         (("--to", "tensorrt-rtx", "--batches", "4:2:8"), "batches 4:2:8 make no sense"),
-        (("--to", "tensorrt-rtx", "--nms"), "--nms is not for engines: TensorRT-RTX reads"),
-        (("--to", "tensorrt", "--nms"), "--nms is not for engines: TensorRT's NMS has not"),
+        (("--to", "tensorrt-rtx", "--nms", "flat"), "--nms is not for engines: TensorRT-RTX reads"),
+        (
+            ("--to", "tensorrt", "--nms", "batched"),
+            "not for engines: TensorRT's NMS has not",
+        ),
         (("--to", "tensorr"), "cannot export to 'tensorr'"),
     ],
 )

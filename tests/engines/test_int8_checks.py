@@ -190,6 +190,6 @@ def test_nms_for_openvino_is_not_put_where_it_is_read_wrong(
     int8: Callable[..., Path], tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match=r"OpenVINO 2026\.4 gives other boxes") as caught:
-        export("onnx", int8(), tmp_path / "m.onnx", engine="openvino", nms=True)
+        export("onnx", int8(), tmp_path / "m.onnx", engine="openvino", nms="batched")
     assert caught.value.hint.startswith("--to openvino")
     assert list(tmp_path.iterdir()) == []

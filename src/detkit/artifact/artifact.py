@@ -70,10 +70,10 @@ class Signature:
     """How a detector is fed and how its outputs are read, whichever tool made it.
 
     `kind` is checkpoint, onnx, openvino, tensorrt or tensorrt-rtx; `form` is training (branches),
-    deployed (fused) or nms (boxes already suppressed). `data` is the COCO folder it was trained on,
-    where verbs look for real images to compare with; it may be gone. `score_thresholds` are the
-    least scores, one a class, of detections to act on: those of the best F1 in validation; none are
-    there where that was not measured.
+    deployed (fused), nms (boxes already suppressed) or nms-flat (those of a batch as rows). `data`
+    is the COCO folder it was trained on, where verbs look for real images to compare with; it may
+    be gone. `score_thresholds` are the least scores, one a class, of detections to act on: those of
+    the best F1 in validation; none are there where that was not measured.
     """
 
     kind: str

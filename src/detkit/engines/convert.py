@@ -26,7 +26,7 @@ from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
 from detkit.data.comparison_images import comparison_images
 from detkit.engines import ENGINES, TRAINING, measuring_engines
-from detkit.engines.exporting import ExportOptions
+from detkit.engines.exporting import NMS_FORMS, ExportOptions
 from detkit.engines.int8_checks import Speed, check_rounding, check_speed
 from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
@@ -89,7 +89,9 @@ def convert_checkpoint(
     raw = build_graph(fuse(model), raw_manifest, uint8=options.uint8, exporter=options.exporter)
     if isinstance(model, QuantizedDetector):
         raw = for_engine(raw, options.engine)
-    graph = append_nms(raw, options.nms_config) if options.nms else raw
+    graph = raw
+    if options.nms:
+        graph = append_nms(raw, options.nms_config, flat=options.nms == "flat")
     images, source = comparison_images(
         options.data or "", manifest.preprocess, NUM_IMAGES, recorded=manifest.data
     )
@@ -224,12 +226,12 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
     if options.uint8:
         inputs = (TensorInfo(name="images", dtype="uint8", shape=("batch", *size, 3)),)
     if options.nms:
-        outputs = _nms_outputs(options.nms_config.max_detections)
+        outputs = _nms_outputs(options.nms, options.nms_config.max_detections)
     kept = {name: value for name, value in parent.metrics.items() if name in ("ap", "ap50")}
     return Manifest(
         kind="onnx",
         arch=spec,
-        form="nms" if options.nms else "deployed",
+        form=NMS_FORMS.get(options.nms, "deployed"),
         precision=parent.precision,
         quant=parent.quant,
         class_names=parent.class_names,
@@ -248,7 +250,9 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
     )
 
 
-def _nms_outputs(detections: int) -> tuple[TensorInfo, ...]:
+def _nms_outputs(form: str, detections: int) -> tuple[TensorInfo, ...]:
+    if form == "flat":
+        return (TensorInfo(name="detections", dtype="float32", shape=("rows", 7)),)
     shapes: dict[str, tuple[str, tuple[int | str, ...]]] = {
         "num_dets": ("int64", ("batch", 1)),
         "det_boxes": ("float32", ("batch", detections, 4)),

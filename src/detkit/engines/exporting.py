@@ -12,6 +12,9 @@ from detkit.engines import default_engine, exporters
 from detkit.engines.engine import Engine
 from detkit.report import ConversionReport
 
+# What `--nms` calls the outputs -> the form of the artifact.
+NMS_FORMS = {"batched": "nms", "flat": "nms-flat"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
@@ -19,7 +22,7 @@ class ExportOptions:
 
     image_size: tuple[int, int] = (0, 0)
     uint8: bool = False  # uint8 NHWC input, scaled in the graph
-    nms: bool = False  # suppressed detections instead of raw predictions
+    nms: str = ""  # one of `NMS_FORMS`: suppressed detections instead of raw predictions
     nms_config: NmsConfig = PREDICT_NMS
     half: bool = False  # float16: weights in OpenVINO's file, the network in an engine
     exporter: str = "torchscript"  # or dynamo
@@ -28,6 +31,10 @@ class ExportOptions:
     allow_slower: bool = False  # keep an INT8 graph that takes longer than float
     batches: tuple[int, int, int] = (1, 1, 8)  # least, tuned for and most, of an engine
     data: Path | None = None  # where to take comparison images from
+
+    def __post_init__(self) -> None:
+        if self.nms and self.nms not in NMS_FORMS:
+            raise UsageError(f"unknown --nms '{self.nms}'", hint=did_you_mean(self.nms, NMS_FORMS))
 
 
 Export = Callable[[Path, Path, ExportOptions], ConversionReport]

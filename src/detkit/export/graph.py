@@ -14,7 +14,7 @@ from onnx import ModelProto
 from torch import Tensor, nn
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, TensorInfo, write_artifact
-from detkit.artifact.licence import LICENCE_KEY
+from detkit.artifact.plain_metadata import plain_metadata
 from detkit.artifact.writing import temporary_folder
 from detkit.nn.decode import Predictor
 from detkit.nn.detector import Detector
@@ -94,21 +94,19 @@ def _name_shapes(model: ModelProto, *outputs: TensorInfo) -> None:
 
 
 def write_onnx(graph: ModelProto, manifest: Manifest, out: Path) -> Manifest:
-    """Writes a graph whose metadata is the manifest; returns the manifest as sealed.
+    """Writes a graph whose metadata is the manifest, and what other programs look for.
 
-    The licence of the weights, where it is stated, also stands under `LICENCE_KEY`, where tools
-    that know nothing of the manifest show it.
+    Returns:
+        The manifest as sealed.
     """
 
     def write(partial: Path, manifest_json: str) -> None:
         sealed = ModelProto()
         sealed.CopyFrom(graph)
         del sealed.metadata_props[:]
-        onnx.helper.set_model_props(sealed, {METADATA_KEY: manifest_json, **_plain(manifest)})
+        onnx.helper.set_model_props(
+            sealed, {METADATA_KEY: manifest_json, **plain_metadata(manifest)}
+        )
         onnx.save(sealed, partial)
 
     return write_artifact(out, manifest, write)
-
-
-def _plain(manifest: Manifest) -> dict[str, str]:
-    return {LICENCE_KEY: manifest.licence} if manifest.licence else {}

@@ -2,7 +2,8 @@
 
 Written in ONNX's own text form. For each image: the `max_candidates` best (anchor, class) pairs,
 per-class NonMaxSuppression, the `max_detections` best of what is left, padded with score 0, class
--1. Legend: B batch, A anchor points, C classes, M detections.
+-1. A flat graph gives those of all images as rows instead, without padding.
+Legend: B batch, A anchor points, C classes, M detections of an image, N rows.
 """
 
 from __future__ import annotations
@@ -16,9 +17,7 @@ from detkit.core.boxes import NmsConfig
 
 GRAPH = """
 <ir_version: {ir_version}, opset_import: ["" : {opset}]>
-suppress (float[batch,{A},4] raw_boxes, float[batch,{A},{C}] raw_scores)
-  => (int64[batch,1] num_dets, float[batch,{M},4] det_boxes,
-      float[batch,{M}] det_scores, int64[batch,{M}] det_classes)
+suppress (float[batch,{A},4] raw_boxes, float[batch,{A},{C}] raw_scores) => ({outputs})
 {{
   per_picture = Constant <value = int64[2] {{0, -1}}> ()
   flat = Reshape (raw_scores, per_picture)
@@ -55,25 +54,48 @@ suppress (float[batch,{A},4] raw_boxes, float[batch,{A},{C}] raw_scores)
   found_number = Cast <to = 7> (is_found)
   second = Constant <value = int64[1] {{1}}> ()
   num_dets = ReduceSum <keepdims = 1> (found_number, second)
-}}
+{rows}}}
+"""
+BATCHED = """int64[batch,1] num_dets, float[batch,{M},4] det_boxes,
+      float[batch,{M}] det_scores, int64[batch,{M}] det_classes"""
+FLAT = "float[rows,7] detections"
+ROWS = """
+  found_places = NonZero (is_found)
+  row_places = Transpose <perm = [1, 0]> (found_places)
+  first = Constant <value = int64[1] {0}> ()
+  row_image = Gather <axis = 1> (row_places, first)
+  row_box = GatherND (det_boxes, row_places)
+  row_score = GatherND (det_scores, row_places)
+  row_class = GatherND (det_classes, row_places)
+  column = Constant <value = int64[1] {1}> ()
+  image_column = Cast <to = 1> (row_image)
+  score_column = Unsqueeze (row_score, column)
+  class_numbers = Cast <to = 1> (row_class)
+  class_column = Unsqueeze (class_numbers, column)
+  detections = Concat <axis = 1> (image_column, row_box, score_column, class_column)
 """
 
 
-def append_nms(model: ModelProto, config: NmsConfig) -> ModelProto:
+def append_nms(model: ModelProto, config: NmsConfig, *, flat: bool = False) -> ModelProto:
     """`model` with its raw `boxes` and `scores` replaced by suppressed detections.
 
-    Outputs: num_dets (B, 1), det_boxes (B, M, 4) xyxy pixels, det_scores and det_classes (B, M).
+    Outputs: num_dets (B, 1), det_boxes (B, M, 4) xyxy pixels, det_scores and det_classes (B, M);
+    of a flat graph detections (N, 7): index in the batch, x1, y1, x2, y2, score, class, image by
+    image, the best first.
     """
     shape = [d.dim_value for d in model.graph.output[1].type.tensor_type.shape.dim]
     anchors, classes = shape[1], shape[2]
     pairs = anchors * classes
+    most = min(config.max_detections, pairs)
     text = GRAPH.format(
+        outputs=FLAT if flat else BATCHED.format(M=most),
+        rows=ROWS if flat else "",
         ir_version=model.ir_version,
         opset=model.opset_import[0].version,
         A=anchors,
         C=classes,
         K=min(config.max_candidates, pairs),
-        M=min(config.max_detections, pairs),
+        M=most,
         iou=config.iou_threshold,
         confidence=config.score_threshold,
     )

@@ -22,6 +22,7 @@ from detkit.runtime.session import Pixels, Session, SuppressedOutputs, takes_pix
 
 RAW = ("boxes", "scores")
 SUPPRESSED = ("num_dets", "det_boxes", "det_scores", "det_classes")
+FLAT = ("detections",)
 
 
 class EngineRefusalError(Exception):
@@ -119,6 +120,31 @@ class SuppressingGraphSession(GraphSession):
         return SuppressedOutputs(
             counts.reshape(-1).astype(np.int64), boxes, scores, classes.astype(np.int64)
         )
+
+
+class FlatGraphSession(SuppressingGraphSession):
+    """A graph with NMS inside whose detections are rows; see `export.nms`."""
+
+    outputs = FLAT
+
+    def run_suppressed(self, images_bchw: Array) -> SuppressedOutputs:
+        """Groups the rows by image.
+
+        Raises:
+            ArtifactError: rows of images that there are not.
+        """
+        (rows,) = self.run_graph(images_bchw)
+        images = rows[:, 0].astype(np.int64)
+        if len(rows) and not 0 <= images.min() <= images.max() < len(images_bchw):
+            raise ArtifactError(f"{self.path}: detections of more images than there are")
+        counts = np.bincount(images, minlength=len(images_bchw))
+        order = np.argsort(images, kind="stable")
+        rows, images = rows[order], images[order]
+        places = np.arange(len(rows)) - (np.cumsum(counts) - counts)[images]
+        grouped = np.zeros((len(counts), counts.max(initial=0), 6), np.float32)
+        grouped[images, places] = rows[:, 1:]
+        boxes, scores, classes = grouped[..., :4], grouped[..., 4], grouped[..., 5]
+        return SuppressedOutputs(counts, boxes, scores, classes.astype(np.int64))
 
 
 def last_device_times(session: Session) -> DeviceTimes | None:

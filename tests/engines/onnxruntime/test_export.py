@@ -15,7 +15,7 @@ import pytest
 
 import detkit.engines.convert as exporter
 from detkit.artifact.artifact import Manifest, read_manifest, sha256_of
-from detkit.core.boxes import NmsConfig
+from detkit.core.boxes import EVAL_NMS, NmsConfig
 from detkit.core.errors import ArtifactError, GateError, UsageError
 from detkit.engines import exporters
 from detkit.engines.exporting import ExportOptions, find_exporter, load_exporter
@@ -108,12 +108,12 @@ def test_uint8_input_is_scaled_in_the_graph(exported: Callable[..., Path]) -> No
     assert types.index("Cast") < types.index("Transpose")  # TensorRT refuses the other order
 
 
-@pytest.mark.parametrize("uint8", [False, True])
-def test_nms_in_the_graph_is_our_nms(exported: Callable[..., Path], uint8: bool) -> None:
+@pytest.mark.parametrize(("uint8", "form"), [(False, "batched"), (True, "batched"), (True, "flat")])
+def test_nms_in_the_graph_is_our_nms(exported: Callable[..., Path], uint8: bool, form: str) -> None:
     config = NmsConfig(score_threshold=0.3, iou_threshold=0.5, max_candidates=50, max_detections=20)
     images = random_images(4)
     raw = infer(open_session(exported(uint8=uint8)), images)
-    suppressing = exported(uint8=uint8, nms=True, nms_config=config)
+    suppressing = exported(uint8=uint8, nms=form, nms_config=config)
     found = infer(open_session(suppressing), images)
     assert isinstance(raw, RawOutputs)
     assert isinstance(found, SuppressedOutputs)
@@ -124,8 +124,36 @@ def test_nms_in_the_graph_is_our_nms(exported: Callable[..., Path], uint8: bool)
         assert np.array_equal(ours.boxes_xyxy, graphs.boxes_xyxy)
         lengths.add(len(ours))
     assert max(lengths) > 3
-    padding = found.classes[0, found.counts[0] :]
-    assert (padding == -1).all()
+    if form == "batched":
+        padding = found.classes[0, found.counts[0] :]
+        assert (padding == -1).all()
+
+
+def test_flat_detections_are_rows_of_all_images(exported: Callable[..., Path]) -> None:
+    config = NmsConfig(score_threshold=0.3, max_detections=20)
+    path = exported(nms="flat", nms_config=config)
+    engine = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+    images = random_images(4)
+    images[1] = 0.5  # nothing to see
+    (rows,) = engine.run(None, {"images": images})
+    assert [output.name for output in engine.get_outputs()] == ["detections"]
+    assert (rows.shape[1], rows.dtype) == (7, np.float32)
+    assert np.array_equal(rows[:, 0], np.sort(rows[:, 0]))
+    alone = [infer(open_session(path), image[None]).detections(config)[0] for image in images]
+    for index, wanted in enumerate(alone):
+        mine = rows[rows[:, 0] == index]
+        assert np.array_equal(mine[:, 5], np.sort(mine[:, 5])[::-1])
+        assert np.allclose(mine[:, 1:5], wanted.boxes_xyxy, atol=1e-3)
+        assert np.allclose(mine[:, 5], wanted.scores, atol=1e-5)
+        assert np.array_equal(mine[:, 6], wanted.classes)
+    assert read_manifest(path).form == "nms-flat"
+    assert read_manifest(path).outputs[0].shape == ("rows", 7)
+
+
+def test_flat_detections_of_nothing_are_no_rows(exported: Callable[..., Path]) -> None:
+    session = open_session(exported(nms="flat", nms_config=NmsConfig(score_threshold=0.9999)))
+    found = infer(session, random_images(3)).detections(EVAL_NMS)
+    assert [len(one) for one in found] == [0, 0, 0]
 
 
 def test_dynamo_exporter_gives_the_same_outputs(checkpoint: Path, tmp_path: Path) -> None:

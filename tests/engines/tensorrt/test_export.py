@@ -170,7 +170,7 @@ def test_tensorrt_itself_needs_a_gpu_and_says_so_before_it_works(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (ExportOptions(nms=True), "--nms is not for engines: TensorRT-RTX reads ONNX's"),
+        (ExportOptions(nms="batched"), "--nms is not for engines: TensorRT-RTX reads ONNX's"),
         (ExportOptions(batches=(4, 2, 1)), "batches 4:2:1 make no sense"),
     ],
 )

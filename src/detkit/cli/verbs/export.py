@@ -11,13 +11,14 @@ from detkit.cli import console
 from detkit.cli.conversion_output import emit_conversion, output_path
 from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
 from detkit.engines import default_engine, exporters, int8_engines
+from detkit.engines.exporting import NMS_FORMS
 
 if TYPE_CHECKING:
     from detkit.core.boxes import NmsConfig
 
 EXAMPLES = {
     "export": (
-        "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms -o det.onnx",
+        "detkit export --to onnx best.safetensors --imgsz 480x640 --uint8 --nms flat -o det.onnx",
         "detkit export --to tensorrt best.fused.safetensors --half --batches 1:4:16",
     ),
 }
@@ -50,7 +51,13 @@ Uint8Flag = Annotated[
     bool, typer.Option("--uint8", help="uint8 (B,H,W,3) input, scaled in the graph.")
 ]
 NmsFlag = Annotated[
-    bool, typer.Option("--nms", help="Suppress in the graph: num_dets, det_boxes, ...")
+    str,
+    typer.Option(
+        "--nms",
+        metavar="FORM",
+        help="Suppress in the graph: batched (num_dets, det_boxes, ...) or flat (rows of 7).",
+        autocompletion=lambda: list(NMS_FORMS),
+    ),
 ]
 ConfFlag = Annotated[
     float | None,
@@ -85,7 +92,7 @@ def export(
     to: ToFlag = "onnx",
     imgsz: ImgszFlag = "",
     uint8: Uint8Flag = False,
-    nms: NmsFlag = False,
+    nms: NmsFlag = "",
     conf: ConfFlag = None,
     iou: IouFlag = 0.7,
     half: HalfFlag = False,

@@ -14,7 +14,7 @@ from typing import Any
 from onnx import ModelProto
 
 from detkit.artifact.artifact import METADATA_KEY, Manifest, versions, write_pair
-from detkit.artifact.licence import LICENCE_KEY
+from detkit.artifact.plain_metadata import plain_metadata
 from detkit.artifact.writing import temporary_folder
 from detkit.core.reading import bytes_of
 from detkit.engines.convert import EXACT, FileFormat, Tolerance, convert_checkpoint
@@ -54,8 +54,8 @@ def write_openvino(
 ) -> Manifest:
     """Converts an ONNX graph, float or with Q/DQ nodes, and writes NAME.xml and NAME.bin.
 
-    The manifest lies in rt_info under its own key, where the class names are also given as
-    OpenVINO's other tools expect them (model_info, labels), and the licence of the weights.
+    The manifest lies in rt_info under its own key. Beside it, in model_info, are the class names as
+    OpenVINO's other tools expect them (labels), and what `plain_metadata` gives.
 
     Args:
         out: the .xml.
@@ -76,8 +76,8 @@ def write_openvino(
     del bare.metadata_props[:]
     network = ov.convert_model(io.BytesIO(bare.SerializeToString()))
     network.set_rt_info(_labels(manifest.class_names), ["model_info", "labels"])
-    if manifest.licence:
-        network.set_rt_info(_printable(manifest.licence), ["model_info", LICENCE_KEY])
+    for key, text in plain_metadata(manifest).items():
+        network.set_rt_info(_printable(text), ["model_info", key])
 
     def write(partial: Path, partial_weights: Path, manifest_json: str) -> None:
         network.set_rt_info(manifest_json, METADATA_KEY)
