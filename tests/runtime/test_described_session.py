@@ -13,7 +13,8 @@ from detkit.core.boxes import EVAL_NMS
 from detkit.core.errors import ArtifactError
 from detkit.data.image import network_input, network_pixels
 from detkit.runtime.session import Session, SuppressingSession, detections_of, infer
-from detkit.spec.onnx_description import PRESETS, InputSpec, OnnxDescription, OutputSpec
+from detkit.spec.onnx_description import InputSpec, OnnxDescription, OutputSpec
+from detkit.spec.onnx_presets import PRESETS
 
 RED, GREEN, GRAY = (255, 0, 0), (0, 230, 0), (114, 114, 114)
 NAMES = ("red", "green")
@@ -32,6 +33,15 @@ FORMS = {
     "yyxx": OnnxDescription(
         outputs=OutputSpec(roles=("boxes", "scores"), box_format="yxyx", normalised=True)
     ),
+    "columns": OnnxDescription(outputs=OutputSpec(roles=("boxes", "scores"), anchors_last=True)),
+    "maps": OnnxDescription(
+        outputs=OutputSpec(
+            roles=("scores", "scores", "boxes", "boxes"),
+            box_format="ltrb",
+            strides=(8, 16),
+            cell_point=0.5,
+        )
+    ),
 }
 BGR = InputSpec(channel_order="bgr", mean=(0.5, 0.25, 0.75), std=(0.25, 0.5, 0.125))
 INPUTS = {
@@ -45,7 +55,9 @@ INPUTS = {
 
 
 def spec_of(form: str, images: InputSpec = PLAIN_INPUT) -> OnnxDescription:
-    return dataclasses.replace(FORMS[form], input=images, class_names=NAMES)
+    constants = {f"back/{name}": v for name, v in FORMS[form].input.constants.items()}
+    given = dataclasses.replace(images, constants=constants)
+    return dataclasses.replace(FORMS[form], input=given, class_names=NAMES)
 
 
 def found_by(session: Session) -> list[list[tuple[object, ...]]]:
@@ -72,7 +84,8 @@ def test_every_form_of_outputs_means_the_same_detections(
     open_graph: Callable[..., Session], described_graph: Callable[..., Path], form: str
 ) -> None:
     session = open_graph(described_graph(form), description=spec_of(form))
-    assert found_by(session) == expected(most=0.99 if "detr" in form else 1.0)
+    is_logits = FORMS[form].outputs.activation != "none"
+    assert found_by(session) == expected(most=0.99 if is_logits else 1.0)
 
 
 @pytest.mark.parametrize("images", ["one", "no batch"])

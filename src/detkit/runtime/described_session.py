@@ -8,8 +8,7 @@ Legend: B batch, A anchor points or queries, C classes, L labels or columns of s
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,11 @@ import numpy.typing as npt
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.boxes import EVAL_NMS, Array
 from detkit.core.errors import ArtifactError
+from detkit.onnx_signature.outputs import MAP, ROWS_LAST, layout_of
 from detkit.onnx_signature.shapes import check_grid, check_shapes
 from detkit.onnx_signature.signature import DescribedSignature
-from detkit.runtime.graph_session import GraphRunner, GraphSession, to_pixels
+from detkit.runtime.box_decoding import to_xyxy
+from detkit.runtime.graph_session import FeedingRunner, GraphRunner, GraphSession, to_pixels
 from detkit.runtime.session import Pixels, SuppressedOutputs, takes_pixels
 from detkit.spec.onnx_description import OutputSpec
 
@@ -35,7 +36,7 @@ class DescribedSession(GraphSession):
     manifest: DescribedSignature
 
     def __init__(self, runner: GraphRunner, path: Path, manifest: DescribedSignature) -> None:
-        self.outputs = tuple(manifest.tensors.values())
+        self.outputs = tuple(name for names in manifest.tensors.values() for name in names)
         super().__init__(runner, path, manifest)
         kept = [label for label, index in enumerate(manifest.class_of) if index >= 0]
         self._kept = None if len(kept) == len(manifest.class_of) else kept
@@ -44,10 +45,10 @@ class DescribedSession(GraphSession):
         """Runs a batch as `Session.run` does; it may be fed as `GraphSession.run` says."""
         tensors = self.run_roles(images_bchw)
         spec = self.manifest.spec
-        boxes, scores = _split(tensors["joint"], spec) if "joint" in tensors else _pair(tensors)
-        scores = _activated(scores, spec.activation)
+        joint = _split(tensors["joint"], spec) if "joint" in tensors else tensors
+        boxes, scores = joint["boxes"], _activated(joint["scores"], spec.activation)
         if spec.objectness:
-            scores = scores * _activated(_objectness(tensors["joint"], spec), spec.activation)
+            scores = scores * _activated(joint["objectness"], spec.activation)
         scores = scores if self._kept is None else scores[..., self._kept]
         boxes = to_xyxy(boxes, spec, self.manifest.preprocess.size)
         return boxes, scores.astype(np.float32, copy=False)
@@ -58,22 +59,44 @@ class DescribedSession(GraphSession):
         Raises:
             ArtifactError: the graph refuses this batch, or gives shapes that do not fit.
         """
-        tensors = dict(zip(self.manifest.tensors, self.run_graph(images), strict=True))
+        found, known = iter(self.run_graph(images)), self.manifest
+        tensors = {
+            role: _laid_out(known.spec, role, [next(found) for _ in names])
+            for role, names in known.tensors.items()
+        }
         infos = {
-            role: TensorInfo(name=self.manifest.tensors[role], dtype="", shape=tensor.shape)
+            role: TensorInfo(name=", ".join(known.tensors[role]), dtype="", shape=tensor.shape)
             for role, tensor in tensors.items()
         }
-        labels, known = check_shapes(str(self.path), self.manifest.spec, infos), self.manifest
+        labels = check_shapes(str(self.path), known.spec, infos)
         check_grid(str(self.path), known.spec, infos, known.preprocess.size)
         if labels and known.class_of and labels != len(known.class_of):
             raise ArtifactError(
-                f"{self.path}: {labels} columns of scores for {len(known.class_of)} names"
+                f"{self.path}: {labels} columns of scores for {len(known.class_of)} names",
+                hint='"class_names": one for each class, "" for a number that no class has',
             )
         return tensors
 
+    def run_feed(self, feed: npt.NDArray[Any]) -> list[Any]:
+        """Runs the graph on a batch as it takes it, with the constants beside it."""
+        if not self.manifest.constants:
+            return super().run_feed(feed)
+        if not isinstance(self.runner, FeedingRunner):
+            raise ArtifactError(
+                f"{self.path} has inputs beside the image, which {self.engine} is not fed with",
+                hint="--runtime onnxruntime",
+            )
+        image, *others = self.manifest.inputs
+        feeds = {image.name: feed}
+        for tensor in others:
+            numbers = np.array(self.manifest.constants[tensor.name], np.dtype(tensor.dtype))
+            is_row = len(tensor.shape) == 1
+            feeds[tensor.name] = numbers if is_row else np.tile(numbers, (len(feed), 1))
+        return self.runner.run_feeds(feeds, self.outputs)
+
     def feed(self, images: Array | Pixels) -> npt.NDArray[Any]:
         """Converts the batch to layout and type of the graph's input, which may have no batch."""
-        (tensor,) = self.manifest.inputs
+        tensor = self.manifest.inputs[0]
         pixels = takes_pixels(self.manifest)
         batch: npt.NDArray[Any] = to_pixels(images) if pixels else images.astype(tensor.dtype)
         if self.manifest.layout == "nchw" and pixels:
@@ -97,6 +120,9 @@ class SuppressingDescribedSession(DescribedSession):
         tensors, spec = self.run_roles(images_bchw), self.manifest.spec
         if "rows" in tensors:
             tensors = _columns(tensors["rows"], spec, len(images_bchw))
+        elif "detections" in tensors:
+            detections = tensors["detections"]
+            tensors = {**tensors, "boxes": detections[..., :4], "scores": detections[..., 4]}
         boxes, scores, labels = (
             _batched(tensors[role], rank)
             for role, rank in (("boxes", 3), ("scores", 2), ("labels", 2))
@@ -132,20 +158,27 @@ class SuppressingDescribedSession(DescribedSession):
 # --- raw predictions -----------------------------------------------------------------------------
 
 
-def _split(joint: npt.NDArray[Any], spec: OutputSpec) -> tuple[npt.NDArray[Any], ...]:
-    """Splits joint rows into boxes (B, A, 4) and scores (B, A, L)."""
+def _laid_out(spec: OutputSpec, role: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The tensor of a role as `onnx_signature.outputs.laid_out` describes it."""
+    rows = [_rows_first(part, layout_of(spec, role, part.shape)) for part in parts]
+    return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+
+
+def _rows_first(tensor: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
+    if layout == MAP:
+        tensor = tensor.reshape(*tensor.shape[:2], -1)
+    return tensor.swapaxes(1, 2) if layout in (MAP, ROWS_LAST) else tensor
+
+
+def _split(joint: npt.NDArray[Any], spec: OutputSpec) -> Tensors:
+    """Splits joint rows into boxes (B, A, 4), scores (B, A, L) and perhaps objectness (B, A, 1)."""
     rows = joint.swapaxes(1, 2) if spec.anchors_last else joint
-    return rows[..., :4], rows[..., 4 + spec.objectness :]
-
-
-def _objectness(joint: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]:
-    """The column of objectness, (B, A, 1), of joint rows."""
-    rows = joint.swapaxes(1, 2) if spec.anchors_last else joint
-    return rows[..., 4:5]
-
-
-def _pair(tensors: Tensors) -> tuple[npt.NDArray[Any], ...]:
-    return tensors["boxes"], tensors["scores"]
+    width, num_scores = spec.box_width, rows.shape[-1] - spec.box_width - spec.objectness
+    if spec.scores_first:
+        scores, boxes, objectness = np.split(rows, [num_scores, num_scores + width], axis=-1)
+    else:
+        boxes, objectness, scores = np.split(rows, [width, width + spec.objectness], axis=-1)
+    return {"boxes": boxes, "scores": scores, "objectness": objectness}
 
 
 def _activated(raw: npt.NDArray[Any], activation: str) -> npt.NDArray[Any]:
@@ -213,47 +246,3 @@ def _grouped(
         mine = rows[images == index]
         groups[index, : len(mine)] = mine
     return groups
-
-
-# --- boxes ---------------------------------------------------------------------------------------
-
-
-def to_xyxy(boxes: npt.NDArray[Any], spec: OutputSpec, size: tuple[int, int]) -> Array:
-    """Converts boxes (..., 4), as described, to float32 corners in input pixels.
-
-    Args:
-        size: (height, width) of the input.
-    """
-    out: Array = boxes.astype(np.float32, copy=False)
-    if spec.box_format == "grid":
-        out = _from_cells(out, *_cells(spec.strides, size))
-    if spec.box_format == "yxyx":
-        out = out[..., [1, 0, 3, 2]]
-    elif spec.box_format != "xyxy":
-        start, sides = out[..., :2], out[..., 2:]
-        if spec.box_format in ("cxcywh", "grid"):
-            start = start - sides * np.float32(0.5)
-        out = np.concatenate([start, start + sides], axis=-1)
-    if spec.normalised:
-        height, width = size
-        out = out * np.array([width, height, width, height], np.float32)
-    return out
-
-
-@functools.lru_cache(maxsize=4)
-def _cells(strides: tuple[int, ...], size: tuple[int, int]) -> tuple[Array, Array]:
-    """The corner (A, 2) as x, y in pixels of each cell, and its stride (A, 1)."""
-    corners, sides = [], []
-    for stride in strides:
-        y, x = np.mgrid[: size[0] // stride, : size[1] // stride]
-        corners.append(np.stack([x, y], axis=-1).reshape(-1, 2) * stride)
-        sides.append(np.full((x.size, 1), stride))
-    return np.concatenate(corners).astype(np.float32), np.concatenate(sides).astype(np.float32)
-
-
-def _from_cells(boxes: Array, corners_a2: Array, strides_a1: Array) -> Array:
-    """Centre and size in pixels of boxes (B, A, 4) relative to cells (YOLOX: arXiv 2107.08430)."""
-    centres = boxes[..., :2] * strides_a1 + corners_a2
-    with np.errstate(over="ignore"):  # what is not finite is refused with the other outputs
-        sides = np.exp(boxes[..., 2:]) * strides_a1
-    return np.concatenate([centres, sides], axis=-1)
