@@ -12,7 +12,8 @@ import pytest
 from detkit.core.boxes import EVAL_NMS
 from detkit.core.errors import ArtifactError
 from detkit.data.image import network_input, network_pixels
-from detkit.runtime.session import Session, SuppressingSession, detections_of, infer
+from detkit.runtime.batches import detections_of
+from detkit.runtime.session import Session, SuppressingSession, infer
 from detkit.spec.onnx_description import InputSpec, OnnxDescription, OutputSpec
 from detkit.spec.onnx_presets import PRESETS
 

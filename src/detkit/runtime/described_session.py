@@ -23,6 +23,7 @@ from detkit.onnx_signature.shapes import check_grid, check_shapes
 from detkit.onnx_signature.signature import DescribedSignature
 from detkit.runtime.box_decoding import to_xyxy
 from detkit.runtime.graph_session import FeedingRunner, GraphRunner, GraphSession, to_pixels
+from detkit.runtime.output_check import OutputCheck, without_inverted
 from detkit.runtime.session import Pixels, SuppressedOutputs, takes_pixels
 from detkit.spec.onnx_description import OutputSpec
 
@@ -34,10 +35,12 @@ class DescribedSession(GraphSession):
     """A graph whose raw predictions are left to detkit's NMS; see `runtime.session.Session`."""
 
     manifest: DescribedSignature
+    is_right_in_batch: bool | None = None  # see `runtime.batches`
 
     def __init__(self, runner: GraphRunner, path: Path, manifest: DescribedSignature) -> None:
         self.outputs = tuple(name for names in manifest.tensors.values() for name in names)
         super().__init__(runner, path, manifest)
+        self.check = OutputCheck(path, manifest.spec, manifest.preprocess.size)
         kept = [label for label, index in enumerate(manifest.class_of) if index >= 0]
         self._kept = None if len(kept) == len(manifest.class_of) else kept
 
@@ -46,12 +49,14 @@ class DescribedSession(GraphSession):
         tensors = self.run_roles(images_bchw)
         spec = self.manifest.spec
         joint = _split(tensors["joint"], spec) if "joint" in tensors else tensors
-        boxes, scores = joint["boxes"], _activated(joint["scores"], spec.activation)
+        scores = _activated(joint["scores"], spec.activation)
         if spec.objectness:
             scores = scores * _activated(joint["objectness"], spec.activation)
         scores = scores if self._kept is None else scores[..., self._kept]
-        boxes = to_xyxy(boxes, spec, self.manifest.preprocess.size)
-        return boxes, scores.astype(np.float32, copy=False)
+        scores = scores.astype(np.float32, copy=False)
+        boxes = to_xyxy(joint["boxes"], spec, self.manifest.preprocess.size)
+        self.check.check_raw(joint["scores"], scores, joint["boxes"], boxes)
+        return boxes, without_inverted(boxes, scores)
 
     def run_roles(self, images: Array | Pixels) -> Tensors:
         """Runs a batch; gives the outputs by role.
@@ -128,13 +133,14 @@ class SuppressingDescribedSession(DescribedSession):
             for role, rank in (("boxes", 3), ("scores", 2), ("labels", 2))
         )
         counts = tensors.get("counts", np.full(len(scores), scores.shape[1]))
-        classes = self._classes(labels, scores)
-        return SuppressedOutputs(
-            counts.reshape(-1).astype(np.int64),
-            to_xyxy(boxes, spec, self.manifest.preprocess.size),
-            np.where(classes >= 0, scores, -1).astype(np.float32),  # below any threshold
-            classes,
-        )
+        counts = counts.reshape(-1).astype(np.int64)
+        is_there = np.arange(scores.shape[1]) < counts[:, None]
+        self.check.check_final(labels, scores, is_there)
+        corners = to_xyxy(boxes, spec, self.manifest.preprocess.size)
+        self.check.check_boxes(boxes, corners, np.where(is_there, scores, 0))
+        classes = self._classes(labels, scores)  # of none: a score below any threshold
+        kept = without_inverted(corners, np.where(classes >= 0, scores, -1).astype(np.float32))
+        return SuppressedOutputs(counts, corners, kept, classes)
 
     def _classes(self, labels: npt.NDArray[Any], scores: Array) -> npt.NDArray[np.int64]:
         """Maps labels to classes; -1 for the background and for numbers that no class has.
