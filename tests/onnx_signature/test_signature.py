@@ -231,6 +231,19 @@ def test_class_names_in_the_file_leave_out_presets_of_other_numbers_of_classes()
     assert fitting_presets(named) == ("yolov10",)
 
 
+def test_files_of_ultralytics_are_known_though_all_their_sizes_are_free() -> None:
+    free = graph(("batch", "a", "b"), images=image_input("batch", 3, "height", "width"))
+    assert fitting_presets(free) == ()
+    for operators, presets in (
+        (("Conv",), ("yolov8",)),
+        (("Conv", "NonMaxSuppression"), ("yolov10",)),
+        (("GridSample", "TopK"), ("rt-detr-ultralytics", "rt-detr-ultralytics-raw")),
+    ):
+        about = {"author": "Ultralytics", "names": "{0: 'a', 1: 'b'}"}
+        found = dataclasses.replace(free, metadata=about, operators=operators)
+        assert fitting_presets(found) == presets
+
+
 def test_tensors_of_each_stride_are_taken_as_one() -> None:
     levels = [(1, 80, 40, 40), (1, 80, 20, 20), (1, 4, 40, 40), (1, 4, 20, 20)]
     roles = ("scores", "scores", "boxes", "boxes")

@@ -19,6 +19,7 @@ from detkit.spec.onnx_presets import PRESETS
 USUAL_GRIDS = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32))  # strides
 MOST_ANCHORS = 9  # of a cell
 LEAST_QUERIES, MOST_QUERIES = 10, 1000
+ULTRALYTICS = ("yolov8", "yolov10", "rt-detr-ultralytics", "rt-detr-ultralytics-raw")
 USUAL_CLASSES = (20, 80, 90, 91, 365)  # of Pascal VOC, COCO without and with its gaps, Objects365
 
 
@@ -59,7 +60,8 @@ def _candidate(name: str, graph: OnnxGraph, spec: OnnxDescription) -> Candidate 
     except (ArtifactError, UsageError):
         return None
     has_width = all(isinstance((t.shape or ("?",))[-1], int) for t in tensors.values())
-    if (outputs.is_raw and not labels) or ("rows" in tensors and not has_width):
+    says_little = (outputs.is_raw and not labels) or ("rows" in tensors and not has_width)
+    if says_little and not (_is_of_ultralytics(graph) and name in ULTRALYTICS):
         return None
     names = graph.class_names
     if names and labels and labels != len(names) + outputs.has_background:
@@ -71,6 +73,11 @@ def _candidate(name: str, graph: OnnxGraph, spec: OnnxDescription) -> Candidate 
     main = next(iter(tensors.values())).shape[1:]
     rows = next(iter(main[::-1] if outputs.anchors_last else main), 0)
     return Candidate(name, outputs, graph, labels, rows if isinstance(rows, int) else 0, size)
+
+
+def _is_of_ultralytics(graph: OnnxGraph) -> bool:
+    """Whether that exporter wrote the file, which with free sizes leaves all its shapes open."""
+    return graph.metadata.get("author") == "Ultralytics"
 
 
 # --- what is likely ------------------------------------------------------------------------------
@@ -94,6 +101,14 @@ def _has_likely_rows(candidate: Candidate) -> bool:
     return any(
         candidate.rows % count == 0 and candidate.rows // count <= MOST_ANCHORS for count in cells
     )
+
+
+def _is_of_its_exporter(candidate: Candidate) -> bool:
+    """Whether a file of ultralytics is read by one of its presets: final rows, or all of them."""
+    if not _is_of_ultralytics(candidate.graph):
+        return True
+    is_final = not {"TopK", "NonMaxSuppression"}.isdisjoint(candidate.graph.operators)
+    return candidate.name in ULTRALYTICS and (candidate.name == "yolov8") != is_final
 
 
 def _has_the_operators(candidate: Candidate) -> bool:
@@ -129,6 +144,7 @@ def _is_of_a_grid(candidate: Candidate) -> bool:
 
 RULES = (
     _uses_all_outputs,
+    _is_of_its_exporter,
     _has_likely_rows,
     _has_usual_classes,
     _is_of_a_grid,
