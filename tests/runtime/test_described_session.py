@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from detkit.core.boxes import EVAL_NMS
+from detkit.core.boxes import EVAL_NMS, NmsConfig
 from detkit.core.errors import ArtifactError
 from detkit.data.image import network_input, network_pixels
 from detkit.runtime.batches import detections_of
@@ -127,6 +127,20 @@ def test_a_set_of_predictions_is_not_suppressed_again(
     assert isinstance(session, SuppressingSession)
     with pytest.raises(ArtifactError, match="no raw scores"):
         session.run(network_input(IMAGES))
+
+
+def test_a_prediction_may_be_of_its_best_class_alone(
+    open_graph: Callable[..., Session], described_graph: Callable[..., Path]
+) -> None:
+    """The cells are a little of either class; nothing but the better one is left."""
+    for one_class, classes in ((False, 2), (True, 1)):
+        outputs = dataclasses.replace(FORMS["rt-detr"].outputs, one_class=one_class)
+        spec = dataclasses.replace(spec_of("rt-detr"), outputs=outputs)
+        session = open_graph(described_graph("rt-detr"), description=spec)
+        images = network_input(IMAGES[:1], session.manifest.preprocess)
+        (found,) = detections_of(session, images, NmsConfig(score_threshold=1e-6))
+        inside = found.boxes_xyxy[:, 0] + found.boxes_xyxy[:, 1] == 0
+        assert len(set(found.classes[inside].tolist())) == classes
 
 
 def test_a_number_without_a_name_is_no_class(

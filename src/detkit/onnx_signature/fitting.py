@@ -115,13 +115,13 @@ def _has_the_operators(candidate: Candidate) -> bool:
     """Whether the graph decodes what the preset says is decoded, and no more.
 
     YOLOX takes the exponentials of sizes, and subtracts nothing; YOLOv6 subtracts distances. The
-    deformable attention of RT-DETR and RF-DETR samples grids, which no other's layer does.
+    deformable attention of RT-DETR and its like samples grids, which no other's layer does.
     """
     operators, spec = candidate.graph.operators, candidate.spec
     if not operators:
         return True
     if "GridSample" in operators:
-        return candidate.name.startswith(("rt-detr", "rf-detr"))
+        return candidate.name.startswith(("rt-detr", "rf-detr", "deformable"))
     if candidate.name.startswith("rt-detr-ultralytics"):
         return False
     if spec.box_format == "grid":

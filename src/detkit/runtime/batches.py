@@ -88,8 +88,8 @@ def _fault(session: DescribedSession, images: Array | Pixels, alone: Sequence[De
     if not wrong:
         return ""
     return (
-        f"{len(wrong)} of {len(alone)} images get other detections than each alone"
-        f" (shared by score: {min(wrong):.0%})"
+        f"{len(wrong)} of {len(alone)} images get other detections than alone"
+        f" (one of them {min(wrong):.0%} of the same, by score)"
     )
 
 

@@ -53,6 +53,8 @@ class DescribedSession(GraphSession):
         if spec.objectness:
             scores = scores * _activated(joint["objectness"], spec.activation)
         scores = scores if self._kept is None else scores[..., self._kept]
+        if spec.one_class:
+            scores = np.where(scores == scores.max(axis=-1, keepdims=True), scores, 0)
         scores = scores.astype(np.float32, copy=False)
         boxes = to_xyxy(joint["boxes"], spec, self.manifest.preprocess.size)
         self.check.check_raw(joint["scores"], scores, joint["boxes"], boxes)

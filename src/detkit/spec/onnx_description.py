@@ -81,6 +81,7 @@ class OutputSpec:
     scores_first: bool = False  # joint: the scores before the box
     objectness: bool = False  # joint: a column before the classes that multiplies them
     columns: tuple[str, ...] = ("box", "score", "label")  # of rows
+    one_class: bool = False  # of raw scores: a prediction is of its best class alone
     needs_nms: bool = True  # raw predictions that are no set: several for one object
 
     def __post_init__(self) -> None:

@@ -66,7 +66,12 @@ PRESETS = {
     "yolox-decoded": dataclasses.replace(_YOLOX, outputs=_CELLS),  # --decode_in_inference
     "detr": OnnxDescription(
         input=_IMAGENET,
-        outputs=dataclasses.replace(_QUERIES, activation="softmax", background="last"),
+        outputs=dataclasses.replace(
+            _QUERIES, activation="softmax", background="last", one_class=True
+        ),
+    ),
+    "deformable-detr": OnnxDescription(  # transformers; Conditional DETR too
+        input=_IMAGENET, outputs=dataclasses.replace(_QUERIES, activation="sigmoid")
     ),
     "rt-detr": OnnxDescription(  # transformers; D-FINE too
         input=_STRETCHED, outputs=dataclasses.replace(_QUERIES, activation="sigmoid")
