@@ -47,7 +47,7 @@ def image_input(*shape: int | str, dtype: str = "float32") -> TensorInfo:
         ([("batch", 7, "anchors")], ("yolov8",)),
         ([(1, 6300, 8)], ("yolov5", "yolov7")),
         ([(1, 2100, 8)], ("yolov6", "yolox", "yolox-decoded")),
-        ([(1, 300, 6)], ("yolov10", "rt-detr-ultralytics", "rt-detr-ultralytics-raw")),
+        ([(1, 300, 6)], ("yolov10", "rt-detr-ultralytics", "rt-detr-ultralytics-raw", "effdet")),
         ([("n", 7)], ("yolov7-nms", "flat")),
         ([(1, 100, 92), (1, 100, 4)], ("detr",)),
         ([(1, 300, 80), (1, 300, 4)], ("deformable-detr", "rt-detr")),

@@ -158,7 +158,7 @@ def test_a_label_beyond_the_names_is_refused(
 ) -> None:
     spec = dataclasses.replace(FORMS["torchvision"], class_names=("red",))
     session = open_graph(described_graph("torchvision", "one"), description=spec)
-    with pytest.raises(ArtifactError, match=r"label 2 in '.*', and there are 1 class names"):
+    with pytest.raises(ArtifactError, match="label 2, and there are 1 class names"):
         found_by(session)
 
 

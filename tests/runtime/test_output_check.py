@@ -137,6 +137,23 @@ def test_labels_are_whole_numbers_but_for_padding() -> None:
         assert '"roles": ["boxes", "labels", "scores"]' in caught.value.hint
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_what_is_not_finite_is_left_to_whom_makes_detections(value: float) -> None:
+    check([[value, 0, value, 9], RIGHT], [0.9, 0.9])
+    spec = dataclasses.replace(RAW, roles=("boxes", "scores", "labels"))
+    scores = np.array([[min(value, 0.9)]])
+    OutputCheck(PATH, spec, SIZE).check_final(np.array([[1.0]]), scores, np.ones((1, 1), np.bool_))
+
+
+def test_rows_are_of_images_of_the_batch_or_padding() -> None:
+    spec = dataclasses.replace(RAW, roles=("rows",))
+    chosen = OutputCheck(PATH, spec, SIZE)
+    chosen.check_images(np.array([0.0, 1.0, -1.0, 7.0]), np.array([0.9, 0.8, 0.5, 0.0]), 2)
+    for number in (2.0, 0.5):
+        with pytest.raises(ArtifactError, match=f"rows are of image {number:g}, in a batch of 2"):
+            chosen.check_images(np.array([0.0, number]), np.array([0.9, 0.8]), 2)
+
+
 def test_the_hint_names_the_formats_that_make_sense_of_the_boxes() -> None:
     for truth, box in (("xywh", [40.0, 40.0, 20.0, 20.0]), ("cxcywh", [50.0, 50.0, 26.0, 26.0])):
         with pytest.raises(ArtifactError, match="negative") as caught:

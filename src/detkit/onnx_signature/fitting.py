@@ -118,6 +118,8 @@ def _has_the_operators(candidate: Candidate) -> bool:
     deformable attention of RT-DETR and its like samples grids, which no other's layer does.
     """
     operators, spec = candidate.graph.operators, candidate.spec
+    if candidate.name == "effdet" and candidate.graph.class_names:
+        return False  # its files have no metadata
     if not operators:
         return True
     if "GridSample" in operators:

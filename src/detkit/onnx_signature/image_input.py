@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.errors import ArtifactError, UsageError, did_you_mean
 from detkit.onnx_signature.onnx_graph import OnnxGraph
@@ -44,11 +46,14 @@ def _chosen(where: str, graph: OnnxGraph, spec: InputSpec) -> TensorInfo:
             )
     others = [tensor for tensor in graph.inputs if tensor.name not in spec.constants]
     if len(others) != 1:
-        examples = ", ".join(f'"{tensor.name}": [1, 1]' for tensor in others[1:])
-        fed = f'"input": {{"constants": {{{examples}}}}} feeds others with numbers of yours'
+        image = next((tensor for tensor in others if len(tensor.shape) > 2), None)
+        fed = {tensor.name: [1, 1] for tensor in others if tensor is not image}
+        known = {name: list(numbers) for name, numbers in spec.constants.items()}
+        constants = json.dumps({**known, **fed})
+        cure = f'"input": {{"constants": {constants}}} feeds others with numbers of yours'
         raise ArtifactError(
             f"{where}: expected one input, the image; the graph has {_listed(by_name)}",
-            hint=f"{hint_at_presets(where)}; in a FILE.json {fed}" if others else "",
+            hint=f"{hint_at_presets(where)}; in a FILE.json {cure}" if others else "",
         )
     return others[0]
 

@@ -119,14 +119,17 @@ class SuppressingDescribedSession(DescribedSession):
     """A graph whose predictions are final; see `runtime.session.SuppressingSession`."""
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        raise ArtifactError(f"{self.path} gives final detections, so there are no raw scores")
+        raise ArtifactError(
+            f"{self.path} gives final detections, so there are no raw scores",
+            hint="export it again without its NMS",
+        )
 
     def run_suppressed(self, images_bchw: Array) -> SuppressedOutputs:
         if self.manifest.spec.is_raw:
             return _best(*super().run(images_bchw))
         tensors, spec = self.run_roles(images_bchw), self.manifest.spec
         if "rows" in tensors:
-            tensors = _columns(tensors["rows"], spec, len(images_bchw))
+            tensors = self._columns(tensors["rows"], len(images_bchw))
         elif "detections" in tensors:
             detections = tensors["detections"]
             tensors = {**tensors, "boxes": detections[..., :4], "scores": detections[..., 4]}
@@ -140,7 +143,9 @@ class SuppressingDescribedSession(DescribedSession):
         self.check.check_final(labels, scores, is_there)
         corners = to_xyxy(boxes, spec, self.manifest.preprocess.size)
         self.check.check_boxes(boxes, corners, np.where(is_there, scores, 0))
-        classes = self._classes(labels, scores)  # of none: a score below any threshold
+        classes = self._classes(
+            labels, np.where(is_there, scores, 0)
+        )  # of none: a score below any threshold
         kept = without_inverted(corners, np.where(classes >= 0, scores, -1).astype(np.float32))
         return SuppressedOutputs(counts, corners, kept, classes)
 
@@ -154,13 +159,31 @@ class SuppressingDescribedSession(DescribedSession):
         table = np.array(self.manifest.class_of, np.int64)
         if not len(table):
             return found - (self.manifest.spec.background == "first")
-        if ((found >= len(table)) & (scores > 0)).any():
+        beyond = found[(found >= len(table)) & (scores > 0)]
+        if beyond.size:
+            names = len(self.manifest.class_names)
+            first = '; "background": "first" where labels count from 1'
             raise ArtifactError(
-                f"{self.path}: label {found.max()} in '{self.manifest.tensors.get('labels')}',"
-                f" and there are {len(self.manifest.class_names)} class names"
+                f"{self.path}: label {beyond.max()}, and there are {names} class names",
+                hint='in a FILE.json: "class_names": one for each label, "" for one without'
+                + (first if beyond.max() == names else ""),
             )
         inside = (found >= 0) & (found < len(table))
         return np.where(inside, table[np.where(inside, found, 0)], -1)
+
+    def _columns(self, rows: npt.NDArray[Any], num_images: int) -> Tensors:
+        """Groups rows by image, padded with score -1, and splits them into columns."""
+        slices = _column_slices(self.manifest.spec)
+        if "image" in slices and rows.ndim == 2:
+            images = rows[:, slices["image"]][:, 0]
+            self.check.check_images(images, rows[:, slices["score"]][:, 0], num_images)
+            rows = _grouped(rows, images, num_images, slices["score"])
+        rows = _batched(rows, 3)
+        return {
+            "boxes": rows[..., slices["box"]],
+            "scores": rows[..., slices["score"]][..., 0],
+            "labels": rows[..., slices["label"]][..., 0],
+        }
 
 
 # --- raw predictions -----------------------------------------------------------------------------
@@ -221,20 +244,6 @@ def _batched(tensor: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
     return tensor[None] if tensor.ndim == rank - 1 else tensor
 
 
-def _columns(rows: npt.NDArray[Any], spec: OutputSpec, num_images: int) -> Tensors:
-    """Groups rows by image, padded with score -1, and splits them into columns."""
-    slices = _column_slices(spec)
-    if "image" in slices and rows.ndim == 2:
-        images = rows[:, slices["image"]][:, 0].astype(np.int64)
-        rows = _grouped(rows, images, num_images, slices["score"])
-    rows = _batched(rows, 3)
-    return {
-        "boxes": rows[..., slices["box"]],
-        "scores": rows[..., slices["score"]][..., 0],
-        "labels": rows[..., slices["label"]][..., 0],
-    }
-
-
 def _column_slices(spec: OutputSpec) -> dict[str, slice]:
     slices, start = {}, 0
     for column in spec.columns:
@@ -244,13 +253,12 @@ def _column_slices(spec: OutputSpec) -> dict[str, slice]:
 
 
 def _grouped(
-    rows: npt.NDArray[Any], images: npt.NDArray[np.int64], num_images: int, score: slice
+    rows: npt.NDArray[Any], images: npt.NDArray[Any], num_images: int, score: slice
 ) -> npt.NDArray[Any]:
-    """Groups (N, width) rows of any image to (B, M, width)."""
-    most = int(np.bincount(images, minlength=1).max())
-    groups = np.zeros((num_images, most, rows.shape[1]), np.float32)
+    """Groups (N, width) rows to (B, M, width); those of no image are padding, and dropped."""
+    own = [rows[images == index] for index in range(num_images)]
+    groups = np.zeros((num_images, max(map(len, own)), rows.shape[1]), np.float32)
     groups[..., score] = -1
-    for index in range(num_images):
-        mine = rows[images == index]
-        groups[index, : len(mine)] = mine
+    for group, mine in zip(groups, own, strict=True):
+        group[: len(mine)] = mine
     return groups

@@ -47,6 +47,7 @@ UNIT = 1.5  # boxes in parts of the image reach a little beyond it
 PIXELS = 4.0  # and boxes in pixels are larger
 MARGIN = 0.1  # of the image, that sensible boxes reach beyond it at most
 SENSIBLE = 0.9  # share of boxes that a format must make sense of to be proposed
+_ignoring_infinity = np.errstate(invalid="ignore", over="ignore")  # it is told of elsewhere
 PLAIN_FORMATS = ("xyxy", "cxcywh", "xywh", "yxyx")
 
 
@@ -60,6 +61,7 @@ class OutputCheck:
         self._seen: dict[str, float] = {}
         self._wrong: dict[str, float] = {}
 
+    @_ignoring_infinity
     def check_raw(self, raw_scores: Values, scores: Array, raw_boxes: Values, boxes: Array) -> None:
         """Checks raw predictions, of the first batches.
 
@@ -78,6 +80,7 @@ class OutputCheck:
         best: Array = scores.max(axis=-1)
         self.check_boxes(raw_boxes, boxes, best)
 
+    @_ignoring_infinity
     def check_final(self, labels: Values, scores: Values, is_there: Mask) -> None:
         """Checks scores and labels (B, A) of final detections, where `is_there`.
 
@@ -105,6 +108,20 @@ class OutputCheck:
                 hint=self._exchanged_hint(),
             )
 
+    def check_images(self, images: Values, scores: Values, num_images: int) -> None:
+        """Checks the image (N,) that each row of a batch is of; none is that of padding.
+
+        Raises:
+            ArtifactError: numbers that are none of the batch, in rows with a score.
+        """
+        lost = ~np.isin(images, np.arange(num_images)) & (images >= 0) & (scores > 0)
+        if lost.any():
+            raise ArtifactError(
+                f"{self.path}: rows are of image {images[lost][0]:.3g}, in a batch of {num_images}",
+                hint=_file_hint('"columns": [...]') + ' names them, as "image", "box", "score"',
+            )
+
+    @_ignoring_infinity
     def check_boxes(self, raw_boxes: Values, boxes: Array, best: Values) -> None:
         """Checks boxes by rows of score `best` (B, A), 0 where there is none.
 

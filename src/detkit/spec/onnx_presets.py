@@ -111,6 +111,10 @@ PRESETS = {
             background="first",
         ),
     ),
+    "effdet": OnnxDescription(  # rwightman/efficientdet-pytorch, with its postprocessing
+        input=InputSpec(mean=_MEAN, std=_STD, pad_value=115, pad_place="corner"),
+        outputs=OutputSpec(roles=("rows",), background="first"),
+    ),
     "rtmdet": OnnxDescription(  # mmdeploy
         input=dataclasses.replace(_IMAGENET_BGR, resize="letterbox", pad_place="corner"),
         outputs=OutputSpec(roles=("detections", "labels")),
