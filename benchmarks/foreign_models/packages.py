@@ -1,0 +1,127 @@
+"""The packages: what is installed for each, in an environment of its own, and its models.
+
+Environments share one of torch, so that each costs little; `--no-deps` leaves out what a package
+asks for but does not need to make a detector.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from foreign_models import (
+    of_libreyolo,
+    of_modern_yolonas,
+    of_rfdetr,
+    of_torchvision,
+    of_transformers,
+    of_ultralytics,
+)
+from foreign_models.recipe import ForeignModel
+
+CPU_WHEELS = "https://download.pytorch.org/whl/cpu"
+SHARED = ("onnx==1.23.2", "onnxruntime==1.32.0", "onnxscript==0.7.2", "opencv-python-headless")
+TORCH = ("torch==2.13.0", "torchvision==0.28.0")
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package.
+
+    Attributes:
+        alone: requirements that are installed without what they ask for.
+        needs: those installed as usual.
+    """
+
+    name: str
+    models: Sequence[ForeignModel]
+    alone: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+
+    def python(self, home: Path) -> str:
+        """The interpreter of its environment."""
+        return str(home / self.name / "bin" / "python")
+
+    def environment(self, home: Path, here: Path) -> dict[str, str]:
+        """The variables it is run with: offline, one thread, its settings in `home`."""
+        settings = home / "settings"
+        settings.mkdir(parents=True, exist_ok=True)
+        return {
+            **os.environ,
+            "PYTHONPATH": str(here),
+            "OMP_NUM_THREADS": "1",
+            "HF_HUB_OFFLINE": "1",
+            "YOLO_CONFIG_DIR": str(settings),
+            "YOLO_OFFLINE": "true",
+            "YOLO_AUTOINSTALL": "false",
+            "MPLBACKEND": "agg",
+        }
+
+    def install(self, home: Path) -> int:
+        """Makes its environment; returns pip's exit code."""
+        torch = home / "torch"
+        if not torch.exists():
+            _make(torch)
+            if code := _pip(torch, [*TORCH, "--extra-index-url", CPU_WHEELS]) or _pip(torch, SHARED):
+                return code
+        place = home / self.name
+        if not place.exists():
+            _make(place)
+            _packages_of(place).joinpath("torch.pth").write_text(f"{_packages_of(torch)}\n")
+        pins = ["--constraint", str(_write_pins(home))]
+        return (self.alone and _pip(place, ["--no-deps", *self.alone])) or (
+            self.needs and _pip(place, [*self.needs, *pins])
+        ) or 0
+
+
+def _make(place: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", place], check=True)
+
+
+def _pip(place: Path, what: Sequence[str]) -> int:
+    command = [place / "bin" / "python", "-m", "pip", "install", "--quiet", *what]
+    return subprocess.run(command, check=False).returncode
+
+
+def _packages_of(place: Path) -> Path:
+    (found,) = place.glob("lib/python*/site-packages")
+    return found
+
+
+def _write_pins(home: Path) -> Path:
+    path = home / "pins.txt"
+    path.write_text("\n".join(TORCH) + "\n", encoding="utf-8")
+    return path
+
+
+PACKAGES = {
+    package.name: package
+    for package in (
+        Package(
+            "libreyolo",
+            of_libreyolo.MODELS,
+            alone=("libreyolo",),
+            needs=("pyyaml", "requests", "tqdm", "pycocotools", "typer", "click", "safetensors",
+                   "scipy", "cloudpickle", "mss"),
+        ),
+        Package(
+            "modern-yolonas",
+            of_modern_yolonas.MODELS,
+            alone=("modern-yolonas",),
+            needs=("scipy", "rich", "safetensors", "supervision", "huggingface-hub", "typer"),
+        ),
+        Package("rfdetr", of_rfdetr.MODELS, needs=("rfdetr", "scipy")),
+        Package("torchvision", of_torchvision.MODELS),
+        Package("transformers", of_transformers.MODELS, needs=("transformers", "timm", "scipy")),
+        Package(
+            "ultralytics",
+            of_ultralytics.MODELS,
+            alone=("ultralytics", "ultralytics-thop"),
+            needs=("matplotlib", "polars", "psutil", "pyyaml", "requests", "scipy"),
+        ),
+    )
+}
