@@ -22,29 +22,32 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from foreign_matching import Agreement, agreement
+from foreign_matching import agreement
 from foreign_models.packages import PACKAGES, Package
 from foreign_models.recipe import EXPECTED, FILE, SQUARE, ForeignModel, Found, read_found
 from PIL import Image
-from rows import add_out_argument, show_rows
+from rows import Row, add_out_argument, show_rows
 
 from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig
-from detkit.core.errors import DetkitError
+from detkit.core.errors import DetkitError, DetkitWarning
 from detkit.data.image import Pixels, read_image
 from detkit.engines.opening import open_session
 from detkit.predict import detect_in_images
+from detkit.runtime.batches import only_batch_of
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.onnx_presets import read_description
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "foreign.json"
 NUM_IMAGES = 4
-Row = dict[str, Any]
+SAME, ONE_ONLY = "same", "one image only"
+WRONG = "wrong in the graph: told, and run one at a time"
 
 
 def home() -> Path:
@@ -147,18 +150,16 @@ def compared(model: ForeignModel, folder: Path) -> Row:
 def in_a_batch(
     session: Session, images: Sequence[Pixels], alone: Sequence[Detections], nms: NmsConfig
 ) -> str:
-    """Whether images together give what each gave alone."""
-    try:
+    """Whether images together give what each gave alone, and what detkit said of it."""
+    if only_batch_of(session) == 1:
+        return ONE_ONLY
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", DetkitWarning)
         together = detect_in_images(session, images, nms)
-    except DetkitError as error:
-        return f"refused: {error}"
     found = agreement(alone, together, nms.score_threshold)
-    return "same" if is_same(found) else f"{found.unpaired} of {found.detections} differ"
-
-
-def is_same(found: Agreement) -> bool:
-    """Whether nothing differs; nothing found by either side is the same, too."""
-    return found.is_equal or (not found.detections and not found.unpaired)
+    if not found.is_same:
+        return f"{found.unpaired} of {found.detections} differ"
+    return WRONG if any(issubclass(one.category, DetkitWarning) for one in told) else SAME
 
 
 def as_detections(found: Found, size: tuple[int, ...]) -> Detections:
@@ -178,7 +179,7 @@ def measured(data: Path, packages: Sequence[Package], *, again: bool) -> Iterato
             folder = home() / "work" / f"{package.name}-{index}"
             if again:
                 shutil.rmtree(folder, ignore_errors=True)
-            row = {"package": package.name, "model": model.name, "outputs": model.outputs}
+            row: Row = {"package": package.name, "model": model.name, "outputs": model.outputs}
             if not Path(package.python(home())).exists():
                 yield row | {"failed": f"not installed: foreign.py install {package.name}"}
                 continue
@@ -187,6 +188,31 @@ def measured(data: Path, packages: Sequence[Package], *, again: bool) -> Iterato
                 yield row | compared(model, folder)
             except (MakingError, DetkitError) as error:
                 yield row | {"failed": str(error)}
+
+
+def table_lines(rows: Sequence[Row]) -> list[str]:
+    """The Markdown table, and what it says in one sentence."""
+    lines = [
+        "| package | model | `--outputs` | detections | px | score | 4 in a batch |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        outputs = row["outputs"]
+        told = f"`{outputs}`" if isinstance(outputs, str) else f"a file on `{outputs['preset']}`"
+        start = f"| {row['package']} {row.get('version', '')} | {row['model']} | {told} "
+        if "failed" in row:
+            lines.append(f"{start}| {row['failed']} | | | |")
+            continue
+        lost = f", {row['unpaired']} not shared" if row["unpaired"] else ""
+        figures = (f"{row['detections']}{lost}", f"{row['box_px']:g}", f"{row['score']:g}")
+        lines.append(f"{start}| {' | '.join(figures)} | {row['batch']} |")
+    equal = [row for row in rows if row.get("equal")]
+    packages = {row["package"] for row in equal}
+    return [
+        *lines,
+        "",
+        f"{len(equal)} of {len(rows)} equal their own postprocessing, of {len(packages)} packages.",
+    ]
 
 
 def main() -> None:
@@ -199,12 +225,21 @@ def main() -> None:
     add_out_argument(run)
     install = verbs.add_parser("install", help="make the environments")
     for verb in (run, install):
-        verb.add_argument("packages", nargs="*", choices=[[], *PACKAGES])
+        verb.add_argument("packages", nargs="*", help=f"of {', '.join(PACKAGES)}; else all")
+    table = verbs.add_parser("table", help="print the table of a record")
+    table.add_argument("record", type=Path, nargs="?", default=RESULTS)
     asked = parser.parse_args()
+    if asked.verb == "table":
+        record = json.loads(asked.record.read_text(encoding="utf-8"))
+        print("\n".join(table_lines(record["rows"])))
+        return
+    if unknown := set(asked.packages) - set(PACKAGES):
+        parser.error(f"unknown package {', '.join(unknown)}: known are {', '.join(PACKAGES)}")
     packages = [PACKAGES[name] for name in asked.packages or PACKAGES]
     if asked.verb == "install":
         sys.exit(max(package.install(home()) for package in packages))
-    show_rows(measured(asked.data, packages, again=asked.again), "detectors of other packages", asked.out)
+    rows = measured(asked.data, packages, again=asked.again)
+    show_rows(rows, "detectors of other packages", asked.out)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ class Agreement:
     """What the comparison of all images gave.
 
     Attributes:
-        detections: of the side that is right.
+        detections: of the side that is right, those left out that have no area in the image.
         unpaired: detections of either side that the other does not have; those whose score is
             within `EQUAL_SCORE` of the threshold are not counted.
         box_px, score: the largest difference of a corner and of a score among the pairs.
@@ -36,11 +36,21 @@ class Agreement:
     def is_equal(self) -> bool:
         """Whether both sides found the same, and something."""
         close = self.box_px <= EQUAL_PX and self.score <= EQUAL_SCORE
-        return self.detections > 0 and not self.unpaired and close
+        return self.detections > 0 and self.is_same and close
+
+    @property
+    def is_same(self) -> bool:
+        """Whether every detection has its pair, be there any or not."""
+        return not self.unpaired
 
 
 def agreement(right: Sequence[Detections], found: Sequence[Detections], conf: float) -> Agreement:
-    """Compares images one by one; `conf` is the least score that both sides were given."""
+    """Compares images one by one; `conf` is the least score that both sides were given.
+
+    Some packages drop boxes that have no area when they are cut to the image, others keep them:
+    they are compared with nothing.
+    """
+    right, found = list(map(_with_area, right)), list(map(_with_area, found))
     pairs = [_pairs(a, b) for a, b in zip(right, found, strict=True)]
     unpaired, box_px, score = 0, 0.0, 0.0
     for one, other, rows in zip(right, found, pairs, strict=True):
@@ -53,6 +63,11 @@ def agreement(right: Sequence[Detections], found: Sequence[Detections], conf: fl
             box_px = max(box_px, float(np.abs(corners).max()))
             score = max(score, float(np.abs(one.scores[mine] - other.scores[theirs]).max()))
     return Agreement(sum(map(len, right)), unpaired, box_px, score)
+
+
+def _with_area(found: Detections) -> Detections:
+    sides = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
+    return found.at((sides > EQUAL_PX).all(axis=1))
 
 
 def _pairs(one: Detections, other: Detections) -> list[tuple[int, int]]:

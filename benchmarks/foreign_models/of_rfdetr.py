@@ -30,8 +30,7 @@ def make(model: ForeignModel, out: Path, images: Sequence[Path]) -> list[Found]:
     wake_boxes(network)
     for layer in (network.transformer.enc_out_class_embed[0], network.class_embed):
         spread_logits([layer], lambda: network(batch))
-    made = opened.export(output_dir=str(out.parent), simplify=False, verbose=False)
-    Path(made or next(out.parent.glob("*.onnx"))).rename(out)
+    opened.export(output_dir=str(out.parent), dynamic_batch=True, verbose=False).rename(out)
     session, found = onnxruntime.InferenceSession(out), []
     name, size = session.get_inputs()[0].name, torch.tensor([list(pixels.shape[1:3])])
     for image in batch:

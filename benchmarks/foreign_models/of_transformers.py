@@ -16,8 +16,8 @@ from typing import Any
 from foreign_models.recipe import SQUARE, ForeignModel, Found
 
 SIDE = 320
-RESNET18 = {"backbone": "resnet18"}  # of timm
-SHALLOW = {"encoder_layers": 2, "decoder_layers": 2}
+DEFORMABLE = "deformable-detr"
+SMALL = {"backbone": "resnet18", "encoder_layers": 2, "decoder_layers": 2}
 R18 = {
     "backbone_config": {
         "model_type": "rt_detr_resnet",
@@ -35,8 +35,6 @@ YOLOS_TINY = {
     "num_attention_heads": 3,
     "intermediate_size": 768,
 }
-# The sigmoid of a DETR, with ImageNet's mean: what its successors kept of both.
-FOCAL = {"preset": "detr", "outputs": {"activation": "sigmoid", "background": "none"}}
 
 
 def _model(
@@ -52,10 +50,10 @@ def _model(
 
 
 MODELS = (
-    _model("DETR", "Detr", "Detr", "detr", **RESNET18, **SHALLOW),
+    _model("DETR", "Detr", "Detr", "detr", **SMALL),
     _model("YOLOS", "Yolos", "Yolos", "detr", **YOLOS_TINY),
-    _model("Conditional DETR", "ConditionalDetr", "ConditionalDetr", FOCAL, **RESNET18, **SHALLOW),
-    _model("Deformable DETR", "DeformableDetr", "DeformableDetr", FOCAL, **RESNET18, **SHALLOW),
+    _model("Conditional DETR", "ConditionalDetr", "ConditionalDetr", DEFORMABLE, **SMALL),
+    _model("Deformable DETR", "DeformableDetr", "DeformableDetr", DEFORMABLE, **SMALL),
     _model("RT-DETR", "RTDetr", "RTDetr", "rt-detr", **R18),
     _model("RT-DETRv2", "RTDetrV2", "RTDetr", "rt-detr", **R18),
     _model("D-FINE", "DFine", "RTDetr", "rt-detr", decoder_layers=3),
@@ -145,13 +143,14 @@ def _export(network: Any, batch: Any, out: Path) -> None:
             found = self.network(pixel_values=pixel_values)
             return found.logits, found.pred_boxes
 
-    names = {"input_names": ["pixel_values"], "output_names": ["logits", "pred_boxes"]}
+    names = ["pixel_values", "logits", "pred_boxes"]
     torch.onnx.export(
         Outputs().eval(),
         (batch[:2],),
         out,
         opset_version=17,
         dynamo=False,
-        dynamic_axes={name: {0: "batch"} for name in sum(names.values(), [])},
-        **names,
+        input_names=names[:1],
+        output_names=names[1:],
+        dynamic_axes={name: {0: "batch"} for name in names},
     )

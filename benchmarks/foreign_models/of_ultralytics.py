@@ -8,14 +8,12 @@ from typing import Any
 
 from foreign_models.recipe import SQUARE, ForeignModel, Found
 
-SIZE = {"size": [320, 320]}  # which a graph with a batch of any size leaves free
-
 
 def _yolo(name: str, preset: str = "yolov8", **settings: Any) -> ForeignModel:
     label = " ".join([name.removesuffix(".yaml"), *(f"{k}={v}" for k, v in settings.items())])
     return ForeignModel(
         name=label,
-        outputs={"preset": preset, "input": SIZE},
+        outputs=preset,
         multi_label=False,
         settings={"yaml": f"{name}.yaml", **settings},
     )
@@ -33,7 +31,7 @@ MODELS = (
     _yolo("yolo26n", "yolov10", nms=False),
     ForeignModel(
         name="rtdetr-l",
-        outputs={"preset": "rt-detr-ultralytics", "input": SIZE},
+        outputs="rt-detr-ultralytics",
         images=SQUARE,
         settings={"yaml": "rtdetr-l.yaml"},
     ),
@@ -45,7 +43,7 @@ def make(model: ForeignModel, out: Path, images: Sequence[Path]) -> list[Found]:
     import torch
     from ultralytics import RTDETR, YOLO
 
-    from foreign_models.weights import settle_batch_norms, spread_logits, spread_boxes
+    from foreign_models.weights import settle_batch_norms, spread_boxes, spread_logits
 
     settings = dict(model.settings)
     name = settings.pop("yaml")

@@ -66,16 +66,20 @@ class Package:
         torch = home / "torch"
         if not torch.exists():
             _make(torch)
-            if code := _pip(torch, [*TORCH, "--extra-index-url", CPU_WHEELS]) or _pip(torch, SHARED):
+            if code := _pip(torch, [*TORCH, "--extra-index-url", CPU_WHEELS]) or _pip(
+                torch, SHARED
+            ):
                 return code
         place = home / self.name
         if not place.exists():
             _make(place)
             _packages_of(place).joinpath("torch.pth").write_text(f"{_packages_of(torch)}\n")
         pins = ["--constraint", str(_write_pins(home))]
-        return (self.alone and _pip(place, ["--no-deps", *self.alone])) or (
-            self.needs and _pip(place, [*self.needs, *pins])
-        ) or 0
+        return (
+            (self.alone and _pip(place, ["--no-deps", *self.alone]))
+            or (self.needs and _pip(place, [*self.needs, *pins]))
+            or 0
+        )
 
 
 def _make(place: Path) -> None:
@@ -105,8 +109,18 @@ PACKAGES = {
             "libreyolo",
             of_libreyolo.MODELS,
             alone=("libreyolo",),
-            needs=("pyyaml", "requests", "tqdm", "pycocotools", "typer", "click", "safetensors",
-                   "scipy", "cloudpickle", "mss"),
+            needs=(
+                "pyyaml",
+                "requests",
+                "tqdm",
+                "pycocotools",
+                "typer",
+                "click",
+                "safetensors",
+                "scipy",
+                "cloudpickle",
+                "mss",
+            ),
         ),
         Package(
             "modern-yolonas",

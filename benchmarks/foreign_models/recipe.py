@@ -5,7 +5,7 @@ Legend: N detections of an image.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ class ForeignModel:
         conf: least score; of files with a threshold inside, one above it.
         iou: of the NMS, where it is not in the file.
         multi_label: whether the package keeps every class of a box, or the best one.
-        means: what differs from the package's defaults, for the table.
+        settings: what the module of its package needs to make it.
     """
 
     name: str
@@ -39,7 +39,6 @@ class ForeignModel:
     conf: float = 0.25
     iou: float = 0.7
     multi_label: bool = True
-    means: str = ""
     settings: dict[str, Any] = field(default_factory=dict)
 
 
@@ -59,9 +58,6 @@ class Found:
             np.asarray(scores, np.float64).reshape(-1),
             np.asarray(labels, np.float64).reshape(-1).astype(np.int64),
         )
-
-
-Make = Callable[[ForeignModel, Path, Sequence[Path]], list[Found]]
 
 
 def write_found(path: Path, found: Sequence[Found]) -> None:

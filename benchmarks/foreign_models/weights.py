@@ -31,7 +31,9 @@ def settle_batch_norms(model: nn.Module, run: Run) -> None:
     Biases keep most activations where they are nearly linear: deep and random otherwise, a network
     makes much of the last bit of its input.
     """
-    norms: list[Any] = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms: list[Any] = [
+        m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)
+    ]
     for norm in norms:
         if norm.bias is not None:
             norm.bias.data.fill_(NEARLY_LINEAR)
@@ -160,14 +162,11 @@ def _seen(layers: list[nn.Module], run: Run) -> dict[Any, tuple[Tensor, Tensor]]
 
 
 def _rows(x: Tensor, is_map: bool) -> Tensor:
-    """Maps (B, C, H, W), rows (B, P, C), those of all images (P, C), or of every stage of a decoder
-    (S, B, P, C), of which the last counts, as (B, P, C).
-    """
+    """As (B, P, C): a map (B, C, H, W), rows of all images (P, C), the last of (S, B, P, C)."""
+    x = x.detach().double()
     if is_map:
-        rows = x.flatten(2).mT
-    else:
-        rows = x[None] if x.ndim == 2 else x[-1] if x.ndim == 4 else x
-    return rows.detach().double()
+        return x.flatten(2).mT
+    return x[None] if x.ndim == 2 else x[-1] if x.ndim == 4 else x
 
 
 def _rescale(layer: Any, scale: Tensor, shift: Tensor) -> None:
