@@ -67,7 +67,7 @@ def agreement(right: Sequence[Detections], found: Sequence[Detections], conf: fl
 
 def _with_area(found: Detections) -> Detections:
     sides = found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]
-    return found.at((sides > EQUAL_PX).all(axis=1))
+    return found.at(np.flatnonzero((sides > EQUAL_PX).all(axis=1)))
 
 
 def _pairs(one: Detections, other: Detections) -> list[tuple[int, int]]:

@@ -101,7 +101,7 @@ def detections(model: Path, data: Path, split: str) -> Iterator[dict[str, Any]]:
 
 def of_detkit(model: Path, data: Path, split: str) -> CocoScores:
     """The figures that `detkit eval` prints."""
-    command = [sys.executable, "-m", "detkit", "eval", model, data, "--outputs", "yolox"]
+    command = [sys.executable, "-m", "detkit", "eval", str(model), str(data), "--outputs", "yolox"]
     more = ["--split", split, "--threads", "1", "--json"]
     done = subprocess.run([*command, *more], check=True, capture_output=True, text=True)
     report = json.loads(done.stdout)

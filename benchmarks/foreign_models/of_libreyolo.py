@@ -92,7 +92,9 @@ def _prepare(network: Any, run: Any) -> None:
     from foreign_models.weights import settle_batch_norms, spread_boxes, spread_logits
 
     settle_batch_norms(network, run)
-    convolutions = {n: m for n, m in network.named_modules() if isinstance(m, torch.nn.Conv2d)}
+    convolutions: dict[str, Any] = {
+        name: layer for name, layer in network.named_modules() if isinstance(layer, torch.nn.Conv2d)
+    }
     objectness = [m for n, m in convolutions.items() if "obj_pred" in n]
     spread_boxes(objectness, run)
     for layer in objectness:

@@ -63,23 +63,19 @@ class Package:
 
     def install(self, home: Path) -> int:
         """Makes its environment; returns pip's exit code."""
-        torch = home / "torch"
+        torch, place = home / "torch", home / self.name
+        steps: list[tuple[Path, Sequence[str]]] = []
         if not torch.exists():
             _make(torch)
-            if code := _pip(torch, [*TORCH, "--extra-index-url", CPU_WHEELS]) or _pip(
-                torch, SHARED
-            ):
-                return code
-        place = home / self.name
+            steps += [(torch, (*TORCH, "--extra-index-url", CPU_WHEELS)), (torch, SHARED)]
         if not place.exists():
             _make(place)
             _packages_of(place).joinpath("torch.pth").write_text(f"{_packages_of(torch)}\n")
-        pins = ["--constraint", str(_write_pins(home))]
-        return (
-            (self.alone and _pip(place, ["--no-deps", *self.alone]))
-            or (self.needs and _pip(place, [*self.needs, *pins]))
-            or 0
-        )
+        if self.alone:
+            steps.append((place, ("--no-deps", *self.alone)))
+        if self.needs:
+            steps.append((place, (*self.needs, "--constraint", _write_pins(home))))
+        return next((code for where, what in steps if (code := _pip(where, what))), 0)
 
 
 def _make(place: Path) -> None:
@@ -87,7 +83,7 @@ def _make(place: Path) -> None:
 
 
 def _pip(place: Path, what: Sequence[str]) -> int:
-    command = [place / "bin" / "python", "-m", "pip", "install", "--quiet", *what]
+    command = [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", *what]
     return subprocess.run(command, check=False).returncode
 
 
@@ -96,10 +92,10 @@ def _packages_of(place: Path) -> Path:
     return found
 
 
-def _write_pins(home: Path) -> Path:
+def _write_pins(home: Path) -> str:
     path = home / "pins.txt"
     path.write_text("\n".join(TORCH) + "\n", encoding="utf-8")
-    return path
+    return str(path)
 
 
 PACKAGES = {

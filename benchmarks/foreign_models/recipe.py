@@ -62,7 +62,7 @@ class Found:
 
 def write_found(path: Path, found: Sequence[Found]) -> None:
     """Writes the detections of all images."""
-    arrays = {}
+    arrays: dict[str, Any] = {}
     for index, one in enumerate(found):
         arrays |= {f"boxes{index}": one.boxes_xyxy, f"scores{index}": one.scores}
         arrays[f"labels{index}"] = one.labels

@@ -89,7 +89,7 @@ def spread_softmax(
         low, high = (shift, high) if sure > num_sure else (low, shift)
     for layer in logits:
         _rescale(layer, torch.tensor(SOFTMAX_SPREAD), torch.tensor(0.0))
-        layer.bias.data.view(-1, num_labels)[:, background] += high  # type: ignore[union-attr]
+        layer.bias.data.view(-1, num_labels)[:, background] += high
 
 
 def spread_boxes(layers: Iterable[nn.Module], run: Run, *, spread: float = 0.7) -> None:
@@ -136,7 +136,8 @@ def _telling_places_apart(features: Tensor, num_logits: int) -> Tensor:
     largest = (values > LEAST_SHARE * values[-1]) & (values >= values.topk(DIRECTIONS).values[-1])
     chosen = vectors[:, largest] / values[largest].sqrt()
     drawn = torch.randn(num_logits, chosen.shape[1], dtype=chosen.dtype)
-    return drawn @ chosen.T
+    weights: Tensor = drawn @ chosen.T
+    return weights
 
 
 def _seen(layers: list[nn.Module], run: Run) -> dict[Any, tuple[Tensor, Tensor]]:
