@@ -29,7 +29,7 @@ def make(model: ForeignModel, out: Path, images: Sequence[Path]) -> list[Found]:
     batch = (torch.from_numpy(pixels).permute(0, 3, 1, 2) / 255 - mean) / std
     wake_boxes(network)
     for layer in (network.transformer.enc_out_class_embed[0], network.class_embed):
-        spread_logits([layer], lambda: network(batch))
+        spread_logits([layer], lambda: network(batch), directions=2)
     opened.export(output_dir=str(out.parent), dynamic_batch=True, verbose=False).rename(out)
     session, found = onnxruntime.InferenceSession(out), []
     name, size = session.get_inputs()[0].name, torch.tensor([list(pixels.shape[1:3])])

@@ -20,6 +20,7 @@ from foreign_models import (
     of_torchvision,
     of_transformers,
     of_ultralytics,
+    of_yolov5,
 )
 from foreign_models.recipe import ForeignModel
 
@@ -123,6 +124,23 @@ PACKAGES = {
             of_modern_yolonas.MODELS,
             alone=("modern-yolonas",),
             needs=("scipy", "rich", "safetensors", "supervision", "huggingface-hub", "typer"),
+        ),
+        Package(
+            "yolov5",
+            of_yolov5.MODELS,
+            alone=("yolov5",),
+            needs=(
+                "setuptools<81",  # it imports pkg_resources
+                "matplotlib",
+                "pandas",
+                "psutil",
+                "pyyaml",
+                "requests",
+                "scipy",
+                "seaborn",
+                "thop",
+                "tqdm",
+            ),
         ),
         Package("rfdetr", of_rfdetr.MODELS, needs=("rfdetr", "scipy")),
         Package("torchvision", of_torchvision.MODELS),

@@ -46,7 +46,13 @@ def settle_batch_norms(model: nn.Module, run: Run) -> None:
         norm.eval()
 
 
-def spread_logits(layers: Iterable[nn.Module], run: Run, *, num_sure: int = NUM_SURE) -> None:
+def spread_logits(
+    layers: Iterable[nn.Module],
+    run: Run,
+    *,
+    num_sure: int = NUM_SURE,
+    directions: int = DIRECTIONS,
+) -> None:
     """Scales weights and biases of layers whose outputs are the logits of one set of scores.
 
     Every class gets the same mean and deviation; then all get one scale and one shift, for which
@@ -55,8 +61,9 @@ def spread_logits(layers: Iterable[nn.Module], run: Run, *, num_sure: int = NUM_
     Args:
         layers: convolutions or linear layers, of every level; those that are not called are left
             alone.
+        directions: of the features that decide, at most.
     """
-    logits = _normalised(layers, run)
+    logits = _normalised(layers, run, directions)
     if not logits:
         return
     of_images = torch.cat([seen.flatten(1) for seen in logits.values()], dim=1)
@@ -105,13 +112,17 @@ def wake_boxes(model: nn.Module, deviation: float = 0.05) -> None:
             nn.init.normal_(layer.weight, std=deviation)
 
 
-def _normalised(layers: Iterable[nn.Module], run: Run) -> dict[Any, Tensor]:
+def _normalised(
+    layers: Iterable[nn.Module], run: Run, directions: int = DIRECTIONS
+) -> dict[Any, Tensor]:
     """Gives every logit mean 0 and deviation 1; returns the logits (B, P, C) of each layer."""
     logits = {}
     for layer, (features, seen) in _seen(list(layers), run).items():
         weight, bias = layer.weight.data, layer.bias.data
         if features.shape[-1] == weight[0].numel():  # each place sees itself alone
-            weight.copy_(_telling_places_apart(features, len(weight)).reshape(weight.shape))
+            weight.copy_(
+                _telling_places_apart(features, len(weight), directions).reshape(weight.shape)
+            )
             seen = features @ weight.flatten(1).T.double() + bias
         each = seen.flatten(0, 1)
         scale = 1 / each.std(dim=0).clamp(min=1e-6)
@@ -121,7 +132,7 @@ def _normalised(layers: Iterable[nn.Module], run: Run) -> dict[Any, Tensor]:
     return logits
 
 
-def _telling_places_apart(features: Tensor, num_logits: int) -> Tensor:
+def _telling_places_apart(features: Tensor, num_logits: int, directions: int) -> Tensor:
     """Weights (C, D) drawn among what differs most within images and not between their means.
 
     Args:
@@ -133,7 +144,7 @@ def _telling_places_apart(features: Tensor, num_logits: int) -> Tensor:
     between = between[: int((sizes > 1e-6 * sizes[0]).sum())]
     within = within - within @ between.T @ between
     values, vectors = torch.linalg.eigh(within.T @ within / len(within))
-    largest = (values > LEAST_SHARE * values[-1]) & (values >= values.topk(DIRECTIONS).values[-1])
+    largest = (values > LEAST_SHARE * values[-1]) & (values >= values.topk(directions).values[-1])
     chosen = vectors[:, largest] / values[largest].sqrt()
     drawn = torch.randn(num_logits, chosen.shape[1], dtype=chosen.dtype)
     weights: Tensor = drawn @ chosen.T
