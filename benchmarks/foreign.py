@@ -38,6 +38,8 @@ from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig
 from detkit.core.errors import DetkitError, DetkitWarning
 from detkit.data.image import Pixels, read_image
 from detkit.engines.opening import open_session
+from detkit.onnx_signature.fitting import fitting_presets
+from detkit.onnx_signature.onnx_graph import read_graph
 from detkit.predict import detect_in_images
 from detkit.runtime.batches import only_batch_of
 from detkit.runtime.session import Session, SessionOptions
@@ -144,6 +146,7 @@ def compared(model: ForeignModel, folder: Path) -> Row:
         "score": float(f"{result.score:.2g}"),
         "equal": result.is_equal,
         "batch": in_a_batch(session, images, alone, nms),
+        "info": list(fitting_presets(read_graph(folder / FILE))),
     }
 
 
@@ -207,11 +210,14 @@ def table_lines(rows: Sequence[Row]) -> list[str]:
         figures = (f"{row['detections']}{lost}", f"{row['box_px']:g}", f"{row['score']:g}")
         lines.append(f"{start}| {' | '.join(figures)} | {row['batch']} |")
     equal = [row for row in rows if row.get("equal")]
+    preset = [row for row in rows if isinstance(row["outputs"], str) and "info" in row]
+    named = [row for row in preset if row["outputs"] in row["info"]]
     packages = {row["package"] for row in equal}
     return [
         *lines,
         "",
-        f"{len(equal)} of {len(rows)} equal their own postprocessing, of {len(packages)} packages.",
+        f"{len(equal)} of {len(rows)} equal their own postprocessing, of {len(packages)} packages."
+        f" Of {len(preset)} that a preset reads, `info` names it for {len(named)}.",
     ]
 
 

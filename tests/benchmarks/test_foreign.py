@@ -106,12 +106,20 @@ def test_the_table_tells_what_failed_and_counts_what_is_equal() -> None:
     from foreign import table_lines
 
     good = {"package": "a", "model": "m", "outputs": "yolov8", "version": "1", "detections": 9}
-    good |= {"unpaired": 0, "box_px": 0.001, "score": 1e-5, "equal": True, "batch": "same"}
+    good |= {
+        "unpaired": 0,
+        "box_px": 0.001,
+        "score": 1e-5,
+        "equal": True,
+        "batch": "same",
+        "info": ["yolov8"],
+    }
     bad = {"package": "b", "model": "n", "outputs": {"preset": "raw"}, "failed": "not installed"}
     lines = table_lines([good, bad])
     assert lines[2] == "| a 1 | m | `yolov8` | 9 | 0.001 | 1e-05 | same |"
     assert "not installed" in lines[3]
     assert lines[-1].startswith("1 of 2 equal")
+    assert lines[-1].endswith("Of 1 that a preset reads, `info` names it for 1.")
 
 
 def test_packages_leave_this_process_alone() -> None:
