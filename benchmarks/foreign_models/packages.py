@@ -21,6 +21,7 @@ from foreign_models import (
     of_transformers,
     of_ultralytics,
     of_yolov5,
+    of_yolox,
 )
 from foreign_models.recipe import ForeignModel
 
@@ -36,12 +37,14 @@ class Package:
     Attributes:
         alone: requirements that are installed without what they ask for.
         needs: those installed as usual.
+        first: what it is built with.
     """
 
     name: str
     models: Sequence[ForeignModel]
     alone: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    first: tuple[str, ...] = ()
 
     def python(self, home: Path) -> str:
         """The interpreter of its environment."""
@@ -72,6 +75,8 @@ class Package:
         if not place.exists():
             _make(place)
             _packages_of(place).joinpath("torch.pth").write_text(f"{_packages_of(torch)}\n")
+        if self.first:
+            steps.append((place, self.first))
         if self.alone:
             steps.append((place, ("--no-deps", *self.alone)))
         if self.needs:
@@ -141,6 +146,13 @@ PACKAGES = {
                 "thop",
                 "tqdm",
             ),
+        ),
+        Package(
+            "yolox",
+            of_yolox.MODELS,
+            alone=("--no-build-isolation", "yolox"),
+            needs=("loguru", "tabulate", "psutil", "tqdm", "pycocotools"),
+            first=("wheel", "setuptools<81"),
         ),
         Package("rfdetr", of_rfdetr.MODELS, needs=("rfdetr", "scipy")),
         Package("torchvision", of_torchvision.MODELS),
