@@ -1,12 +1,16 @@
 """Detections of other packages: what counts as the same, and what the table says."""
 
+import importlib
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from detkit.core.boxes import Detections
+from detkit.spec.onnx_presets import read_description
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -14,6 +18,11 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 @pytest.fixture(autouse=True)
 def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+
+
+def benchmark(name: str) -> Any:
+    """A module of the benchmarks."""
+    return importlib.import_module(name)
 
 
 def found(*rows: tuple[float, ...]) -> Detections:
@@ -26,8 +35,7 @@ A, B = (0.0, 0.0, 10.0, 10.0, 0.9, 1.0), (5.0, 5.0, 9.0, 9.0, 0.5, 2.0)
 
 
 def test_order_does_not_matter_and_the_largest_difference_is_told() -> None:
-    from foreign_matching import agreement
-
+    agreement = benchmark("foreign_matching").agreement
     moved = (0.0, 0.0, 10.005, 10.0, 0.90005, 1.0)
     result = agreement([found(A, B)], [found(B, moved)], conf=0.25)
     assert result.is_equal
@@ -48,37 +56,32 @@ def test_order_does_not_matter_and_the_largest_difference_is_told() -> None:
     ids=["missing", "too many", "class", "score", "place", "twice"],
 )
 def test_a_detection_that_one_side_alone_has_makes_them_unequal(other: Detections) -> None:
-    from foreign_matching import agreement
-
+    agreement = benchmark("foreign_matching").agreement
     result = agreement([found(A, B)], [other], conf=0.25)
     assert result.unpaired
     assert not result.is_equal
 
 
 def test_small_differences_beyond_rounding_are_no_equality() -> None:
-    from foreign_matching import agreement
-
+    agreement = benchmark("foreign_matching").agreement
     result = agreement([found(A)], [found((0.0, 0.5, 10.0, 10.0, 0.9, 1.0))], conf=0.25)
     assert result.is_same
     assert not result.is_equal
 
 
 def test_the_threshold_and_boxes_without_area_decide_nothing() -> None:
-    from foreign_matching import agreement
-
+    agreement = benchmark("foreign_matching").agreement
     at_it, outside = (0.0, 0.0, 5.0, 5.0, 0.25005, 0.0), (10.0, 0.0, 10.0, 8.0, 0.8, 0.0)
     assert agreement([found(A, at_it)], [found(A, outside)], conf=0.25).is_equal
 
 
 def test_nothing_found_is_no_proof() -> None:
-    from foreign_matching import agreement
-
+    agreement = benchmark("foreign_matching").agreement
     assert not agreement([found()], [found()], conf=0.25).is_equal
 
 
 def test_yolox_is_decoded_as_the_paper_says() -> None:
-    from foreign_yolox import decoded
-
+    decoded = benchmark("foreign_yolox").decoded
     raw = np.zeros((21, 6), np.float32)  # a 32 px input: 16 cells of stride 8, 4 of 16, 1 of 32
     raw[5] = [0.5, 0.25, np.log(2), 0, 0.5, 0.8]  # column 1, row 1 of stride 8
     boxes, scores = decoded(raw, 32)
@@ -88,13 +91,7 @@ def test_yolox_is_decoded_as_the_paper_says() -> None:
 
 
 def test_every_model_is_read_by_a_description_that_holds_together(tmp_path: Path) -> None:
-    import json
-
-    from foreign_models.packages import PACKAGES
-
-    from detkit.spec.onnx_presets import read_description
-
-    for package in PACKAGES.values():
+    for package in benchmark("foreign_models.packages").PACKAGES.values():
         assert package.models
         for model in package.models:
             path = tmp_path / "outputs.json"
@@ -103,8 +100,7 @@ def test_every_model_is_read_by_a_description_that_holds_together(tmp_path: Path
 
 
 def test_the_table_tells_what_failed_and_counts_what_is_equal() -> None:
-    from foreign import table_lines
-
+    table_lines = benchmark("foreign").table_lines
     good = {"package": "a", "model": "m", "outputs": "yolov8", "version": "1", "detections": 9}
     good |= {
         "unpaired": 0,
@@ -123,6 +119,5 @@ def test_the_table_tells_what_failed_and_counts_what_is_equal() -> None:
 
 
 def test_packages_leave_this_process_alone() -> None:
-    import foreign_models.packages  # noqa: F401
-
+    benchmark("foreign_models.packages")
     assert not {"ultralytics", "transformers", "torchvision"} & set(sys.modules)
