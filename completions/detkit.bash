@@ -150,7 +150,7 @@ _detkit() {
     'eval --outputs'|\
     'bench --outputs'|\
     'predict --outputs'|\
-    'data label --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov7 yolov8 yolov10 yolov7-nms yolox yolox-decoded detr rt-detr torchvision nms raw' -- "$cur")); return ;;
+    'data label --outputs') COMPREPLY=($(compgen -W 'yolov5 yolov6 yolov7 yolov8 yolov10 yolov7-nms yolox yolox-decoded detr deformable-detr rt-detr rt-detr-deploy rt-detr-ultralytics rt-detr-ultralytics-raw rf-detr torchvision tensorflow efficientdet effdet rtmdet nanodet nanodet-plus picodet picodet-raw pp-yoloe damo-yolo flat nms raw' -- "$cur")); return ;;
     'train --freeze') COMPREPLY=($(compgen -W 'early backbone backbone+neck' -- "$cur")); return ;;
     'train --device'|\
     'eval --device'|\

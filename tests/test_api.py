@@ -18,7 +18,8 @@ from PIL import Image
 
 import detkit
 from detkit.core.errors import ArtifactError, DataError, UsageError
-from detkit.spec.onnx_description import PRESETS, OnnxDescription
+from detkit.spec.onnx_description import OnnxDescription
+from detkit.spec.onnx_presets import PRESETS
 from fixtures.command_line import Detkit
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "python_api.py"

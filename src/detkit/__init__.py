@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from detkit.api import Model, Result, evaluate, load
     from detkit.artifact.artifact import read_manifest
     from detkit.core.boxes import Detections, NmsConfig, nms
-    from detkit.core.errors import DetkitError
+    from detkit.core.errors import DetkitError, DetkitWarning
     from detkit.data.coco.folder import open_folder
     from detkit.search.strategies import make_searcher
     from detkit.spec.arch import ArchSpec
@@ -34,6 +34,7 @@ _HOMES = {
     "ArchSpec": "detkit.spec.arch",
     "Detections": "detkit.core.boxes",
     "DetkitError": "detkit.core.errors",
+    "DetkitWarning": "detkit.core.errors",
     "Model": "detkit.api",
     "NmsConfig": "detkit.core.boxes",
     "Result": "detkit.api",
@@ -51,6 +52,7 @@ __all__ = [
     "ArchSpec",
     "Detections",
     "DetkitError",
+    "DetkitWarning",
     "Model",
     "NmsConfig",
     "Result",

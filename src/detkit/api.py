@@ -36,7 +36,8 @@ from detkit.evaluation.evaluate import score_split
 from detkit.predict import detect_in_images, nms_of
 from detkit.report import EvalReport
 from detkit.runtime.session import Session, SessionOptions, SuppressingSession
-from detkit.spec.onnx_description import OnnxDescription, read_description
+from detkit.spec.onnx_description import OnnxDescription
+from detkit.spec.onnx_presets import read_description
 
 ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | PillowImage
 EXPECTED = "expected a path, an array (H, W, 3) uint8 RGB, or a PIL image"

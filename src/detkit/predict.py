@@ -22,7 +22,8 @@ from detkit.data.coco.ids import Id, OutputIds, counted_ids
 from detkit.data.draw import draw_detections, save_image
 from detkit.data.image import Pixels, in_image, letterbox, network_input, read_told
 from detkit.report import PredictReport
-from detkit.runtime.session import Session, detections_of
+from detkit.runtime.batches import detections_of
+from detkit.runtime.session import Session
 
 VERB = "predict"  # that the folder is made by
 DETECTIONS_FILE, IMAGES_FILE = "detections.json", "images.json"

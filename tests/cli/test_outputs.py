@@ -10,6 +10,7 @@ import pytest
 from onnx import ModelProto
 
 from fixtures.command_line import Detkit
+from fixtures.described_graphs import the_first_for_all
 
 QUICK = ("--seconds", "0", "--runs", "10")
 RUNTIMES = ["onnxruntime", "openvino"]
@@ -40,6 +41,32 @@ def test_a_detector_of_another_tool_scores_what_it_should(
     report = json.loads(done.stdout)
     assert (report["ap"], report["runtime"]) == (pytest.approx(1), engine)
     assert "are taken to be those of" in done.stderr
+
+
+def test_a_graph_that_is_wrong_in_a_batch_scores_what_its_images_do_alone(
+    detkit: Detkit, described_graph: Callable[..., Path], cell_folder: Path
+) -> None:
+    path = described_graph("yolov8", change=the_first_for_all)
+    done = detkit("eval", str(path), str(cell_folder), "--outputs", "yolov8", "--json", "-q")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ap"] == pytest.approx(1)
+    assert done.stderr.count("warning: ") == done.stderr.count("\n") == 1
+    assert "the graph is wrong in a batch" in done.stderr
+    timed = detkit("bench", str(path), *QUICK, "--outputs", "yolov8", "--batch", "2")
+    assert timed.returncode == 0, timed.stderr
+    assert "what is timed is not what it detects" in timed.stderr
+
+
+def test_a_wrong_reading_of_boxes_is_an_error_with_its_cure(
+    detkit: Detkit, described_graph: Callable[..., Path], cell_folder: Path
+) -> None:
+    wrong = cell_folder.parent / "wrong.json"
+    wrong.write_text('{"preset": "yolov8", "outputs": {"box_format": "xyxy"}}')
+    path = described_graph("yolov8")
+    done = detkit("eval", str(path), str(cell_folder), "--outputs", str(wrong))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "boxes read as xyxy have negative width or height" in done.stderr
+    assert '"box_format": "cxcywh"' in done.stderr
 
 
 def test_names_in_the_file_go_before_those_of_the_data(

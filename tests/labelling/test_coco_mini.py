@@ -16,7 +16,7 @@ from detkit.engines.opening import open_session
 from detkit.evaluation.evaluate import coco_figures, score_split
 from detkit.labelling.images import find_label_images
 from detkit.labelling.run import label_images
-from detkit.spec.onnx_description import PRESETS
+from detkit.spec.onnx_presets import PRESETS
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 MODEL = SHARED / "models" / "yolox_nano.onnx"

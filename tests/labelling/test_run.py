@@ -129,7 +129,7 @@ def test_the_same_gives_the_same_bytes_whatever_the_batch(
 def test_a_graph_of_another_tool_that_takes_one_image_labels_too(
     label: Label, described_graph: Callable[..., Path], cell_folder: Path, tmp_path: Path
 ) -> None:
-    from detkit.spec.onnx_description import PRESETS
+    from detkit.spec.onnx_presets import PRESETS
 
     path, config = described_graph("torchvision", "one"), LabelConfig()
     spec = dataclasses.replace(PRESETS["torchvision"], class_names=("red", "green"))

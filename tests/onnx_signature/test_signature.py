@@ -10,9 +10,11 @@ import pytest
 
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.errors import ArtifactError, UsageError
+from detkit.onnx_signature.fitting import fitting_presets
 from detkit.onnx_signature.onnx_graph import OnnxGraph
-from detkit.onnx_signature.signature import fitting_presets, sign
-from detkit.spec.onnx_description import PRESETS, InputSpec, OnnxDescription, OutputSpec
+from detkit.onnx_signature.signature import sign
+from detkit.spec.onnx_description import InputSpec, OnnxDescription, OutputSpec
+from detkit.spec.onnx_presets import PRESETS
 
 PATH = Path("m.onnx")
 IMAGES = TensorInfo(name="images", dtype="float32", shape=(1, 3, 320, 320))
@@ -44,10 +46,18 @@ def image_input(*shape: int | str, dtype: str = "float32") -> TensorInfo:
         ([(1, 7, 2100)], ("yolov8",)),
         ([("batch", 7, "anchors")], ("yolov8",)),
         ([(1, 6300, 8)], ("yolov5", "yolov7")),
-        ([(1, 2100, 8)], ("yolox", "yolox-decoded")),
-        ([(1, 300, 6)], ("yolov5", "yolov7", "yolov10")),
-        ([("n", 7)], ("yolov7-nms",)),
-        ([(1, 100, 92), (1, 100, 4)], ("detr", "rt-detr")),
+        ([(1, 2100, 8)], ("yolov6", "yolox", "yolox-decoded")),
+        ([(1, 300, 6)], ("yolov10", "rt-detr-ultralytics", "rt-detr-ultralytics-raw", "effdet")),
+        ([("n", 7)], ("yolov7-nms", "flat")),
+        ([(1, 100, 92), (1, 100, 4)], ("detr",)),
+        ([(1, 300, 80), (1, 300, 4)], ("deformable-detr", "rt-detr")),
+        ([(1, 300, 5), (1, 300, 4)], ("detr", "deformable-detr", "rt-detr")),
+        ([(1, 300, 4), (1, 300, 91)], ("rf-detr",)),
+        ([(1, 300, 84)], ("rt-detr-ultralytics-raw",)),
+        ([(1, 2100, 85)], ("yolov6", "yolox", "yolox-decoded")),
+        ([(1, 2100, 112)], ("nanodet",)),
+        ([(1, 2125, 112)], ("nanodet-plus",)),
+        ([(1, 100, 5), (1, 100)], ("rtmdet",)),
         ([("n", 4), ("n",), ("n",)], ("torchvision",)),
         ([(1, 1), (1, 100, 4), (1, 100), (1, 100)], ("nms",)),
         ([(1, 2100, 4), (1, 2100, 80)], ("raw",)),
@@ -87,7 +97,11 @@ def test_outputs_that_do_not_fit_are_named_with_their_shape(
 
 
 def test_whether_a_grid_is_decoded_is_told_by_its_exponentials() -> None:
-    for operators, preset in (("Conv", "Exp"), "yolox-decoded"), (("Conv",), "yolox"):
+    for operators, preset in (
+        (("Conv", "Exp"), "yolox-decoded"),
+        (("Conv",), "yolox"),
+        (("Conv", "Sub"), "yolov6"),
+    ):
         found = dataclasses.replace(graph((1, 2100, 8)), operators=operators)
         assert fitting_presets(found) == (preset,)
 
@@ -104,7 +118,7 @@ def test_rows_that_are_not_the_cells_of_the_grids_are_refused() -> None:
         (image_input(1, 320, 320, 3), r"expected \(B, 3, H, W\)"),
         (image_input(1, 16000), r"is \(1, 16000\)"),
         (image_input(1, 3, 320, 320, dtype="int64"), "int64; expected"),
-        ((IMAGES, IMAGES), "expected one input, the image; the graph has images, images"),
+        ((IMAGES, IMAGES), "expected one input, the image; the graph has 'images'"),
         ((), "the graph has none"),
     ],
 )
@@ -175,10 +189,76 @@ def test_the_batch_is_free_where_every_tensor_has_one(
     assert sign(PATH, graph(*outputs, images=images), PRESETS[preset]).only_batch == only
 
 
+def test_a_size_that_the_graph_leaves_free_is_that_of_the_description_or_else_the_metadata() -> (
+    None
+):
+    free = graph((1, 7, "anchors"), images=image_input("b", 3, "h", "w"))
+    said = dataclasses.replace(free, metadata={"imgsz": "[320, 480]"})
+    assert sign(PATH, said, with_input()).preprocess.size == (320, 480)
+    assert sign(PATH, said, with_input(size=(64, 96))).preprocess.size == (64, 96)
+    for text in ("320", "[0, 3]", "", "['a', 'b']", "[1, 2, 3]"):
+        with pytest.raises(UsageError, match="of any size"):
+            sign(PATH, dataclasses.replace(free, metadata={"imgsz": text}), with_input())
+
+
+def test_inputs_beside_the_image_are_described_as_constants() -> None:
+    factor = TensorInfo(name="scale_factor", dtype="float32", shape=("b", 2))
+    images = image_input("b", 3, 320, 320)
+    rows = graph(("n", 6), images=(images, factor))
+    signed = sign(PATH, rows, PRESETS["picodet"])
+    assert [tensor.name for tensor in signed.inputs] == ["images", "scale_factor"]
+    assert fitting_presets(rows) == ("picodet", "pp-yoloe")
+    with pytest.raises(ArtifactError, match="'images', 'scale_factor'") as caught:
+        sign(PATH, rows, PRESETS["yolov10"])
+    assert '"constants": {"scale_factor": [1, 1]}' in caught.value.hint
+    with pytest.raises(ArtifactError, match="no input 'scale_factor', but 'images'"):
+        sign(PATH, graph(("n", 6), images=images), PRESETS["picodet"])
+    three = with_input(constants={"scale_factor": (1.0, 1.0, 1.0)})
+    with pytest.raises(ArtifactError, match=r"is \(b, 2\); the description has 3 numbers"):
+        sign(PATH, rows, dataclasses.replace(PRESETS["yolov10"], input=three.input))
+    fixed = dataclasses.replace(factor, shape=(1, 2))
+    one = graph((1, 300, 6), images=(images, fixed))
+    assert sign(PATH, one, PRESETS["picodet"]).only_batch == 1
+
+
+def test_class_names_in_the_file_leave_out_presets_of_other_numbers_of_classes() -> None:
+    eighty = str([f"class {number}" for number in range(80)])
+    assert fitting_presets(graph((1, 300, 6), names=eighty)) == ("yolov10", "rt-detr-ultralytics")
+    assert fitting_presets(graph((1, 2100, 112), names=eighty)) == ("nanodet",)
+    sampled = dataclasses.replace(graph((1, 300, 6), names=eighty), operators=("GridSample",))
+    assert fitting_presets(sampled) == ("rt-detr-ultralytics",)
+    named = dataclasses.replace(graph((1, 300, 6), names=eighty), operators=("Conv", "TopK"))
+    assert fitting_presets(named) == ("yolov10",)
+
+
+def test_files_of_ultralytics_are_known_though_all_their_sizes_are_free() -> None:
+    free = graph(("batch", "a", "b"), images=image_input("batch", 3, "height", "width"))
+    assert fitting_presets(free) == ()
+    for operators, presets in (
+        (("Conv",), ("yolov8",)),
+        (("Conv", "NonMaxSuppression"), ("yolov10",)),
+        (("GridSample", "TopK"), ("rt-detr-ultralytics", "rt-detr-ultralytics-raw")),
+    ):
+        about = {"author": "Ultralytics", "names": "{0: 'a', 1: 'b'}"}
+        found = dataclasses.replace(free, metadata=about, operators=operators)
+        assert fitting_presets(found) == presets
+
+
+def test_tensors_of_each_stride_are_taken_as_one() -> None:
+    levels = [(1, 80, 40, 40), (1, 80, 20, 20), (1, 4, 40, 40), (1, 4, 20, 20)]
+    roles = ("scores", "scores", "boxes", "boxes")
+    spec = OutputSpec(roles=roles, box_format="ltrb", strides=(8, 16))
+    signed = sign(PATH, graph(*levels), OnnxDescription(outputs=spec))
+    assert signed.tensors == {"scores": ("out0", "out1"), "boxes": ("out2", "out3")}
+    assert len(signed.class_of) == 80
+    with pytest.raises(ArtifactError, match=r"'out0, out1' is \(1, 2000, 80\); expected \(1, 1700"):
+        sign(PATH, graph(*levels[:3], (1, 4, 10, 10)), OnnxDescription(outputs=spec))
+
+
 def test_outputs_may_be_named_where_their_order_differs() -> None:
     spec = OutputSpec(roles=("boxes", "scores"), names={"boxes": "out1", "scores": "out0"})
     found = sign(PATH, graph((1, 9, 2), (1, 9, 4)), OnnxDescription(outputs=spec))
-    assert found.tensors == {"boxes": "out1", "scores": "out0"}
+    assert found.tensors == {"boxes": ("out1",), "scores": ("out0",)}
     lost = OutputSpec(roles=("boxes", "scores"), names={"boxes": "out3"})
     with pytest.raises(ArtifactError, match="no output 'out3'") as caught:
         sign(PATH, graph((1, 9, 2), (1, 9, 4)), OnnxDescription(outputs=lost))
@@ -201,7 +281,7 @@ def test_scores_and_labels_are_told_apart_by_their_types() -> None:
     preset = PRESETS["torchvision"]
     labels_first = typed(BOXES, ("l", "int64"), ("s", "float32"))
     scores_first = typed(BOXES, ("s", "float32"), ("l", "int64"))
-    wanted = {"boxes": "boxes", "labels": "l", "scores": "s"}
+    wanted = {"boxes": ("boxes",), "labels": ("l",), "scores": ("s",)}
     assert sign(PATH, labels_first, preset).tensors == wanted
     assert sign(PATH, scores_first, preset).tensors == wanted
     untyped = typed(BOXES, ("l", "float32"), ("s", "float32"))

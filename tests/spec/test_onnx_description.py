@@ -8,7 +8,8 @@ import pytest
 
 from detkit.core.errors import UsageError
 from detkit.core.serialization import from_json, to_json
-from detkit.spec.onnx_description import PRESETS, OnnxDescription, OutputSpec, read_description
+from detkit.spec.onnx_description import OnnxDescription, OutputSpec
+from detkit.spec.onnx_presets import PRESETS, read_description
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -56,6 +57,10 @@ def test_classes_are_looked_for_beside_the_description(tmp_path: Path) -> None:
         ({"preset": "yolox", "outputs": {"normalised": True}}, "gives pixels"),
         ({"preset": "yolov10", "outputs": {"strides": [8]}}, "of raw predictions alone"),
         ({"preset": "yolox", "outputs": {"strides": [8, 0]}}, "pixels a cell"),
+        ({"preset": "raw", "outputs": {"box_format": "dfl", "strides": [8]}}, "reg_max: of the"),
+        ({"preset": "raw", "outputs": {"reg_max": 7}}, "reg_max: of the box_format dfl"),
+        ({"preset": "raw", "outputs": {"roles": ["scores", "scores", "boxes"]}}, "no detections"),
+        ({"preset": "rtmdet", "outputs": {"roles": ["detections"]}}, "make no detections"),
     ],
 )
 def test_a_description_that_does_not_hold_together_is_refused(

@@ -118,6 +118,8 @@ def _measure_all(
     source: str,
     log: Log,
 ) -> BenchReport:
+    for model in models:
+        model.check_batch()
     plan = settings.plan
     states = [read_state(gpu_index=settings.gpu)]
     before = cpu_use()

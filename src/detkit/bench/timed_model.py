@@ -24,6 +24,7 @@ from detkit.engines import ENGINES
 from detkit.engines.opening import open_session
 from detkit.machine.fingerprint import usable_cpus
 from detkit.machine.gpu import gpu_index
+from detkit.runtime.batches import is_right_in_batch, only_batch_of
 from detkit.runtime.graph_session import DeviceTimes, last_device_times
 from detkit.runtime.session import (
     Pixels,
@@ -87,6 +88,11 @@ class TimedModel:
 
     def infer(self, images: Array | Pixels) -> RawOutputs | SuppressedOutputs:
         return infer(self.session, images)
+
+    def check_batch(self) -> None:
+        """Warns (`DetkitWarning`) where images get other detections in the batch than alone."""
+        if self.batch > 1 and not only_batch_of(self.session):
+            is_right_in_batch(self.session, self.prepare(0), "what is timed is not what it detects")
 
     def runs(self) -> list[TimedCall]:
         """Makes calls of the engine alone, one a session, on inputs prepared beforehand.

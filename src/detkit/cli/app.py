@@ -8,12 +8,14 @@ from __future__ import annotations
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from types import FrameType
+from typing import TextIO
 
 from detkit.cli import console, streams
 from detkit.cli.verb_table import VERBS
-from detkit.core.errors import BackendError, DetkitError, UsageError, did_you_mean
+from detkit.core.errors import BackendError, DetkitError, DetkitWarning, UsageError, did_you_mean
 from detkit.core.launch import find_launch
 from detkit.core.lazy_import import install_hint
 from detkit.core.memory import is_out_of_memory
@@ -169,9 +171,29 @@ def _version() -> str:
 
 
 def _prepare_process() -> None:
-    """Streams that are there, and a SIGTERM that unwinds, so temporary files go."""
+    """Prepares the streams, shows our warnings on stderr, and lets SIGTERM unwind.
+
+    So temporary files go.
+    """
     streams.prepare()
+    warnings.simplefilter("always", DetkitWarning)
+    warnings.showwarning = _show_warning
     signal.signal(signal.SIGTERM, _terminate)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Shows our own warnings as verbs do, others as Python does."""
+    if issubclass(category, DetkitWarning):
+        console.warn(str(message))
+    else:
+        console.traceback_lines(warnings.formatwarning(message, category, filename, lineno, line))
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -67,7 +67,7 @@ def description_of(
         return None
     from detkit.data.coco.classes import with_class_names
     from detkit.onnx_signature.onnx_graph import read_graph
-    from detkit.spec.onnx_description import read_description
+    from detkit.spec.onnx_presets import read_description
 
     spec = read_description(text)
     if data is not None and not (spec.classes_from or spec.class_names):

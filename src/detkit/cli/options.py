@@ -61,7 +61,7 @@ def _runtimes() -> list[str]:
 
 
 def _presets() -> list[str]:
-    from detkit.spec.onnx_description import PRESETS
+    from detkit.spec.onnx_presets import PRESETS
 
     return list(PRESETS)
 

@@ -74,6 +74,10 @@ class MeasurementError(DetkitError):
     exit_code = 5
 
 
+class DetkitWarning(UserWarning):
+    """What goes on, and should be known: verbs show it on stderr as `warning: ...`."""
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """A hint naming the nearest known word, or all of them; never a substitution.
 

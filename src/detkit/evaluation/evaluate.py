@@ -33,7 +33,8 @@ from detkit.data.eval_loader import eval_batches
 from detkit.data.image import in_image
 from detkit.evaluation.operating_point import AllBoxes, best_f1, boxes_per_class
 from detkit.report import ClassScore, EvalReport, Figures
-from detkit.runtime.session import Session, SuppressingSession, detections_of
+from detkit.runtime.batches import detections_of
+from detkit.runtime.session import Session, SuppressingSession
 
 Floats = npt.NDArray[np.float64]
 

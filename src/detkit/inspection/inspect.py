@@ -28,8 +28,8 @@ from detkit.inspection.run_folder import (
     read_results_table,
     read_run_folder,
 )
+from detkit.onnx_signature.fitting import fitting_presets
 from detkit.onnx_signature.onnx_graph import OnnxGraph, read_graph
-from detkit.onnx_signature.signature import fitting_presets
 
 OTHER_TOOLS_ONNX = "onnx of another tool"
 ENGINE_SIDECAR = ".engine.json"

@@ -30,7 +30,8 @@ from detkit.labelling.loading import ImageLoader, LoadedImage
 from detkit.labelling.review import LIST_FILE, VERB, ReviewList
 from detkit.labelling.totals import Totals
 from detkit.report import LabelReport, LabelThresholds
-from detkit.runtime.session import Session, SuppressingSession, detections_of
+from detkit.runtime.batches import detections_of
+from detkit.runtime.session import Session, SuppressingSession
 
 REPORT_FILE = "report.json"
 

@@ -48,6 +48,15 @@ class OnnxGraph:
     operators: tuple[str, ...] = ()
 
     @property
+    def image_size(self) -> tuple[int, int]:
+        """The (height, width) in the metadata under `imgsz`, a Python list; else (0, 0)."""
+        with contextlib.suppress(*NO_PLAIN_VALUES):
+            height, width = ast.literal_eval(self.metadata.get("imgsz", ""))
+            if all(isinstance(side, int) and side > 0 for side in (height, width)):
+                return height, width
+        return 0, 0
+
+    @property
     def class_names(self) -> tuple[str, ...]:
         """The class names in the metadata under `names`, a Python list or dict; else none."""
         with contextlib.suppress(*NO_PLAIN_VALUES):

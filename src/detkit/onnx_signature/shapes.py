@@ -15,6 +15,7 @@ from detkit.spec.onnx_description import OutputSpec
 Shape = Sequence[int | str]
 SHAPES = {  # role -> what it may look like; B batch, A anchor points or queries, M detections
     "boxes": (("B", "A", 4), ("M", 4)),
+    "detections": (("B", "M", 5), ("M", 5)),
     "scores": (("B", "M"), ("M",)),
     "labels": (("B", "M"), ("M",)),
     "counts": (("B",), ("B", 1), ()),
@@ -25,7 +26,7 @@ def check_shapes(path: str, spec: OutputSpec, tensors: Mapping[str, TensorInfo])
     """Returns the number of labels or columns of scores, or 0 where the shapes do not say.
 
     Args:
-        tensors: by role.
+        tensors: by role; raw boxes and scores as `outputs.laid_out` lays them out.
 
     Raises:
         ArtifactError: names the tensor, its shape and what was expected.
@@ -38,13 +39,13 @@ def check_shapes(path: str, spec: OutputSpec, tensors: Mapping[str, TensorInfo])
         return _joint_labels(path, spec, tensors["joint"])
     if "rows" in tensors:
         return 0
-    boxes, scores = tensors["boxes"].shape, tensors["scores"].shape
-    is_raw = "labels" not in tensors
-    for role in ("scores",) if is_raw else ("scores", "labels"):
-        wanted_shape = (*boxes[:-1], "C") if is_raw else boxes[:-1]
+    boxes = (tensors.get("boxes") or tensors["detections"]).shape
+    for role in [role for role in ("scores", "labels") if role in tensors]:
+        wanted_shape = (*boxes[:-1], "C") if spec.is_raw else boxes[:-1]
         if boxes and not _fits(tensors[role].shape, wanted_shape):
             raise _misfit(path, tensors[role], f"{shape_text(wanted_shape)}, as there are boxes")
-    return scores[2] if is_raw and scores and isinstance(scores[2], int) else 0
+    columns = tensors["scores"].shape[2:] if spec.is_raw else ()
+    return next((size for size in columns if isinstance(size, int)), 0)
 
 
 def check_grid(
@@ -63,7 +64,7 @@ def check_grid(
     if not shape:
         return
     rows = shape[2 if role == "joint" and spec.anchors_last else 1]
-    cells = sum((size[0] // stride) * (size[1] // stride) for stride in spec.strides)
+    cells = num_cells(spec.strides, size)
     if _differ(rows, cells):
         strides = ", ".join(map(str, spec.strides))
         raise _misfit(
@@ -71,6 +72,19 @@ def check_grid(
             tensors[role],
             f"{cells} rows, the cells of strides {strides} in {size[1]}x{size[0]}",
         )
+
+
+def num_cells(strides: Sequence[int], size: tuple[int, int]) -> int:
+    """How many cells there are in the grids of these strides over (height, width), at the edge too.
+
+    >>> num_cells((8, 16, 32, 64), (320, 320))
+    2125
+    """
+    return sum(-(-size[0] // stride) * -(-size[1] // stride) for stride in strides)
+
+
+def hint_at_presets(where: str) -> str:
+    return f"detkit info {where} lists the presets that fit"
 
 
 def shape_text(shape: Shape) -> str:
@@ -82,14 +96,17 @@ def _wanted(spec: OutputSpec, role: str) -> tuple[Shape, ...]:
         width = len(spec.columns) + 3
         return ("M", width), ("B", "M", width)
     if role == "joint":
-        return (("B", "4 + C", "A"),) if spec.anchors_last else (("B", "A", _row_text(spec)),)
+        return (
+            (("B", _row_text(spec), "A"),) if spec.anchors_last else (("B", "A", _row_text(spec)),)
+        )
     if "labels" not in spec.roles:
-        return (SHAPES["boxes"][0],) if role == "boxes" else (("B", "A", "C"),)
+        return (("B", "A", spec.box_width if role == "boxes" else "C"),)
     return SHAPES[role]
 
 
 def _row_text(spec: OutputSpec) -> str:
-    return "5 + C" if spec.objectness else "4 + C"
+    width = spec.box_width + spec.objectness
+    return f"C + {width}" if spec.scores_first else f"{width} + C"
 
 
 def _fits(shape: Shape, wanted: Shape) -> bool:
@@ -109,8 +126,9 @@ def _joint_labels(path: str, spec: OutputSpec, tensor: TensorInfo) -> int:
     anchors, row = tensor.shape[1:][:: -1 if spec.anchors_last else 1]
     if not isinstance(row, int):
         return 0
-    labels = row - 4 - spec.objectness
-    if labels < 1 or (isinstance(anchors, int) and row > anchors):
+    labels = row - spec.box_width - spec.objectness
+    is_swapped = spec.is_dense and isinstance(anchors, int) and row > anchors
+    if labels < 1 or is_swapped:
         wanted = shape_text(_wanted(spec, "joint")[0])
         raise _misfit(path, tensor, f"{wanted} with more anchor points A than classes C")
     return labels
@@ -119,5 +137,5 @@ def _joint_labels(path: str, spec: OutputSpec, tensor: TensorInfo) -> int:
 def _misfit(path: str, tensor: TensorInfo, wanted: str) -> ArtifactError:
     return ArtifactError(
         f"{path}: output '{tensor.name}' is {shape_text(tensor.shape)}; expected {wanted}",
-        hint=f"detkit info {path} lists the presets that fit",
+        hint=hint_at_presets(path),
     )

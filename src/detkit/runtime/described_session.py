@@ -8,8 +8,7 @@ Legend: B batch, A anchor points or queries, C classes, L labels or columns of s
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +18,12 @@ import numpy.typing as npt
 from detkit.artifact.artifact import TensorInfo
 from detkit.core.boxes import EVAL_NMS, Array
 from detkit.core.errors import ArtifactError
+from detkit.onnx_signature.outputs import MAP, ROWS_LAST, layout_of
 from detkit.onnx_signature.shapes import check_grid, check_shapes
 from detkit.onnx_signature.signature import DescribedSignature
-from detkit.runtime.graph_session import GraphRunner, GraphSession, to_pixels
+from detkit.runtime.box_decoding import to_xyxy
+from detkit.runtime.graph_session import FeedingRunner, GraphRunner, GraphSession, to_pixels
+from detkit.runtime.output_check import OutputCheck, without_inverted
 from detkit.runtime.session import Pixels, SuppressedOutputs, takes_pixels
 from detkit.spec.onnx_description import OutputSpec
 
@@ -33,10 +35,12 @@ class DescribedSession(GraphSession):
     """A graph whose raw predictions are left to detkit's NMS; see `runtime.session.Session`."""
 
     manifest: DescribedSignature
+    is_right_in_batch: bool | None = None  # see `runtime.batches`
 
     def __init__(self, runner: GraphRunner, path: Path, manifest: DescribedSignature) -> None:
-        self.outputs = tuple(manifest.tensors.values())
+        self.outputs = tuple(name for names in manifest.tensors.values() for name in names)
         super().__init__(runner, path, manifest)
+        self.check = OutputCheck(path, manifest.spec, manifest.preprocess.size)
         kept = [label for label, index in enumerate(manifest.class_of) if index >= 0]
         self._kept = None if len(kept) == len(manifest.class_of) else kept
 
@@ -44,13 +48,17 @@ class DescribedSession(GraphSession):
         """Runs a batch as `Session.run` does; it may be fed as `GraphSession.run` says."""
         tensors = self.run_roles(images_bchw)
         spec = self.manifest.spec
-        boxes, scores = _split(tensors["joint"], spec) if "joint" in tensors else _pair(tensors)
-        scores = _activated(scores, spec.activation)
+        joint = _split(tensors["joint"], spec) if "joint" in tensors else tensors
+        scores = _activated(joint["scores"], spec.activation)
         if spec.objectness:
-            scores = scores * _activated(_objectness(tensors["joint"], spec), spec.activation)
+            scores = scores * _activated(joint["objectness"], spec.activation)
         scores = scores if self._kept is None else scores[..., self._kept]
-        boxes = to_xyxy(boxes, spec, self.manifest.preprocess.size)
-        return boxes, scores.astype(np.float32, copy=False)
+        if spec.one_class:
+            scores = np.where(scores == scores.max(axis=-1, keepdims=True), scores, 0)
+        scores = scores.astype(np.float32, copy=False)
+        boxes = to_xyxy(joint["boxes"], spec, self.manifest.preprocess.size)
+        self.check.check_raw(joint["scores"], scores, joint["boxes"], boxes)
+        return boxes, without_inverted(boxes, scores)
 
     def run_roles(self, images: Array | Pixels) -> Tensors:
         """Runs a batch; gives the outputs by role.
@@ -58,22 +66,44 @@ class DescribedSession(GraphSession):
         Raises:
             ArtifactError: the graph refuses this batch, or gives shapes that do not fit.
         """
-        tensors = dict(zip(self.manifest.tensors, self.run_graph(images), strict=True))
+        found, known = iter(self.run_graph(images)), self.manifest
+        tensors = {
+            role: _laid_out(known.spec, role, [next(found) for _ in names])
+            for role, names in known.tensors.items()
+        }
         infos = {
-            role: TensorInfo(name=self.manifest.tensors[role], dtype="", shape=tensor.shape)
+            role: TensorInfo(name=", ".join(known.tensors[role]), dtype="", shape=tensor.shape)
             for role, tensor in tensors.items()
         }
-        labels, known = check_shapes(str(self.path), self.manifest.spec, infos), self.manifest
+        labels = check_shapes(str(self.path), known.spec, infos)
         check_grid(str(self.path), known.spec, infos, known.preprocess.size)
         if labels and known.class_of and labels != len(known.class_of):
             raise ArtifactError(
-                f"{self.path}: {labels} columns of scores for {len(known.class_of)} names"
+                f"{self.path}: {labels} columns of scores for {len(known.class_of)} names",
+                hint='"class_names": one for each class, "" for a number that no class has',
             )
         return tensors
 
+    def run_feed(self, feed: npt.NDArray[Any]) -> list[Any]:
+        """Runs the graph on a batch as it takes it, with the constants beside it."""
+        if not self.manifest.constants:
+            return super().run_feed(feed)
+        if not isinstance(self.runner, FeedingRunner):
+            raise ArtifactError(
+                f"{self.path} has inputs beside the image, which {self.engine} is not fed with",
+                hint="--runtime onnxruntime",
+            )
+        image, *others = self.manifest.inputs
+        feeds = {image.name: feed}
+        for tensor in others:
+            numbers = np.array(self.manifest.constants[tensor.name], np.dtype(tensor.dtype))
+            is_row = len(tensor.shape) == 1
+            feeds[tensor.name] = numbers if is_row else np.tile(numbers, (len(feed), 1))
+        return self.runner.run_feeds(feeds, self.outputs)
+
     def feed(self, images: Array | Pixels) -> npt.NDArray[Any]:
         """Converts the batch to layout and type of the graph's input, which may have no batch."""
-        (tensor,) = self.manifest.inputs
+        tensor = self.manifest.inputs[0]
         pixels = takes_pixels(self.manifest)
         batch: npt.NDArray[Any] = to_pixels(images) if pixels else images.astype(tensor.dtype)
         if self.manifest.layout == "nchw" and pixels:
@@ -89,26 +119,35 @@ class SuppressingDescribedSession(DescribedSession):
     """A graph whose predictions are final; see `runtime.session.SuppressingSession`."""
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
-        raise ArtifactError(f"{self.path} gives final detections, so there are no raw scores")
+        raise ArtifactError(
+            f"{self.path} gives final detections, so there are no raw scores",
+            hint="export it again without its NMS",
+        )
 
     def run_suppressed(self, images_bchw: Array) -> SuppressedOutputs:
         if self.manifest.spec.is_raw:
             return _best(*super().run(images_bchw))
         tensors, spec = self.run_roles(images_bchw), self.manifest.spec
         if "rows" in tensors:
-            tensors = _columns(tensors["rows"], spec, len(images_bchw))
+            tensors = self._columns(tensors["rows"], len(images_bchw))
+        elif "detections" in tensors:
+            detections = tensors["detections"]
+            tensors = {**tensors, "boxes": detections[..., :4], "scores": detections[..., 4]}
         boxes, scores, labels = (
             _batched(tensors[role], rank)
             for role, rank in (("boxes", 3), ("scores", 2), ("labels", 2))
         )
         counts = tensors.get("counts", np.full(len(scores), scores.shape[1]))
-        classes = self._classes(labels, scores)
-        return SuppressedOutputs(
-            counts.reshape(-1).astype(np.int64),
-            to_xyxy(boxes, spec, self.manifest.preprocess.size),
-            np.where(classes >= 0, scores, -1).astype(np.float32),  # below any threshold
-            classes,
-        )
+        counts = counts.reshape(-1).astype(np.int64)
+        is_there = np.arange(scores.shape[1]) < counts[:, None]
+        self.check.check_final(labels, scores, is_there)
+        corners = to_xyxy(boxes, spec, self.manifest.preprocess.size)
+        self.check.check_boxes(boxes, corners, np.where(is_there, scores, 0))
+        classes = self._classes(
+            labels, np.where(is_there, scores, 0)
+        )  # of none: a score below any threshold
+        kept = without_inverted(corners, np.where(classes >= 0, scores, -1).astype(np.float32))
+        return SuppressedOutputs(counts, corners, kept, classes)
 
     def _classes(self, labels: npt.NDArray[Any], scores: Array) -> npt.NDArray[np.int64]:
         """Maps labels to classes; -1 for the background and for numbers that no class has.
@@ -120,32 +159,57 @@ class SuppressingDescribedSession(DescribedSession):
         table = np.array(self.manifest.class_of, np.int64)
         if not len(table):
             return found - (self.manifest.spec.background == "first")
-        if ((found >= len(table)) & (scores > 0)).any():
+        beyond = found[(found >= len(table)) & (scores > 0)]
+        if beyond.size:
+            names = len(self.manifest.class_names)
+            first = '; "background": "first" where labels count from 1'
             raise ArtifactError(
-                f"{self.path}: label {found.max()} in '{self.manifest.tensors.get('labels')}',"
-                f" and there are {len(self.manifest.class_names)} class names"
+                f"{self.path}: label {beyond.max()}, and there are {names} class names",
+                hint='in a FILE.json: "class_names": one for each label, "" for one without'
+                + (first if beyond.max() == names else ""),
             )
         inside = (found >= 0) & (found < len(table))
         return np.where(inside, table[np.where(inside, found, 0)], -1)
+
+    def _columns(self, rows: npt.NDArray[Any], num_images: int) -> Tensors:
+        """Groups rows by image, padded with score -1, and splits them into columns."""
+        slices = _column_slices(self.manifest.spec)
+        if "image" in slices and rows.ndim == 2:
+            images = rows[:, slices["image"]][:, 0]
+            self.check.check_images(images, rows[:, slices["score"]][:, 0], num_images)
+            rows = _grouped(rows, images, num_images, slices["score"])
+        rows = _batched(rows, 3)
+        return {
+            "boxes": rows[..., slices["box"]],
+            "scores": rows[..., slices["score"]][..., 0],
+            "labels": rows[..., slices["label"]][..., 0],
+        }
 
 
 # --- raw predictions -----------------------------------------------------------------------------
 
 
-def _split(joint: npt.NDArray[Any], spec: OutputSpec) -> tuple[npt.NDArray[Any], ...]:
-    """Splits joint rows into boxes (B, A, 4) and scores (B, A, L)."""
+def _laid_out(spec: OutputSpec, role: str, parts: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """The tensor of a role as `onnx_signature.outputs.laid_out` describes it."""
+    rows = [_rows_first(part, layout_of(spec, role, part.shape)) for part in parts]
+    return rows[0] if len(rows) == 1 else np.concatenate(rows, axis=1)
+
+
+def _rows_first(tensor: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
+    if layout == MAP:
+        tensor = tensor.reshape(*tensor.shape[:2], -1)
+    return tensor.swapaxes(1, 2) if layout in (MAP, ROWS_LAST) else tensor
+
+
+def _split(joint: npt.NDArray[Any], spec: OutputSpec) -> Tensors:
+    """Splits joint rows into boxes (B, A, 4), scores (B, A, L) and perhaps objectness (B, A, 1)."""
     rows = joint.swapaxes(1, 2) if spec.anchors_last else joint
-    return rows[..., :4], rows[..., 4 + spec.objectness :]
-
-
-def _objectness(joint: npt.NDArray[Any], spec: OutputSpec) -> npt.NDArray[Any]:
-    """The column of objectness, (B, A, 1), of joint rows."""
-    rows = joint.swapaxes(1, 2) if spec.anchors_last else joint
-    return rows[..., 4:5]
-
-
-def _pair(tensors: Tensors) -> tuple[npt.NDArray[Any], ...]:
-    return tensors["boxes"], tensors["scores"]
+    width, num_scores = spec.box_width, rows.shape[-1] - spec.box_width - spec.objectness
+    if spec.scores_first:
+        scores, boxes, objectness = np.split(rows, [num_scores, num_scores + width], axis=-1)
+    else:
+        boxes, objectness, scores = np.split(rows, [width, width + spec.objectness], axis=-1)
+    return {"boxes": boxes, "scores": scores, "objectness": objectness}
 
 
 def _activated(raw: npt.NDArray[Any], activation: str) -> npt.NDArray[Any]:
@@ -180,20 +244,6 @@ def _batched(tensor: npt.NDArray[Any], rank: int) -> npt.NDArray[Any]:
     return tensor[None] if tensor.ndim == rank - 1 else tensor
 
 
-def _columns(rows: npt.NDArray[Any], spec: OutputSpec, num_images: int) -> Tensors:
-    """Groups rows by image, padded with score -1, and splits them into columns."""
-    slices = _column_slices(spec)
-    if "image" in slices and rows.ndim == 2:
-        images = rows[:, slices["image"]][:, 0].astype(np.int64)
-        rows = _grouped(rows, images, num_images, slices["score"])
-    rows = _batched(rows, 3)
-    return {
-        "boxes": rows[..., slices["box"]],
-        "scores": rows[..., slices["score"]][..., 0],
-        "labels": rows[..., slices["label"]][..., 0],
-    }
-
-
 def _column_slices(spec: OutputSpec) -> dict[str, slice]:
     slices, start = {}, 0
     for column in spec.columns:
@@ -203,57 +253,12 @@ def _column_slices(spec: OutputSpec) -> dict[str, slice]:
 
 
 def _grouped(
-    rows: npt.NDArray[Any], images: npt.NDArray[np.int64], num_images: int, score: slice
+    rows: npt.NDArray[Any], images: npt.NDArray[Any], num_images: int, score: slice
 ) -> npt.NDArray[Any]:
-    """Groups (N, width) rows of any image to (B, M, width)."""
-    most = int(np.bincount(images, minlength=1).max())
-    groups = np.zeros((num_images, most, rows.shape[1]), np.float32)
+    """Groups (N, width) rows to (B, M, width); those of no image are padding, and dropped."""
+    own = [rows[images == index] for index in range(num_images)]
+    groups = np.zeros((num_images, max(map(len, own)), rows.shape[1]), np.float32)
     groups[..., score] = -1
-    for index in range(num_images):
-        mine = rows[images == index]
-        groups[index, : len(mine)] = mine
+    for group, mine in zip(groups, own, strict=True):
+        group[: len(mine)] = mine
     return groups
-
-
-# --- boxes ---------------------------------------------------------------------------------------
-
-
-def to_xyxy(boxes: npt.NDArray[Any], spec: OutputSpec, size: tuple[int, int]) -> Array:
-    """Converts boxes (..., 4), as described, to float32 corners in input pixels.
-
-    Args:
-        size: (height, width) of the input.
-    """
-    out: Array = boxes.astype(np.float32, copy=False)
-    if spec.box_format == "grid":
-        out = _from_cells(out, *_cells(spec.strides, size))
-    if spec.box_format == "yxyx":
-        out = out[..., [1, 0, 3, 2]]
-    elif spec.box_format != "xyxy":
-        start, sides = out[..., :2], out[..., 2:]
-        if spec.box_format in ("cxcywh", "grid"):
-            start = start - sides * np.float32(0.5)
-        out = np.concatenate([start, start + sides], axis=-1)
-    if spec.normalised:
-        height, width = size
-        out = out * np.array([width, height, width, height], np.float32)
-    return out
-
-
-@functools.lru_cache(maxsize=4)
-def _cells(strides: tuple[int, ...], size: tuple[int, int]) -> tuple[Array, Array]:
-    """The corner (A, 2) as x, y in pixels of each cell, and its stride (A, 1)."""
-    corners, sides = [], []
-    for stride in strides:
-        y, x = np.mgrid[: size[0] // stride, : size[1] // stride]
-        corners.append(np.stack([x, y], axis=-1).reshape(-1, 2) * stride)
-        sides.append(np.full((x.size, 1), stride))
-    return np.concatenate(corners).astype(np.float32), np.concatenate(sides).astype(np.float32)
-
-
-def _from_cells(boxes: Array, corners_a2: Array, strides_a1: Array) -> Array:
-    """Centre and size in pixels of boxes (B, A, 4) relative to cells (YOLOX: arXiv 2107.08430)."""
-    centres = boxes[..., :2] * strides_a1 + corners_a2
-    with np.errstate(over="ignore"):  # what is not finite is refused with the other outputs
-        sides = np.exp(boxes[..., 2:]) * strides_a1
-    return np.concatenate([centres, sides], axis=-1)

@@ -7,7 +7,7 @@ or uint8 input. Those of other tools are in `runtime.described_session`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -43,6 +43,15 @@ class GraphRunner(Protocol):
         Raises:
             EngineRefusalError: an input of another shape or type than the graph takes.
         """
+        ...
+
+
+@runtime_checkable
+class FeedingRunner(Protocol):
+    """A runner that can feed further inputs beside the image."""
+
+    def run_feeds(self, feeds: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str]) -> list[Any]:
+        """Runs the graph as `GraphRunner.run` does, on an array for each input by name."""
         ...
 
 
@@ -94,10 +103,14 @@ class GraphSession:
         """
         feed = self.feed(images)
         try:
-            return self.runner.run(feed, self.outputs)
+            return self.run_feed(feed)
         except EngineRefusalError as error:
             shape = "x".join(map(str, feed.shape))
             raise ArtifactError(f"{self.path}: cannot run an input of {shape}: {error}") from error
+
+    def run_feed(self, feed: npt.NDArray[Any]) -> list[Any]:
+        """Runs the graph on a batch as it takes it."""
+        return self.runner.run(feed, self.outputs)
 
     def feed(self, images: Array | Pixels) -> npt.NDArray[Any]:
         """Converts the batch to what the graph's input takes."""

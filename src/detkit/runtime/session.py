@@ -18,7 +18,6 @@ import numpy.typing as npt
 from detkit.artifact.artifact import Signature
 from detkit.core.boxes import Array, Detections, NmsConfig, nms
 from detkit.core.errors import NonFiniteError
-from detkit.onnx_signature.signature import DescribedSignature
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -129,16 +128,3 @@ def infer(session: Session, images: Array | Pixels) -> RawOutputs | SuppressedOu
 def takes_pixels(manifest: Signature) -> bool:
     """Whether the graph itself scales and transposes: exported with uint8 (B, H, W, 3) input."""
     return bool(manifest.inputs) and manifest.inputs[0].dtype == "uint8"
-
-
-def detections_of(session: Session, images: Array, config: NmsConfig) -> list[Detections]:
-    """Detects objects in each image by `infer`, whatever batch size the graph takes."""
-    manifest = session.manifest
-    only = manifest.only_batch if isinstance(manifest, DescribedSignature) else 0
-    size = only or len(images)
-    found: list[Detections] = []
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        batch = part if len(part) == size else np.resize(part, (size, *part.shape[1:]))
-        found += infer(session, batch).detections(config)[: len(part)]
-    return found

@@ -1,33 +1,30 @@
 """A detector of another tool as data: what its ONNX file takes and what its outputs mean.
 
-A description is a JSON file or the name of one of `PRESETS`; a file may start from a preset and say
-only what differs: `{"preset": "yolov8", "class_names": ["cat", "dog"]}`.
+A description is a JSON file or the name of one of `spec.onnx_presets.PRESETS`; a file may start
+from a preset and say only what differs: `{"preset": "yolov8", "class_names": ["cat", "dog"]}`.
 
 Legend: B batch, A anchor points or queries, C classes, M detections of an image at most.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from detkit.core.errors import UsageError, did_you_mean
-from detkit.core.serialization import from_plain, to_plain
-from detkit.spec.coco_names import COCO_NAMES
-from detkit.spec.json_file import read_plain
 
 # What each output holds, in the order of the graph's outputs; further outputs are ignored.
 ROLES = {
     "joint": ("joint",),  # boxes, perhaps objectness, and scores in one tensor
     "separate": ("boxes", "scores"),  # (B, A, 4) and (B, A, C), in either order
     "suppressed": ("boxes", "scores", "labels"),  # (B, M, 4), (B, M), (B, M), perhaps counts (B,)
+    "scored boxes": ("detections", "labels"),  # suppressed: (B, M, 5) box and score, and (B, M)
     "rows": ("rows",),  # suppressed, a row of numbers for each detection
 }
-# grid: the centre's offset from its cell's corner, and log of width and height; all in cells
-BOX_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx", "grid")
+# Relative to cells of `strides`. grid: the centre's offset from its cell's corner, and log of width
+# and height, all in cells. ltrb: distances of left, top, right and bottom from the cell's point, in
+# cells, and ltrb-px in pixels. dfl: logits of `reg_max` + 1 distances in cells for each of them.
+CELL_FORMATS = ("grid", "ltrb", "ltrb-px", "dfl")
+BOX_FORMATS = ("xyxy", "xywh", "cxcywh", "yxyx", *CELL_FORMATS)
 ACTIVATIONS = ("none", "sigmoid", "softmax")
 BACKGROUNDS = ("none", "first", "last")
 COLUMNS = ("image", "box", "score", "label")
@@ -40,6 +37,7 @@ class InputSpec:
     """The image as the graph wants it; see `spec.preprocess`.
 
     `size` (height, width) is needed where the graph leaves it free; (0, 0) is the graph's own.
+    `constants` are further inputs, (B, N) or (N,), by name: the N numbers that each is fed with.
     """
 
     name: str = ""  # that of the graph's only input
@@ -52,6 +50,7 @@ class InputSpec:
     resize: str = "letterbox"
     pad_value: int = 114
     pad_place: str = "center"
+    constants: dict[str, tuple[float, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check("input.layout", self.layout, LAYOUTS)
@@ -64,7 +63,9 @@ class OutputSpec:
     `roles` are a permutation of one of `ROLES`; `names` says which tensor has a role where the
     order of the graph's outputs does not. `background` is a column of the scores, or a label, that
     stands for no object. With `strides` there is one row for each cell of a grid of each stride,
-    row-major, one grid after the other; `box_format` grid is relative to these cells.
+    row-major, one grid after the other; the `CELL_FORMATS` are relative to these cells. Where each
+    stride has tensors of its own, boxes and scores are named once a stride: such a tensor is
+    (B, cells, N), or a map (B, N, H, W).
     """
 
     roles: tuple[str, ...]
@@ -74,20 +75,28 @@ class OutputSpec:
     strides: tuple[int, ...] = ()  # pixels a cell
     activation: str = "none"  # that turns raw scores into probabilities
     background: str = "none"
-    anchors_last: bool = False  # joint: (B, 4 + C, A) in place of (B, A, 4 + C)
+    cell_point: float = 0.0  # from a cell's corner, in cells: 0.5 is its centre
+    reg_max: int = 0  # of dfl: distances are 0..reg_max cells
+    anchors_last: bool = False  # (B, 4 + C, A) or scores (B, C, A), in place of A before the others
+    scores_first: bool = False  # joint: the scores before the box
     objectness: bool = False  # joint: a column before the classes that multiplies them
     columns: tuple[str, ...] = ("box", "score", "label")  # of rows
+    one_class: bool = False  # of raw scores: a prediction is of its best class alone
     needs_nms: bool = True  # raw predictions that are no set: several for one object
 
     def __post_init__(self) -> None:
-        wanted = sorted(role for role in self.roles if role != "counts")
-        if wanted not in [sorted(roles) for roles in ROLES.values()] or (
-            "counts" in self.roles and "labels" not in self.roles
+        once = sorted(set(self.roles) - {"counts"})
+        repeated = len(self.roles) > len(set(self.roles))
+        if (
+            once not in [sorted(roles) for roles in ROLES.values()]
+            or ("counts" in self.roles and "labels" not in self.roles)
+            or (repeated and not self._has_levels)
         ):
             known = "; ".join(", ".join(roles) for roles in ROLES.values())
             raise UsageError(
                 f"outputs.roles: {', '.join(self.roles)} make no detections",
-                hint=f"known, in any order: {known}; counts beside labels",
+                hint=f"known, in any order: {known}; counts beside labels;"
+                " boxes and scores once for each of the strides",
             )
         for role in self.names:
             _check("outputs.names", role, self.roles)
@@ -103,8 +112,29 @@ class OutputSpec:
     def _check_strides(self) -> None:
         if self.strides and (min(self.strides) < 1 or not self.is_raw):
             raise UsageError("outputs.strides: pixels a cell, of raw predictions alone")
-        if self.box_format == "grid" and (self.normalised or not self.strides):
-            raise UsageError("outputs.box_format: grid needs strides, and gives pixels")
+        if self.box_format in CELL_FORMATS and (self.normalised or not self.strides):
+            raise UsageError(
+                f"outputs.box_format: {self.box_format} needs strides, and gives pixels",
+                hint='"strides": [8, 16, 32], "normalised": false',
+            )
+        if (self.box_format == "dfl") != (self.reg_max > 0):
+            raise UsageError(
+                "outputs.reg_max: of the box_format dfl, which needs it",
+                hint='"reg_max": 7 for 8 numbers a side, 15 for 16',
+            )
+
+    @property
+    def _has_levels(self) -> bool:
+        """Whether boxes and scores are there once for each stride, and nothing else is."""
+        num_levels = len(self.strides)
+        return self.roles.count("boxes") == self.roles.count("scores") == num_levels and (
+            len(self.roles) == 2 * num_levels
+        )
+
+    @property
+    def box_width(self) -> int:
+        """How many numbers describe a box."""
+        return 4 * (self.reg_max + 1)
 
     @property
     def has_background(self) -> bool:
@@ -119,6 +149,11 @@ class OutputSpec:
     def is_raw(self) -> bool:
         """Whether there are scores of every class."""
         return "labels" not in self.roles and "rows" not in self.roles
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether there are predictions all over the image, of which NMS keeps some."""
+        return self.is_raw and self.needs_nms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,87 +180,3 @@ class OnnxDescription:
 def _check(what: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise UsageError(f"{what}: unknown '{value}'", hint=did_you_mean(value, known))
-
-
-# --- the usual exports ---------------------------------------------------------------------------
-
-_ANCHORS_FIRST = OnnxDescription(
-    outputs=OutputSpec(roles=("joint",), box_format="cxcywh", objectness=True)
-)
-_QUERIES = OutputSpec(
-    roles=("scores", "boxes"), box_format="cxcywh", normalised=True, needs_nms=False
-)
-_CELLS = OutputSpec(roles=("joint",), box_format="cxcywh", objectness=True, strides=(8, 16, 32))
-_YOLOX = OnnxDescription(  # since its release 0.1.1; before, RGB less ImageNet's mean
-    input=InputSpec(channel_order="bgr", scale=1.0, resize="letterbox-floor", pad_place="corner"),
-    outputs=dataclasses.replace(_CELLS, box_format="grid"),
-    class_names=COCO_NAMES,
-)
-_IMAGENET = InputSpec(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), resize="stretch")
-
-PRESETS = {
-    "yolov5": _ANCHORS_FIRST,
-    "yolov7": _ANCHORS_FIRST,
-    "yolov8": OnnxDescription(
-        outputs=OutputSpec(roles=("joint",), box_format="cxcywh", anchors_last=True)
-    ),
-    "yolov10": OnnxDescription(outputs=OutputSpec(roles=("rows",))),
-    "yolov7-nms": OnnxDescription(
-        outputs=OutputSpec(roles=("rows",), columns=("image", "box", "label", "score"))
-    ),
-    "yolox": _YOLOX,  # as its exporter writes it
-    "yolox-decoded": dataclasses.replace(_YOLOX, outputs=_CELLS),  # --decode_in_inference
-    "detr": OnnxDescription(
-        input=_IMAGENET,
-        outputs=dataclasses.replace(_QUERIES, activation="softmax", background="last"),
-    ),
-    "rt-detr": OnnxDescription(
-        input=InputSpec(resize="stretch"),
-        outputs=dataclasses.replace(_QUERIES, activation="sigmoid"),
-    ),
-    "torchvision": OnnxDescription(
-        outputs=OutputSpec(roles=("boxes", "labels", "scores"), background="first")
-    ),
-    "nms": OnnxDescription(outputs=OutputSpec(roles=("counts", "boxes", "scores", "labels"))),
-    "raw": OnnxDescription(outputs=OutputSpec(roles=("boxes", "scores"))),
-}
-
-
-def read_description(text: str) -> OnnxDescription:
-    """The preset of this name, or the description in the file of this path.
-
-    Raises:
-        UsageError: neither, or a description that does not hold together.
-    """
-    if text in PRESETS:
-        return PRESETS[text]
-    if not text.endswith(".json"):
-        raise UsageError(
-            f"--outputs: unknown preset '{text}'",
-            hint=f"{did_you_mean(text, PRESETS)} (or name a FILE.json)",
-        )
-    path = Path(text)
-    plain = read_plain(path, "description")
-    spec = from_plain(OnnxDescription, _on_preset(plain, path.name), where=path.name)
-    if not spec.classes_from:
-        return spec
-    source = path.parent / spec.classes_from
-    return dataclasses.replace(spec, classes_from=str(source))
-
-
-def _on_preset(plain: Any, where: str) -> Any:
-    """The description, filled up from its preset where it says nothing itself."""
-    if not isinstance(plain, Mapping) or "preset" not in plain:
-        return plain
-    name = plain["preset"]
-    if name not in PRESETS:
-        raise UsageError(f"{where}: unknown preset '{name}'", hint=did_you_mean(str(name), PRESETS))
-    merged = to_plain(PRESETS[name])
-    if "classes_from" in plain:
-        del merged["class_names"]
-    for key, value in plain.items():
-        if isinstance(value, Mapping) and isinstance(merged.get(key), Mapping):
-            merged[key] = {**merged[key], **value}
-        elif key != "preset":
-            merged[key] = value
-    return merged

@@ -27,7 +27,7 @@ from detkit.data.training.sampling import ImageSampling
 from detkit.engines.torch.session import find_device
 from detkit.pages.run_page import render_run
 from detkit.report import TrainReport
-from detkit.spec.onnx_description import PRESETS
+from detkit.spec.onnx_presets import PRESETS
 from detkit.spec.zoo import ZOO
 from detkit.train import ranks
 from detkit.train.averaging import KEPT_FILES

@@ -37,7 +37,7 @@ from detkit.nn.checkpoint import load_checkpoint
 from detkit.nn.detector import Detector
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import TRAINED_AS
-from detkit.spec.onnx_description import read_description
+from detkit.spec.onnx_presets import read_description
 from detkit.train.distill import Distillation
 from detkit.train.precision import half_type
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,10 +60,13 @@ class OnnxRuntimeRunner:
         )
 
     def run(self, images: Array | Pixels, outputs: Sequence[str]) -> list[Any]:
+        return self.run_feeds({self.input_name: images}, outputs)
+
+    def run_feeds(self, feeds: Mapping[str, Array | Pixels], outputs: Sequence[str]) -> list[Any]:
+        """Runs the graph on an array for each input; see `runtime.graph_session.FeedingRunner`."""
         with self._within_time() as options:
             try:
-                fed = {self.input_name: images}
-                found: list[Any] = self.graph.run(list(outputs), fed, options)
+                found: list[Any] = self.graph.run(list(outputs), dict(feeds), options)
             except _REFUSALS as error:
                 if options is not None and options.terminate:
                     raise endless_loop(self.path, MAX_LOOP_S) from error

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +57,15 @@ class OpenVinoRunner:
 
     def run(self, images: Array | Pixels, outputs: Sequence[str]) -> list[Any]:
         graph = self.graph if len(images) == 1 else self.graph_of_any_batch
+        return self._run(graph, [images], outputs)
+
+    def run_feeds(self, feeds: Mapping[str, Array | Pixels], outputs: Sequence[str]) -> list[Any]:
+        """Runs the graph on an array for each input; see `runtime.graph_session.FeedingRunner`."""
+        return self._run(self.graph, dict(feeds), outputs)
+
+    def _run(self, graph: Any, feeds: Any, outputs: Sequence[str]) -> list[Any]:
         try:
-            found = graph([images], share_inputs=True)
+            found = graph(feeds, share_inputs=True)
         except RuntimeError as error:
             raise EngineRefusalError(_reason(error)) from error
         return [found[name] for name in outputs]
@@ -150,7 +157,7 @@ def _compile(
         settings[hint.enable_cpu_pinning] = False
     with _refused_as_artifact(path):
         sized = network.clone()
-        if num_images:
+        if num_images and len(sized.inputs) == 1:
             shape = sized.inputs[0].partial_shape
             shape[0] = num_images
             sized.reshape(shape)

@@ -26,7 +26,7 @@ from detkit.core.run_lock import Holder
 from detkit.data.coco.folder import require_boxes
 from detkit.search.scoring.study_folder import VERB
 from detkit.search.study.journal import JOURNAL, has_trials
-from detkit.spec.onnx_description import PRESETS
+from detkit.spec.onnx_presets import PRESETS
 from detkit.spec.space import SPACES, SearchSpace
 from detkit.spec.zoo import ZOO
 from detkit.train.run_inputs import (
