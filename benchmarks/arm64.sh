@@ -39,6 +39,9 @@ cp -r "$root/pyproject.toml" "$root/README.md" "$root/LICENSE" "$root/src" "$wor
 make_root() {
     mmdebstrap --quiet --variant=extract --architectures=arm64 \
         --include=python3,libstdc++6,libgomp1 "$1" "$2" "${MIRROR:-http://deb.debian.org/debian}" >&2
+    for name in bin lib sbin; do  # where no package has them, a script that is not run makes links
+        [ -e "$2/$name" ] || ln -s "usr/$name" "$2/$name"
+    done
     mkdir -p "$2/proc" "$2/sys" "$2/dev" "$2/tmp" "$2/work"
     cp "$qemu" "$2/usr/bin/"
     cp "$root/benchmarks/arm64.py" "$2/work/"
