@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -64,14 +63,14 @@ def resolve(wheel: Path, python: str) -> dict[str, str]:
         found = {canonicalize_name(p["metadata"]["name"]): p["metadata"] for p in packages}
         lines = [line for p in found.values() for line in p.get("requires_dist", ())]
         needed = [r for r in map(Requirement, lines) if not r.marker or r.marker.evaluate(markers)]
-        missing = {r.name: f"{r.name}{r.specifier}" for r in needed if _is_missing(r.name, found)}
+        missing = {
+            r.name: f"{r.name}{r.specifier}"
+            for r in needed
+            if canonicalize_name(r.name) not in found
+        }
         if missing.keys() <= wanted.keys():
             return {name: str(found[name]["version"]) for name in sorted(found) if name != "detkit"}
         wanted |= missing
-
-
-def _is_missing(name: str, found: dict[str, Any]) -> bool:
-    return re.sub(r"[-_.]+", "-", name).lower() not in found
 
 
 def wheels(args: argparse.Namespace) -> None:
@@ -217,7 +216,7 @@ def verbs(here: Python, there: Python, model: str, runtime: str) -> Iterator[tup
         counts.append(len(json.loads(Path(here.work, out, "detections.json").read_text())))
     row = {"detections": counts[0], "detections_here": counts[1]}
     yield "predict", {**row, "passed": counts[0] == counts[1] > 0}
-    words = ["--seconds", "0", "--runs", "1", "--threads", "1"]
+    words = ["--seconds", "0", "--runs", "10", "--threads", "1"]
     bench = report(there, "bench", *words, invalid=True)
     warned = any("emulated" in warning for warning in bench["warnings"])
     row = {"valid": bench["valid"], "warns_of_emulation": warned}

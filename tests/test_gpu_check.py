@@ -34,7 +34,7 @@ def test_without_a_gpu_every_check_is_reported_as_not_made() -> None:
 
 def test_when_the_time_is_over_the_rest_is_reported_as_not_made() -> None:
     env = os.environ | {"DETKIT_PYTHON": sys.executable}
-    command = [SCRIPT, "--device", "cpu", "--quick", "--minutes", "0"]
+    command = [str(SCRIPT), "--device", "cpu", "--quick", "--minutes", "0"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     checks = json.loads(done.stdout)["checks"]
