@@ -80,6 +80,16 @@ class Plan:
         print("detkit", *args, file=sys.stderr)
         return self.run("-m", "detkit", *args)
 
+    def need(self, *files: str) -> None:
+        """Checks that earlier checks made these files.
+
+        Raises:
+            CheckError: one is missing.
+        """
+        for file in files:
+            if not (self.folder / file).exists():
+                raise CheckError(NOT_CHECKED, f"{file} was not made: see the checks before")
+
     def part(self, name: str, *args: str) -> Figures:
         """A check below that is not a verb, in a process of its own."""
         words = ["--part", name, "--device", self.device, *["--quick"] * self.is_quick]
@@ -104,9 +114,17 @@ def train(plan: Plan, out: str, *launch: str) -> Figures:
     return {"images_per_s": json.loads(report)["images_per_s"]}
 
 
+def fuse(plan: Plan) -> Figures:
+    """The file that float engines are made of, untrained where there was no training."""
+    trained = "run/best.safetensors"
+    if not (plan.folder / trained).exists():
+        trained = plan.part("untrained", "--file", "untrained.safetensors")["file"]
+    plan.detkit("reparam", trained, "-o", "fused.safetensors")
+    return {"from": trained, **latency(plan, "fused.safetensors")}
+
+
 def quantize(plan: Plan) -> Figures:
-    """Files that the engines are made of: float and INT8."""
-    plan.detkit("reparam", "run/best.safetensors", "-o", "fused.safetensors")
+    plan.need("fused.safetensors", "shapes")
     words = ("--images", "16", "--set", "eval_images=8", "--set", "noise_images=8")
     options = ("--device", plan.device, "-o", "int8.safetensors", "--json", "-q")
     report = plan.detkit(
@@ -119,9 +137,15 @@ def engine(plan: Plan, library: str, form: str) -> Figures:
     """Built, compared with torch by the export itself, and timed."""
     name = f"{library}-{form}.engine"
     source = "int8.safetensors" if form == "int8" else "fused.safetensors"
+    plan.need(source)
     options = {"fp16": ("--half",), "uint8": ("--uint8",)}.get(form, ())
     report = plan.detkit("export", "--to", library, source, *options, "-o", name, "--json", "-q")
     return {"difference": json.loads(report)["difference"], **latency(plan, name)}
+
+
+def graph(plan: Plan, name: str) -> Figures:
+    plan.need(name)
+    return plan.part("graph", "--file", name)
 
 
 def latency(plan: Plan, model: str) -> Figures:
@@ -176,6 +200,23 @@ def copy_rates(device: str, is_quick: bool) -> Figures:
     return found
 
 
+def untrained(path: Path, is_quick: bool) -> Figures:
+    """A fresh network, for a machine that cannot train."""
+    from detkit.artifact.artifact import Manifest
+    from detkit.nn.checkpoint import new_detector, save_checkpoint
+    from detkit.spec.preprocess import Preprocess
+    from detkit.spec.zoo import find_arch, with_task
+
+    name, side = ("yolo-nas-p", 64) if is_quick else ("yolo-nas-n", 320)
+    spec = with_task(find_arch(name), 3, (side, side))
+    preprocess = Preprocess(size=(side, side), fit=(side, side))
+    manifest = Manifest(
+        kind="checkpoint", arch=spec, class_names=("a", "b", "c"), preprocess=preprocess
+    )
+    save_checkpoint(path, new_detector(spec, 0), manifest)
+    return {"file": path.name}
+
+
 def graph_launch(path: Path, device: str) -> Figures:
     """An engine's first run, which is no graph, beside later ones, which are one CUDA graph."""
     import numpy as np
@@ -216,7 +257,8 @@ def _median_seconds(run: Callable[[], object], device: str) -> float:
 PARTS: dict[str, Callable[[argparse.Namespace], Figures]] = {
     "steps": lambda args: step_times(args.device, args.quick),
     "copies": lambda args: copy_rates(args.device, args.quick),
-    "graph": lambda args: graph_launch(args.engine, args.device),
+    "graph": lambda args: graph_launch(args.file, args.device),
+    "untrained": lambda args: untrained(args.file, args.quick),
 }
 
 
@@ -229,15 +271,19 @@ def checks(plan: Plan) -> Iterator[tuple[str, Callable[[], Figures]]]:
     yield f"torch: one epoch of {plan.model}, mixed precision", lambda: train(plan, "run")
     yield "torch: training steps in fp32, mixed and compiled", lambda: plan.part("steps")
     yield "torch: one epoch by torchrun, one process", lambda: train(plan, "ddp", *launch)
-    yield "fused and quantized to INT8", lambda: quantize(plan)
-    yield "torch: latency", lambda: latency(plan, "fused.safetensors")
+    yield "torch: fused, and its latency", lambda: fuse(plan)
     yield "copies of pageable and of pinned memory", lambda: plan.part("copies")
     for library in LIBRARIES:
-        for form in ("fp32", "fp16", "int8", "uint8"):
-            title = f"{library}: {form} engine built, compared and timed"
-            yield title, partial(engine, plan, library, form)
-        file = f"{library}-fp32.engine"
-        yield f"{library}: CUDA graph", partial(plan.part, "graph", "--engine", file)
+        for form in ("fp32", "fp16", "uint8"):
+            yield _title(library, form), partial(engine, plan, library, form)
+        yield f"{library}: CUDA graph", partial(graph, plan, f"{library}-fp32.engine")
+    yield "quantized to INT8", lambda: quantize(plan)
+    for library in LIBRARIES:
+        yield _title(library, "int8"), partial(engine, plan, library, "int8")
+
+
+def _title(library: str, form: str) -> str:
+    return f"{library}: {form} engine built, compared and timed"
 
 
 def results_of(plan: Plan, reason: str) -> Iterator[Figures]:
@@ -259,7 +305,7 @@ def main() -> int:
     parser.add_argument("--device", default="cuda", help="cuda, cuda:N, or cpu to try the script")
     parser.add_argument("--quick", action="store_true", help="a tiny network and few images")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
-    parser.add_argument("--engine", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--file", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.part:
         try:
