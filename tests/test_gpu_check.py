@@ -28,5 +28,17 @@ def test_without_a_gpu_every_check_is_reported_as_not_made() -> None:
     assert (done.returncode, done.stderr) == (0, f"{reason}: nothing can be checked\n")
     found = json.loads(done.stdout)
     assert found["gpu"] is None
-    assert len(found["checks"]) == 6
+    assert len(found["checks"]) == 16
     assert {(c["status"], c["reason"]) for c in found["checks"]} == {("not checked", reason)}
+
+
+def test_when_the_time_is_over_the_rest_is_reported_as_not_made() -> None:
+    env = os.environ | {"DETKIT_PYTHON": sys.executable}
+    command = [str(SCRIPT), "--device", "cpu", "--quick", "--minutes", "0"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    checks = json.loads(done.stdout)["checks"]
+    assert {check["status"] for check in checks} == {"not checked"}
+    reasons = {check["reason"] for check in checks}
+    assert "no time left: --minutes allows more" in reasons
+    assert "fused.safetensors was not made: see the checks before" in reasons

@@ -58,7 +58,10 @@ def test_a_jetson_says_its_board_release_and_power_mode(
     jetson: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(room, "_ask_nvpmodel", lambda: NVPMODEL)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
     found = fingerprint(engine_packages(), jetson)
+    assert found["cpu"] == "4 Cortex-A78AE"
+    assert "emulation" not in found
     assert found["board"] == "NVIDIA Jetson Orin NX Engineering Reference Developer Kit"
     assert (found["l4t"], found["power_mode"]) == ("36.4.3", "MAXN")
 

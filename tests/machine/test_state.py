@@ -24,6 +24,10 @@ def test_a_jetson_tells_clocks_heat_and_power(jetson: Path) -> None:
     }
 
 
+def test_a_jetson_counts_what_slowed_it_down_for_its_supply(jetson: Path) -> None:
+    assert read_state(jetson).throttles == 1 + 37
+
+
 def test_an_old_jetson_tells_them_by_other_files(old_jetson: Path) -> None:
     state = read_state(old_jetson)
     assert (state.cpu_mhz, state.gpu_mhz) == (None, 921.6)

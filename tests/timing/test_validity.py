@@ -90,6 +90,19 @@ def test_throttling_counts_over_the_whole_run() -> None:
     assert "slowed down for its heat" in found.message
 
 
+def test_a_board_is_told_of_its_power_supply_too() -> None:
+    after = dataclasses.replace(COOL, throttles=4)
+    (found,) = state_warnings([COOL, COOL, after], {"l4t": "36.4.3"})
+    assert "the board was slowed down for its heat or its power supply" in found.message
+
+
+def test_times_of_an_emulated_processor_are_never_valid() -> None:
+    (found,) = state_warnings(states(), {"emulation": "aarch64 on Intel(R) Xeon(R) Processor"})
+    assert "emulated (aarch64 on Intel(R) Xeon(R) Processor)" in found.message
+    assert found.remedy == "run it on the device itself"
+    assert not found.of_others  # so that CPU time is not valid either
+
+
 def test_a_jetson_is_told_its_own_commands() -> None:
     (cpu,) = state_warnings(states(cpu_mhz=1500.0), {"l4t": "36.4.3"})
     assert cpu.remedy == "sudo nvpmodel -m 0 && sudo jetson_clocks"

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from detkit.artifact.artifact import versions
 from detkit.core.serialization import digest_of
+from detkit.machine.processor import cpu_model, emulation
 from detkit.machine.sysfs import ROOT, fields_of, text_of
 
 PATIENCE_SECONDS = 5
@@ -27,10 +28,10 @@ def fingerprint(packages: Sequence[str], root: Path = ROOT) -> dict[str, str]:
     Args:
         packages: distributions whose versions count beside numpy's: those of the engines.
     """
-    cpu = fields_of(root / "proc/cpuinfo")
     memory = fields_of(root / "proc/meminfo").get("MemTotal", "0 kB").split()[0]
     machine = {
-        "cpu": cpu.get("model name", cpu.get("Model", platform.machine())),
+        "cpu": cpu_model(root),
+        "emulation": emulation(root),
         "cpus": str(os.cpu_count()),
         "usable_cpus": str(usable_cpus()),
         "governor": text_of(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),

@@ -1,7 +1,8 @@
 """Clocks, temperatures, throttling and power of this machine at one moment; nothing is changed.
 
 Linux: `cpufreq` (kHz) or /proc/cpuinfo, `thermal` and `hwmon` (1/1000 degrees), the counters of
-`thermal_throttle`, `devfreq` (Hz) of a Jetson's GPU. NVIDIA cards: NVML.
+`thermal_throttle`, `devfreq` (Hz) of a Jetson's GPU and its over-current events (`soctherm_oc`).
+NVIDIA cards: NVML.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def read_state(root: Path = ROOT, gpu_index: int | None = None) -> MachineState:
         load_average=float(text_of(root / "proc/loadavg").split(" ")[0] or 0),
         cpu_mhz=cpu_mhz(root),
         temperatures_c=temperatures_c(root) | _of_gpu(gpu),
-        throttles=cpu_throttles(root),
+        throttles=cpu_throttles(root) + board_throttles(root),
         gpu_mhz=gpu.mhz if gpu.mhz is not None else devfreq_gpu_mhz(root),
         gpu_limits=gpu.limits,
         power_w=read_rails(root) | ({"gpu": gpu.power_w} if gpu.power_w is not None else {}),
@@ -60,6 +61,20 @@ def cpu_throttles(root: Path) -> int:
     """Counts how often cores were throttled for their heat since boot."""
     files = (root / CPUS).glob("cpu[0-9]*/thermal_throttle/core_throttle_count")
     return sum(int(number_of(path) or 0) for path in files)
+
+
+def board_throttles(root: Path) -> int:
+    """Counts how often a Jetson was throttled for its supply since boot: too low or too much used.
+
+    Its `soctherm_oc` counts under-voltage, mean and momentary over-current apart (Jetson Linux
+    Developer Guide, Platform Power and Performance); those that only count do not slow it down.
+    """
+    total = 0
+    for path in (root / "sys/class/hwmon").glob("hwmon*/oc[0-9]*_event_cnt"):
+        switch = path.with_name(path.name.replace("_event_cnt", "_throt_en"))
+        if number_of(switch) != 0:
+            total += int(number_of(path) or 0)
+    return total
 
 
 def temperatures_c(root: Path) -> dict[str, float]:

@@ -48,7 +48,7 @@ def fitting_presets(graph: OnnxGraph) -> tuple[str, ...]:
 
 
 def _candidate(name: str, graph: OnnxGraph, spec: OnnxDescription) -> Candidate | None:
-    """None where the preset cannot be meant."""
+    """Gives None where the preset cannot be meant."""
     outputs = spec.outputs
     try:
         image = image_input("", graph, spec.input)

@@ -110,8 +110,8 @@ class ReferenceTimes:
 class MachineState:
     """What the machine said of itself at one moment.
 
-    `cpu_mhz` is the clock of its fastest core; `throttles` counts slow-downs of cores since boot;
-    `gpu_limits` are the reasons why the GPU does not run faster.
+    `cpu_mhz` is the clock of its fastest core; `throttles` counts slow-downs of cores, and of a
+    Jetson's board, since boot; `gpu_limits` are the reasons why the GPU does not run faster.
     """
 
     load_average: float

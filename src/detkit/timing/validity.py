@@ -82,11 +82,16 @@ def load_warnings(before: CpuUse, after: CpuUse) -> Iterator[TimingWarning]:
 def state_warnings(
     states: Sequence[MachineState], machine: Mapping[str, str]
 ) -> Iterator[TimingWarning]:
-    """Yields warnings of clocks and heat; states are before, between the blocks, and after.
+    """Yields warnings of the processor, clocks and heat.
+
 
     Args:
+        states: before, between the blocks, and after.
         machine: a fingerprint, by which remedies for this machine are chosen.
     """
+    if "emulation" in machine:
+        message = f"the processor is emulated ({machine['emulation']}): no time here is one of it"
+        yield TimingWarning(message, "run it on the device itself")
     cpu_remedy = JETSON_CLOCKS if "l4t" in machine else CPU_CLOCKS
     gpu_remedy = JETSON_CLOCKS if "l4t" in machine else GPU_CLOCKS
     busy = states[1:-1]  # before and after, clocks are those of rest
@@ -97,7 +102,11 @@ def state_warnings(
         if rise > MAX_RISE_C:
             yield TimingWarning(f"{name} grew {rise:.0f} C hotter (limit {MAX_RISE_C:.0f})", cool)
     if states[-1].throttles > states[0].throttles:
-        yield TimingWarning("the CPU was slowed down for its heat", cool)
+        if "l4t" in machine:
+            reason = "the board was slowed down for its heat or its power supply"
+            yield TimingWarning(reason, f"{cool}; or a power mode that the supply can feed")
+        else:
+            yield TimingWarning("the CPU was slowed down for its heat", cool)
     limits = sorted({limit for state in busy for limit in state.gpu_limits})
     if limits:
         yield TimingWarning(f"the GPU was throttled: {', '.join(limits)}", gpu_remedy)

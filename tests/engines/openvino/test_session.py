@@ -75,6 +75,37 @@ def test_one_image_and_many_have_graphs_of_one_file_and_equal_results(
 
 
 @needs_openvino
+def test_the_first_batch_size_has_a_graph_of_its_own_and_others_share_one(
+    cell_model: Callable[..., Path],
+) -> None:
+    session = open_openvino(cell_model())
+    runner: Any = session.runner
+    images = np.random.default_rng(0).random((5, 3, 64, 64), dtype=np.float32)
+    whole, again, _, shared = (session.run(images[:count]) for count in (4, 4, 1, 3))
+    assert [graph.inputs[0].shape[0] for graph in runner._sized.values()] == [1, 4]
+    assert np.array_equal(whole[0], again[0])
+    assert np.array_equal(shared[0], whole[0][:3])
+    assert "graph_of_any_batch" in vars(runner)  # compiled for the three
+
+
+@needs_openvino
+def test_int8_images_give_the_same_alone_and_in_any_batch(
+    int8_graph: onnx.ModelProto, images: np.ndarray, tmp_path: Path
+) -> None:
+    from detkit.engines.openvino.session import OpenVinoRunner
+
+    onnx.save(int8_graph, tmp_path / "m.onnx")
+    runner = OpenVinoRunner(tmp_path / "m.onnx", SessionOptions(threads=1))
+    outputs = ("boxes", "scores")
+    alone = [runner.run(images[index : index + 1], outputs) for index in range(4)]
+    for count in (4, 2, 3):  # of a graph of its own, and of the one for any size
+        boxes, scores = runner.run(images[:count], outputs)
+        for index, (own_boxes, own_scores) in enumerate(alone[:count]):
+            assert np.abs(boxes[index] - own_boxes[0]).max() < 1e-3
+            assert np.abs(scores[index] - own_scores[0]).max() < 1e-6
+
+
+@needs_openvino
 def test_convolutions_of_a_float_graph_run_in_float(checkpoint: Path, tmp_path: Path) -> None:
     from detkit.engines.openvino.session import precision_of_convolutions
 

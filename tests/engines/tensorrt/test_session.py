@@ -115,8 +115,8 @@ def test_without_gpu_memory_each_back_end_says_why(tmp_path: Path, monkeypatch: 
         open_session(tmp_path / "m.engine", session_options=SessionOptions(device="cuda"))
 
 
-def test_without_any_package_for_gpu_memory_both_are_named(monkeypatch: Any) -> None:
-    for package in ("pycuda", "pycuda.driver", "cuda.bindings"):
+def test_without_any_package_for_gpu_memory_each_is_named(monkeypatch: Any) -> None:
+    for package in ("pycuda", "pycuda.driver", "cuda", "cuda.bindings", "torch"):
         monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(BackendError, match="no way to the memory of the GPU") as raised:
         open_device(0)

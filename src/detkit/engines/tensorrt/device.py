@@ -1,6 +1,8 @@
 """Memory, a stream, events and graphs of an NVIDIA GPU, by whichever package is here.
 
-`BACK_ENDS` are tried in order. Addresses are integers, work goes to one stream and is not waited
+`BACK_ENDS` are tried in order: pycuda, which JetPack's images have; cuda-python, which has CUDA
+graphs; torch, which takes a second to import. None of them has been run on a GPU by its tests.
+Addresses are integers, work goes to one stream and is not waited
 for unless `synchronize` is called. Nothing is imported before it is asked for.
 """
 
@@ -91,10 +93,13 @@ class PycudaDevice:
 
 
 class CudaPythonDevice:
-    """A GPU by NVIDIA's cuda-python (`cuda.bindings`)."""
+    """A GPU by NVIDIA's cuda-python: `cuda.bindings.runtime`, or `cuda.cudart` before 12.6."""
 
     def __init__(self, index: int) -> None:
-        from cuda.bindings import runtime as cuda
+        try:
+            from cuda.bindings import runtime as cuda
+        except ImportError:
+            from cuda import cudart as cuda
 
         self._cuda = cuda
         self._call("cudaSetDevice", index)
@@ -147,9 +152,64 @@ class CudaPythonDevice:
         return lambda: self._call("cudaGraphLaunch", executable, self._stream)
 
 
+class TorchDevice:
+    """A GPU by torch, where it is here anyway; the only back end that a device may be spared."""
+
+    def __init__(self, index: int) -> None:
+        import torch
+
+        if not torch.cuda.is_available():
+            raise BackendError("torch has no GPU here")
+        self._torch, self._device = torch, torch.device("cuda", index)
+        self._stream = torch.cuda.Stream(self._device)
+        self._memory: dict[int, Any] = {}
+        self.stream = int(self._stream.cuda_stream)
+
+    def allocate(self, size: int) -> int:
+        memory = self._torch.empty(size, dtype=self._torch.uint8, device=self._device)
+        self._memory[memory.data_ptr()] = memory
+        return int(memory.data_ptr())
+
+    def upload(self, address: int, source: HostArray) -> None:
+        with self._torch.cuda.stream(self._stream):
+            self._memory[address][: source.nbytes].copy_(self._bytes(source), non_blocking=True)
+
+    def download(self, target: HostArray, address: int) -> None:
+        with self._torch.cuda.stream(self._stream):
+            self._bytes(target).copy_(self._memory[address][: target.nbytes], non_blocking=True)
+
+    def _bytes(self, array: HostArray) -> Any:
+        """A tensor of uint8 (N,) over the memory of the array."""
+        return self._torch.from_numpy(array.reshape(-1).view("uint8"))
+
+    def synchronize(self) -> None:
+        self._stream.synchronize()
+
+    def event(self) -> Any:
+        return self._torch.cuda.Event(enable_timing=True)
+
+    def record(self, event: Any) -> None:
+        event.record(self._stream)
+
+    def elapsed_ms(self, start: Any, end: Any) -> float:
+        return float(start.elapsed_time(end))
+
+    def capture(self, work: Callable[[], None]) -> Callable[[], None]:
+        graph = self._torch.cuda.CUDAGraph()
+        with self._torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            work()
+
+        def launch() -> None:
+            with self._torch.cuda.stream(self._stream):
+                graph.replay()
+
+        return launch
+
+
 BACK_ENDS: dict[str, Callable[[int], Device]] = {
     "pycuda": PycudaDevice,
     "cuda-python": CudaPythonDevice,
+    "torch": TorchDevice,
 }
 
 
