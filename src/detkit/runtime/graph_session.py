@@ -120,7 +120,7 @@ class GraphSession:
 class SuppressingGraphSession(GraphSession):
     """A graph with NMS inside; see `runtime.session.SuppressingSession`."""
 
-    outputs = SUPPRESSED
+    outputs: tuple[str, ...] = SUPPRESSED
 
     def run(self, images_bchw: Array) -> tuple[Array, Array]:
         raise ArtifactError(
