@@ -26,7 +26,7 @@ from detkit.core.boxes import Array
 from detkit.core.errors import GateError, UsageError
 from detkit.data.comparison_images import comparison_images
 from detkit.engines import ENGINES, TRAINING, measuring_engines
-from detkit.engines.exporting import NMS_FORMS, ExportOptions
+from detkit.engines.exporting import ExportOptions
 from detkit.engines.int8_checks import Speed, check_rounding, check_speed
 from detkit.engines.int8_graph import for_engine
 from detkit.engines.opening import open_session
@@ -40,6 +40,7 @@ from detkit.report import ConversionReport, Difference
 from detkit.runtime.comparison import compare_raw, compare_suppressed
 from detkit.runtime.session import Session, SessionOptions
 from detkit.spec.arch import check_image_size
+from detkit.spec.nms_forms import NMS_FORMS
 from detkit.spec.zoo import with_task
 from detkit.timing.side_by_side import CLOCKS, NOT_MEASURED
 

@@ -11,9 +11,7 @@ from detkit.core.errors import UsageError, did_you_mean
 from detkit.engines import default_engine, exporters
 from detkit.engines.engine import Engine
 from detkit.report import ConversionReport
-
-# What `--nms` calls the outputs -> the form of the artifact.
-NMS_FORMS = {"batched": "nms", "flat": "nms-flat"}
+from detkit.spec.nms_forms import NMS_FORMS
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from detkit.cli import console
 from detkit.cli.conversion_output import emit_conversion, output_path
 from detkit.cli.options import ComparisonData, Force, Json, Out, Quiet, Verbose
 from detkit.engines import default_engine, exporters, int8_engines
-from detkit.engines.exporting import NMS_FORMS
+from detkit.spec.nms_forms import NMS_FORMS
 
 if TYPE_CHECKING:
     from detkit.core.boxes import NmsConfig

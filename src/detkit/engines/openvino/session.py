@@ -74,9 +74,12 @@ class OpenVinoRunner:
 
     def _graph_for(self, batch: int) -> Any:
         if batch not in self._sized and batch and len(self._sized) < SIZED_GRAPHS:
-            self._sized[batch] = _compile(
-                self.network, self.path, num_images=batch, session_options=self.session_options
-            )
+            with contextlib.suppress(
+                ArtifactError
+            ):  # a batch that the graph refuses when it is run
+                self._sized[batch] = _compile(
+                    self.network, self.path, num_images=batch, session_options=self.session_options
+                )
         return self._sized.get(batch) or self.graph_of_any_batch
 
     @functools.cached_property
