@@ -71,6 +71,8 @@ def main() -> None:
         limits = [image.width, image.height] * 2
         for anchor, label in kept(boxes, scores, args.conf):
             corners = np.clip((boxes[anchor] - shift) / scale, 0, limits)
+            if (corners[:2] == corners[2:]).any():  # beside the image
+                continue
             score, place = scores[anchor, label], " ".join(f"{side:.2f}" for side in corners)
             print(f"{path}\t{names[label]}\t{score:.4f}\t{place}")
 

@@ -53,15 +53,16 @@ def test_a_str_is_as_good_as_a_path(
     assert detkit.read_manifest(as_type(cell_model())).class_names == model.classes
 
 
-def test_path_array_and_pil_image_give_the_same(
+def test_path_bytes_array_and_pil_image_give_the_same(
     cell_model: Callable[..., Path], cell_folder: Path
 ) -> None:
     model = detkit.load(cell_model())
     for path in (cell_folder / "images").rglob("*.png"):
         with Image.open(path) as opened:
             opened.load()
-        one, two, three = model.predict([path, np.array(opened.convert("RGB")), opened])
-        for other in (two, three):
+        array = np.array(opened.convert("RGB"))
+        one, *others = model.predict([path, path.read_bytes(), array, opened])
+        for other in others:
             assert np.array_equal(one.boxes_xyxy, other.boxes_xyxy)
             assert np.array_equal(one.scores, other.scores)
             assert one.names == other.names

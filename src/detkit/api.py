@@ -39,9 +39,9 @@ from detkit.runtime.session import Session, SessionOptions, SuppressingSession
 from detkit.spec.onnx_description import OnnxDescription
 from detkit.spec.onnx_presets import read_description
 
-ImageLike: TypeAlias = str | os.PathLike[str] | npt.NDArray[np.uint8] | PillowImage
-EXPECTED = "expected a path, an array (H, W, 3) uint8 RGB, or a PIL image"
-ONE_IMAGE = (*PATH_TYPES, np.ndarray, PillowImage)  # of ImageLike, for isinstance
+ImageLike: TypeAlias = str | os.PathLike[str] | bytes | npt.NDArray[np.uint8] | PillowImage
+EXPECTED = "expected a path, a file's bytes, an array (H, W, 3) uint8 RGB, or a PIL image"
+ONE_IMAGE = (*PATH_TYPES, bytes, np.ndarray, PillowImage)  # of ImageLike, for isinstance
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ class Model:
         """Finds objects, exactly as `detkit predict` does.
 
         Args:
-            images: a path, an array (H, W, 3) uint8 RGB, a PIL image, or several of these in a
-                list, tuple or any other iterable.
+            images: a path, the bytes of an image file, an array (H, W, 3) uint8 RGB, a PIL image,
+                or several of these in a list, tuple or any other iterable.
             conf: least score of a detection, 0..1; by default the model's own of each class
                 (`facts.score_thresholds`), and 0.25 where it has none.
             iou: overlap with a better box of the same class from which on a box is dropped; by
@@ -280,7 +280,7 @@ def evaluate(
 
 
 def pixels_of(image: ImageLike) -> Pixels:
-    """The image as (H, W, 3) uint8 RGB; a path is read and turned upright.
+    """The image as (H, W, 3) uint8 RGB; a file, or its bytes, is read and turned upright.
 
     Raises:
         DataError: an image that cannot be read, or an array of another form.
@@ -290,6 +290,8 @@ def pixels_of(image: ImageLike) -> Pixels:
     """
     if isinstance(image, PATH_TYPES):
         return read_image(Path(image))
+    if isinstance(image, bytes):
+        return read_image(image)
     if isinstance(image, PillowImage):
         return upright_pixels(image)
     if not isinstance(image, np.ndarray):

@@ -10,8 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detkit.core.boxes import Detections
 from detkit.core.errors import DataError
 from detkit.data.image import (
+    Letterbox,
+    in_image,
     is_image_name,
     letterbox,
     network_input,
@@ -36,6 +39,13 @@ def with_orientation(path: Path, orientation: int) -> Path:
 
 
 # --- decoding ------------------------------------------------------------------------------------
+
+
+def test_the_bytes_of_a_file_are_as_good_as_its_path(tmp_path: Path) -> None:
+    path = with_orientation(tmp_path / "a.png", 6)
+    assert np.array_equal(read_image(path.read_bytes()), read_image(path))
+    with pytest.raises(DataError, match="upload: not an image"):
+        read_image(b"hello", name="upload")
 
 
 def test_pixels_come_back_as_written(tmp_path: Path) -> None:
@@ -202,6 +212,19 @@ def test_a_floored_letterbox_cuts_sides_and_scales_boxes_as_yolox_does() -> None
     padded, place = letterbox(image, recipe)
     assert (padded[276, 0, 0], padded[277, 0, 0]) == (200, 114)  # 427 * 0.65 is 277.55
     assert (place.scale_x, place.scale_y, place.left, place.top) == (0.65, 0.65, 0, 0)
+
+
+def test_detections_are_cut_to_the_image_and_those_in_the_padding_are_gone() -> None:
+    place = Letterbox(scale_x=0.5, scale_y=0.5, left=0, top=8, height=32, width=64)
+    corners = [[-4, 0, 16, 40], [2, 0, 30, 7], [2, 0, 30, 8], [30, 20, 34, 30], [4, 24, 9, 40]]
+    found = Detections(
+        np.array(corners, np.float32),
+        np.linspace(0.9, 0.5, 5, dtype=np.float32),
+        np.arange(5),
+    )
+    kept = in_image(found, place)
+    assert kept.boxes_xyxy.tolist() == [[0, 0, 32, 32], [60, 24, 64, 32]]
+    assert kept.classes.tolist() == [0, 3]
 
 
 def test_network_input_is_scaled_and_ordered_as_the_recipe_says() -> None:

@@ -64,9 +64,7 @@ def test_where_the_machine_is_busy_no_speed_is_claimed_and_nothing_refused(
     times()
     report = export("onnx", int8(), tmp_path / "m.onnx")
     assert report.notes["speed"] == "not measured: the machine is busy"
-    metrics = read_manifest(tmp_path / "m.onnx").metrics
-    assert metrics["int8_convolutions"] == 70
-    assert "int8_latency_ratio" not in metrics
+    assert read_manifest(tmp_path / "m.onnx").metrics["int8_convolutions"] == 70
 
 
 def test_a_graph_slower_than_float_is_refused_and_not_written(
@@ -92,7 +90,6 @@ def test_an_export_says_how_much_is_int8_and_how_fast(
     manifest = read_manifest(tmp_path / "m.xml")
     assert (manifest.kind, manifest.precision) == ("openvino", "int8")
     assert manifest.quant == read_manifest(int8()).quant
-    assert manifest.metrics["int8_latency_ratio"] == pytest.approx(4.0)
     assert (manifest.metrics["int8_convolutions"], manifest.metrics["convolutions"]) == (70, 76)
     assert open_session(tmp_path / "m.xml").run(np.zeros((1, 3, 64, 64), np.float32))
 

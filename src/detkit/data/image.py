@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from detkit.core.boxes import Array, Detections, clip_xyxy
+from detkit.core.boxes import Array, Detections, area_xyxy, clip_xyxy
 from detkit.core.errors import DataError
 from detkit.core.reading import open_file
 from detkit.spec.preprocess import Preprocess
@@ -113,14 +113,17 @@ class ImageFacts:
 
 
 def read_image(
-    path: Path,
+    source: Path | bytes,
     *,
+    name: str = "",
     size_hint: tuple[int, int] | None = None,
     limit_megapixels: float = MAX_MEGAPIXELS,
 ) -> Pixels:
     """The first frame as (H, W, 3) uint8 RGB, fully decoded.
 
     Args:
+        source: an image file, or what is in one.
+        name: what messages call it; by default its path.
         size_hint: (width, height) as the annotations state it; it decides whether the EXIF
             orientation is applied. Without it the orientation is applied.
 
@@ -128,21 +131,23 @@ def read_image(
         DataError: missing, not an image, damaged, cut short, larger than the limit, or of
             another size than `size_hint`.
     """
-    return read_told(path, size_hint=size_hint, limit_megapixels=limit_megapixels)[0]
+    return read_told(source, name=name, size_hint=size_hint, limit_megapixels=limit_megapixels)[0]
 
 
 def read_told(
-    path: Path,
+    source: Path | bytes,
     *,
+    name: str = "",
     size_hint: tuple[int, int] | None = None,
     limit_megapixels: float = MAX_MEGAPIXELS,
 ) -> tuple[Pixels, str]:
     """Reads an image as `read_image` does, with a remark on its values (see `to_rgb`)."""
-    with open_image(path, limit_megapixels=limit_megapixels) as (image, facts):
+    name = name or _name_of(source)
+    with open_image(source, name=name, limit_megapixels=limit_megapixels) as (image, facts):
         turn = facts.turns_for(size_hint)
         if turn is None and size_hint is not None:
             raise DataError(
-                f"{path}: is {facts.width}x{facts.height}, annotated as "
+                f"{name}: is {facts.width}x{facts.height}, annotated as "
                 f"{size_hint[0]}x{size_hint[1]}"
             )
         rgb, remark = to_rgb(image, deep=facts.deep)
@@ -167,7 +172,7 @@ def open_image(
 
     `name` is what messages call it: its path where it has one.
     """
-    name = name or ("image" if isinstance(source, bytes) else str(source))
+    name = name or _name_of(source)
     with (
         _damage_as_error(name),
         io.BytesIO(source) if isinstance(source, bytes) else open_file(source) as file,
@@ -178,6 +183,10 @@ def open_image(
                 f"{name}: {image.width}x{image.height} is more than {limit_megapixels:g} megapixels"
             )
         yield image, _facts(image)
+
+
+def _name_of(source: Path | bytes) -> str:
+    return "image" if isinstance(source, bytes) else str(source)
 
 
 @contextlib.contextmanager
@@ -366,10 +375,10 @@ def network_pixels(images: Sequence[Pixels], preprocess: Preprocess) -> Pixels:
 
 
 def in_image(found: Detections, letterbox: Letterbox) -> Detections:
-    """Detections from the network's pixels to the image's, cut to the image.
+    """Detections from the network's pixels to the image's, cut to it; those beside it are left out.
 
     Ground truth lies within the image, so cutting leaves every intersection as it is and can
     only shrink the union: no IoU falls. YOLO-NAS itself does not cut.
     """
     boxes = clip_xyxy(letterbox.to_image(found.boxes_xyxy), letterbox.height, letterbox.width)
-    return Detections(boxes, found.scores, found.classes)
+    return Detections(boxes, found.scores, found.classes).at(area_xyxy(boxes) > 0)

@@ -7,6 +7,7 @@ may stray. The file compared is one that its own writer made and its own engine 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,15 +178,13 @@ def _int8_speed(
 
 
 def _int8_figures(speed: Speed | None) -> dict[str, float]:
-    """What the manifest says of the speed; no ratio where none could be measured."""
+    """What the manifest says of the speed: no time, which would make other bytes each time."""
     if speed is None:
         return {}
-    counted = {
+    return {
         "int8_convolutions": float(speed.coverage.int8),
         "convolutions": float(speed.coverage.total),
     }
-    ratio = speed.timed.ratio
-    return counted if ratio is None else {**counted, "int8_latency_ratio": ratio.value}
 
 
 def _int8_notes(speed: Speed | None, engine: str) -> dict[str, str]:
@@ -227,7 +226,7 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
     if options.uint8:
         inputs = (TensorInfo(name="images", dtype="uint8", shape=("batch", *size, 3)),)
     if options.nms:
-        outputs = _nms_outputs(options.nms, options.nms_config.max_detections)
+        outputs = _nms_outputs(options.nms, options.nms_config.max_detections, outputs[1])
     kept = {name: value for name, value in parent.metrics.items() if name in ("ap", "ap50")}
     return Manifest(
         kind="onnx",
@@ -251,9 +250,11 @@ def _manifest(parent: Manifest, checkpoint: Path, options: ExportOptions) -> Man
     )
 
 
-def _nms_outputs(form: str, detections: int) -> tuple[TensorInfo, ...]:
+def _nms_outputs(form: str, most: int, scores: TensorInfo) -> tuple[TensorInfo, ...]:
+    """The outputs of a graph with NMS; it has no more detections than anchors times classes."""
     if form == "flat":
         return (TensorInfo(name="detections", dtype="float32", shape=("rows", 7)),)
+    detections = min(most, math.prod(size for size in scores.shape if isinstance(size, int)))
     shapes: dict[str, tuple[str, tuple[int | str, ...]]] = {
         "num_dets": ("int64", ("batch", 1)),
         "det_boxes": ("float32", ("batch", detections, 4)),
