@@ -86,6 +86,14 @@ def wheels(args: argparse.Namespace) -> None:
 # --- outputs -------------------------------------------------------------------------------------
 
 
+def first_images(folder: Path, count: int) -> list[Path]:
+    """The first images of the validation split of a COCO folder."""
+    from detkit.data.coco.folder import open_folder
+
+    records = open_folder(folder, splits=("val",)).split("val").records
+    return [record.path for record in records[:count]]
+
+
 def outputs(args: argparse.Namespace) -> None:
     """Boxes and scores of the first images of the split, one at a time and as one batch."""
     import numpy as np
@@ -96,7 +104,7 @@ def outputs(args: argparse.Namespace) -> None:
 
     options = SessionOptions(threads=1)
     session = open_session(args.model, engine=args.runtime, session_options=options)
-    files = sorted((args.folder / "images" / "val").iterdir())[: args.images]
+    files = first_images(args.folder, args.images)
     preprocess = session.manifest.preprocess
     images = network_input([letterbox(read_image(f), preprocess)[0] for f in files], preprocess)
     images = np.clip(images + np.float32(args.brighter / 255), 0, 1)
@@ -187,13 +195,16 @@ def row_of(here: Python, there: Python, model: str, runtime: str, args: argparse
         limits = {**level, "images": 0.0}
     within = all(found[name] <= limit for name, limit in limits.items())
     print(f"{args.suite} {runtime} {model}: {found}, limits {limits}", file=sys.stderr)
-    done = dict(verbs(here, there, model, runtime))
+    images = first_images(args.work / "data", args.images)
+    done = dict(verbs(here, there, model, runtime, [str(f.relative_to(args.work)) for f in images]))
     passed = within and all(verb["passed"] for verb in done.values())
     row: Row = {"runtime": runtime, "model": model, "largest_difference": found, "limits": limits}
     return {**row, "verbs": done, "passed": passed}
 
 
-def verbs(here: Python, there: Python, model: str, runtime: str) -> Iterator[tuple[str, Row]]:
+def verbs(
+    here: Python, there: Python, model: str, runtime: str, images: list[str]
+) -> Iterator[tuple[str, Row]]:
     """The verbs as one types them: figures are compared with those here, times are not read."""
 
     def report(python: Python, verb: str, *words: str, invalid: bool = False) -> Row:
@@ -209,7 +220,7 @@ def verbs(here: Python, there: Python, model: str, runtime: str) -> Iterator[tup
     counts = []
     for python, side in ((there, "there"), (here, "here")):
         out = f"{runtime}-{model}-{side}"
-        words = [f"{python.work}/data/images/val", "--runtime", runtime, "-o"]
+        words = [*(f"{python.work}/{image}" for image in images), "--runtime", runtime, "-o"]
         python.run(
             "-m", "detkit", "predict", f"{python.work}/{model}", *words, f"{python.work}/{out}"
         )
