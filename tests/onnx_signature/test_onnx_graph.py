@@ -65,7 +65,9 @@ def test_a_graph_that_quantizes_is_int8(tmp_path: Path, operator: str) -> None:
     ("text", "names"),
     [
         ("{1: 'b', 0: 'a'}", ("a", "b")),
+        ('{"0": "a", "1": "b"}', ("a", "b")),
         ("{1: 'b'}", ()),
+        ("{'x': 'b'}", ()),
         ("__import__('os').getcwd()", ()),
         ("a, b", ()),
         ("(" * 10_000, ()),

@@ -195,8 +195,10 @@ def test_a_size_that_the_graph_leaves_free_is_that_of_the_description_or_else_th
     free = graph((1, 7, "anchors"), images=image_input("b", 3, "h", "w"))
     said = dataclasses.replace(free, metadata={"imgsz": "[320, 480]"})
     assert sign(PATH, said, with_input()).preprocess.size == (320, 480)
+    square = dataclasses.replace(free, metadata={"imgsz": "320"})
+    assert sign(PATH, square, with_input()).preprocess.size == (320, 320)
     assert sign(PATH, said, with_input(size=(64, 96))).preprocess.size == (64, 96)
-    for text in ("320", "[0, 3]", "", "['a', 'b']", "[1, 2, 3]"):
+    for text in ("0", "[0, 3]", "", "['a', 'b']", "[1, 2, 3]"):
         with pytest.raises(UsageError, match="of any size"):
             sign(PATH, dataclasses.replace(free, metadata={"imgsz": text}), with_input())
 
@@ -229,6 +231,24 @@ def test_class_names_in_the_file_leave_out_presets_of_other_numbers_of_classes()
     assert fitting_presets(sampled) == ("rt-detr-ultralytics",)
     named = dataclasses.replace(graph((1, 300, 6), names=eighty), operators=("Conv", "TopK"))
     assert fitting_presets(named) == ("yolov10",)
+
+
+def test_class_names_stand_for_a_number_of_columns_that_the_file_leaves_open() -> None:
+    eighty = str({str(number): f"class {number}" for number in range(80)})
+    for operators, presets in (
+        (("Conv", "Exp"), ("yolox-decoded",)),
+        (("Conv", "Sigmoid"), ("yolox", "nanodet")),
+    ):
+        found = dataclasses.replace(graph(("b", 2100, "c"), names=eighty), operators=operators)
+        assert fitting_presets(found) == presets
+    nothing = dataclasses.replace(graph(("b", 2100, 84), names=eighty), operators=("Conv", "Sub"))
+    assert fitting_presets(nothing) == ()
+
+
+def test_a_network_without_sampled_attention_is_no_rt_detr_and_no_grid_is_of_open_length() -> None:
+    queries = graph(("b", "queries", 80), ("b", "queries", 4))
+    found = dataclasses.replace(queries, operators=("Conv", "Sigmoid", "Softmax"))
+    assert fitting_presets(found) == ("deformable-detr", "rt-detr")
 
 
 def test_files_of_ultralytics_are_known_though_all_their_sizes_are_free() -> None:

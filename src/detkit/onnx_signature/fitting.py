@@ -59,20 +59,35 @@ def _candidate(name: str, graph: OnnxGraph, spec: OnnxDescription) -> Candidate 
             check_grid("", outputs, tensors, input_size("", graph, image, spec.input))
     except (ArtifactError, UsageError):
         return None
+    main = next(iter(tensors.values())).shape[1:]
+    rows = next(iter(main[::-1] if outputs.anchors_last else main), 0)
+    num_rows = rows if isinstance(rows, int) else 0
+    names = graph.class_names
+    if not labels and names and num_rows:
+        labels = len(names) + outputs.has_background
     has_width = all(isinstance((t.shape or ("?",))[-1], int) for t in tensors.values())
     says_little = (outputs.is_raw and not labels) or ("rows" in tensors and not has_width)
     if says_little and not (_is_of_ultralytics(graph) and name in ULTRALYTICS):
         return None
-    names = graph.class_names
     if names and labels and labels != len(names) + outputs.has_background:
+        return None
+    if graph.operators and not _can_sample(name, "GridSample" in graph.operators):
         return None
     try:
         size = input_size("", graph, image, spec.input)
     except UsageError:
         size = (0, 0)
-    main = next(iter(tensors.values())).shape[1:]
-    rows = next(iter(main[::-1] if outputs.anchors_last else main), 0)
-    return Candidate(name, outputs, graph, labels, rows if isinstance(rows, int) else 0, size)
+    return Candidate(name, outputs, graph, labels, num_rows, size)
+
+
+def _can_sample(name: str, samples: bool) -> bool:
+    """Whether the preset's networks sample grids, or do not, as this one.
+
+    The deformable attention of RT-DETR and its like does, and no other's layer.
+    """
+    if samples:
+        return name.startswith(("rt-detr", "rf-detr", "deformable"))
+    return not name.startswith("rt-detr-ultralytics")
 
 
 def _is_of_ultralytics(graph: OnnxGraph) -> bool:
@@ -89,8 +104,10 @@ def _uses_all_outputs(candidate: Candidate) -> bool:
 
 def _has_likely_rows(candidate: Candidate) -> bool:
     """Whether raw rows are cells of grids where they are dense, and few where they are a set."""
-    if not candidate.spec.is_raw or not candidate.rows:
+    if not candidate.spec.is_raw:
         return True
+    if not candidate.rows:  # cells are as many as the size of the input says
+        return not (candidate.spec.is_dense and all(candidate.size))
     if not candidate.spec.is_dense:
         return LEAST_QUERIES <= candidate.rows <= MOST_QUERIES
     if "NonMaxSuppression" in candidate.graph.operators:
@@ -114,18 +131,15 @@ def _is_of_its_exporter(candidate: Candidate) -> bool:
 def _has_the_operators(candidate: Candidate) -> bool:
     """Whether the graph decodes what the preset says is decoded, and no more.
 
-    YOLOX takes the exponentials of sizes, and subtracts nothing; YOLOv6 subtracts distances. The
-    deformable attention of RT-DETR and its like samples grids, which no other's layer does.
+    YOLOX takes the exponentials of sizes, and subtracts nothing; YOLOv6 subtracts distances.
     """
     operators, spec = candidate.graph.operators, candidate.spec
     if candidate.name == "effdet" and candidate.graph.class_names:
         return False  # its files have no metadata
     if not operators:
         return True
-    if "GridSample" in operators:
-        return candidate.name.startswith(("rt-detr", "rf-detr", "deformable"))
-    if candidate.name.startswith("rt-detr-ultralytics"):
-        return False
+    if spec.box_format == "dfl":
+        return "Exp" not in operators
     if spec.box_format == "grid":
         return "Exp" not in operators and "Sub" not in operators
     if candidate.name == "yolox-decoded":

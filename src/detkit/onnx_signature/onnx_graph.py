@@ -49,20 +49,25 @@ class OnnxGraph:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """The (height, width) in the metadata under `imgsz`, a Python list; else (0, 0)."""
+        """The (height, width) in the metadata under `imgsz`, both or one number; else (0, 0)."""
         with contextlib.suppress(*NO_PLAIN_VALUES):
-            height, width = ast.literal_eval(self.metadata.get("imgsz", ""))
+            sides = ast.literal_eval(self.metadata.get("imgsz", ""))
+            height, width = (sides, sides) if isinstance(sides, int) else sides
             if all(isinstance(side, int) and side > 0 for side in (height, width)):
                 return height, width
         return 0, 0
 
     @property
     def class_names(self) -> tuple[str, ...]:
-        """The class names in the metadata under `names`, a Python list or dict; else none."""
+        """The class names in the metadata under `names`, a list or dict; else none.
+
+        A dict is Python's, by numbers, or JSON's, by their text.
+        """
         with contextlib.suppress(*NO_PLAIN_VALUES):
             names = ast.literal_eval(self.metadata.get("names", ""))
             if isinstance(names, dict):
-                names = [names[index] for index in range(len(names))]
+                by_index = {int(key): name for key, name in names.items()}
+                names = [by_index[index] for index in range(len(names))]
             return tuple(map(str, names)) if isinstance(names, list) else ()
         return ()
 
