@@ -205,7 +205,7 @@ def main(args: Sequence[str] | None = None) -> None:
     parser.add_argument("--max-images", type=int, default=16, help="of a request")
     parser.add_argument("--max-megapixels", type=float, default=25, help="of an image")
     parser.add_argument("--max-megabytes", type=float, default=32, help="of a request")
-    parser.add_argument("--max-waiting", type=int, default=64, help="requests; else 503")
+    parser.add_argument("--max-connections", type=int, default=64, help="at once; else 503")
     asked = parser.parse_args(args)
     try:
         model = tried(
@@ -221,7 +221,7 @@ def main(args: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
     most_bytes = int(asked.max_megabytes * MEGABYTE)
     app = make_app(model, Limits(asked.max_images, asked.max_megapixels, most_bytes))
-    uvicorn.run(app, host=asked.host, port=asked.port, limit_concurrency=asked.max_waiting)
+    uvicorn.run(app, host=asked.host, port=asked.port, limit_concurrency=asked.max_connections)
 
 
 if __name__ == "__main__":

@@ -169,3 +169,15 @@ def test_info_lists_inputs_outputs_and_the_presets_that_fit(
     shown = json.loads(detkit("info", str(path), "--json").stdout)
     assert shown["presets"] == ["yolov8"]
     assert shown["content"]["inputs"][0]["shape"] == ["batch", 3, 64, 64]
+
+
+def test_info_says_why_it_names_no_preset(
+    detkit: Detkit, described_graph: Callable[..., Path]
+) -> None:
+    def leave_sizes_open(model: ModelProto) -> None:
+        for output in model.graph.output:
+            for number, size in enumerate(output.type.tensor_type.shape.dim):
+                size.dim_param = f"size {number}"
+
+    done = detkit("info", str(described_graph("yolov8", change=leave_sizes_open)))
+    assert "too much is left open to tell: --outputs PRESET or FILE.json" in done.stdout

@@ -133,15 +133,22 @@ def _engine_rows(found: FileInfo) -> Rows:
 
 def _graph_rows(graph: OnnxGraph, presets: tuple[str, ...]) -> Rows:
     """An ONNX file of another tool, and how verbs could take it."""
-    fit = f"--outputs {' or '.join(presets)}" if presets else "no preset: --outputs FILE.json"
     return [
         ("precision", graph.precision),
         ("classes", _class_text(graph.class_names) if graph.class_names else ""),
         *((f"input {item.name}", _tensor_text(item)) for item in graph.inputs),
         *((f"output {item.name}", _tensor_text(item)) for item in graph.outputs),
-        ("shapes fit", fit),
+        ("shapes fit", _fit_text(graph, presets)),
         *((f"metadata {name}", _shortened(text)) for name, text in graph.metadata.items()),
     ]
+
+
+def _fit_text(graph: OnnxGraph, presets: tuple[str, ...]) -> str:
+    if presets:
+        return f"--outputs {' or '.join(presets)}"
+    if any(isinstance(size, str) for item in graph.outputs for size in item.shape[1:]):
+        return "too much is left open to tell: --outputs PRESET or FILE.json"
+    return "no preset: --outputs FILE.json"
 
 
 def _shortened(text: str) -> str:
