@@ -128,12 +128,12 @@ def make_app(model: detkit.Model, limits: Limits) -> FastAPI:
     metadata = metadata_of(model)
 
     @app.get("/health")
-    def health() -> dict[str, str]:
-        """Whether requests are answered: the model was loaded and tried before the port opened."""
+    async def health() -> dict[str, str]:
+        """Answers however many wait; the model was loaded and tried before the port opened."""
         return {"status": "ok"}
 
     @app.get("/metadata")
-    def describe() -> Metadata:
+    async def describe() -> Metadata:
         """What is served."""
         return metadata
 
