@@ -34,7 +34,7 @@ from foreign_models.recipe import EXPECTED, FILE, SQUARE, ForeignModel, Found, r
 from PIL import Image
 from rows import Row, add_out_argument, show_rows
 
-from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig
+from detkit.core.boxes import PREDICT_NMS, Detections, NmsConfig, area_xyxy
 from detkit.core.errors import DetkitError, DetkitWarning
 from detkit.data.image import Pixels, read_image
 from detkit.engines.opening import open_session
@@ -169,7 +169,8 @@ def as_detections(found: Found, size: tuple[int, ...]) -> Detections:
     """What a package found, its boxes cut to the image as detkit always cuts them."""
     limits = np.array([size[1], size[0], size[1], size[0]], np.float64)
     boxes = np.clip(found.boxes_xyxy, 0, limits).astype(np.float32)
-    return Detections(boxes, found.scores.astype(np.float32), found.labels)
+    cut = Detections(boxes, found.scores.astype(np.float32), found.labels)
+    return cut.at(area_xyxy(boxes) > 0)
 
 
 # --- the command -----------------------------------------------------------------------------
