@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 from foreign_matching import agreement
 from foreign_models.packages import PACKAGES, Package
-from foreign_models.recipe import EXPECTED, FILE, SQUARE, ForeignModel, Found, read_found
+from foreign_models.recipe import EVEN, EXPECTED, FILE, SQUARE, ForeignModel, Found, read_found
 from PIL import Image
 from rows import Row, add_out_argument, show_rows
 
@@ -95,7 +95,8 @@ def write_images(data: Path, folder: Path, model: ForeignModel) -> None:
     for index, path in enumerate(paths):
         image = Image.open(path).convert("RGB")
         scale = min(height / image.height, width / image.width)
-        size = (round(image.width * scale), round(image.height * scale))
+        step = 2 if model.images == EVEN else 1
+        size = (round(image.width * scale) // step * step, round(image.height * scale) // step * step)
         image.resize((width, height) if model.images == SQUARE else size).save(
             folder / f"{index}.png"
         )

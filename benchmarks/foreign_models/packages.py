@@ -16,6 +16,7 @@ from pathlib import Path
 from foreign_models import (
     of_libreyolo,
     of_modern_yolonas,
+    of_nanodet,
     of_rfdetr,
     of_torchvision,
     of_transformers,
@@ -38,6 +39,7 @@ class Package:
         alone: requirements that are installed without what they ask for.
         needs: those installed as usual.
         first: what it is built with.
+        source: the variable that names a checkout, of a package that is on no index.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Package:
     alone: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
+    source: str = ""
 
     def python(self, home: Path) -> str:
         """The interpreter of its environment."""
@@ -66,7 +69,10 @@ class Package:
         }
 
     def install(self, home: Path) -> int:
-        """Makes its environment; returns pip's exit code."""
+        """Makes its environment; returns pip's exit code, or 1 without the checkout it needs."""
+        if self.source and self.source not in os.environ:
+            print(f"{self.name}: ${self.source} names no checkout", file=sys.stderr)
+            return 1
         torch, place = home / "torch", home / self.name
         steps: list[tuple[Path, Sequence[str]]] = []
         if not torch.exists():
@@ -79,6 +85,9 @@ class Package:
             steps.append((place, self.first))
         if self.alone:
             steps.append((place, ("--no-deps", *self.alone)))
+        if self.source:
+            checkout = ("--no-build-isolation", "--editable", os.environ[self.source])
+            steps.append((place, ("--no-deps", *checkout)))
         if self.needs:
             steps.append((place, (*self.needs, "--constraint", _write_pins(home))))
         return next((code for where, what in steps if (code := _pip(where, what))), 0)
@@ -129,6 +138,13 @@ PACKAGES = {
             of_modern_yolonas.MODELS,
             alone=("modern-yolonas",),
             needs=("scipy", "rich", "safetensors", "supervision", "huggingface-hub", "typer"),
+        ),
+        Package(
+            "nanodet",
+            of_nanodet.MODELS,
+            needs=("pytorch-lightning", "matplotlib", "tabulate", "termcolor", "yacs", "pycocotools"),
+            first=("wheel", "setuptools<81"),
+            source="NANODET",
         ),
         Package(
             "yolov5",

@@ -119,11 +119,13 @@ PRESETS = {
         input=dataclasses.replace(_IMAGENET_BGR, resize="letterbox", pad_place="corner"),
         outputs=OutputSpec(roles=("detections", "labels")),
     ),
-    "nanodet": OnnxDescription(
-        input=_IMAGENET_BGR,
+    "nanodet": OnnxDescription(  # its release 0, which pads images in black
+        input=dataclasses.replace(_IMAGENET_BGR, resize="letterbox", pad_value=0),
         outputs=dataclasses.replace(_DISTANCES, strides=_STRIDES, cell_point=0.5),
     ),
-    "nanodet-plus": OnnxDescription(input=_IMAGENET_BGR, outputs=_DISTANCES),
+    "nanodet-plus": OnnxDescription(  # its release 1
+        input=_IMAGENET_BGR, outputs=_DISTANCES
+    ),
     "picodet": OnnxDescription(  # Paddle2ONNX, with its postprocessing
         input=dataclasses.replace(_IMAGENET, constants=_PADDLE), outputs=_PADDLE_ROWS
     ),
