@@ -96,7 +96,10 @@ def write_images(data: Path, folder: Path, model: ForeignModel) -> None:
         image = Image.open(path).convert("RGB")
         scale = min(height / image.height, width / image.width)
         step = 2 if model.images == EVEN else 1
-        size = (round(image.width * scale) // step * step, round(image.height * scale) // step * step)
+        size = (
+            round(image.width * scale) // step * step,
+            round(image.height * scale) // step * step,
+        )
         image.resize((width, height) if model.images == SQUARE else size).save(
             folder / f"{index}.png"
         )

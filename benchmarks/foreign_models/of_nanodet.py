@@ -129,6 +129,4 @@ def _found(of_classes: dict[int, list[list[float]]], model: ForeignModel) -> Fou
     rows = [
         (*row, label) for label, some in of_classes.items() for row in some if row[4] > model.conf
     ]
-    return Found.of(
-        [row[:4] for row in rows], [row[4] for row in rows], [row[5] for row in rows]
-    )
+    return Found.of([row[:4] for row in rows], [row[4] for row in rows], [row[5] for row in rows])

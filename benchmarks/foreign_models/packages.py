@@ -17,6 +17,7 @@ from foreign_models import (
     of_libreyolo,
     of_modern_yolonas,
     of_nanodet,
+    of_paddledet,
     of_rfdetr,
     of_torchvision,
     of_transformers,
@@ -142,9 +143,44 @@ PACKAGES = {
         Package(
             "nanodet",
             of_nanodet.MODELS,
-            needs=("pytorch-lightning", "matplotlib", "tabulate", "termcolor", "yacs", "pycocotools"),
+            needs=(
+                "pytorch-lightning",
+                "matplotlib",
+                "tabulate",
+                "termcolor",
+                "yacs",
+                "pycocotools",
+            ),
             first=("wheel", "setuptools<81"),
             source="NANODET",
+        ),
+        Package(
+            "paddledet",
+            of_paddledet.MODELS,
+            needs=(
+                "paddlepaddle==3.0.0",  # the newest that Paddle2ONNX reads
+                "paddle2onnx==2.1.0",
+                "onnx-graphsurgeon",  # which is else installed while it exports
+                "imgaug",
+                "lapx",
+                "matplotlib",
+                "motmetrics",
+                "numpy<2",  # imgaug
+                "opencv-python-headless<4.12",
+                "pyclipper",
+                "pycocotools",
+                "pyyaml",
+                "requests",
+                "scikit-learn",
+                "scipy",
+                "shapely",
+                "terminaltables",
+                "tqdm",
+                "typeguard",
+                "visualdl",
+            ),
+            first=("wheel", "setuptools<81"),
+            source="PADDLEDET",
         ),
         Package(
             "yolov5",
