@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foreign_models import (
+    of_damo,
     of_libreyolo,
     of_modern_yolonas,
     of_nanodet,
@@ -117,6 +118,13 @@ def _write_pins(home: Path) -> str:
 PACKAGES = {
     package.name: package
     for package in (
+        Package(
+            "damo",
+            of_damo.MODELS,
+            needs=("easydict", "loguru", "scikit-image", "tabulate", "thop", "timm", "tqdm"),
+            first=("wheel", "setuptools<81"),
+            source="DAMO_YOLO",
+        ),
         Package(
             "libreyolo",
             of_libreyolo.MODELS,
