@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,10 @@ def make(model: ForeignModel, out: Path, images: Sequence[Path]) -> list[Found]:
 
     checkout = Path(os.environ["DAMO_YOLO"])
     torch.manual_seed(0)
-    with contextlib.chdir(checkout):  # where the configuration looks for its backbone
-        config = parse_config(str(checkout / "configs" / f"{model.settings['config']}.py"))
+    here = Path.cwd()
+    os.chdir(checkout)  # where the configuration looks for its backbone
+    config = parse_config(str(checkout / "configs" / f"{model.settings['config']}.py"))
+    os.chdir(here)
     config.model.head.nms_conf_thre, config.model.head.nms_iou_thre = model.conf, model.iou
     pixels = [np.asarray(Image.open(path).convert("RGB")) for path in images]
     batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).float()
@@ -72,9 +74,10 @@ def make(model: ForeignModel, out: Path, images: Sequence[Path]) -> list[Found]:
 def _reader(checkout: Path, config: Any, model: ForeignModel, file: Path) -> Any:
     """What its demonstration finds objects with."""
     sys.path.insert(0, str(checkout / "tools"))
-    from demo import Infer
-
-    folder = str(file.parent)
-    return Infer(
-        config, infer_size=list(model.size), device="cpu", output_dir=folder, ckpt=str(file)
+    return import_module("demo").Infer(
+        config,
+        infer_size=list(model.size),
+        device="cpu",
+        output_dir=str(file.parent),
+        ckpt=str(file),
     )

@@ -12,7 +12,7 @@ from typing import Any
 from foreign_models.recipe import EVEN, SQUARE, ForeignModel, Found
 
 CLASSES = {"num_classes": 80, "strides": [8, 16, 32], "reg_max": 7}
-ON_FOUR = {**CLASSES, "strides": [*CLASSES["strides"], 64]}
+ON_FOUR = {**CLASSES, "strides": [8, 16, 32, 64]}
 BACKBONE = {"model_size": "1.0x", "out_stages": [2, 3, 4], "activation": "LeakyReLU"}
 NECK = {"in_channels": [116, 232, 464], "out_channels": 96}
 HEAD = {"input_channel": 96, "feat_channels": 96, "stacked_convs": 2, "norm_cfg": {"type": "BN"}}

@@ -1,7 +1,7 @@
 """PaddleDetection: PicoDet and PP-YOLOE+ by Paddle2ONNX, with their postprocessing and without.
 
-Images are read by the classes of its demonstrations for ONNX Runtime, as the file says that its
-export wrote beside the network.
+Images are read by the classes of its demonstrations for ONNX Runtime. The models are of its
+`configs/`, at a smaller size.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ def make(model: ForeignModel, out: Path, images: Sequence[Path]) -> list[Found]:
     config["eval_size"] = list(model.size)
     _resize_to(config["TestReader"], model.size)
     trainer = Trainer(config, mode="test")
-    given = _as_its_tests_read(config, checkout, images)
+    given = _read(config, checkout, images)
     _prepare(trainer.model, {name: paddle.to_tensor(value) for name, value in given.items()})
     trainer.export(str(out.parent))
     (exported,) = out.parent.glob("*/model.json")
@@ -85,16 +86,15 @@ def _resize_to(reader: Any, size: tuple[int, int]) -> None:
             step["Resize"]["target_size"] = list(size)
 
 
-def _as_its_tests_read(config: Any, checkout: Path, images: Sequence[Path]) -> dict[str, Any]:
-    """What the network is given for all images, by the classes of the demonstration."""
+def _read(config: Any, checkout: Path, images: Sequence[Path]) -> dict[str, Any]:
+    """What the network is given for all images, by the steps of its configuration."""
     import numpy as np
 
     sys.path.insert(0, str(checkout / "deploy" / "third_engine" / "onnx"))
-    from preprocess import Compose
-
-    (decode, *steps) = config["TestReader"]["sample_transforms"]
-    assert "Decode" in decode
-    read = Compose([{"type": name, **what} for step in steps for name, what in step.items()])
+    steps = config["TestReader"]["sample_transforms"][1:]  # which reads files itself
+    read = import_module("preprocess").Compose(
+        [{"type": name, **what} for step in steps for name, what in step.items()]
+    )
     inputs = [read(str(path)) for path in images]
     return {
         name: np.stack([np.float32(one[name]) for one in inputs])
@@ -107,10 +107,8 @@ def _finished(model: ForeignModel, checkout: Path, outputs: Sequence[Any]) -> An
     import numpy as np
 
     sys.path.insert(0, str(checkout / "deploy" / "python"))
-    from picodet_postprocess import PicoDetPostProcess
-
     num_levels = len(outputs) // 2
-    finish = PicoDetPostProcess(
+    finish = import_module("picodet_postprocess").PicoDetPostProcess(
         model.size,
         [model.size],
         np.ones((1, 2)),
@@ -138,12 +136,12 @@ def _prepare(network: Any, given: dict[str, Any]) -> None:
     head = getattr(network, "head", None) or network.yolo_head
     scores = getattr(head, "head_cls_list", None) or head.pred_cls
     boxes = getattr(head, "head_reg_list", None) or head.pred_reg
-    _spread(scores, network, given, NUM_SURE)
-    _spread(boxes, network, given, NUM_SURE)
+    _spread(scores, network, given)
+    _spread(boxes, network, given)
 
 
-def _spread(layers: Sequence[Any], network: Any, given: dict[str, Any], num_sure: int) -> None:
-    """Does what `weights.spread_logits` does, to copies of the layers in torch."""
+def _spread(layers: Sequence[Any], network: Any, given: dict[str, Any]) -> None:
+    """Does what `weights.spread_logits` does, by copies of the layers in torch."""
     import paddle
     import torch
 
@@ -151,7 +149,7 @@ def _spread(layers: Sequence[Any], network: Any, given: dict[str, Any], num_sure
 
     seen: dict[Any, Any] = {}
     handles = [
-        layer.register_forward_pre_hook(lambda one, x: seen.update({id(one): x[0].numpy()}))
+        layer.register_forward_pre_hook(lambda one, x: seen.update({one: x[0].numpy()}))
         for layer in layers
     ]
     with paddle.no_grad():
@@ -159,15 +157,15 @@ def _spread(layers: Sequence[Any], network: Any, given: dict[str, Any], num_sure
     for handle in handles:
         handle.remove()
     torch.manual_seed(0)
-    copies = [
-        torch.nn.Conv2d(*layer.weight.shape[1::-1], layer.weight.shape[2], padding=layer._padding)
-        for layer in layers
-    ]
-    features = [torch.from_numpy(seen[id(layer)]) for layer in layers]
+    copies: list[Any] = []
+    for layer in layers:
+        num_out, num_in, side, _ = layer.weight.shape
+        copies.append(torch.nn.Conv2d(num_in, num_out, side, padding=layer._padding))
+    features = [torch.from_numpy(seen[layer]) for layer in layers]
     spread_logits(
         copies,
         lambda: [copy(x) for copy, x in zip(copies, features, strict=True)],
-        num_sure=num_sure,
+        num_sure=NUM_SURE,
     )
     for layer, copy in zip(layers, copies, strict=True):
         layer.weight.set_value(copy.weight.detach().numpy())

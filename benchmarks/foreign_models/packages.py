@@ -15,6 +15,7 @@ from pathlib import Path
 
 from foreign_models import (
     of_damo,
+    of_effdet,
     of_libreyolo,
     of_modern_yolonas,
     of_nanodet,
@@ -125,6 +126,7 @@ PACKAGES = {
             first=("wheel", "setuptools<81"),
             source="DAMO_YOLO",
         ),
+        Package("effdet", of_effdet.MODELS, needs=("effdet", "omegaconf", "pycocotools")),
         Package(
             "libreyolo",
             of_libreyolo.MODELS,

@@ -112,7 +112,9 @@ PRESETS = {
         ),
     ),
     "effdet": OnnxDescription(  # rwightman/efficientdet-pytorch, with its postprocessing
-        input=InputSpec(mean=_MEAN, std=_STD, pad_value=115, pad_place="corner"),
+        input=InputSpec(  # it pads with the mean of each channel: 124, 116, 104
+            mean=_MEAN, std=_STD, resize="letterbox-floor", pad_value=115, pad_place="corner"
+        ),
         outputs=OutputSpec(roles=("rows",), background="first"),
     ),
     "rtmdet": OnnxDescription(  # mmdeploy
