@@ -6,11 +6,14 @@
 
 Each package has a virtual environment of its own in $FOREIGN (/tmp/detkit-foreign), where it writes
 an ONNX file by its own exporter, and finds objects in real images by its own preprocessing, network
-and postprocessing. detkit then reads the file as `--outputs` was told, and what it finds is held
-against that: class, corners and scores of every detection. Weights are random but seeded, and tell
-images apart (`foreign_models/weights.py`). Images have the size of the input, since detkit's resize
-is not the packages': what is compared is how pixels are fed, and outputs read. Files that take any
-number of images are run with four alone and together, too.
+and postprocessing. Packages that are on no index are installed from checkouts of their
+repositories, named by the variables NANODET, PADDLEDET and DAMO_YOLO.
+
+detkit then reads the file as `--outputs` was told, and what it finds is held against that: class,
+corners and scores of every detection. Weights are random but seeded, and tell images apart
+(`foreign_models/weights.py`). Images have the size of the input, since detkit's resize is not the
+packages': what is compared is how pixels are fed, and outputs read. Files that take any number of
+images are run with four alone and together, too.
 """
 
 from __future__ import annotations
