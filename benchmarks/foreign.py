@@ -6,11 +6,14 @@
 
 Each package has a virtual environment of its own in $FOREIGN (/tmp/detkit-foreign), where it writes
 an ONNX file by its own exporter, and finds objects in real images by its own preprocessing, network
-and postprocessing. detkit then reads the file as `--outputs` was told, and what it finds is held
-against that: class, corners and scores of every detection. Weights are random but seeded, and tell
-images apart (`foreign_models/weights.py`). Images have the size of the input, since detkit's resize
-is not the packages': what is compared is how pixels are fed, and outputs read. Files that take any
-number of images are run with four alone and together, too.
+and postprocessing. Packages that are on no index are installed from checkouts of their
+repositories, named by the variables NANODET, PADDLEDET and DAMO_YOLO.
+
+detkit then reads the file as `--outputs` was told, and what it finds is held against that: class,
+corners and scores of every detection. Weights are random but seeded, and tell images apart
+(`foreign_models/weights.py`). Images have the size of the input, since detkit's resize is not the
+packages': what is compared is how pixels are fed, and outputs read. Files that take any number of
+images are run with four alone and together, too.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from typing import Any
 import numpy as np
 from foreign_matching import agreement
 from foreign_models.packages import PACKAGES, Package
-from foreign_models.recipe import EXPECTED, FILE, SQUARE, ForeignModel, Found, read_found
+from foreign_models.recipe import EVEN, EXPECTED, FILE, SQUARE, ForeignModel, Found, read_found
 from PIL import Image
 from rows import Row, add_out_argument, show_rows
 
@@ -95,7 +98,11 @@ def write_images(data: Path, folder: Path, model: ForeignModel) -> None:
     for index, path in enumerate(paths):
         image = Image.open(path).convert("RGB")
         scale = min(height / image.height, width / image.width)
-        size = (round(image.width * scale), round(image.height * scale))
+        step = 2 if model.images == EVEN else 1
+        size = (
+            round(image.width * scale) // step * step,
+            round(image.height * scale) // step * step,
+        )
         image.resize((width, height) if model.images == SQUARE else size).save(
             folder / f"{index}.png"
         )

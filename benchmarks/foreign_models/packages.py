@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from foreign_models import (
+    of_damo,
+    of_effdet,
     of_libreyolo,
     of_modern_yolonas,
+    of_nanodet,
+    of_paddledet,
     of_rfdetr,
     of_torchvision,
     of_transformers,
@@ -38,6 +42,7 @@ class Package:
         alone: requirements that are installed without what they ask for.
         needs: those installed as usual.
         first: what it is built with.
+        source: the variable that names a checkout, of a package that is on no index.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Package:
     alone: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     first: tuple[str, ...] = ()
+    source: str = ""
 
     def python(self, home: Path) -> str:
         """The interpreter of its environment."""
@@ -66,7 +72,10 @@ class Package:
         }
 
     def install(self, home: Path) -> int:
-        """Makes its environment; returns pip's exit code."""
+        """Makes its environment; returns pip's exit code, or 1 without the checkout it needs."""
+        if self.source and self.source not in os.environ:
+            print(f"{self.name}: ${self.source} names no checkout", file=sys.stderr)
+            return 1
         torch, place = home / "torch", home / self.name
         steps: list[tuple[Path, Sequence[str]]] = []
         if not torch.exists():
@@ -79,6 +88,9 @@ class Package:
             steps.append((place, self.first))
         if self.alone:
             steps.append((place, ("--no-deps", *self.alone)))
+        if self.source:
+            checkout = ("--no-build-isolation", "--editable", os.environ[self.source])
+            steps.append((place, ("--no-deps", *checkout)))
         if self.needs:
             steps.append((place, (*self.needs, "--constraint", _write_pins(home))))
         return next((code for where, what in steps if (code := _pip(where, what))), 0)
@@ -108,6 +120,14 @@ PACKAGES = {
     package.name: package
     for package in (
         Package(
+            "damo",
+            of_damo.MODELS,
+            needs=("easydict", "loguru", "scikit-image", "tabulate", "thop", "timm", "tqdm"),
+            first=("wheel", "setuptools<81"),
+            source="DAMO_YOLO",
+        ),
+        Package("effdet", of_effdet.MODELS, needs=("effdet", "omegaconf", "pycocotools")),
+        Package(
             "libreyolo",
             of_libreyolo.MODELS,
             alone=("libreyolo",),
@@ -129,6 +149,48 @@ PACKAGES = {
             of_modern_yolonas.MODELS,
             alone=("modern-yolonas",),
             needs=("scipy", "rich", "safetensors", "supervision", "huggingface-hub", "typer"),
+        ),
+        Package(
+            "nanodet",
+            of_nanodet.MODELS,
+            needs=(
+                "pytorch-lightning",
+                "matplotlib",
+                "tabulate",
+                "termcolor",
+                "yacs",
+                "pycocotools",
+            ),
+            first=("wheel", "setuptools<81"),
+            source="NANODET",
+        ),
+        Package(
+            "paddledet",
+            of_paddledet.MODELS,
+            needs=(
+                "paddlepaddle==3.0.0",  # the newest that Paddle2ONNX reads
+                "paddle2onnx==2.1.0",
+                "onnx-graphsurgeon",  # which is else installed while it exports
+                "imgaug",
+                "lapx",
+                "matplotlib",
+                "motmetrics",
+                "numpy<2",  # imgaug
+                "opencv-python-headless<4.12",
+                "pyclipper",
+                "pycocotools",
+                "pyyaml",
+                "requests",
+                "scikit-learn",
+                "scipy",
+                "shapely",
+                "terminaltables",
+                "tqdm",
+                "typeguard",
+                "visualdl",
+            ),
+            first=("wheel", "setuptools<81"),
+            source="PADDLEDET",
         ),
         Package(
             "yolov5",

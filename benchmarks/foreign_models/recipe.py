@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 FILE, EXPECTED = "model.onnx", "expected.npz"
 ANY_SIZE = "any"  # an image's longer side is that of the input, so that nothing is resized
+EVEN = "even"  # so, and both sides are even: the padding of each end is whole pixels
 SQUARE = "square"  # the image fills the input
 
 
@@ -25,7 +26,7 @@ class ForeignModel:
     Attributes:
         outputs: what `--outputs` is told: a preset, or a description as it stands in a JSON file.
         size: height and width of the input in pixels.
-        images: `ANY_SIZE`, where it letterboxes or does not care, or `SQUARE`.
+        images: `ANY_SIZE`, where it letterboxes or does not care, `EVEN` or `SQUARE`.
         conf: least score; of files with a threshold inside, one above it.
         iou: of the NMS, where it is not in the file.
         multi_label: whether the package keeps every class of a box, or the best one.

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from detkit.core.boxes import Detections
 from detkit.spec.onnx_presets import read_description
@@ -118,6 +119,31 @@ def test_the_table_tells_what_failed_and_counts_what_is_equal() -> None:
     assert lines[-1].endswith("Of 1 that a preset reads, `info` names it for 1.")
 
 
+@pytest.mark.parametrize(
+    ("images", "size"), [("any", (32, 21)), ("even", (32, 20)), ("square", (32, 32))]
+)
+def test_images_are_written_in_the_size_of_the_input(
+    images: str, size: tuple[int, int], tmp_path: Path
+) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (64, 42)).save(tmp_path / "images" / "a.jpg")
+    recipe = benchmark("foreign_models.recipe")
+    model = recipe.ForeignModel(name="m", outputs="raw", size=(32, 32), images=images)
+    benchmark("foreign").write_images(tmp_path, tmp_path / "out", model)
+    with Image.open(tmp_path / "out" / "0.png") as written:
+        assert written.size == size
+
+
+def test_a_package_on_no_index_is_not_installed_without_its_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("NANODET", raising=False)
+    package = benchmark("foreign_models.packages").PACKAGES["nanodet"]
+    assert package.install(tmp_path) == 1
+    assert "$NANODET names no checkout" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_packages_leave_this_process_alone() -> None:
     benchmark("foreign_models.packages")
-    assert not {"ultralytics", "transformers", "torchvision"} & set(sys.modules)
+    assert not {"ultralytics", "transformers", "torchvision", "ppdet"} & set(sys.modules)

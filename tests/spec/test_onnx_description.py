@@ -18,6 +18,25 @@ def test_every_preset_survives_json_and_is_found_by_name(name: str) -> None:
     assert read_description(name) == PRESETS[name]
 
 
+@pytest.mark.parametrize(
+    ("name", "resize", "pad_value", "pad_place"),
+    [
+        ("nanodet", "letterbox", 0, "center"),
+        ("nanodet-plus", "stretch", None, None),
+        ("picodet", "stretch", None, None),
+        ("damo-yolo", "stretch", None, None),
+        ("effdet", "letterbox-floor", 115, "corner"),
+    ],
+)
+def test_images_are_fitted_as_the_tool_of_the_preset_does(
+    name: str, resize: str, pad_value: int | None, pad_place: str | None
+) -> None:
+    taken = PRESETS[name].input
+    assert taken.resize == resize
+    if resize != "stretch":
+        assert (taken.pad_value, taken.pad_place) == (pad_value, pad_place)
+
+
 def write(tmp_path: Path, plain: Any) -> str:
     path = tmp_path / "mine.json"
     path.write_text(plain if isinstance(plain, str) else json.dumps(plain))

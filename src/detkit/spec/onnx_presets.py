@@ -112,18 +112,22 @@ PRESETS = {
         ),
     ),
     "effdet": OnnxDescription(  # rwightman/efficientdet-pytorch, with its postprocessing
-        input=InputSpec(mean=_MEAN, std=_STD, pad_value=115, pad_place="corner"),
+        input=InputSpec(  # it pads with the mean of each channel: 124, 116, 104
+            mean=_MEAN, std=_STD, resize="letterbox-floor", pad_value=115, pad_place="corner"
+        ),
         outputs=OutputSpec(roles=("rows",), background="first"),
     ),
     "rtmdet": OnnxDescription(  # mmdeploy
         input=dataclasses.replace(_IMAGENET_BGR, resize="letterbox", pad_place="corner"),
         outputs=OutputSpec(roles=("detections", "labels")),
     ),
-    "nanodet": OnnxDescription(
-        input=_IMAGENET_BGR,
+    "nanodet": OnnxDescription(  # its release 0, which pads images in black
+        input=dataclasses.replace(_IMAGENET_BGR, resize="letterbox", pad_value=0),
         outputs=dataclasses.replace(_DISTANCES, strides=_STRIDES, cell_point=0.5),
     ),
-    "nanodet-plus": OnnxDescription(input=_IMAGENET_BGR, outputs=_DISTANCES),
+    "nanodet-plus": OnnxDescription(  # its release 1
+        input=_IMAGENET_BGR, outputs=_DISTANCES
+    ),
     "picodet": OnnxDescription(  # Paddle2ONNX, with its postprocessing
         input=dataclasses.replace(_IMAGENET, constants=_PADDLE), outputs=_PADDLE_ROWS
     ),
