@@ -34,13 +34,16 @@ INVALID = 5  # what bench exits with where its times cannot be trusted
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a file's figures may be from those here: AP, and share of the detections."""
+    """How far a file's figures may be from those here: AP, and share of the detections.
+
+    Of INT8, half a point: what a few dozen images resolve.
+    """
 
     ap: float
     detections: float
 
 
-LIMITS = {"float.onnx": Limits(1e-4, 0.0), "int8.onnx": Limits(2e-3, 0.05)}
+LIMITS = {"float.onnx": Limits(1e-4, 0.0), "int8.onnx": Limits(5e-3, 0.05)}
 
 # --- wheels --------------------------------------------------------------------------------------
 
@@ -205,13 +208,28 @@ def row_of(here: Python, there: Python, model: str, runtime: str, args: argparse
     if model.startswith("int8"):
         level = differences(ours, args.work / here.outputs(model, runtime, args.images, 1))
         limits = {**level, "images": 0.0}
-    within = all(found[name] <= limit for name, limit in limits.items())
     print(f"{args.suite} {runtime} {model}: {found}, limits {limits}", file=sys.stderr)
     images = first_images(args.work / "data", args.images)
     done = dict(verbs(here, there, model, runtime, [str(f.relative_to(args.work)) for f in images]))
-    passed = within and all(verb["passed"] for verb in done.values())
     row: Row = {"runtime": runtime, "model": model, "largest_difference": found, "limits": limits}
-    return {**row, "verbs": done, "passed": passed}
+    return judged({**row, "verbs": done})
+
+
+def judged(row: Row) -> Row:
+    """The row with `passed` in it and in each of its verbs."""
+    limits, far = LIMITS[row["model"]], row["largest_difference"]
+    info, scored, found, bench = (row["verbs"][n] for n in ("info", "eval", "predict", "bench"))
+    off = abs(found["detections"] - found["detections_here"])
+    most_off = limits.detections * found["detections_here"]
+    passes = {
+        "info": info["read"],
+        "eval": abs(scored["ap"] - scored["ap_here"]) <= limits.ap,
+        "predict": off <= most_off and found["detections"] > 0,
+        "bench": bench["warns_of_emulation"] and not bench["valid"],
+    }
+    verbs = {name: {**verb, "passed": passes[name]} for name, verb in row["verbs"].items()}
+    within = all(far[name] <= limit for name, limit in row["limits"].items())
+    return {**row, "verbs": verbs, "passed": within and all(passes.values())}
 
 
 def verbs(
@@ -226,10 +244,9 @@ def verbs(
         found: Row = json.loads(python.run(*words, allowed=allowed)[1])
         return found
 
-    yield "info", {"passed": report(there, "info") is not None}
+    yield "info", {"read": bool(report(there, "info"))}
     ap, ap_here = (report(python, "eval", f"{python.work}/data")["ap"] for python in (there, here))
-    limits = LIMITS[model]
-    yield "eval", {"ap": ap, "ap_here": ap_here, "passed": abs(ap - ap_here) <= limits.ap}
+    yield "eval", {"ap": ap, "ap_here": ap_here}
     counts = []
     for python, side in ((there, "there"), (here, "here")):
         out = f"{runtime}-{model}-{side}"
@@ -238,14 +255,11 @@ def verbs(
             "-m", "detkit", "predict", f"{python.work}/{model}", *words, f"{python.work}/{out}"
         )
         counts.append(len(json.loads(Path(here.work, out, "detections.json").read_text())))
-    row = {"detections": counts[0], "detections_here": counts[1]}
-    near = abs(counts[0] - counts[1]) <= limits.detections * counts[1]
-    yield "predict", {**row, "passed": near and counts[1] > 0}
+    yield "predict", {"detections": counts[0], "detections_here": counts[1]}
     words = ["--seconds", "0", "--runs", "10", "--threads", "1"]
     bench = report(there, "bench", *words, invalid=True)
     warned = any("emulated" in warning for warning in bench["warnings"])
-    row = {"valid": bench["valid"], "warns_of_emulation": warned}
-    yield "bench", {**row, "passed": warned and not bench["valid"]}
+    yield "bench", {"valid": bench["valid"], "warns_of_emulation": warned}
 
 
 def record(args: argparse.Namespace) -> None:
