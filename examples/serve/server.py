@@ -218,7 +218,7 @@ def main(args: Sequence[str] | None = None) -> None:
             )
         )
     except detkit.DetkitError as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else ""))
     most_bytes = int(asked.max_megabytes * MEGABYTE)
     app = make_app(model, Limits(asked.max_images, asked.max_megapixels, most_bytes))
     uvicorn.run(app, host=asked.host, port=asked.port, limit_concurrency=asked.max_connections)

@@ -175,7 +175,7 @@ def test_what_cannot_be_served_ends_before_a_port_is_open(
     assert done.returncode == 1
     assert done.stderr.startswith("error: ")
     assert str(path) in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_a_port_that_is_taken_is_an_error_and_sigterm_ends_it(model: Path) -> None:
