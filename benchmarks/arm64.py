@@ -6,8 +6,8 @@
     arm64.py record WHEEL SUITE.json...              # all of it, and Pythons that only resolve
 
 A level: by how much the INT8 outputs here change where every input value changes by 1/255, one
-level of its 8 bits. Kernels that round one value of one layer differently move less than that; so
-do AP and the number of detections, which are held to `Limits`.
+level of its 8 bits. Kernels that round one value of one layer differently move less than that. AP
+and the number of detections are held to `Limits`.
 """
 
 from __future__ import annotations

@@ -103,17 +103,20 @@ class LimitedBody:
         self.app, self.most_bytes = app, most_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        stated = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        num_bytes = int(stated) if stated.isdigit() else 0
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
         num_read = 0
 
-        async def counted() -> Message:
-            """The next part; FastAPI makes an answer of the exception."""
-            nonlocal num_read
-            message = await receive() if num_bytes <= self.most_bytes else {}
-            num_read += len(message.get("body", b""))
-            if max(num_bytes, num_read) > self.most_bytes:
+        def check(num_bytes: int) -> None:
+            """FastAPI makes an answer of the exception."""
+            if num_bytes > self.most_bytes:
                 raise HTTPException(413, f"more than {self.most_bytes} bytes in one request")
+
+        async def counted() -> Message:
+            nonlocal num_read
+            check(int(length) if length.isdigit() else 0)
+            message = await receive()
+            num_read += len(message.get("body", b""))
+            check(num_read)
             return message
 
         await self.app(scope, counted, send)

@@ -27,7 +27,10 @@ BACKENDS = {".onnx": "onnxruntime", ".xml": "openvino", ".engine": "tensorrt"}
 FILE_NAMES = {".onnx": "model.onnx", ".xml": "model.xml", ".bin": "model.bin"}
 ENGINE_NAME = "model.plan"
 BATCH = "batch"  # how a manifest calls the dynamic first dimension
-TYPES = {"float32": "TYPE_FP32", "float16": "TYPE_FP16", "uint8": "TYPE_UINT8"} | {
+TYPES = {
+    "float32": "TYPE_FP32",
+    "float16": "TYPE_FP16",
+    "uint8": "TYPE_UINT8",
     "int32": "TYPE_INT32",
     "int64": "TYPE_INT64",
 }

@@ -83,15 +83,17 @@ def summing(config: TrainConfig) -> TrainConfig:
 
 
 def test_a_run_of_two_processes_is_that_of_one(summing: TrainConfig, tmp_path: Path) -> None:
+    gentle = dataclasses.replace(summing.optim, lr=1e-4)  # AdamW makes much of small noise
+    summing = dataclasses.replace(summing, optim=gentle)
     train(summing, tmp_path / "one")
     in_ranks(2, lambda: train(summing, tmp_path / "two"))
     names = [{path.name for path in (tmp_path / run).iterdir()} for run in ("one", "two")]
     assert names[0] == names[1]
-    pairs = zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), (1e-3, 0.25), strict=True)
-    for one, two, tolerance in pairs:  # AdamW makes much of small noise: the second epoch strays
+    pairs = zip(metrics(tmp_path / "one"), metrics(tmp_path / "two"), (1e-3, 1e-2), strict=True)
+    for one, two, tolerance in pairs:
         assert two["loss"] == pytest.approx(one["loss"], rel=tolerance)
         assert (two["epoch"], two["batch"], two["lr"]) == (one["epoch"], one["batch"], one["lr"])
-    assert difference(weights(tmp_path / "one"), weights(tmp_path / "two")) < 0.1
+    assert difference(weights(tmp_path / "one"), weights(tmp_path / "two")) < 0.01
     log = (tmp_path / "two" / "log.txt").read_text().splitlines()
     assert len([line for line in log if line.startswith("epoch")]) == 2
 

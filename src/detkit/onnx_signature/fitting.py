@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detkit.artifact.artifact import TensorInfo
 from detkit.core.errors import ArtifactError, UsageError
 from detkit.onnx_signature.image_input import constant_inputs, image_input, input_size
 from detkit.onnx_signature.onnx_graph import OnnxGraph
@@ -59,9 +60,7 @@ def _candidate(name: str, graph: OnnxGraph, spec: OnnxDescription) -> Candidate 
             check_grid("", outputs, tensors, input_size("", graph, image, spec.input))
     except (ArtifactError, UsageError):
         return None
-    main = next(iter(tensors.values())).shape[1:]
-    rows = next(iter(main[::-1] if outputs.anchors_last else main), 0)
-    num_rows = rows if isinstance(rows, int) else 0
+    num_rows = _num_rows(next(iter(tensors.values())), outputs)
     names = graph.class_names
     if not labels and names and num_rows:
         labels = len(names) + outputs.has_background
@@ -78,6 +77,13 @@ def _candidate(name: str, graph: OnnxGraph, spec: OnnxDescription) -> Candidate 
     except UsageError:
         size = (0, 0)
     return Candidate(name, outputs, graph, labels, num_rows, size)
+
+
+def _num_rows(tensor: TensorInfo, outputs: OutputSpec) -> int:
+    """How many anchors or queries it holds for an image, 0 where the shape does not say."""
+    sizes = tensor.shape[1:]
+    rows = next(iter(sizes[::-1] if outputs.anchors_last else sizes), 0)
+    return rows if isinstance(rows, int) else 0
 
 
 def _can_sample(name: str, samples: bool) -> bool:
